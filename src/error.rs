@@ -1,0 +1,219 @@
+//! The one error type. A variant is what a caller can act on; its text says what happened, where,
+//! and what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The result of everything here that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A value that the caller gave is not one that can be taken. Nothing was written.
+    #[error("{what} {value:?} is not valid: expected {expected}")]
+    Invalid {
+        /// Which value.
+        what: &'static str,
+        /// Its text, cut after 80 characters.
+        value: String,
+        /// What would be valid.
+        expected: String,
+    },
+
+    /// A run cannot go from the one status to the other. Nothing was written.
+    #[error(
+        "run {run_id:?} cannot go from {from} to {to}: a run that has ended stays so; \
+         append it with an attempt above {attempt} to open it again"
+    )]
+    RunTransition {
+        /// Which run.
+        run_id: String,
+        /// The status it is in.
+        from: &'static str,
+        /// The status that was refused.
+        to: &'static str,
+        /// The attempt it is in.
+        attempt: u32,
+    },
+
+    /// A record, batch or frame is larger than the ledger takes. Nothing was written.
+    #[error("{what} of {size} is over the limit of {limit}; split it or store a reference to it")]
+    TooLarge {
+        /// What is too large, with its unit.
+        what: &'static str,
+        /// How large it is.
+        size: u64,
+        /// How large it may be.
+        limit: u64,
+    },
+
+    /// No record has this sequence number or id.
+    #[error("no {what} {id:?} in the ledger; it may have been dropped by retention")]
+    NotFound {
+        /// What was looked for.
+        what: &'static str,
+        /// Its name.
+        id: String,
+    },
+
+    /// The directory holds no ledger.
+    #[error("{path} is not a ledger: {reason}")]
+    NotALedger {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+
+    /// The file was written by a newer version of the format.
+    #[error(
+        "{path} has format version {found} with features {features:#x}, this program reads up to \
+         version {supported}: use a newer runledger"
+    )]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// The version it names.
+        found: u16,
+        /// The incompatible features it names that this program does not know.
+        features: u32,
+        /// The newest version this program reads.
+        supported: u16,
+    },
+
+    /// Another process, or another handle of this one, writes to the ledger.
+    #[error("{path} is being written by {holder}; stop that writer, or open the ledger read-only")]
+    Locked {
+        /// The ledger's directory.
+        path: PathBuf,
+        /// The writer: its pid and host as it noted them.
+        holder: String,
+        /// The writer's process id, when it could be read.
+        pid: Option<u32>,
+    },
+
+    /// The handle was opened read-only, or the file system is.
+    #[error("{path} is open read-only: {reason}")]
+    ReadOnly {
+        /// The ledger's directory.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+
+    /// The disk or the quota is full. Nothing of the append is visible; appends go on by themselves
+    /// when there is space.
+    #[error("no space left for {path}: free some, or run `runledger cleanup`")]
+    NoSpace {
+        /// The file that could not grow.
+        path: PathBuf,
+        /// The operating system's error.
+        #[source]
+        source: io::Error,
+    },
+
+    /// The operating system refused an operation on a file.
+    #[error("cannot {operation} {path}: {source}")]
+    Io {
+        /// What was to be done.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The operating system's error.
+        #[source]
+        source: io::Error,
+    },
+
+    /// Bytes on disk are not what was written.
+    #[error("{path} is damaged at offset {offset}: {damage}; run `runledger verify` for the extent")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// What is wrong there.
+        damage: Damage,
+    },
+
+    /// A sync or a write failed in a way after which nothing is known of the disk's content. The
+    /// writer takes no more appends; what was acknowledged before is not affected.
+    #[error(
+        "the writer of {path} stopped after an I/O error ({cause}); \
+         check the disk, then open the ledger again"
+    )]
+    Poisoned {
+        /// The ledger's directory.
+        path: PathBuf,
+        /// The error that stopped it.
+        cause: String,
+    },
+
+    /// The ledger was closed.
+    #[error("the ledger is closed; open it again")]
+    Closed,
+}
+
+/// What is wrong with bytes on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// The magic number is another.
+    #[error("not the expected magic number")]
+    Magic,
+    /// The file ends before the structure does.
+    #[error("the file ends too early")]
+    Truncated,
+    /// A header's checksum does not match: damaged, moved, or of another segment.
+    #[error("the header's checksum does not match")]
+    HeaderChecksum,
+    /// A payload's checksum does not match.
+    #[error("the payload's checksum does not match")]
+    PayloadChecksum,
+    /// A length or count is out of its bounds.
+    #[error("a length is out of bounds")]
+    Length,
+    /// The checksums match, and still the record does not decode.
+    #[error("the record does not decode")]
+    Record,
+    /// The footer or its trailer is damaged or missing.
+    #[error("the footer is damaged or missing")]
+    Footer,
+    /// The hash chain does not hold.
+    #[error("the hash does not match the chain")]
+    Hash,
+    /// Sequence numbers do not rise.
+    #[error("sequence numbers do not rise")]
+    Sequence,
+}
+
+impl Error {
+    /// An [`Error::Invalid`] with the value cut to a length that fits a line.
+    pub(crate) fn invalid(what: &'static str, value: &str, expected: &str) -> Self {
+        let mut clipped: String = value.chars().take(80).collect();
+        if clipped.len() < value.len() {
+            clipped.push('…');
+        }
+        Self::Invalid { what, value: clipped, expected: expected.to_owned() }
+    }
+
+    /// Names the operation and the file of an I/O error; a full disk becomes [`Error::NoSpace`] and
+    /// a read-only file system [`Error::ReadOnly`].
+    pub(crate) fn io(operation: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Self::NoSpace { path, source },
+            io::ErrorKind::ReadOnlyFilesystem => {
+                Self::ReadOnly { path, reason: source.to_string() }
+            }
+            _ => Self::Io { operation, path, source },
+        }
+    }
+
+    pub(crate) fn damaged(path: &Path, offset: u64, damage: Damage) -> Self {
+        Self::Damaged { path: path.to_owned(), offset, damage }
+    }
+}

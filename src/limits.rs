@@ -1,0 +1,39 @@
+//! Every bound the ledger enforces, in one place.
+//!
+//! A length that comes from a disk, a network or a caller is compared with one of these before
+//! anything is allocated for it.
+
+/// Longest id (run, trace, project, user, parent, actor, subject id) in bytes of UTF-8.
+pub const MAX_ID_BYTES: usize = 128;
+
+/// Longest type or subject kind in bytes of UTF-8.
+pub const MAX_NAME_BYTES: usize = 256;
+
+/// Longest encoded record in bytes (16 MiB).
+pub const MAX_RECORD_BYTES: usize = 16 << 20;
+
+/// Most records in one batch, which is one frame in each stream that it touches.
+pub const MAX_BATCH_RECORDS: usize = 65_536;
+
+/// Longest payload of one frame in bytes (64 MiB): a batch that encodes to more is refused.
+pub const MAX_FRAME_PAYLOAD: u32 = 64 << 20;
+
+/// Smallest segment size that can be configured, in bytes (64 KiB).
+pub const MIN_SEGMENT_BYTES: u32 = 64 << 10;
+
+/// Largest segment size that can be configured, in bytes (1 GiB). Offsets in a segment are 32 bits
+/// wide; the rest of the range is room for one frame of the longest payload and for the footer.
+pub const MAX_SEGMENT_BYTES: u32 = 1 << 30;
+
+/// Default segment size in bytes (64 MiB).
+pub const DEFAULT_SEGMENT_BYTES: u32 = 64 << 20;
+
+/// On a clean close a segment with at least this many bytes of frames is sealed; a smaller one
+/// stays open, so that short-lived writers (cron jobs) do not leave a segment each.
+pub const SEAL_ON_CLOSE_BYTES: u32 = 1 << 20;
+
+/// Longest line of JSON that import accepts, in bytes: the largest record with every byte escaped.
+pub const MAX_LINE_BYTES: usize = 6 * MAX_RECORD_BYTES;
+
+/// Deepest nesting of JSON that is accepted.
+pub const MAX_JSON_DEPTH: usize = 127;

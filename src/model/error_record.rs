@@ -1,0 +1,140 @@
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::error::Error;
+use crate::model::{Id, Json, Severity, Timestamp, setters};
+
+/// Something that went wrong, usually in a run.
+///
+/// ```
+/// use runledger::{ErrorRecord, Severity};
+/// let error = ErrorRecord::new("TimeoutError", "no answer from db1 after 30 s")
+///     .severity(Severity::Critical)
+///     .stack("connect\n  at pool.rs:41");
+/// assert_eq!(error.severity, Severity::Critical);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ErrorRecord<'a> {
+    /// The type of the error, such as an exception's class; 1 to 256 bytes.
+    pub error_type: Cow<'a, str>,
+    /// What it says.
+    pub message: Cow<'a, str>,
+    /// Where it happened.
+    pub stack: Option<Cow<'a, str>>,
+    /// The particulars.
+    pub detail: Option<Json<'a>>,
+    /// How bad it is: `warning`, `error` or `critical`.
+    pub severity: Severity,
+    /// The trace it belongs to.
+    pub trace_id: Option<Id<'a>>,
+    /// The project it belongs to.
+    pub project_id: Option<Id<'a>>,
+    /// The run it belongs to.
+    pub run_id: Option<Id<'a>>,
+    /// The user it belongs to.
+    pub user_id: Option<Id<'a>>,
+    /// The address or entry point at which it happened.
+    pub endpoint: Option<Cow<'a, str>>,
+    /// When it happened; the time of the append when absent.
+    pub created_at: Option<Timestamp>,
+    /// What groups it with others like it; derived at the append, whatever stands here before.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+impl<'a> ErrorRecord<'a> {
+    /// An error of this type and message, of severity `error`.
+    #[must_use]
+    pub fn new(error_type: impl Into<Cow<'a, str>>, message: impl Into<Cow<'a, str>>) -> Self {
+        Self {
+            error_type: error_type.into(),
+            message: message.into(),
+            stack: None,
+            detail: None,
+            severity: Severity::Error,
+            trace_id: None,
+            project_id: None,
+            run_id: None,
+            user_id: None,
+            endpoint: None,
+            created_at: None,
+            fingerprint: None,
+        }
+    }
+
+    setters! {
+        /// Sets where it happened.
+        stack: stack = Cow<'a, str> => Some;
+        /// Sets the particulars.
+        detail: detail = Json<'a> => Some;
+        /// Sets how bad it is.
+        severity: severity = Severity => |severity| severity;
+        /// Sets the trace.
+        trace_id: trace_id = Id<'a> => Some;
+        /// Sets the project.
+        project_id: project_id = Id<'a> => Some;
+        /// Sets the run.
+        run_id: run_id = Id<'a> => Some;
+        /// Sets the user.
+        user_id: user_id = Id<'a> => Some;
+        /// Sets the entry point.
+        endpoint: endpoint = Cow<'a, str> => Some;
+        /// Sets when it happened.
+        created_at: created_at = Timestamp => Some;
+    }
+
+    /// The same error, borrowing nothing.
+    #[must_use]
+    pub fn into_owned(self) -> ErrorRecord<'static> {
+        ErrorRecord {
+            error_type: Cow::Owned(self.error_type.into_owned()),
+            message: Cow::Owned(self.message.into_owned()),
+            stack: self.stack.map(|text| Cow::Owned(text.into_owned())),
+            detail: self.detail.map(Json::into_owned),
+            severity: self.severity,
+            trace_id: self.trace_id.map(Id::into_owned),
+            project_id: self.project_id.map(Id::into_owned),
+            run_id: self.run_id.map(Id::into_owned),
+            user_id: self.user_id.map(Id::into_owned),
+            endpoint: self.endpoint.map(|text| Cow::Owned(text.into_owned())),
+            created_at: self.created_at,
+            fingerprint: self.fingerprint,
+        }
+    }
+}
+
+/// What groups errors that are alike: a hash of the type, the message without its changing parts
+/// (numbers, hexadecimal, quoted text) and the first five lines of the stack likewise.
+///
+/// It prints as the version of the rule, a hyphen and 16 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint {
+    /// The version of the rule by which it was made, from 1.
+    pub version: u8,
+    /// The hash.
+    pub hash: u64,
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}-{:016x}", self.version, self.hash))
+    }
+}
+
+impl std::str::FromStr for Fingerprint {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        text.split_once('-')
+            .filter(|(_, hash)| hash.len() == 16)
+            .and_then(|(version, hash)| {
+                Some(Self {
+                    version: version.parse().ok()?,
+                    hash: u64::from_str_radix(hash, 16).ok()?,
+                })
+            })
+            .ok_or_else(|| {
+                Error::invalid("fingerprint", text, "a version, a hyphen and 16 hexadecimal digits")
+            })
+    }
+}

@@ -1,0 +1,201 @@
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::error::{Error, Result};
+use crate::limits::MAX_ID_BYTES;
+
+/// An identifier: 1 to 128 bytes of UTF-8, given back byte for byte.
+///
+/// A UUID (36 characters, lower case, hyphenated) and a string of 32 lower-case hexadecimal digits
+/// are held, stored and compared as their 16 bytes.
+///
+/// ```
+/// use runledger::Id;
+/// let id = Id::new("f0f21b3342f101d546c957d98fa122f6")?;
+/// assert_eq!(id.to_string(), "f0f21b3342f101d546c957d98fa122f6");
+/// assert!(Id::new("x".repeat(129)).is_err());
+/// # Ok::<(), runledger::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id<'a>(Repr<'a>);
+
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Repr<'a> {
+    Text(Cow<'a, str>),
+    Uuid([u8; 16]),
+    Hex([u8; 16]),
+}
+
+/// The three forms an [`Id`] is stored in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdForm<'a> {
+    /// Any other text.
+    Text(&'a str),
+    /// The 16 bytes of a hyphenated lower-case UUID.
+    Uuid([u8; 16]),
+    /// The 16 bytes of 32 lower-case hexadecimal digits.
+    Hex([u8; 16]),
+}
+
+/// Where the hyphens of a UUID stand.
+const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+
+impl<'a> Id<'a> {
+    /// Checks the length and takes the text.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the text is empty or longer than 128 bytes.
+    pub fn new(text: impl Into<Cow<'a, str>>) -> Result<Self> {
+        let text = text.into();
+        if text.is_empty() || text.len() > MAX_ID_BYTES {
+            return Err(Error::invalid("id", &text, "1 to 128 bytes of UTF-8"));
+        }
+        Ok(Self(match text.len() {
+            32 => digits(text.bytes()).map_or(Repr::Text(text), Repr::Hex),
+            36 if HYPHENS.iter().all(|&at| text.as_bytes().get(at) == Some(&b'-')) => {
+                let hex = text.bytes().enumerate().filter(|(at, _)| !HYPHENS.contains(at));
+                digits(hex.map(|(_, byte)| byte)).map_or(Repr::Text(text), Repr::Uuid)
+            }
+            _ => Repr::Text(text),
+        }))
+    }
+
+    /// The id whose UUID form has these 16 bytes.
+    #[must_use]
+    pub const fn from_uuid(bytes: [u8; 16]) -> Self {
+        Self(Repr::Uuid(bytes))
+    }
+
+    /// The id that is these 16 bytes written as 32 hexadecimal digits, as trace ids are.
+    #[must_use]
+    pub const fn from_hex_bytes(bytes: [u8; 16]) -> Self {
+        Self(Repr::Hex(bytes))
+    }
+
+    /// The form it is stored in.
+    #[must_use]
+    pub fn form(&self) -> IdForm<'_> {
+        match &self.0 {
+            Repr::Text(text) => IdForm::Text(text),
+            Repr::Uuid(bytes) => IdForm::Uuid(*bytes),
+            Repr::Hex(bytes) => IdForm::Hex(*bytes),
+        }
+    }
+
+    /// The same id, borrowing nothing.
+    #[must_use]
+    pub fn into_owned(self) -> Id<'static> {
+        Id(match self.0 {
+            Repr::Text(text) => Repr::Text(Cow::Owned(text.into_owned())),
+            Repr::Uuid(bytes) => Repr::Uuid(bytes),
+            Repr::Hex(bytes) => Repr::Hex(bytes),
+        })
+    }
+
+    /// The same id, borrowing from this one.
+    #[must_use]
+    pub fn borrowed(&self) -> Id<'_> {
+        Id(match &self.0 {
+            Repr::Text(text) => Repr::Text(Cow::Borrowed(text)),
+            Repr::Uuid(bytes) => Repr::Uuid(*bytes),
+            Repr::Hex(bytes) => Repr::Hex(*bytes),
+        })
+    }
+}
+
+/// Sixteen bytes from 32 lower-case hexadecimal digits; `None` when any is something else.
+fn digits(mut text: impl Iterator<Item = u8>) -> Option<[u8; 16]> {
+    let mut digit = || match text.next()? {
+        c @ b'0'..=b'9' => Some(c - b'0'),
+        c @ b'a'..=b'f' => Some(c - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; 16];
+    for byte in &mut bytes {
+        *byte = (digit()? << 4) | digit()?;
+    }
+    Some(bytes)
+}
+
+impl fmt::Display for Id<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let (bytes, hyphens) = match &self.0 {
+            Repr::Text(text) => return f.pad(text),
+            Repr::Uuid(bytes) => (bytes, true),
+            Repr::Hex(bytes) => (bytes, false),
+        };
+        let mut text = String::with_capacity(36);
+        for (at, byte) in bytes.iter().enumerate() {
+            if hyphens && matches!(at, 4 | 6 | 8 | 10) {
+                text.push('-');
+            }
+            for nibble in [byte >> 4, byte & 15] {
+                text.push(char::from(DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'?')));
+            }
+        }
+        f.pad(&text)
+    }
+}
+
+impl fmt::Debug for Id<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+impl PartialEq<str> for Id<'_> {
+    fn eq(&self, other: &str) -> bool {
+        Id::new(other).is_ok_and(|other| *self == other)
+    }
+}
+
+impl<'a> TryFrom<&'a str> for Id<'a> {
+    type Error = Error;
+
+    fn try_from(text: &'a str) -> Result<Self> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<String> for Id<'_> {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        Self::new(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_comes_back_byte_for_byte() {
+        let uuid = "0192f1a4-7b3c-7def-8123-456789abcdef";
+        for text in [
+            "f0f21b3342f101d546c957d98fa122f6",
+            "F0F21B3342F101D546C957D98FA122F6",
+            uuid,
+            &uuid.to_uppercase(),
+            "0192f1a47b3c-7def-8123-456789abcdef-",
+            "1e223ff1f80f1c69",
+            "größe/日本語",
+            "g0f21b3342f101d546c957d98fa122f6",
+        ] {
+            let id = Id::new(text).unwrap();
+            assert_eq!(id.to_string(), text);
+            assert_eq!(id.clone().into_owned(), id);
+            assert_eq!(id.borrowed(), id);
+        }
+        assert!(matches!(Id::new(uuid).unwrap().form(), IdForm::Uuid(_)));
+        assert!(matches!(Id::new(uuid.to_uppercase()).unwrap().form(), IdForm::Text(_)));
+    }
+
+    #[test]
+    fn lengths_at_the_bound() {
+        assert!(Id::new("").is_err());
+        assert!(Id::new("é".repeat(64)).is_ok());
+        assert!(Id::new(format!("{}x", "é".repeat(64))).is_err());
+    }
+}

@@ -1,0 +1,41 @@
+//! What the ledger stores: runs, events and errors, and the values they are made of.
+//!
+//! The types here borrow or own their text (`Cow`), so one set of types serves both an append that
+//! copies nothing and a query result that is read where it lies in a mapped segment.
+//! Nothing here knows how a record is written down.
+
+mod error_record;
+mod event;
+mod field;
+mod id;
+mod json;
+mod kind;
+mod record;
+mod run;
+mod subject;
+mod time;
+
+pub use error_record::{ErrorRecord, Fingerprint};
+pub use event::Event;
+pub use field::Field;
+pub use id::{Id, IdForm};
+pub use json::Json;
+pub use kind::{ActorType, Kind, Severity, Status};
+pub use record::{Body, Record};
+pub use run::{Run, RunError};
+pub use subject::Subject;
+pub use time::Timestamp;
+
+/// Generates documented `with`-style setters for the optional fields of a record.
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident : $field:ident = $arg:ty => $conv:expr;)*) => {
+        $($(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, value: impl Into<$arg>) -> Self {
+            let convert: fn($arg) -> _ = $conv;
+            self.$field = convert(value.into());
+            self
+        })*
+    };
+}
+pub(crate) use setters;
