@@ -127,7 +127,9 @@ pub enum Error {
     },
 
     /// Bytes on disk are not what was written.
-    #[error("{path} is damaged at offset {offset}: {damage}; run `runledger verify` for the extent")]
+    #[error(
+        "{path} is damaged at offset {offset}: {damage}; run `runledger verify` for the extent"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,

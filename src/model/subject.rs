@@ -44,9 +44,9 @@ impl<'a> Subject<'a> {
     /// # Errors
     /// [`Error::Invalid`] when there is no colon, or as for [`Subject::new`].
     pub fn parse(text: &'a str) -> Result<Self> {
-        let (kind, id) = text
-            .split_once(':')
-            .ok_or_else(|| Error::invalid("subject", text, "kind:id, for example booking:B-1041"))?;
+        let (kind, id) = text.split_once(':').ok_or_else(|| {
+            Error::invalid("subject", text, "kind:id, for example booking:B-1041")
+        })?;
         Self::new(kind, id)
     }
 

@@ -1,0 +1,29 @@
+//! The subcommands, one file each.
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::exit::{Failure, Outcome};
+
+/// Declares the modules, the enum that clap parses into, and the way from there to each `run`.
+macro_rules! commands {
+    ($($module:ident $name:ident;)*) => {
+        $(mod $module;)*
+
+        /// What to do, in the order of the help.
+        #[derive(Subcommand)]
+        pub(crate) enum Command { $($name($module::Args),)* }
+
+        impl Command {
+            /// Does it.
+            pub(crate) fn run(&self, ctx: &Context) -> Result<Outcome, Failure> {
+                match self { $(Self::$name(args) => $module::run(args, ctx),)* }
+            }
+        }
+    };
+}
+
+commands! {
+    completions Completions;
+    man Man;
+}

@@ -1,0 +1,79 @@
+//! What every subcommand is given besides its own arguments.
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use jiff::tz::TimeZone;
+use runledger::Timestamp;
+
+use crate::exit::Failure;
+use crate::time;
+
+/// The arguments that every subcommand takes.
+#[derive(clap::Args)]
+pub(crate) struct Global {
+    /// Directory of the ledger
+    #[arg(long, global = true, env = "RUNLEDGER_DIR", default_value = "./ledger")]
+    dir: PathBuf,
+    /// Read and show times in UTC instead of the local time zone
+    #[arg(long, global = true)]
+    utc: bool,
+    /// When to use colours; `auto` also honours NO_COLOR
+    #[arg(long, global = true, value_enum, default_value_t = When::Auto)]
+    color: When,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal
+    Auto,
+    /// Also in a pipe
+    Always,
+    /// Not at all
+    Never,
+}
+
+/// Where the ledger is and how to show things.
+pub(crate) struct Context {
+    dir: PathBuf,
+    zone: TimeZone,
+    color: When,
+    now: Timestamp,
+}
+
+impl Context {
+    /// Takes the arguments, the zone and the clock, once for the whole command.
+    pub(crate) fn new(global: Global) -> Self {
+        let zone = if global.utc { TimeZone::UTC } else { TimeZone::system() };
+        Self { dir: global.dir, zone, color: global.color, now: Timestamp::now() }
+    }
+
+    /// The ledger's directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The zone in which times are read and shown.
+    pub(crate) fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
+    /// When to use colours.
+    pub(crate) fn color(&self) -> When {
+        self.color
+    }
+
+    /// The time at which the command began, so that all of it counts from one moment.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Reads a time as it is typed, such as `yesterday`; see [`time::parse`].
+    ///
+    /// # Errors
+    /// A usage error that names the text and what would be a time.
+    pub(crate) fn time(&self, text: &str) -> Result<Timestamp, Failure> {
+        time::parse(text, self.now, &self.zone).map_err(Failure::Usage)
+    }
+}

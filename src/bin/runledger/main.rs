@@ -1,0 +1,43 @@
+//! The `runledger` program: the ledger at a terminal, in scripts and in cron.
+//!
+//! One file a subcommand under `cmd`, all of one shape: an `Args` that clap fills in and
+//! `run(&Args, &Context)`. They use the library's public API alone.
+
+mod cmd;
+mod context;
+mod exit;
+mod time;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::context::{Context, Global};
+
+/// An append-only ledger of automation runs, their events and their errors.
+///
+/// It lives in a directory of files: --dir, else RUNLEDGER_DIR, else ./ledger. Reading works beside
+/// a live writer. New here? Try `runledger demo`.
+#[derive(Parser)]
+#[command(name = "runledger", version, disable_help_subcommand = true)]
+#[command(max_term_width = 80, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: cmd::Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 nothing matched, something would change, or lines \
+                          were rejected; 2 wrong usage or an I/O error; 3 damaged data.";
+
+/// The parser, for what is made from it: completions and man pages.
+pub(crate) fn parser() -> clap::Command {
+    Cli::command()
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = cli.command.run(&Context::new(cli.global));
+    exit::code(outcome)
+}
