@@ -1,1 +1,51 @@
-//! (to come)
+//! The bytes of a ledger: how each structure on disk is written down and read back.
+//!
+//! Everything here turns values into bytes and bytes into values. Nothing here opens a file, takes
+//! a lock or asks for the time. Every `decode` takes hostile bytes: it checks before it believes,
+//! and never allocates by a length that it has not checked.
+
+mod bytes;
+
+pub mod codec;
+pub mod crc;
+pub mod frame;
+pub mod header;
+
+/// The version of the format that this program writes, and the newest that it reads.
+pub const VERSION: u16 = 1;
+
+/// The incompatible features that this program knows, one bit each. A file with any other is
+/// refused.
+pub const KNOWN_INCOMPATIBLE: u32 = 0;
+
+/// The compatible features that this program writes. A reader ignores those that it does not know.
+pub const COMPATIBLE: u32 = 0;
+
+/// Why a file's fixed header was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// The bytes are not what was written.
+    #[error(transparent)]
+    Damage(#[from] crate::error::Damage),
+    /// The bytes are whole, and of a format that this program does not know.
+    #[error("format version {version} with incompatible features {features:#x} is newer")]
+    Newer {
+        /// The version that it names.
+        version: u16,
+        /// The incompatible features that it names and this program does not know.
+        features: u32,
+    },
+}
+
+/// Refuses what a newer program wrote in a way that this one cannot read.
+const fn check_version(version: u16, incompatible: u32) -> Result<(), HeaderError> {
+    let features = incompatible & !KNOWN_INCOMPATIBLE;
+    if version > VERSION || features != 0 {
+        return Err(HeaderError::Newer { version, features });
+    }
+    // Version 0 was never written: a checksum that holds over it is chance or forgery.
+    if version == 0 {
+        return Err(HeaderError::Damage(crate::error::Damage::Magic));
+    }
+    Ok(())
+}

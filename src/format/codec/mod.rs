@@ -1,0 +1,254 @@
+//! Records as bytes: the one home of bincode.
+//!
+//! A record on disk is its length and then a row: the fields of the record in a fixed order, in
+//! bincode's standard configuration (little endian, variable-length integers). The rows are private
+//! to this module, so that neither the model nor bincode can change the bytes unseen; FORMAT.md
+//! specifies them and a test holds both together.
+//!
+//! Decoding borrows: text and JSON stay where they lie.
+
+mod row;
+
+use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
+
+use crate::error::{Damage, Error, Result};
+use crate::limits::{MAX_NAME_BYTES, MAX_RECORD_BYTES};
+use crate::model::{Body, ErrorRecord, Event, Json, Kind, Run};
+use row::{ErrorRow, EventRow, RunRow};
+
+/// What bincode may claim for one record. It counts an integer by its size in memory, not by that on
+/// disk, so the longest record needs some room beyond its own bytes.
+const CLAIM_LIMIT: usize = MAX_RECORD_BYTES + 1024;
+
+const CONFIG: Configuration<LittleEndian, Varint, Limit<CLAIM_LIMIT>> =
+    config::standard().with_limit::<CLAIM_LIMIT>();
+
+/// The largest length that bincode writes in one byte.
+const ONE_BYTE_MAX: usize = 250;
+/// What bincode puts before a 16-bit integer.
+const U16_MARK: u8 = 251;
+/// What bincode puts before a 32-bit integer.
+const U32_MARK: u8 = 252;
+/// The longest encoded length: the mark and 32 bits.
+const MAX_LEN_BYTES: usize = 5;
+/// Room for all of a record that is no text of the caller's: ids as bytes, marks, times.
+const FIXED_BYTES: usize = 192;
+
+/// Which record a run's record supersedes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Prior {
+    /// None: it is the first of its run, or no record of a run.
+    #[default]
+    None,
+    /// The one with this sequence number.
+    Seq(u64),
+    /// The one whose sequence number is less than its own by this much: inside of one batch, where
+    /// its own is not known yet.
+    Back(u32),
+}
+
+impl Prior {
+    /// The sequence number of the superseded record, for a record that has `seq`.
+    ///
+    /// `None` also for a distance that leads below sequence number 1, or one that is not below
+    /// `seq`: such a record was not written by this program.
+    #[must_use]
+    pub fn resolve(self, seq: u64) -> Option<u64> {
+        let prior = match self {
+            Self::None => return None,
+            Self::Seq(prior) => prior,
+            Self::Back(distance) => seq.checked_sub(u64::from(distance))?,
+        };
+        (1..seq).contains(&prior).then_some(prior)
+    }
+}
+
+/// A record as it lies in a payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoded<'a> {
+    /// Its sequence number minus that of the record before it in the frame, minus 1; for the first
+    /// record of a frame, its sequence number minus the frame's `base_seq`.
+    pub gap: u32,
+    /// Which record it supersedes.
+    pub prior: Prior,
+    /// What it holds, borrowed from the bytes.
+    pub body: Body<'a>,
+    /// How many bytes it takes, its length included: where the next record begins.
+    pub consumed: usize,
+}
+
+/// Appends the record of a run to a payload.
+///
+/// `created_at` must have been set; an absent `attempt` is written as 1.
+///
+/// # Errors
+/// [`Error::Invalid`] for a type of 0 or over 256 bytes or an absent `created_at`,
+/// [`Error::TooLarge`] for a record over [`MAX_RECORD_BYTES`]. `out` is then as it was.
+pub fn encode_run(out: &mut Vec<u8>, gap: u32, prior: Prior, run: &Run<'_>) -> Result<()> {
+    let error = run.error.as_ref().map_or(0, |error| {
+        error.message.len() + text(error.error_type.as_deref()) + text(error.stack.as_deref())
+    });
+    let texts = error + json(run.metadata.as_ref()) + json(run.result.as_ref());
+    append(out, texts, &RunRow::of(gap, prior, run)?)
+}
+
+/// Appends the record of an event to a payload.
+///
+/// # Errors
+/// As for [`encode_run`].
+pub fn encode_event(out: &mut Vec<u8>, gap: u32, event: &Event<'_>) -> Result<()> {
+    let texts = text(event.message.as_deref()) + json(event.payload.as_ref());
+    append(out, texts, &EventRow::of(gap, event)?)
+}
+
+/// Appends the record of an error to a payload.
+///
+/// # Errors
+/// As for [`encode_run`], and [`Error::Invalid`] for a severity below `warning`.
+pub fn encode_error(out: &mut Vec<u8>, gap: u32, error: &ErrorRecord<'_>) -> Result<()> {
+    let texts = error.message.len()
+        + text(error.stack.as_deref())
+        + text(error.endpoint.as_deref())
+        + json(error.detail.as_ref());
+    append(out, texts, &ErrorRow::of(gap, error)?)
+}
+
+/// Reads the record that begins at the beginning of `bytes`, which may go on after it.
+///
+/// Bytes that the record's length covers and this version does not know are ignored.
+///
+/// # Errors
+/// [`Damage::Length`] for a length of 0 or over [`MAX_RECORD_BYTES`], [`Damage::Truncated`] when it
+/// reaches beyond `bytes`, [`Damage::Record`] when the record is not one of this kind.
+pub fn decode(kind: Kind, bytes: &[u8]) -> Result<Decoded<'_>, Damage> {
+    let (record, consumed) = split(bytes)?;
+    let (gap, prior, body) = match kind {
+        Kind::Run => {
+            let (gap, prior, run) = read::<RunRow<'_>>(record)?.read()?;
+            (gap, prior, Body::Run(run))
+        }
+        Kind::Event => {
+            let (gap, event) = read::<EventRow<'_>>(record)?.read()?;
+            (gap, Prior::None, Body::Event(event))
+        }
+        Kind::Error => {
+            let (gap, error) = read::<ErrorRow<'_>>(record)?.read()?;
+            (gap, Prior::None, Body::Error(error))
+        }
+    };
+    Ok(Decoded { gap, prior, body, consumed })
+}
+
+/// The bytes of the record at the beginning of `bytes`, and how many it takes with its length.
+fn split(bytes: &[u8]) -> Result<(&[u8], usize), Damage> {
+    let head = bytes.get(..bytes.len().min(MAX_LEN_BYTES)).unwrap_or_default();
+    let (len, head_len): (u32, usize) =
+        bincode::decode_from_slice(head, CONFIG).map_err(|_| Damage::Length)?;
+    let len = usize::try_from(len).map_err(|_| Damage::Length)?;
+    if !(1..=MAX_RECORD_BYTES).contains(&len) {
+        return Err(Damage::Length);
+    }
+    let end = head_len + len;
+    Ok((bytes.get(head_len..end).ok_or(Damage::Truncated)?, end))
+}
+
+fn read<'a, R: bincode::BorrowDecode<'a, ()>>(record: &'a [u8]) -> Result<R, Damage> {
+    bincode::borrow_decode_from_slice(record, CONFIG)
+        .map(|(row, _)| row)
+        .map_err(|_| Damage::Record)
+}
+
+/// Appends length and row; on an error `out` is as it was. `texts` is the number of bytes of text
+/// in the row that no other limit holds.
+fn append(out: &mut Vec<u8>, texts: usize, row: &impl bincode::Encode) -> Result<()> {
+    // Refused before it is copied, when it is plain to see.
+    if texts > MAX_RECORD_BYTES {
+        return Err(too_large(texts));
+    }
+    let start = out.len();
+    out.reserve(texts + FIXED_BYTES);
+    // Most records are short: the length gets one byte, and a longer record is moved up.
+    out.push(0);
+    bincode::encode_into_writer(row, Sink(out), CONFIG)
+        .map_err(|err| Error::invalid("record", &err.to_string(), "a record that can be encoded"))
+        .and_then(|()| close(out, start))
+        .inspect_err(|_| out.truncate(start))
+}
+
+/// Puts the length before the record that begins one byte after `start` and goes on to the end.
+fn close(out: &mut Vec<u8>, start: usize) -> Result<()> {
+    let body = start + 1;
+    let len = out.len() - body;
+    if len > MAX_RECORD_BYTES {
+        return Err(too_large(len));
+    }
+    let mut head = [0; MAX_LEN_BYTES];
+    let head_len = match (u8::try_from(len), u16::try_from(len), u32::try_from(len)) {
+        (Ok(short), ..) if len <= ONE_BYTE_MAX => {
+            head = [short, 0, 0, 0, 0];
+            1
+        }
+        (_, Ok(medium), _) => {
+            let [a, b] = medium.to_le_bytes();
+            head = [U16_MARK, a, b, 0, 0];
+            3
+        }
+        (_, _, Ok(long)) => {
+            let [a, b, c, d] = long.to_le_bytes();
+            head = [U32_MARK, a, b, c, d];
+            5
+        }
+        _ => 0,
+    };
+    if head_len > 1 {
+        let end = out.len();
+        out.resize(end + head_len - 1, 0);
+        out.copy_within(body..end, start + head_len);
+    }
+    if let (Some(place), Some(head)) = (out.get_mut(start..start + head_len), head.get(..head_len))
+    {
+        place.copy_from_slice(head);
+    }
+    Ok(())
+}
+
+/// Where bincode writes to: the end of a buffer that the caller keeps.
+struct Sink<'a>(&'a mut Vec<u8>);
+
+impl Writer for Sink<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn text(text: Option<&str>) -> usize {
+    text.map_or(0, str::len)
+}
+
+fn json(json: Option<&Json<'_>>) -> usize {
+    json.map_or(0, |json| json.as_str().len())
+}
+
+fn too_large(size: usize) -> Error {
+    let limit = u64::try_from(MAX_RECORD_BYTES).unwrap_or(u64::MAX);
+    Error::TooLarge {
+        what: "a record in bytes",
+        size: u64::try_from(size).unwrap_or(u64::MAX),
+        limit,
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&name.len())
+}
+
+fn check_name(what: &'static str, name: &str) -> Result<()> {
+    if is_name(name) { Ok(()) } else { Err(Error::invalid(what, name, "1 to 256 bytes of UTF-8")) }
+}
+
+#[cfg(test)]
+mod tests;
