@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::error::{Error, Result};
+use crate::limits::MAX_JSON_DEPTH;
 
 /// A JSON value, kept as the text that came in.
 ///
@@ -30,9 +31,18 @@ impl<'a> Json<'a> {
     pub fn parse(text: impl Into<Cow<'a, str>>) -> Result<Self> {
         let text = text.into();
         match serde_json::from_str::<IgnoredAny>(&text) {
+            Ok(_) if too_deep(&text) => {
+                let expected = format!("JSON of at most {MAX_JSON_DEPTH} levels");
+                Err(Error::invalid("json", &text, &expected))
+            }
             Ok(_) => Ok(Self(text)),
             Err(err) => Err(Error::invalid("json", &text, &format!("valid JSON ({err})"))),
         }
+    }
+
+    /// Takes text that a parser has just found to be JSON; `None` when it nests too deeply.
+    pub(crate) fn checked(text: &'a str) -> Option<Self> {
+        (!too_deep(text)).then_some(Self(Cow::Borrowed(text)))
     }
 
     /// Takes text that is known to be JSON: it was checked when it was written, and the checksum
@@ -90,5 +100,45 @@ impl fmt::Debug for Json<'_> {
 impl fmt::Display for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// True when valid JSON nests deeper than the limit. Skipping a value, as the checks here do, knows
+/// no depth, and whoever builds a tree of it later would meet the limit there.
+fn too_deep(text: &str) -> bool {
+    let opening = |byte: &u8| matches!(byte, b'[' | b'{');
+    if text.bytes().filter(|byte| opening(byte)).count() <= MAX_JSON_DEPTH {
+        return false;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_JSON_DEPTH {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_depth_is_bounded_and_brackets_in_strings_do_not_count() {
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(Json::parse(nested(MAX_JSON_DEPTH)).is_ok());
+        assert!(Json::parse(nested(MAX_JSON_DEPTH + 1)).is_err());
+        assert!(Json::parse(nested(100_000)).is_err());
+        assert!(Json::parse(format!("[{}]", vec!["[]"; 200].join(","))).is_ok());
+        assert!(Json::parse(format!(r#"["\"{}"]"#, "[".repeat(200))).is_ok());
     }
 }
