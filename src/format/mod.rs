@@ -10,6 +10,11 @@ pub mod codec;
 pub mod crc;
 pub mod frame;
 pub mod header;
+pub mod identity;
+pub mod key;
+pub mod packed;
+pub mod seqfile;
+pub mod trailer;
 
 /// The version of the format that this program writes, and the newest that it reads.
 pub const VERSION: u16 = 1;

@@ -246,7 +246,7 @@ fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len())
 }
 
-fn check_name(what: &'static str, name: &str) -> Result<()> {
+pub(super) fn check_name(what: &'static str, name: &str) -> Result<()> {
     if is_name(name) { Ok(()) } else { Err(Error::invalid(what, name, "1 to 256 bytes of UTF-8")) }
 }
 

@@ -1,0 +1,139 @@
+//! The `SEQ` file: up to where sequence numbers are reserved, and whether the writer closed.
+//!
+//! It has two slots, written in turn, each in a page of its own: a write that a power cut tears
+//! leaves the other slot whole.
+
+use crate::error::Damage;
+use crate::format::bytes::{before, get, put};
+use crate::format::crc;
+
+const MAGIC: [u8; 4] = *b"\xf7RLs";
+
+const MAGIC_AT: usize = 0;
+const CLEAN_AT: usize = MAGIC_AT + MAGIC.len();
+const GENERATION_AT: usize = CLEAN_AT + size_of::<u32>();
+const BOUND_AT: usize = GENERATION_AT + size_of::<u64>();
+const SPARE_AT: usize = BOUND_AT + size_of::<u64>();
+const CRC_AT: usize = SPARE_AT + 36;
+
+/// The size of a slot.
+pub const SLOT_BYTES: usize = CRC_AT + size_of::<u32>();
+
+/// How far the slots stand apart: a page, so that no device writes both at once.
+pub const SLOT_STRIDE: u64 = 4096;
+
+/// The size of the `SEQ` file.
+pub const SEQ_FILE_BYTES: u64 = SLOT_STRIDE + SLOT_BYTES as u64;
+
+const _: () = assert!(SLOT_BYTES == 64, "a slot is 64 bytes for ever");
+
+/// What a slot says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeqState {
+    /// Counts the writes of the file, from 1. The slot with the higher one counts.
+    pub generation: u64,
+    /// No record has this sequence number or a higher one.
+    pub bound: u64,
+    /// The writer closed: `bound` is the next sequence number, and every stream ends where its
+    /// frames end. Otherwise numbers below `bound` may have been given to records that a crash
+    /// took, and are skipped.
+    pub clean: bool,
+}
+
+impl SeqState {
+    /// Where the slot of this generation stands in the file, in bytes.
+    #[must_use]
+    pub const fn offset(&self) -> u64 {
+        (self.generation % 2) * SLOT_STRIDE
+    }
+
+    /// The slot, to be written at [`SeqState::offset`] in the ledger with this identity.
+    #[must_use]
+    pub fn encode(&self, ledger: &[u8; 16]) -> [u8; SLOT_BYTES] {
+        let mut out = [0; SLOT_BYTES];
+        put::<MAGIC_AT, _, _>(&mut out, MAGIC);
+        put::<CLEAN_AT, _, _>(&mut out, u32::from(self.clean).to_le_bytes());
+        put::<GENERATION_AT, _, _>(&mut out, self.generation.to_le_bytes());
+        put::<BOUND_AT, _, _>(&mut out, self.bound.to_le_bytes());
+        let sum = crc::bound(ledger, self.offset(), before::<CRC_AT, _>(&out));
+        put::<CRC_AT, _, _>(&mut out, sum.to_le_bytes());
+        out
+    }
+
+    /// The newest whole slot of the file with this content.
+    ///
+    /// `None` when neither is whole: the file is missing, damaged or of another ledger, and the next
+    /// sequence number is to be had from the segments alone.
+    #[must_use]
+    pub fn decode(file: &[u8], ledger: &[u8; 16]) -> Option<Self> {
+        [0, SLOT_STRIDE]
+            .into_iter()
+            .filter_map(|offset| Self::decode_slot(file, ledger, offset).ok())
+            .max_by_key(|state| state.generation)
+    }
+
+    fn decode_slot(file: &[u8], ledger: &[u8; 16], offset: u64) -> Result<Self, Damage> {
+        let rest = usize::try_from(offset).ok().and_then(|offset| file.get(offset..));
+        let bytes: &[u8; SLOT_BYTES] =
+            rest.and_then(|rest| rest.first_chunk()).ok_or(Damage::Truncated)?;
+        if get::<MAGIC_AT, _, _>(bytes) != MAGIC {
+            return Err(Damage::Magic);
+        }
+        let sum = crc::bound(ledger, offset, before::<CRC_AT, _>(bytes));
+        if u32::from_le_bytes(get::<CRC_AT, _, _>(bytes)) != sum {
+            return Err(Damage::HeaderChecksum);
+        }
+        Ok(Self {
+            generation: u64::from_le_bytes(get::<GENERATION_AT, _, _>(bytes)),
+            bound: u64::from_le_bytes(get::<BOUND_AT, _, _>(bytes)),
+            clean: u32::from_le_bytes(get::<CLEAN_AT, _, _>(bytes)) == 1,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEDGER: [u8; 16] = [9; 16];
+    const OLD: SeqState = SeqState { generation: 6, bound: 1_000, clean: true };
+    const NEW: SeqState = SeqState { generation: 7, bound: 2_000, clean: false };
+
+    fn file(states: &[SeqState]) -> Vec<u8> {
+        let mut file = vec![0; usize::try_from(SEQ_FILE_BYTES).unwrap()];
+        for state in states {
+            let at = usize::try_from(state.offset()).unwrap();
+            file[at..at + SLOT_BYTES].copy_from_slice(&state.encode(&LEDGER));
+        }
+        file
+    }
+
+    #[test]
+    fn the_newest_whole_slot_counts() {
+        assert_eq!(SeqState::decode(&[], &LEDGER), None);
+        assert_eq!(SeqState::decode(&file(&[]), &LEDGER), None);
+        assert_eq!(SeqState::decode(&file(&[OLD]), &LEDGER), Some(OLD));
+        assert_eq!(SeqState::decode(&file(&[NEW]), &LEDGER), Some(NEW));
+        assert_eq!(SeqState::decode(&file(&[OLD, NEW]), &LEDGER), Some(NEW));
+        assert_eq!(SeqState::decode(&file(&[OLD, NEW]), &[8; 16]), None, "of another ledger");
+        assert_eq!(SeqState::decode(&file(&[OLD, NEW])[..SLOT_BYTES], &LEDGER), Some(OLD));
+    }
+
+    #[test]
+    fn every_bit_flip_of_a_slot_leaves_the_other() {
+        let at = usize::try_from(NEW.offset()).unwrap();
+        for bit in 0..SLOT_BYTES * 8 {
+            let mut torn = file(&[OLD, NEW]);
+            torn[at + bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(SeqState::decode(&torn, &LEDGER), Some(OLD), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_slot_in_the_place_of_the_other_fails() {
+        let mut moved = file(&[OLD]);
+        moved.copy_within(0..SLOT_BYTES, usize::try_from(SLOT_STRIDE).unwrap());
+        moved[..SLOT_BYTES].fill(0);
+        assert_eq!(SeqState::decode(&moved, &LEDGER), None);
+    }
+}
