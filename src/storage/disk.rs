@@ -1,1 +1,355 @@
-//! (to come)
+use std::fs::{self, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use crate::error::{Damage, Error, Result};
+use crate::storage::{DirEntry, File, Map, OpenMode, Storage};
+
+/// Longest note that is read back from a lock file, in bytes.
+const MAX_NOTE_BYTES: u64 = 1024;
+
+/// The bytes of a block in which the operating system counts what is allocated to a file.
+const STAT_BLOCK_BYTES: u64 = 512;
+
+/// The file system, clock and random source of the operating system.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Disk;
+
+impl Storage for Disk {
+    fn create_dir_all(&self, path: &Path) -> Result<()> {
+        named("create directory", path, || fs::create_dir_all(path))
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<DirEntry>> {
+        let fail = |source| Error::io("list directory", path, source);
+        let mut entries = Vec::new();
+        for entry in retry(|| fs::read_dir(path)).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            match entry.metadata() {
+                Ok(meta) => entries.push(DirEntry {
+                    name,
+                    is_dir: meta.is_dir(),
+                    len: meta.len(),
+                    allocated: meta.blocks().saturating_mul(STAT_BLOCK_BYTES),
+                }),
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+                Err(err) => return Err(Error::io("read the size of", &entry.path(), err)),
+            }
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool> {
+        named("look for", path, || path.try_exists())
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        let operation = match mode {
+            OpenMode::Read => "open",
+            OpenMode::Write => {
+                options.write(true);
+                "open for writing"
+            }
+            OpenMode::CreateNew => {
+                options.write(true).create_new(true);
+                "create"
+            }
+        };
+        let file = named(operation, path, || options.open(path))?;
+        Ok(Arc::new(DiskFile { file, path: path.to_owned() }))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the seam that the lint points to")]
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        named("rename", from, || fs::rename(from, to))
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        named("remove", path, || fs::remove_file(path))
+    }
+
+    fn sync_dir(&self, path: &Path) -> Result<()> {
+        let directory = named("open directory", path, || OpenOptions::new().read(true).open(path))?;
+        named("sync directory", path, || directory.sync_all())
+    }
+
+    fn lock(&self, path: &Path, note: &str) -> Result<Box<dyn Send + Sync>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = named("open the lock", path, || options.open(path))?;
+        take(&file, path)?;
+        named("write the lock's note to", path, || {
+            file.set_len(0)?;
+            file.write_all_at(note.as_bytes(), 0)
+        })?;
+        Ok(Box::new(file))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the seam that the lint points to")]
+    fn now(&self) -> i64 {
+        let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => nanos(after),
+            Err(before) => nanos(before.duration()).saturating_neg(),
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the seam that the lint points to")]
+    fn monotonic(&self) -> Duration {
+        static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let origin = *ORIGIN;
+        Instant::now().saturating_duration_since(origin)
+    }
+
+    fn random(&self) -> Result<[u8; 16]> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|err| {
+            let source = io::Error::other(err.to_string());
+            Error::io("read random bytes of", Path::new("the operating system"), source)
+        })?;
+        Ok(bytes)
+    }
+}
+
+/// An open file and the path that its errors name.
+#[derive(Debug)]
+struct DiskFile {
+    file: fs::File,
+    path: PathBuf,
+}
+
+impl File for DiskFile {
+    fn len(&self) -> Result<u64> {
+        named("read the size of", &self.path, || Ok(self.file.metadata()?.len()))
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let at = offset.saturating_add(done as u64);
+            match named("read", &self.path, || self.file.read_at(rest, at))? {
+                0 => break,
+                read => done += read,
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        // This goes on after an interrupted call and after a short write; after a full disk or a
+        // limit on the file's size, the call that goes on is the one that says so.
+        named("write", &self.path, || self.file.write_all_at(bytes, offset))
+    }
+
+    fn sync(&self) -> Result<()> {
+        named("sync", &self.path, || self.file.sync_data())
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        named("set the length of", &self.path, || self.file.set_len(len))
+    }
+
+    fn allocate(&self, len: u64) -> Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let allocate = || {
+            let result = rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len);
+            result.map_err(io::Error::from)
+        };
+        match retry(allocate) {
+            Err(err)
+                if matches!(Errno::from_io_error(&err), Some(Errno::OPNOTSUPP | Errno::NOSYS)) =>
+            {
+                Ok(())
+            }
+            result => result.map_err(|err| Error::io("reserve space for", &self.path, err)),
+        }
+    }
+
+    fn map(&self, len: usize) -> Result<Map> {
+        let size = self.len()?;
+        if size < len as u64 {
+            return Err(Error::damaged(&self.path, size, Damage::Truncated));
+        }
+        let fail = |source| Error::io("map", &self.path, source);
+        let size = usize::try_from(size).map_err(|err| fail(io::Error::other(err)))?;
+        Map::live(&self.file, size).map_err(fail)
+    }
+}
+
+/// Takes a lock, or tells who holds it.
+fn take(file: &fs::File, path: &Path) -> Result<()> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => return Err(locked(file, path)),
+            Err(TryLockError::Error(err)) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(err)) => return Err(Error::io("lock", path, err)),
+        }
+    }
+}
+
+/// The error of a lock that another holds, with what it noted of itself.
+fn locked(file: &fs::File, path: &Path) -> Error {
+    let mut note = Vec::new();
+    // A note that cannot be read is a holder that is not known; the lock is taken all the same.
+    let holder = match file.take(MAX_NOTE_BYTES).read_to_end(&mut note) {
+        Ok(read) if read > 0 => String::from_utf8_lossy(&note).trim().to_owned(),
+        _ => "another process, which left no note".to_owned(),
+    };
+    let pid = holder
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("pid="))
+        .and_then(|digits| digits.parse().ok());
+    Error::Locked { path: path.parent().unwrap_or(path).to_owned(), holder, pid }
+}
+
+/// Runs an operation on a file, naming both when it fails.
+fn named<T>(operation: &'static str, path: &Path, run: impl FnMut() -> io::Result<T>) -> Result<T> {
+    retry(run).map_err(|source| Error::io(operation, path, source))
+}
+
+/// Runs a call again for as long as signals interrupt it.
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(dir: &Path, name: &str, mode: OpenMode) -> Arc<dyn File> {
+        Disk.open(&dir.join(name), mode).unwrap()
+    }
+
+    #[test]
+    fn bytes_come_back_and_reads_stop_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = open(dir.path(), "a", OpenMode::CreateNew);
+        file.write_at(b"hello", 3).unwrap();
+        file.sync().unwrap();
+        let mut buf = [9; 16];
+        assert_eq!(file.read_at(&mut buf, 0).unwrap(), 8);
+        assert_eq!(&buf[..9], b"\0\0\0hello\x09");
+        assert_eq!(file.read_at(&mut buf, 8).unwrap(), 0);
+        assert_eq!(file.read_at(&mut buf, 1 << 40).unwrap(), 0);
+        file.set_len(4).unwrap();
+        assert_eq!(file.len().unwrap(), 4);
+    }
+
+    #[test]
+    fn modes_differ_in_what_must_be_there() {
+        let dir = tempfile::tempdir().unwrap();
+        for mode in [OpenMode::Read, OpenMode::Write] {
+            let err = Disk.open(&dir.path().join("a"), mode).unwrap_err();
+            assert!(err.to_string().starts_with("cannot open"), "{err}");
+            assert!(err.to_string().contains("/a: No such file"), "{err}");
+        }
+        open(dir.path(), "a", OpenMode::CreateNew);
+        let err = Disk.open(&dir.path().join("a"), OpenMode::CreateNew).unwrap_err();
+        assert!(err.to_string().starts_with("cannot create"), "{err}");
+        let read_only = open(dir.path(), "a", OpenMode::Read);
+        assert!(read_only.write_at(b"x", 0).is_err());
+        assert!(!Disk.exists(&dir.path().join("b")).unwrap());
+        assert!(Disk.exists(&dir.path().join("a")).unwrap());
+    }
+
+    #[test]
+    fn listings_are_sorted_and_count_blocks() {
+        let dir = tempfile::tempdir().unwrap();
+        Disk.create_dir_all(&dir.path().join("sub/deep")).unwrap();
+        Disk.create_dir_all(&dir.path().join("sub/deep")).unwrap();
+        open(dir.path(), "b", OpenMode::CreateNew).allocate(1 << 20).unwrap();
+        open(dir.path(), "a", OpenMode::CreateNew).set_len(1 << 30).unwrap();
+        let entries = Disk.list(dir.path()).unwrap();
+        let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "sub"]);
+        assert!(entries[2].is_dir && !entries[0].is_dir);
+        assert!(entries[0].len == 1 << 30 && entries[0].allocated < 1 << 20);
+        assert!(Disk.list(&dir.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn renames_replace_and_removed_files_stay_mapped() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        open(dir.path(), "to", OpenMode::CreateNew).write_at(b"old", 0).unwrap();
+        open(dir.path(), "from", OpenMode::CreateNew).write_at(b"new", 0).unwrap();
+        Disk.rename(&from, &to).unwrap();
+        Disk.sync_dir(dir.path()).unwrap();
+        let map = open(dir.path(), "to", OpenMode::Read).map(3).unwrap();
+        Disk.remove(&to).unwrap();
+        assert_eq!(map.as_slice(), b"new");
+        assert!(Disk.remove(&to).is_err() && Disk.rename(&from, &to).is_err());
+    }
+
+    #[test]
+    fn a_live_map_shows_later_writes_up_to_its_length() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = open(dir.path(), "a", OpenMode::CreateNew);
+        assert!(file.map(0).unwrap().as_slice().is_empty());
+        file.set_len(100).unwrap();
+        let map = file.map(0).unwrap();
+        file.write_at(b"late", 96).unwrap();
+        assert!(map.clone().covers(100) && !map.covers(101));
+        assert_eq!(&map.as_slice()[96..], b"late");
+        let err = file.map(101).unwrap_err();
+        assert!(matches!(err, Error::Damaged { offset: 100, damage: Damage::Truncated, .. }));
+    }
+
+    #[test]
+    fn allocating_extends_and_never_shrinks() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = open(dir.path(), "a", OpenMode::CreateNew);
+        file.allocate(0).unwrap();
+        file.write_at(b"data", 0).unwrap();
+        file.allocate(4096).unwrap();
+        assert!(matches!(file.len().unwrap(), 4 | 4096));
+        file.allocate(10).unwrap();
+        assert!(matches!(file.len().unwrap(), 4 | 4096));
+        let mut buf = [0; 4];
+        file.read_at(&mut buf, 0).unwrap();
+        assert_eq!(&buf, b"data");
+    }
+
+    #[test]
+    fn a_lock_has_one_holder_and_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        fs::write(&path, "pid=1 host=a-long-note-of-a-writer-that-died").unwrap();
+        let guard = Disk.lock(&path, "pid=4711 host=edge\n").unwrap();
+        match Disk.lock(&path, "pid=2 host=b").map(|_| ()).unwrap_err() {
+            Error::Locked { path, holder, pid } => {
+                assert_eq!((path.as_path(), pid), (dir.path(), Some(4711)));
+                assert_eq!(holder, "pid=4711 host=edge");
+            }
+            other => panic!("{other}"),
+        }
+        drop(guard);
+        assert!(Disk.lock(&path, "no number here: pid=x").is_ok());
+    }
+
+    #[test]
+    fn clocks_and_chance_move() {
+        assert!(Disk.now() > 1_700_000_000_000_000_000);
+        let before = Disk.monotonic();
+        assert!(Disk.monotonic() >= before);
+        assert_ne!(Disk.random().unwrap(), Disk.random().unwrap());
+    }
+}
