@@ -62,8 +62,8 @@ impl SeqState {
 
     /// The newest whole slot of the file with this content.
     ///
-    /// `None` when neither is whole: the file is missing, damaged or of another ledger, and the next
-    /// sequence number is to be had from the segments alone.
+    /// `None` when neither is whole: the file is missing, damaged or of another ledger, and the
+    /// next sequence number is to be had from the segments alone.
     #[must_use]
     pub fn decode(file: &[u8], ledger: &[u8; 16]) -> Option<Self> {
         [0, SLOT_STRIDE]

@@ -25,8 +25,8 @@ pub struct Run<'a> {
     pub run_type: Cow<'a, str>,
     /// The status it is in from `at` on.
     pub status: Status,
-    /// When it entered that status; the time of the append when absent. On a record that was read it
-    /// is the newest of its times.
+    /// When it entered that status; the time of the append when absent. On a record that was read
+    /// it is the newest of its times.
     pub at: Option<Timestamp>,
     /// The trace it belongs to.
     pub trace_id: Option<Id<'a>>,

@@ -16,8 +16,8 @@ impl<'a> Subject<'a> {
     /// Checks both parts and takes them.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the kind is empty, longer than 256 bytes or holds a colon, or when the
-    /// id is empty or longer than 128 bytes.
+    /// [`Error::Invalid`] when the kind is empty, longer than 256 bytes or holds a colon, or when
+    /// the id is empty or longer than 128 bytes.
     ///
     /// ```
     /// use runledger::Subject;

@@ -1,7 +1,7 @@
 //! The only seam to the file system, the clock and chance.
 //!
-//! Everything above asks for files, locks, time and random bytes through [`Storage`]; [`Disk`] gives
-//! the real ones, and tests put in a disk that loses power, fills up or lies.
+//! Everything above asks for files, locks, time and random bytes through [`Storage`]; [`Disk`]
+//! gives the real ones, and tests put in a disk that loses power, fills up or lies.
 
 mod disk;
 mod map;

@@ -53,7 +53,7 @@ fn a_line_with_every_key_of_its_kind() {
 #[test]
 fn null_is_absent_and_derived_keys_are_ignored() {
     let line = r#"{"seq":1,"kind":"event","ts":null,"type":"x","severity":null,"run_id":null,
-        "payload":null,"recorded_at":"whatever","supersedes":{},"duration_ms":-1,"fingerprint":[]}"#;
+        "payload":null,"recorded_at":"later","supersedes":{},"duration_ms":-1,"fingerprint":[]}"#;
     assert_eq!(parse_line(line, &STRICT).unwrap(), Body::Event(Event::new("x")));
 }
 

@@ -18,8 +18,8 @@ use crate::limits::{MAX_NAME_BYTES, MAX_RECORD_BYTES};
 use crate::model::{Body, ErrorRecord, Event, Json, Kind, Run};
 use row::{ErrorRow, EventRow, RunRow};
 
-/// What bincode may claim for one record. It counts an integer by its size in memory, not by that on
-/// disk, so the longest record needs some room beyond its own bytes.
+/// What bincode may claim for one record. It counts an integer by its size in memory, not by that
+/// on disk, so the longest record needs some room beyond its own bytes.
 const CLAIM_LIMIT: usize = MAX_RECORD_BYTES + 1024;
 
 const CONFIG: Configuration<LittleEndian, Varint, Limit<CLAIM_LIMIT>> =
