@@ -8,6 +8,7 @@ mod bytes;
 
 pub mod codec;
 pub mod crc;
+pub mod footer;
 pub mod frame;
 pub mod header;
 pub mod identity;

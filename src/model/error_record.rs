@@ -1,8 +1,6 @@
 use std::borrow::Cow;
-use std::fmt;
 
-use crate::error::Error;
-use crate::model::{Id, Json, Severity, Timestamp, setters};
+use crate::model::{Fingerprint, Id, Json, Severity, Timestamp, setters};
 
 /// Something that went wrong, usually in a run.
 ///
@@ -100,41 +98,5 @@ impl<'a> ErrorRecord<'a> {
             created_at: self.created_at,
             fingerprint: self.fingerprint,
         }
-    }
-}
-
-/// What groups errors that are alike: a hash of the type, the message without its changing parts
-/// (numbers, hexadecimal, quoted text) and the first five lines of the stack likewise.
-///
-/// It prints as the version of the rule, a hyphen and 16 hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Fingerprint {
-    /// The version of the rule by which it was made, from 1.
-    pub version: u8,
-    /// The hash.
-    pub hash: u64,
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{}-{:016x}", self.version, self.hash))
-    }
-}
-
-impl std::str::FromStr for Fingerprint {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        text.split_once('-')
-            .filter(|(_, hash)| hash.len() == 16)
-            .and_then(|(version, hash)| {
-                Some(Self {
-                    version: version.parse().ok()?,
-                    hash: u64::from_str_radix(hash, 16).ok()?,
-                })
-            })
-            .ok_or_else(|| {
-                Error::invalid("fingerprint", text, "a version, a hyphen and 16 hexadecimal digits")
-            })
     }
 }

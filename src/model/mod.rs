@@ -7,6 +7,7 @@
 mod error_record;
 mod event;
 mod field;
+mod fingerprint;
 mod id;
 mod json;
 mod kind;
@@ -15,9 +16,10 @@ mod run;
 mod subject;
 mod time;
 
-pub use error_record::{ErrorRecord, Fingerprint};
+pub use error_record::ErrorRecord;
 pub use event::Event;
 pub use field::Field;
+pub use fingerprint::Fingerprint;
 pub use id::{Id, IdForm};
 pub use json::Json;
 pub use kind::{ActorType, Kind, Severity, Status};

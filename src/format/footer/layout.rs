@@ -1,0 +1,259 @@
+//! Reading a footer: where its sections are, and whether their checksums hold.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::error::Damage;
+use crate::format::bytes::get;
+use crate::format::crc;
+use crate::format::key::field_index;
+use crate::format::packed::Packed;
+use crate::format::trailer::{TRAILER_BYTES, Trailer};
+use crate::model::Field;
+
+use super::{
+    COUNT_AT, Entry, FieldView, PER_FIELD, SEED_AT, SINGLE, Section, TABLE_HEAD_BYTES, TABLE_MAGIC,
+};
+
+const SLOTS: usize = SINGLE + PER_FIELD * Field::KEYED;
+
+const UNSEEN: u8 = 0;
+const WHOLE: u8 = 1;
+const DAMAGED: u8 = 2;
+
+/// Where the sections of a footer are. It is small and owns nothing of the file: each access is
+/// given the file's bytes, and compares a section's checksum the first time that it is used.
+///
+/// Threads may share it; two that use a section for the first time at once both check it.
+#[derive(Debug)]
+pub struct FooterLayout {
+    rows: usize,
+    seed: u64,
+    slots: [Slot; SLOTS],
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    present: bool,
+    crc: u32,
+    range: Range<usize>,
+    state: AtomicU8,
+}
+
+impl Slot {
+    fn place(section: u8, field: u8) -> Option<usize> {
+        let at = Section::ALL.iter().position(|known| *known as u8 == section)?;
+        match (at.checked_sub(SINGLE), usize::from(field)) {
+            (None, 0) => Some(at),
+            (Some(part), field @ 1..=Field::KEYED) => Some(SINGLE + (field - 1) * PER_FIELD + part),
+            _ => None,
+        }
+    }
+
+    /// The bytes of the section, once its checksum and `check` have held.
+    fn bytes<'b>(
+        &self,
+        file: &'b [u8],
+        check: impl FnOnce(&'b [u8]) -> bool,
+    ) -> Result<&'b [u8], Damage> {
+        let bytes = file.get(self.range.clone()).filter(|_| self.present).ok_or(Damage::Footer)?;
+        // The state guards no other memory, so its order against other accesses does not matter.
+        let mut state = self.state.load(Ordering::Relaxed);
+        if state == UNSEEN {
+            let whole = crc::masked(bytes) == self.crc && check(bytes);
+            state = if whole { WHOLE } else { DAMAGED };
+            self.state.store(state, Ordering::Relaxed);
+        }
+        if state == WHOLE { Ok(bytes) } else { Err(Damage::Footer) }
+    }
+}
+
+impl FooterLayout {
+    /// Reads the section table of a sealed segment; `file` is all of it, trailer included.
+    ///
+    /// # Errors
+    /// [`Damage::Footer`] when the table is damaged, names a section twice or one that lies outside
+    /// of the footer, or lacks one that every footer has.
+    pub fn parse(file: &[u8], trailer: &Trailer) -> Result<Self, Damage> {
+        let start = usize::try_from(trailer.table_offset).map_err(|_| Damage::Footer)?;
+        let end = file.len().checked_sub(TRAILER_BYTES).ok_or(Damage::Footer)?;
+        let table = file.get(start..end).ok_or(Damage::Footer)?;
+        if crc::masked(table) != trailer.table_crc {
+            return Err(Damage::Footer);
+        }
+        let (head, entries) =
+            table.split_first_chunk::<TABLE_HEAD_BYTES>().ok_or(Damage::Footer)?;
+        let (entries, rest) = entries.as_chunks();
+        let count = u32::from_le_bytes(get::<COUNT_AT, _, _>(head));
+        if get::<0, 4, _>(head) != TABLE_MAGIC
+            || usize::try_from(count) != Ok(entries.len())
+            || !rest.is_empty()
+        {
+            return Err(Damage::Footer);
+        }
+        let mut slots: [Slot; SLOTS] = std::array::from_fn(|_| Slot::default());
+        for entry in entries {
+            take(&mut slots, &Entry::decode(entry), trailer)?;
+        }
+        let rows = usize::try_from(trailer.rows).map_err(|_| Damage::Footer)?;
+        let seed = u64::from_le_bytes(get::<SEED_AT, _, _>(head));
+        let layout = Self { rows, seed, slots };
+        for section in Section::ALL.into_iter().take(SINGLE) {
+            if section != Section::SeqOrder && !layout.slot(section, 0)?.present {
+                return Err(Damage::Footer);
+            }
+        }
+        Ok(layout)
+    }
+
+    /// How many rows there are: one a record.
+    #[must_use]
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The seed of the keys' hashes.
+    #[must_use]
+    pub const fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// `created_at` of each row, rising, in the form of [`from_time`](crate::format::packed::from_time).
+    ///
+    /// # Errors
+    /// [`Damage::Footer`] when the section is damaged, as all accesses here.
+    pub fn times<'b>(&self, file: &'b [u8]) -> Result<Packed<'b>, Damage> {
+        self.rows_column(file, Section::Times)
+    }
+
+    /// The sequence number of each row.
+    ///
+    /// # Errors
+    /// [`Damage::Footer`].
+    pub fn seqs<'b>(&self, file: &'b [u8]) -> Result<Packed<'b>, Damage> {
+        self.rows_column(file, Section::Seqs)
+    }
+
+    /// Where each row's record stands in the file.
+    ///
+    /// # Errors
+    /// [`Damage::Footer`].
+    pub fn offsets<'b>(&self, file: &'b [u8]) -> Result<Packed<'b>, Damage> {
+        self.rows_column(file, Section::Offsets)
+    }
+
+    /// The tag of each row.
+    ///
+    /// # Errors
+    /// [`Damage::Footer`].
+    pub fn tags<'b>(&self, file: &'b [u8]) -> Result<&'b [u8], Damage> {
+        self.slot(Section::Tags, 0)?.bytes(file, |bytes| bytes.len() == self.rows)
+    }
+
+    /// Where each frame stands in the file, rising.
+    ///
+    /// # Errors
+    /// [`Damage::Footer`].
+    pub fn frames<'b>(&self, file: &'b [u8]) -> Result<Packed<'b>, Damage> {
+        self.column(file, Section::Frames, 0, |_| true)
+    }
+
+    /// The rows in the order of their sequence numbers; `None` when the rows are in that order.
+    ///
+    /// # Errors
+    /// [`Damage::Footer`].
+    pub fn seq_order<'b>(&self, file: &'b [u8]) -> Result<Option<Packed<'b>>, Damage> {
+        if !self.slot(Section::SeqOrder, 0)?.present {
+            return Ok(None);
+        }
+        self.rows_column(file, Section::SeqOrder).map(Some)
+    }
+
+    /// The sequence numbers in earlier segments that records of this one supersede, rising.
+    ///
+    /// # Errors
+    /// [`Damage::Footer`].
+    pub fn supersedes<'b>(&self, file: &'b [u8]) -> Result<Packed<'b>, Damage> {
+        self.column(file, Section::Supersedes, 0, |_| true)
+    }
+
+    /// The keys of a field; `None` when no record has one, and for status and severity, which are
+    /// tags.
+    ///
+    /// # Errors
+    /// [`Damage::Footer`].
+    pub fn field<'b>(&self, file: &'b [u8], field: Field) -> Result<Option<FieldView<'b>>, Damage> {
+        let Some(number) = field_index(field).and_then(|at| u8::try_from(at + 1).ok()) else {
+            return Ok(None);
+        };
+        let keys = self.slot(Section::Keys, number)?;
+        if !keys.present {
+            return Ok(None);
+        }
+        let keys = keys.bytes(file, |bytes| bytes.len() % size_of::<u64>() == 0)?;
+        let keys = keys.as_chunks().0;
+        let starts =
+            self.column(file, Section::Starts, number, |starts| starts.len() == keys.len() + 1)?;
+        let postings = self.column(file, Section::Postings, number, |_| true)?;
+        let codes = if self.slot(Section::Codes, number)?.present {
+            Some(self.column(file, Section::Codes, number, |codes| codes.len() == self.rows)?)
+        } else {
+            None
+        };
+        Ok(Some(FieldView { keys, starts, postings, codes }))
+    }
+
+    /// Compares the checksum of every section that is there.
+    ///
+    /// # Errors
+    /// [`Damage::Footer`] when one does not hold.
+    pub fn verify(&self, file: &[u8]) -> Result<(), Damage> {
+        for slot in self.slots.iter().filter(|slot| slot.present) {
+            let bytes = file.get(slot.range.clone()).ok_or(Damage::Footer)?;
+            if crc::masked(bytes) != slot.crc {
+                return Err(Damage::Footer);
+            }
+        }
+        Ok(())
+    }
+
+    fn slot(&self, section: Section, field: u8) -> Result<&Slot, Damage> {
+        let at = Slot::place(section as u8, field).ok_or(Damage::Footer)?;
+        self.slots.get(at).ok_or(Damage::Footer)
+    }
+
+    fn rows_column<'b>(&self, file: &'b [u8], section: Section) -> Result<Packed<'b>, Damage> {
+        self.column(file, section, 0, |column| column.len() == self.rows)
+    }
+
+    fn column<'b>(
+        &self,
+        file: &'b [u8],
+        section: Section,
+        field: u8,
+        check: impl FnOnce(&Packed<'b>) -> bool,
+    ) -> Result<Packed<'b>, Damage> {
+        let whole = |bytes| Packed::new(bytes).is_ok_and(|column| check(&column));
+        Packed::unchecked(self.slot(section, field)?.bytes(file, whole)?)
+    }
+}
+
+/// Takes an entry of the table; one of a section that this version does not know is passed over.
+fn take(slots: &mut [Slot; SLOTS], entry: &Entry, trailer: &Trailer) -> Result<(), Damage> {
+    let Some(slot) = Slot::place(entry.section, entry.field).and_then(|at| slots.get_mut(at))
+    else {
+        return Ok(());
+    };
+    let end = entry.offset.checked_add(entry.len).ok_or(Damage::Footer)?;
+    if slot.present || entry.offset < trailer.frames_end || end > trailer.table_offset {
+        return Err(Damage::Footer);
+    }
+    let place = |offset: u32| usize::try_from(offset).map_err(|_| Damage::Footer);
+    *slot = Slot {
+        present: true,
+        crc: entry.crc,
+        range: place(entry.offset)?..place(end)?,
+        state: AtomicU8::new(UNSEEN),
+    };
+    Ok(())
+}

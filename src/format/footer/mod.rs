@@ -1,0 +1,122 @@
+//! The footer of a sealed segment: its indexes, in the form that they are searched in.
+//!
+//! A footer is derived from the frames and never trusted over them. It is a table of columns, one
+//! row a record, sorted by `created_at` and then by sequence number, and for each keyed field the
+//! hashes of its keys and the rows that have them. Each column is a section with its own checksum,
+//! which is compared when the section is first used; a query that touches two columns reads two.
+
+mod build;
+mod field;
+mod layout;
+
+pub use build::{Built, FieldInput, FooterInput, NO_CODE, build};
+pub use field::{FieldView, Postings};
+pub use layout::FooterLayout;
+
+use crate::format::bytes::{get, put};
+
+/// The first bytes of the section table.
+const TABLE_MAGIC: [u8; 4] = *b"\xf7RLt";
+
+const COUNT_AT: usize = TABLE_MAGIC.len();
+const SEED_AT: usize = COUNT_AT + size_of::<u32>();
+const TABLE_HEAD_BYTES: usize = SEED_AT + size_of::<u64>();
+
+const SECTION_AT: usize = 0;
+const FIELD_AT: usize = SECTION_AT + size_of::<u8>();
+const RESERVED_AT: usize = FIELD_AT + size_of::<u8>();
+const CRC_AT: usize = RESERVED_AT + 2;
+const OFFSET_AT: usize = CRC_AT + size_of::<u32>();
+const LEN_AT: usize = OFFSET_AT + size_of::<u32>();
+const ENTRY_BYTES: usize = LEN_AT + size_of::<u32>();
+
+const _: () = assert!(TABLE_HEAD_BYTES == 16 && ENTRY_BYTES == 16);
+
+/// Fields of at most this many keys have a column of codes: a look from a row to its key.
+pub const MAX_CODED_KEYS: usize = 4096;
+
+/// What a section holds. The numbers are those on disk; a reader ignores those it does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Section {
+    /// `created_at` of each row, in its unsigned form.
+    Times = 1,
+    /// The sequence number of each row.
+    Seqs = 2,
+    /// Where each row's record stands in the file.
+    Offsets = 3,
+    /// The tag of each row, a byte each.
+    Tags = 4,
+    /// Where each frame stands in the file, rising.
+    Frames = 5,
+    /// The rows in the order of their sequence numbers, when that is another order.
+    SeqOrder = 6,
+    /// The sequence numbers in earlier segments that records of this one supersede, rising.
+    Supersedes = 7,
+    /// The hashes of a field's keys, eight bytes each, rising. Their places are the keys' ranks.
+    Keys = 8,
+    /// Where the postings of each key begin, and where the last ones end.
+    Starts = 9,
+    /// The rows that have a key, rising, one key after the other.
+    Postings = 10,
+    /// For each row the rank of its key plus 1, or 0 when it has none.
+    Codes = 11,
+}
+
+/// Sections that stand once.
+const SINGLE: usize = 7;
+/// Sections that stand once for each field.
+const PER_FIELD: usize = 4;
+
+impl Section {
+    const ALL: [Self; SINGLE + PER_FIELD] = [
+        Self::Times,
+        Self::Seqs,
+        Self::Offsets,
+        Self::Tags,
+        Self::Frames,
+        Self::SeqOrder,
+        Self::Supersedes,
+        Self::Keys,
+        Self::Starts,
+        Self::Postings,
+        Self::Codes,
+    ];
+}
+
+/// An entry of the section table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    section: u8,
+    /// The place of the field among the keyed ones plus 1; 0 for a section that stands once.
+    field: u8,
+    crc: u32,
+    offset: u32,
+    len: u32,
+}
+
+impl Entry {
+    fn encode(self) -> [u8; ENTRY_BYTES] {
+        let mut out = [0; ENTRY_BYTES];
+        put::<SECTION_AT, _, _>(&mut out, [self.section]);
+        put::<FIELD_AT, _, _>(&mut out, [self.field]);
+        put::<CRC_AT, _, _>(&mut out, self.crc.to_le_bytes());
+        put::<OFFSET_AT, _, _>(&mut out, self.offset.to_le_bytes());
+        put::<LEN_AT, _, _>(&mut out, self.len.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8; ENTRY_BYTES]) -> Self {
+        let [section] = get::<SECTION_AT, 1, _>(bytes);
+        let [field] = get::<FIELD_AT, 1, _>(bytes);
+        Self {
+            section,
+            field,
+            crc: u32::from_le_bytes(get::<CRC_AT, _, _>(bytes)),
+            offset: u32::from_le_bytes(get::<OFFSET_AT, _, _>(bytes)),
+            len: u32::from_le_bytes(get::<LEN_AT, _, _>(bytes)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::error::Damage;
+use crate::format::packed::{self, Packed};
+use crate::format::trailer::{TRAILER_BYTES, TagCounts, Trailer};
+use crate::model::Field;
+
+const BASE: u32 = 1000;
+
+#[derive(Debug, Clone)]
+struct Row {
+    time: i64,
+    seq: u64,
+    offset: u32,
+    tag: u8,
+    keys: [Option<u64>; Field::KEYED],
+}
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let key = prop::option::of(prop_oneof![0..6_u64, 0..600_u64, any::<u64>()]);
+    let row = (-50..50_i64, any::<u32>(), any::<u8>(), prop::array::uniform7(key));
+    prop::collection::vec(row, 0..400).prop_map(|rows| {
+        let mut rows: Vec<_> = (1..)
+            .zip(rows)
+            .map(|(seq, (time, offset, tag, keys))| Row { time, seq, offset, tag, keys })
+            .collect();
+        rows.sort_by_key(|row| (row.time, row.seq));
+        rows
+    })
+}
+
+/// A file of zeros, a footer and room for a trailer, with the trailer that belongs to it.
+fn file(rows: &[Row], seed: u64, supersedes: &[u64]) -> (Vec<u8>, Trailer) {
+    let hashes: Vec<Vec<u64>> = (0..Field::KEYED)
+        .map(|at| {
+            let keys: BTreeSet<_> = rows.iter().filter_map(|row| row.keys[at]).collect();
+            keys.into_iter().collect()
+        })
+        .collect();
+    let codes: Vec<Vec<u32>> = (0..Field::KEYED)
+        .map(|at| {
+            let code = |row: &Row| match row.keys[at] {
+                Some(key) => u32::try_from(hashes[at].binary_search(&key).unwrap()).unwrap(),
+                None => NO_CODE,
+            };
+            rows.iter().map(code).collect()
+        })
+        .collect();
+    let input = FooterInput {
+        times: &rows.iter().map(|row| row.time).collect::<Vec<_>>(),
+        seqs: &rows.iter().map(|row| row.seq).collect::<Vec<_>>(),
+        offsets: &rows.iter().map(|row| row.offset).collect::<Vec<_>>(),
+        tags: &rows.iter().map(|row| row.tag).collect::<Vec<_>>(),
+        frames: &[128, 500, 999],
+        supersedes,
+        seed,
+        fields: std::array::from_fn(|at| {
+            Some(FieldInput { hashes: &hashes[at], codes: &codes[at] })
+        }),
+    };
+    let built = build(&input, BASE).unwrap();
+    let mut file = vec![0; usize::try_from(BASE).unwrap()];
+    file.extend(built.bytes);
+    file.extend([0; TRAILER_BYTES]);
+    let trailer = Trailer {
+        frames_end: BASE,
+        rows: u32::try_from(rows.len()).unwrap(),
+        records: 0,
+        table_offset: built.table_offset,
+        table_crc: built.table_crc,
+        first_seq: 0,
+        last_seq: 0,
+        created_min: 0,
+        created_max: 0,
+        newest_max: 0,
+        recorded_min: 0,
+        recorded_max: 0,
+        hash: [0; 32],
+        previous: [0; 32],
+        tags: TagCounts::default(),
+    };
+    (file, trailer)
+}
+
+fn values(column: Packed<'_>) -> Vec<u64> {
+    (0..column.len()).map(|at| column.get(at).unwrap()).collect()
+}
+
+fn check_field(view: &FieldView<'_>, rows: &[Row], at: usize) {
+    let mut expected: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+    for (row, number) in rows.iter().zip(0..) {
+        if let Some(key) = row.keys[at] {
+            expected.entry(key).or_default().push(number);
+        }
+        let code = view.code(usize::try_from(number).unwrap());
+        assert_eq!(code.and_then(|code| view.key_hash(code)), row.keys[at]);
+    }
+    assert_eq!(view.key_count(), expected.len());
+    for (key, rows) in &expected {
+        let rank = view.find(*key).unwrap();
+        assert_eq!(view.key_hash(rank), Some(*key));
+        let postings = view.postings(rank);
+        assert_eq!(view.count(rank), rows.len());
+        assert_eq!(postings.clone().collect::<Vec<_>>(), *rows);
+        assert!(postings.clone().rev().eq(rows.iter().rev().copied()));
+        for bound in [0, 1, rows[0], rows[rows.len() - 1] + 1, u32::MAX] {
+            assert_eq!(postings.before(bound), rows.partition_point(|row| *row < bound));
+        }
+        let within: Vec<_> = postings.within(50, 150).collect();
+        assert!(within.iter().eq(rows.iter().filter(|row| (50..150).contains(*row))));
+        assert_eq!(postings.within(150, 50).len(), 0);
+        for absent in [key.wrapping_add(1), key.wrapping_sub(1), !key] {
+            assert_eq!(view.find(absent).is_some(), expected.contains_key(&absent));
+        }
+    }
+    let none = u32::try_from(expected.len()).unwrap();
+    for rank in [none, u32::MAX] {
+        assert_eq!((view.key_hash(rank), view.count(rank)), (None, 0));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_was_built_is_read(
+        rows in rows(), seed: u64, supersedes in prop::collection::btree_set(any::<u64>(), 0..9),
+    ) {
+        let supersedes: Vec<_> = supersedes.into_iter().collect();
+        let (file, trailer) = file(&rows, seed, &supersedes);
+        let layout = FooterLayout::parse(&file, &trailer).unwrap();
+        prop_assert_eq!(layout.rows(), rows.len());
+        prop_assert_eq!(layout.seed(), seed);
+        let times: Vec<_> =
+            values(layout.times(&file).unwrap()).into_iter().map(packed::to_time).collect();
+        prop_assert_eq!(times, rows.iter().map(|row| row.time).collect::<Vec<_>>());
+        let seqs = values(layout.seqs(&file).unwrap());
+        prop_assert!(rows.iter().map(|row| row.seq).eq(seqs.iter().copied()));
+        let offsets = values(layout.offsets(&file).unwrap());
+        prop_assert!(rows.iter().map(|row| u64::from(row.offset)).eq(offsets));
+        let tags = layout.tags(&file).unwrap();
+        prop_assert!(rows.iter().map(|row| row.tag).eq(tags.iter().copied()));
+        prop_assert_eq!(values(layout.frames(&file).unwrap()), [128, 500, 999]);
+        prop_assert_eq!(values(layout.supersedes(&file).unwrap()), supersedes);
+        match layout.seq_order(&file).unwrap() {
+            None => prop_assert!(seqs.is_sorted()),
+            Some(order) => {
+                let row = |at: u64| seqs[usize::try_from(at).unwrap()];
+                let ordered: Vec<_> = values(order).into_iter().map(row).collect();
+                prop_assert!(!seqs.is_sorted());
+                prop_assert!(ordered.iter().copied().eq(1..=u64::try_from(rows.len()).unwrap()));
+            }
+        }
+        for (at, field) in Field::ALL.iter().enumerate() {
+            match layout.field(&file, *field).unwrap() {
+                Some(view) => check_field(&view, &rows, at),
+                None => prop_assert!(
+                    at >= Field::KEYED || rows.iter().all(|row| row.keys[at].is_none())
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn damage_anywhere_is_found_by_whoever_uses_the_section(
+        rows in rows(), at in any::<prop::sample::Index>(), bit in 0..8_u8,
+    ) {
+        let (mut file, trailer) = file(&rows, 1, &[5]);
+        let footer = usize::try_from(BASE).unwrap()..file.len() - TRAILER_BYTES;
+        file[footer.start + at.index(footer.len())] ^= 1 << bit;
+        let Ok(layout) = FooterLayout::parse(&file, &trailer) else { return Ok(()) };
+        let uses = [
+            layout.times(&file).is_err(),
+            layout.seqs(&file).is_err(),
+            layout.offsets(&file).is_err(),
+            layout.tags(&file).is_err(),
+            layout.frames(&file).is_err(),
+            layout.seq_order(&file).is_err(),
+            layout.supersedes(&file).is_err(),
+        ];
+        let fields = Field::ALL.iter().map(|field| layout.field(&file, *field).is_err());
+        prop_assert_eq!(uses.into_iter().chain(fields).filter(|damaged| *damaged).count(), 1);
+        prop_assert!(layout.verify(&file).is_err());
+    }
+}
+
+fn sample() -> Vec<Row> {
+    let row = |n: u64| Row {
+        time: i64::try_from(n / 2).unwrap(),
+        seq: 900 - n,
+        offset: 200,
+        tag: 3,
+        keys: [Some(n % 3), Some(n), None, None, None, None, None],
+    };
+    (0..300).map(row).collect()
+}
+
+#[test]
+fn a_section_that_was_found_whole_is_not_read_again_and_damage_is_remembered() {
+    let (mut file, trailer) = file(&sample(), 1, &[]);
+    let layout = FooterLayout::parse(&file, &trailer).unwrap();
+    let whole = layout.tags(&file).unwrap().as_ptr_range();
+    let at = whole.start as usize - file.as_ptr() as usize;
+    file[at] ^= 1;
+    assert!(layout.tags(&file).is_ok(), "it was checked before");
+    assert!(layout.verify(&file).is_err(), "verify always reads");
+    let fresh = FooterLayout::parse(&file, &trailer).unwrap();
+    assert_eq!(fresh.tags(&file), Err(Damage::Footer));
+    file[at] ^= 1;
+    assert_eq!(fresh.tags(&file), Err(Damage::Footer));
+}
+
+#[test]
+fn many_keys_have_no_codes_and_are_found_all_the_same() {
+    let rows: Vec<_> = (0..5000_u64)
+        .map(|n| {
+            let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let keys = [Some(hash), Some(n), None, None, None, None, None];
+            Row { time: 0, seq: n, offset: 0, tag: 0, keys }
+        })
+        .collect();
+    let (file, trailer) = file(&rows, 0, &[]);
+    let layout = FooterLayout::parse(&file, &trailer).unwrap();
+    for (field, at) in [(Field::Type, 0), (Field::Trace, 1)] {
+        let view = layout.field(&file, field).unwrap().unwrap();
+        assert!(!view.has_codes());
+        for (row, number) in rows.iter().zip(0..) {
+            let rank = view.find(row.keys[at].unwrap()).unwrap();
+            assert_eq!(view.postings(rank).collect::<Vec<_>>(), [number]);
+        }
+        assert_eq!(view.find(6000), None);
+    }
+}
+
+#[test]
+fn sections_of_a_later_version_are_ignored_and_impossible_ones_refused() {
+    let (whole, trailer) = file(&sample(), 1, &[]);
+    let table = usize::try_from(trailer.table_offset).unwrap();
+    let parse = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut file = whole.clone();
+        change(&mut file);
+        let end = file.len() - TRAILER_BYTES;
+        let table_crc = crate::format::crc::masked(&file[table..end]);
+        FooterLayout::parse(&file, &Trailer { table_crc, ..trailer.clone() })
+    };
+    assert!(parse(&|_| ()).is_ok());
+    let last = whole.len() - TRAILER_BYTES - ENTRY_BYTES;
+    assert!(parse(&|file| file[last] = 200).is_ok(), "an unknown section");
+    assert!(parse(&|file| file[last + FIELD_AT] = 8).is_ok(), "an unknown field");
+    let first = table + TABLE_HEAD_BYTES;
+    assert!(parse(&|file| file[first] = 2).is_err(), "no times, and two of seqs");
+    assert!(parse(&|file| file[first] = 200).is_err(), "no times");
+    assert!(parse(&|file| file[first + OFFSET_AT + 1] = 0).is_err(), "among the frames");
+    assert!(parse(&|file| file[first + LEN_AT + 3] = 0xff).is_err(), "beyond the table");
+    assert!(parse(&|file| file[table + COUNT_AT] += 1).is_err());
+    assert!(parse(&|file| file[table] = 0).is_err());
+    assert!(FooterLayout::parse(&whole[..table], &trailer).is_err());
+    assert!(FooterLayout::parse(&[], &trailer).is_err());
+}
+
+#[test]
+fn columns_that_do_not_fit_together_are_refused() {
+    let field = |codes| Some(FieldInput { hashes: &[1, 2], codes });
+    let mut input = FooterInput {
+        times: &[1, 2],
+        seqs: &[1, 2],
+        offsets: &[1, 2],
+        tags: &[1, 2],
+        ..FooterInput::default()
+    };
+    assert!(build(&input, u32::MAX - 400).is_ok());
+    assert!(build(&input, u32::MAX - 10).is_err(), "beyond 4 GiB");
+    input.fields[0] = field(&[1, 2]);
+    assert!(build(&input, 0).is_err(), "a code that is no rank");
+    input.fields[0] = field(&[1]);
+    assert!(build(&input, 0).is_err(), "a row without a code");
+    input.fields[0] = field(&[1, NO_CODE]);
+    assert!(build(&input, 0).is_ok());
+    input.tags = &[];
+    assert!(build(&input, 0).is_err());
+}

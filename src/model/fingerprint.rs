@@ -1,0 +1,275 @@
+use std::fmt;
+
+use twox_hash::XxHash3_64;
+
+use crate::error::Error;
+
+/// What groups errors that are alike: a hash of the type, the message without its changing parts
+/// and the first lines of the stack likewise.
+///
+/// It prints as the version of the rule, a hyphen and 16 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint {
+    /// The version of the rule by which it was made, from 1.
+    pub version: u8,
+    /// The hash.
+    pub hash: u64,
+}
+
+/// Bytes of normalised message that count. Beyond them messages differ by what they quote.
+const MESSAGE_BYTES: usize = 1024;
+/// Bytes of each normalised line of the stack that count.
+const LINE_BYTES: usize = 256;
+/// Lines of the stack that count.
+const LINES: usize = 5;
+/// The longest type that counts whole.
+const TYPE_BYTES: usize = 256;
+const BUFFER_BYTES: usize = TYPE_BYTES + 1 + MESSAGE_BYTES + LINES * (1 + LINE_BYTES);
+/// Hexadecimal digits from which on a run of them counts as a number.
+const HEX_DIGITS: usize = 8;
+
+impl Fingerprint {
+    /// The version of the rule that [`Fingerprint::of`] follows.
+    pub const VERSION: u8 = 1;
+
+    /// The fingerprint of an error.
+    ///
+    /// The rule, version 1: XXH3 (64 bits, seed 0) of the first 256 bytes of the type, a zero byte,
+    /// the first 1,024 bytes of the normalised message, and for each of the first five lines of the
+    /// stack that are not blank a zero byte and the first 256 bytes of the normalised line.
+    /// Normalised is a text in which
+    ///
+    /// - each run of ASCII white space is one space, and none stands at the beginning or end;
+    /// - what stands in double quotes, single quotes or backticks is dropped and the quotes become
+    ///   `""` (in the message only, and a single quote after a letter or digit is an apostrophe);
+    /// - a word of hexadecimal digits, alone or several joined by hyphens, with at least eight
+    ///   digits of which one is decimal, is `0`, and so is `0x` with hexadecimal digits;
+    /// - any other run of decimal digits is `0`.
+    ///
+    /// ```
+    /// use runledger::Fingerprint;
+    /// let a = Fingerprint::of("TimeoutError", "no answer from \"db1\" after 30 s", None);
+    /// let b = Fingerprint::of("TimeoutError", "no answer from \"db2\" after 31 s", None);
+    /// assert_eq!(a, b);
+    /// assert_ne!(a, Fingerprint::of("TimeoutError", "connection refused", None));
+    /// ```
+    #[must_use]
+    pub fn of(error_type: &str, message: &str, stack: Option<&str>) -> Self {
+        let mut text = Buffer { bytes: [0; BUFFER_BYTES], len: 0, end: TYPE_BYTES };
+        text.push(error_type.as_bytes());
+        text.part(MESSAGE_BYTES);
+        normalise(message, true, &mut text);
+        let lines = stack.unwrap_or_default().lines().filter(|line| !line.trim_ascii().is_empty());
+        for line in lines.take(LINES) {
+            text.part(LINE_BYTES);
+            normalise(line, false, &mut text);
+        }
+        Self { version: Self::VERSION, hash: XxHash3_64::oneshot(text.filled()) }
+    }
+}
+
+/// What is hashed: parts with a zero byte between them, each of a bounded length.
+struct Buffer {
+    bytes: [u8; BUFFER_BYTES],
+    len: usize,
+    end: usize,
+}
+
+impl Buffer {
+    /// Appends what fits into the part; what does not is dropped.
+    fn push(&mut self, text: &[u8]) {
+        let room = self.end.saturating_sub(self.len);
+        let taken = text.get(..text.len().min(room)).unwrap_or_default();
+        if let Some(place) = self.bytes.get_mut(self.len..self.len + taken.len()) {
+            place.copy_from_slice(taken);
+            self.len += taken.len();
+        }
+    }
+
+    /// Begins a part of at most this many bytes.
+    fn part(&mut self, bytes: usize) {
+        self.end = self.len + 1;
+        self.push(&[0]);
+        self.end = self.len + bytes;
+    }
+
+    const fn is_full(&self) -> bool {
+        self.len >= self.end
+    }
+
+    fn filled(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+fn normalise(text: &str, quotes: bool, out: &mut Buffer) {
+    let mut rest = text.trim_ascii().as_bytes();
+    let mut after_word = false;
+    while let Some(&first) = rest.first() {
+        if out.is_full() {
+            return;
+        }
+        let taken = if first.is_ascii_whitespace() {
+            out.push(b" ");
+            count(rest, u8::is_ascii_whitespace)
+        } else if first.is_ascii_alphanumeric() {
+            word(rest, out)
+        } else if let Some(len) = quoted(rest, after_word).filter(|_| quotes) {
+            out.push(b"\"\"");
+            len
+        } else {
+            out.push(&[first]);
+            1
+        };
+        after_word = first.is_ascii_alphanumeric();
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+}
+
+/// The length of the quoted text that `text` begins with, quotes included.
+fn quoted(text: &[u8], after_word: bool) -> Option<usize> {
+    let (quote, rest) = text.split_first()?;
+    let opens = matches!(quote, b'"' | b'`') || (*quote == b'\'' && !after_word);
+    memchr::memchr(*quote, rest).filter(|_| opens).map(|at| at + 2)
+}
+
+/// Writes the word that `text` begins with, with its numbers as `0`, and gives its length.
+fn word(text: &[u8], out: &mut Buffer) -> usize {
+    if let Some(len) = hexadecimal(text) {
+        out.push(b"0");
+        return len;
+    }
+    let len = count(text, u8::is_ascii_alphanumeric);
+    let mut rest = text.get(..len).unwrap_or_default();
+    while let Some(first) = rest.first() {
+        let digits = count(rest, u8::is_ascii_digit);
+        let taken = if digits > 0 {
+            out.push(b"0");
+            digits
+        } else {
+            out.push(&[*first]);
+            1
+        };
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+    len
+}
+
+/// The length of the hexadecimal number, UUID or date that `text` begins with.
+fn hexadecimal(text: &[u8]) -> Option<usize> {
+    if let Some(rest) = text.strip_prefix(b"0x").or_else(|| text.strip_prefix(b"0X")) {
+        let digits = count(rest, u8::is_ascii_hexdigit);
+        let ends = rest.get(digits).is_none_or(|byte| !byte.is_ascii_alphanumeric());
+        return (digits > 0 && ends).then_some(digits + 2);
+    }
+    let (mut end, mut digits, mut decimal) = (0, 0, false);
+    let mut at = 0;
+    loop {
+        let rest = text.get(at..).unwrap_or_default();
+        let word = rest.get(..count(rest, u8::is_ascii_alphanumeric)).unwrap_or_default();
+        if word.is_empty() || !word.iter().all(u8::is_ascii_hexdigit) {
+            break;
+        }
+        digits += word.len();
+        decimal |= word.iter().any(u8::is_ascii_digit);
+        end = at + word.len();
+        if text.get(end) != Some(&b'-') {
+            break;
+        }
+        at = end + 1;
+    }
+    (digits >= HEX_DIGITS && decimal).then_some(end)
+}
+
+fn count(text: &[u8], is: impl Fn(&u8) -> bool) -> usize {
+    text.iter().position(|byte| !is(byte)).unwrap_or(text.len())
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}-{:016x}", self.version, self.hash))
+    }
+}
+
+impl std::str::FromStr for Fingerprint {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        text.split_once('-')
+            .filter(|(_, hash)| hash.len() == 16)
+            .and_then(|(version, hash)| {
+                Some(Self {
+                    version: version.parse().ok()?,
+                    hash: u64::from_str_radix(hash, 16).ok()?,
+                })
+            })
+            .ok_or_else(|| {
+                Error::invalid("fingerprint", text, "a version, a hyphen and 16 hexadecimal digits")
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn normal(text: &str, quotes: bool) -> String {
+        let mut out = Buffer { bytes: [0; BUFFER_BYTES], len: 0, end: MESSAGE_BYTES };
+        normalise(text, quotes, &mut out);
+        String::from_utf8_lossy(out.filled()).into_owned()
+    }
+
+    #[test]
+    fn the_rule_by_example() {
+        for (text, expected) in [
+            ("", ""),
+            ("  no   answer\n\tfrom db1  ", "no answer from db0"),
+            ("after 30.25 s, 1,000 times", "after 0.0 s, 0,0 times"),
+            ("worker12 of w3b", "worker0 of w0b"),
+            ("id 0192f1a4-7b3c-7def-8123-456789abcdef gone", "id 0 gone"),
+            ("trace f0f21b3342f101d546c957d98fa122f6.", "trace 0."),
+            ("at 0x7ffee4c0 in f", "at 0 in f"),
+            ("0xzz", "0xzz"),
+            ("on 2026-11-01T08:30:00Z", "on 0-0-0T0:0:0Z"),
+            ("on 2026-11-01", "on 0"),
+            ("deadbeef facade", "deadbeef facade"),
+            ("no 'such' key \"x y\" or `z`", "no \"\" key \"\" or \"\""),
+            ("can't find user's file", "can't find user's file"),
+            ("open \"never closed", "open \"never closed"),
+            ("größe 日本語 7", "größe 日本語 0"),
+        ] {
+            assert_eq!(normal(text, true), expected, "{text}");
+        }
+        assert_eq!(normal("File \"/app/x.py\", line 3", false), "File \"/app/x.py\", line 0");
+    }
+
+    #[test]
+    fn version_1_stays_what_it_is() {
+        let stack = "connect\n\n  at pool.rs:41\n  at main.rs:7";
+        let of = Fingerprint::of("TimeoutError", "no answer from 'db1' after 30 s", Some(stack));
+        let text =
+            b"TimeoutError\0no answer from \"\" after 0 s\0connect\0at pool.rs:0\0at main.rs:0";
+        assert_eq!(of, Fingerprint { version: 1, hash: XxHash3_64::oneshot(text) });
+        assert_eq!(of.to_string().parse::<Fingerprint>().unwrap(), of);
+    }
+
+    #[test]
+    fn only_the_beginning_counts() {
+        let of = |message: &str, stack: &str| Fingerprint::of("E", message, Some(stack));
+        let long = "x".repeat(MESSAGE_BYTES);
+        assert_eq!(of(&long, "a"), of(&format!("{long} and more"), "a"));
+        assert_eq!(of("m", "a\nb\nc\nd\ne"), of("m", "a\nb\nc\nd\ne\nf"));
+        assert_ne!(of("m", "a\nb\nc\nd\ne"), of("m", "a\nb\nc\nd\nf"));
+        assert_ne!(of("m", "a"), of("m a", ""));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_has_one(error_type: String, message: String, stack: String) {
+            let of = Fingerprint::of(&error_type, &message, Some(&stack));
+            prop_assert_eq!(of.version, Fingerprint::VERSION);
+        }
+    }
+}
