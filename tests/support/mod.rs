@@ -1,0 +1,4 @@
+//! What several tests use.
+
+pub(crate) mod disk;
+pub(crate) mod rng;
