@@ -78,6 +78,14 @@ impl KeyBuf {
     }
 }
 
+/// The key of an id, in each of the fields that hold ids.
+#[must_use]
+pub fn id_key(id: &Id<'_>) -> KeyBuf {
+    let mut key = KeyBuf::new();
+    key.push_id(id);
+    key
+}
+
 /// The hash of a key: XXH3, 64 bits.
 #[inline]
 #[must_use]
@@ -146,7 +154,9 @@ pub fn parse_key(field: Field, text: &str) -> Result<KeyBuf> {
             codec::check_name("type", text)?;
             key.push(text.as_bytes());
         }
-        Field::Trace | Field::Run | Field::Project | Field::User => key.push_id(&Id::new(text)?),
+        Field::Trace | Field::Run | Field::Project | Field::User => {
+            return Ok(id_key(&Id::new(text)?));
+        }
         Field::Subject => key.push_subject(&Subject::parse(text)?),
         Field::Fingerprint => key.push_fingerprint(text.parse()?),
         Field::Status | Field::Severity => {
