@@ -2,17 +2,23 @@
 
 pub mod error;
 pub mod format;
-pub mod index;
-pub mod ledger;
+mod index;
+mod ledger;
 pub mod limits;
-pub mod model;
-pub mod query;
-pub mod segment;
+mod model;
+mod query;
+mod segment;
 pub mod storage;
 pub mod wire;
 
 pub use error::{Damage, Error, Result};
+pub use ledger::{
+    Cleanup, CleanupReport, Durability, Keep, Ledger, Losses, Options, Reader, Retention,
+    RunHandle, SegmentPlan, Stats, StreamStats,
+};
 pub use model::{
     ActorType, Body, ErrorRecord, Event, Field, Fingerprint, Id, IdForm, Json, Kind, Record, Run,
     RunError, Severity, Status, Subject, Timestamp,
 };
+pub use query::{Cursor, Order, Page, Query, Stored};
+pub use segment::DamagedRange;

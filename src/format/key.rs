@@ -78,14 +78,6 @@ impl KeyBuf {
     }
 }
 
-/// The key of an id, in each of the fields that hold ids.
-#[must_use]
-pub fn id_key(id: &Id<'_>) -> KeyBuf {
-    let mut key = KeyBuf::new();
-    key.push_id(id);
-    key
-}
-
 /// The hash of a key: XXH3, 64 bits.
 #[inline]
 #[must_use]
@@ -93,19 +85,12 @@ pub fn hash(seed: u64, key: &[u8]) -> u64 {
     XxHash3_64::oneshot_with_seed(seed, key)
 }
 
-/// The place of a keyed field among the [`Field::KEYED`] ones; `None` for status and severity.
+/// The key of an id.
 #[must_use]
-pub const fn field_index(field: Field) -> Option<usize> {
-    Some(match field {
-        Field::Type => 0,
-        Field::Trace => 1,
-        Field::Run => 2,
-        Field::Project => 3,
-        Field::User => 4,
-        Field::Subject => 5,
-        Field::Fingerprint => 6,
-        Field::Status | Field::Severity => return None,
-    })
+pub fn id_key(id: &Id<'_>) -> KeyBuf {
+    let mut key = KeyBuf::new();
+    key.push_id(id);
+    key
 }
 
 /// Calls `f` with the key of each keyed field that the record has.
@@ -154,9 +139,7 @@ pub fn parse_key(field: Field, text: &str) -> Result<KeyBuf> {
             codec::check_name("type", text)?;
             key.push(text.as_bytes());
         }
-        Field::Trace | Field::Run | Field::Project | Field::User => {
-            return Ok(id_key(&Id::new(text)?));
-        }
+        Field::Trace | Field::Run | Field::Project | Field::User => key.push_id(&Id::new(text)?),
         Field::Subject => key.push_subject(&Subject::parse(text)?),
         Field::Fingerprint => key.push_fingerprint(text.parse()?),
         Field::Status | Field::Severity => {
@@ -207,9 +190,6 @@ pub fn tag(body: &Body<'_>) -> u8 {
         Body::Error(error) => error.severity.code(),
     }
 }
-
-/// The bit of a tag that says that a later record of the same segment supersedes this one.
-pub const SUPERSEDED: u8 = 0x80;
 
 #[cfg(test)]
 mod tests {
@@ -301,7 +281,7 @@ mod tests {
         for status in Status::ALL {
             let run = Body::Run(Run::new("r", "t", *status).unwrap());
             assert_eq!(tag(&run), status.code());
-            assert_eq!(tag(&run) & SUPERSEDED, 0);
+            assert_eq!(tag(&run) & crate::model::SUPERSEDED, 0);
         }
         let error = Body::Error(ErrorRecord::new("E", "m").severity(Severity::Critical));
         assert_eq!(tag(&error), Severity::Critical.code());
@@ -311,7 +291,7 @@ mod tests {
     fn keyed_fields_are_the_first_of_all() {
         for (at, field) in Field::ALL.iter().enumerate() {
             let expected = (at < Field::KEYED).then_some(at);
-            assert_eq!(field_index(*field), expected);
+            assert_eq!(field.key_index(), expected);
         }
     }
 }

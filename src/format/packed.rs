@@ -35,13 +35,13 @@ const MASKS: [u64; 9] = [
 
 /// The unsigned form of a time, in the same order.
 #[must_use]
-pub const fn from_signed(nanos: i64) -> u64 {
+pub const fn from_time(nanos: i64) -> u64 {
     nanos.cast_unsigned() ^ (1 << 63)
 }
 
 /// The time whose unsigned form this is.
 #[must_use]
-pub const fn to_signed(value: u64) -> i64 {
+pub const fn to_time(value: u64) -> i64 {
     (value ^ (1 << 63)).cast_signed()
 }
 
@@ -287,9 +287,9 @@ mod tests {
     #[test]
     fn times_keep_their_order() {
         let times = [i64::MIN, -1, 0, 1, 1_793_521_800_250_000_000, i64::MAX];
-        assert!(times.is_sorted_by_key(|time| from_signed(*time)));
+        assert!(times.is_sorted_by_key(|time| from_time(*time)));
         for time in times {
-            assert_eq!(to_signed(from_signed(time)), time);
+            assert_eq!(to_time(from_time(time)), time);
         }
     }
 

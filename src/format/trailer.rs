@@ -1,10 +1,10 @@
 //! The trailer: the last bytes of a sealed segment. It says where the footer's sections are, sums
 //! up the segment so that a query can pass it by, and holds its links of the hash chain.
 
-use crate::error::{Damage, Error, Result};
+use crate::error::Damage;
 use crate::format::bytes::{before, get, put};
-use crate::format::key::SUPERSEDED;
-use crate::format::{crc, footer};
+use crate::format::crc;
+use crate::model::{SUPERSEDED, Status};
 
 /// The first bytes of a trailer.
 pub const TRAILER_MAGIC: [u8; 8] = *b"RUNLEND\xb1";
@@ -24,7 +24,8 @@ const VERSION_AT: usize = MAGIC_AT + TRAILER_MAGIC.len();
 const RESERVED_AT: usize = VERSION_AT + size_of::<u16>();
 const FRAMES_END_AT: usize = RESERVED_AT + 2;
 const ROWS_AT: usize = FRAMES_END_AT + size_of::<u32>();
-const TABLE_OFFSET_AT: usize = ROWS_AT + size_of::<u32>();
+const RECORDS_AT: usize = ROWS_AT + size_of::<u32>();
+const TABLE_OFFSET_AT: usize = RECORDS_AT + size_of::<u32>();
 const TABLE_CRC_AT: usize = TABLE_OFFSET_AT + size_of::<u32>();
 const FIRST_SEQ_AT: usize = TABLE_CRC_AT + size_of::<u32>();
 const LAST_SEQ_AT: usize = FIRST_SEQ_AT + size_of::<u64>();
@@ -42,7 +43,7 @@ const CRC_AT: usize = SUPERSEDED_AT + COUNTS_BYTES;
 /// The size of a trailer.
 pub const TRAILER_BYTES: usize = CRC_AT + size_of::<u32>();
 
-const _: () = assert!(TRAILER_BYTES == 408, "a trailer of version 1 is 408 bytes");
+const _: () = assert!(TRAILER_BYTES == 412, "a trailer of version 1 is 412 bytes");
 
 /// How many records have each tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +55,13 @@ pub struct TagCounts {
 }
 
 impl TagCounts {
+    /// True when a run's record that nothing here supersedes is of an open status.
+    #[must_use]
+    pub fn any_open_run(&self) -> bool {
+        let open = Status::ALL.iter().filter(|status| !status.is_terminal());
+        open.filter_map(|status| self.current.get(usize::from(status.code()))).any(|&n| n > 0)
+    }
+
     /// Counts one record. A code from 32 on, of which there is none, is not counted.
     pub fn add(&mut self, tag: u8) {
         let counts = if tag & SUPERSEDED == 0 { &mut self.current } else { &mut self.superseded };
@@ -64,12 +72,14 @@ impl TagCounts {
 }
 
 /// What a sealed segment says of itself at its end.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trailer {
     /// Where the frames end and the footer begins, in bytes from the beginning of the file.
     pub frames_end: u32,
-    /// Rows of the footer, which are the records in the frames.
+    /// Rows of the footer.
     pub rows: u32,
+    /// Records in the frames.
+    pub records: u32,
     /// Where the section table begins; it ends where the trailer begins.
     pub table_offset: u32,
     /// The masked CRC32 of the section table.
@@ -89,47 +99,22 @@ pub struct Trailer {
     /// The latest time at which a record was appended.
     pub recorded_max: i64,
     /// BLAKE3 of the file up to `frames_end`.
-    pub frames_hash: [u8; HASH_BYTES],
+    pub hash: [u8; HASH_BYTES],
     /// The [`link`](Trailer::link) of the segment that was sealed before this one in the stream;
     /// zeros for the first.
-    pub previous_hash: [u8; HASH_BYTES],
+    pub previous: [u8; HASH_BYTES],
     /// How many records have each tag.
     pub tags: TagCounts,
 }
 
 impl Trailer {
-    /// Counts the tags of all records.
-    pub fn count_tags(&mut self, tags: impl IntoIterator<Item = u8>) {
-        tags.into_iter().for_each(|tag| self.tags.add(tag));
-    }
-
-    /// The trailer for this footer, which stands at `base_offset` of the file.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] when the bytes do not end in a section table, [`Error::TooLarge`] when
-    /// they reach beyond 4 GiB of the file.
-    pub fn for_footer(self, footer: &[u8], base_offset: u32) -> Result<Self> {
-        let start = footer::table_start(footer)
-            .ok_or_else(|| Error::invalid("footer", "", "bytes that end in a section table"))?;
-        let table = footer.get(start..).unwrap_or_default();
-        let table_offset = u32::try_from(start)
-            .ok()
-            .and_then(|start| base_offset.checked_add(start))
-            .ok_or_else(|| Error::TooLarge {
-                what: "a segment with its footer in bytes",
-                size: u64::from(base_offset).saturating_add(start as u64),
-                limit: u64::from(u32::MAX),
-            })?;
-        Ok(Self { table_offset, table_crc: crc::masked(table), ..self })
-    }
-
-    /// What the next segment's `previous_hash` is: BLAKE3 of this one's `previous_hash` and
-    /// `frames_hash`. It stands for all frames of the stream up to here.
+    /// What the next segment's `previous` is: BLAKE3 of this one's `previous` and `hash`. A change
+    /// to any segment changes the links of all that follow it.
     #[must_use]
     pub fn link(&self) -> [u8; HASH_BYTES] {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.previous_hash);
-        hasher.update(&self.frames_hash);
+        hasher.update(&self.previous);
+        hasher.update(&self.hash);
         *hasher.finalize().as_bytes()
     }
 
@@ -141,6 +126,7 @@ impl Trailer {
         put::<VERSION_AT, _, _>(&mut out, FOOTER_VERSION.to_le_bytes());
         put::<FRAMES_END_AT, _, _>(&mut out, self.frames_end.to_le_bytes());
         put::<ROWS_AT, _, _>(&mut out, self.rows.to_le_bytes());
+        put::<RECORDS_AT, _, _>(&mut out, self.records.to_le_bytes());
         put::<TABLE_OFFSET_AT, _, _>(&mut out, self.table_offset.to_le_bytes());
         put::<TABLE_CRC_AT, _, _>(&mut out, self.table_crc.to_le_bytes());
         put::<FIRST_SEQ_AT, _, _>(&mut out, self.first_seq.to_le_bytes());
@@ -150,8 +136,8 @@ impl Trailer {
         put::<NEWEST_MAX_AT, _, _>(&mut out, self.newest_max.to_le_bytes());
         put::<RECORDED_MIN_AT, _, _>(&mut out, self.recorded_min.to_le_bytes());
         put::<RECORDED_MAX_AT, _, _>(&mut out, self.recorded_max.to_le_bytes());
-        put::<HASH_AT, _, _>(&mut out, self.frames_hash);
-        put::<PREVIOUS_AT, _, _>(&mut out, self.previous_hash);
+        put::<HASH_AT, _, _>(&mut out, self.hash);
+        put::<PREVIOUS_AT, _, _>(&mut out, self.previous);
         put::<CURRENT_AT, _, _>(&mut out, counts_to_bytes(&self.tags.current));
         put::<SUPERSEDED_AT, _, _>(&mut out, counts_to_bytes(&self.tags.superseded));
         let sum = crc::bound(salt, offset, before::<CRC_AT, _>(&out));
@@ -180,6 +166,7 @@ impl Trailer {
         let trailer = Self {
             frames_end: u32::from_le_bytes(get::<FRAMES_END_AT, _, _>(bytes)),
             rows: u32::from_le_bytes(get::<ROWS_AT, _, _>(bytes)),
+            records: u32::from_le_bytes(get::<RECORDS_AT, _, _>(bytes)),
             table_offset: u32::from_le_bytes(get::<TABLE_OFFSET_AT, _, _>(bytes)),
             table_crc: u32::from_le_bytes(get::<TABLE_CRC_AT, _, _>(bytes)),
             first_seq: u64::from_le_bytes(get::<FIRST_SEQ_AT, _, _>(bytes)),
@@ -189,8 +176,8 @@ impl Trailer {
             newest_max: i64::from_le_bytes(get::<NEWEST_MAX_AT, _, _>(bytes)),
             recorded_min: i64::from_le_bytes(get::<RECORDED_MIN_AT, _, _>(bytes)),
             recorded_max: i64::from_le_bytes(get::<RECORDED_MAX_AT, _, _>(bytes)),
-            frames_hash: get::<HASH_AT, _, _>(bytes),
-            previous_hash: get::<PREVIOUS_AT, _, _>(bytes),
+            hash: get::<HASH_AT, _, _>(bytes),
+            previous: get::<PREVIOUS_AT, _, _>(bytes),
             tags: TagCounts {
                 current: counts_from_bytes(&get::<CURRENT_AT, COUNTS_BYTES, _>(bytes)),
                 superseded: counts_from_bytes(&get::<SUPERSEDED_AT, COUNTS_BYTES, _>(bytes)),
@@ -235,6 +222,7 @@ mod tests {
         Trailer {
             frames_end: 60_000,
             rows: 900,
+            records: 901,
             table_offset: 69_000,
             table_crc: 5,
             first_seq: 6,
@@ -244,8 +232,8 @@ mod tests {
             newest_max: 10,
             recorded_min: -11,
             recorded_max: i64::MAX,
-            frames_hash: [13; 32],
-            previous_hash: [14; 32],
+            hash: [13; 32],
+            previous: [14; 32],
             tags,
         }
     }
@@ -272,24 +260,6 @@ mod tests {
         assert!(Trailer::decode(&[0; TRAILER_BYTES], &SALT, AT).is_err());
         assert!(Trailer::decode(&bytes, &SALT, AT + 1).is_err(), "moved");
         assert!(Trailer::decode(&bytes, &[0; 16], AT).is_err(), "foreign");
-    }
-
-    #[test]
-    fn a_link_stands_for_all_frames_before() {
-        let second = trailer();
-        let mut first_changed = second.clone();
-        first_changed.previous_hash[31] ^= 1;
-        let mut changed = second.clone();
-        changed.frames_hash[0] ^= 1;
-        assert_ne!(second.link(), first_changed.link());
-        assert_ne!(second.link(), changed.link());
-        assert_ne!(changed.link(), first_changed.link());
-    }
-
-    #[test]
-    fn bytes_without_a_section_table_are_no_footer() {
-        assert!(trailer().for_footer(&[], 0).is_err());
-        assert!(trailer().for_footer(&[0xff; 64], 0).is_err());
     }
 
     #[test]

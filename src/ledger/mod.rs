@@ -1,1 +1,28 @@
-//! (to come)
+//! The ledger: the handle that services hold, and what it does on their behalf.
+
+mod append;
+mod audit;
+mod catalog;
+mod cleanup;
+mod commit;
+mod durability;
+mod handle;
+mod layout;
+mod maintain;
+mod open;
+mod options;
+mod reader;
+mod retention;
+mod run_handle;
+mod runs;
+mod sequence;
+mod stats;
+mod stream;
+
+pub use cleanup::{Cleanup, CleanupReport, Keep, SegmentPlan};
+pub use durability::Durability;
+pub use handle::Ledger;
+pub use options::{Options, Retention};
+pub use reader::Reader;
+pub use run_handle::RunHandle;
+pub use stats::{Losses, Stats, StreamStats};

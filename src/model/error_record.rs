@@ -66,7 +66,7 @@ impl<'a> ErrorRecord<'a> {
         /// Sets the particulars.
         detail: detail = Json<'a> => Some;
         /// Sets how bad it is.
-        severity: severity = Severity => |severity| severity;
+        severity: severity = Severity => std::convert::identity;
         /// Sets the trace.
         trace_id: trace_id = Id<'a> => Some;
         /// Sets the project.
@@ -95,6 +95,25 @@ impl<'a> ErrorRecord<'a> {
             run_id: self.run_id.map(Id::into_owned),
             user_id: self.user_id.map(Id::into_owned),
             endpoint: self.endpoint.map(|text| Cow::Owned(text.into_owned())),
+            created_at: self.created_at,
+            fingerprint: self.fingerprint,
+        }
+    }
+
+    /// The same error, borrowing from this one.
+    #[must_use]
+    pub fn borrowed(&self) -> ErrorRecord<'_> {
+        ErrorRecord {
+            error_type: Cow::Borrowed(&self.error_type),
+            message: Cow::Borrowed(&self.message),
+            stack: self.stack.as_deref().map(Cow::Borrowed),
+            detail: self.detail.as_ref().map(Json::borrowed),
+            severity: self.severity,
+            trace_id: self.trace_id.as_ref().map(Id::borrowed),
+            project_id: self.project_id.as_ref().map(Id::borrowed),
+            run_id: self.run_id.as_ref().map(Id::borrowed),
+            user_id: self.user_id.as_ref().map(Id::borrowed),
+            endpoint: self.endpoint.as_deref().map(Cow::Borrowed),
             created_at: self.created_at,
             fingerprint: self.fingerprint,
         }

@@ -98,4 +98,22 @@ impl<'a> Event<'a> {
             created_at: self.created_at,
         }
     }
+
+    /// The same event, borrowing from this one.
+    #[must_use]
+    pub fn borrowed(&self) -> Event<'_> {
+        Event {
+            event_type: Cow::Borrowed(&self.event_type),
+            payload: self.payload.as_ref().map(Json::borrowed),
+            message: self.message.as_deref().map(Cow::Borrowed),
+            severity: self.severity,
+            trace_id: self.trace_id.as_ref().map(Id::borrowed),
+            project_id: self.project_id.as_ref().map(Id::borrowed),
+            run_id: self.run_id.as_ref().map(Id::borrowed),
+            user_id: self.user_id.as_ref().map(Id::borrowed),
+            actor_type: self.actor_type,
+            actor_id: self.actor_id.as_ref().map(Id::borrowed),
+            created_at: self.created_at,
+        }
+    }
 }

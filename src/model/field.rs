@@ -43,6 +43,21 @@ impl Field {
     /// How many fields are indexed by key; status and severity are small enumerations beside them.
     pub const KEYED: usize = 7;
 
+    /// The place among the keyed fields; `None` for status and severity.
+    #[must_use]
+    pub const fn key_index(self) -> Option<usize> {
+        match self {
+            Self::Type => Some(0),
+            Self::Trace => Some(1),
+            Self::Run => Some(2),
+            Self::Project => Some(3),
+            Self::User => Some(4),
+            Self::Subject => Some(5),
+            Self::Fingerprint => Some(6),
+            Self::Status | Self::Severity => None,
+        }
+    }
+
     /// The name, as it stands on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -14,6 +14,7 @@ mod kind;
 mod record;
 mod run;
 mod subject;
+mod tag;
 mod time;
 
 pub use error_record::ErrorRecord;
@@ -26,6 +27,7 @@ pub use kind::{ActorType, Kind, Severity, Status};
 pub use record::{Body, Record};
 pub use run::{Run, RunError};
 pub use subject::Subject;
+pub(crate) use tag::SUPERSEDED;
 pub use time::Timestamp;
 
 /// Generates documented `with`-style setters for the optional fields of a record.
@@ -34,8 +36,7 @@ macro_rules! setters {
         $($(#[$doc])*
         #[must_use]
         pub fn $name(mut self, value: impl Into<$arg>) -> Self {
-            let convert: fn($arg) -> _ = $conv;
-            self.$field = convert(value.into());
+            self.$field = $conv(value.into());
             self
         })*
     };

@@ -83,6 +83,16 @@ impl Body<'_> {
         }
     }
 
+    /// The same record, borrowing from this one.
+    #[must_use]
+    pub fn borrowed(&self) -> Body<'_> {
+        match self {
+            Self::Run(run) => Body::Run(run.borrowed()),
+            Self::Event(event) => Body::Event(event.borrowed()),
+            Self::Error(error) => Body::Error(error.borrowed()),
+        }
+    }
+
     /// The same record, borrowing nothing.
     #[must_use]
     pub fn into_owned(self) -> Body<'static> {

@@ -90,6 +90,16 @@ impl<'a> RunError<'a> {
             stack: self.stack.map(|text| Cow::Owned(text.into_owned())),
         }
     }
+
+    /// The same error, borrowing from this one.
+    #[must_use]
+    pub fn borrowed(&self) -> RunError<'_> {
+        RunError {
+            error_type: self.error_type.as_deref().map(Cow::Borrowed),
+            message: Cow::Borrowed(&self.message),
+            stack: self.stack.as_deref().map(Cow::Borrowed),
+        }
+    }
 }
 
 impl<'a> Run<'a> {
@@ -191,6 +201,29 @@ impl<'a> Run<'a> {
             error: self.error.map(RunError::into_owned),
             metadata: self.metadata.map(Json::into_owned),
             result: self.result.map(Json::into_owned),
+        }
+    }
+
+    /// The same state, borrowing from this one.
+    #[must_use]
+    pub fn borrowed(&self) -> Run<'_> {
+        Run {
+            run_id: self.run_id.borrowed(),
+            run_type: Cow::Borrowed(&self.run_type),
+            status: self.status,
+            at: self.at,
+            trace_id: self.trace_id.as_ref().map(Id::borrowed),
+            project_id: self.project_id.as_ref().map(Id::borrowed),
+            user_id: self.user_id.as_ref().map(Id::borrowed),
+            parent_run_id: self.parent_run_id.as_ref().map(Id::borrowed),
+            attempt: self.attempt,
+            subject: self.subject.as_ref().map(Subject::borrowed),
+            created_at: self.created_at,
+            started_at: self.started_at,
+            finished_at: self.finished_at,
+            error: self.error.as_ref().map(RunError::borrowed),
+            metadata: self.metadata.as_ref().map(Json::borrowed),
+            result: self.result.as_ref().map(Json::borrowed),
         }
     }
 }

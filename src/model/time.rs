@@ -36,12 +36,6 @@ impl Timestamp {
         self.0
     }
 
-    /// The system clock's time, held to the range of this type.
-    #[must_use]
-    pub fn now() -> Self {
-        Self::from(SystemTime::now())
-    }
-
     /// This time moved forward by `by`, held to the range of this type.
     #[must_use]
     pub fn saturating_add(self, by: Duration) -> Self {

@@ -1,1 +1,279 @@
-//! (to come)
+//! One segment file: making it, writing frames to it, reading it back, sealing and recovering it.
+
+mod draft;
+mod frames;
+mod header;
+mod open;
+mod read;
+mod recover;
+mod scan;
+mod seal;
+mod sealed;
+mod window;
+mod write;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub(crate) use draft::Draft;
+pub(crate) use read::Pinned;
+pub(crate) use recover::{Loss, LossKind};
+pub use scan::DamagedRange;
+pub(crate) use sealed::SealedTable;
+pub(crate) use write::NewFrame;
+
+use crate::error::{Damage, Error, Result};
+use crate::format::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::format::trailer::Trailer;
+use crate::index::{MemIndex, Summary, Table};
+use crate::model::Kind;
+use crate::segment::frames::CheckedFrames;
+use crate::segment::sealed::SealedIndex;
+use crate::storage::{File, Map};
+
+/// Where the first frame begins: behind two copies of the header, so that no single damaged byte
+/// takes the salt, and with it the whole segment, along.
+pub(crate) const FRAMES_START: u32 = 2 * SEGMENT_HEADER_BYTES;
+
+/// The ending of a segment's file name; before it stands the first sequence number in 20 digits.
+pub(crate) const SEGMENT_SUFFIX: &str = ".seg";
+
+/// A segment file, open for reading and, while it is the last of its stream, for writing.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    path: PathBuf,
+    header: SegmentHeader,
+    file: Arc<dyn File>,
+    /// The seed of the index's hash function while it is in memory.
+    seed: u64,
+    /// Where the frames end.
+    end: AtomicU32,
+    /// Up to where the file was preallocated.
+    allocated: AtomicU32,
+    map: RwLock<Option<Map>>,
+    state: RwLock<State>,
+    /// Which frames were compared with their checksums; none are left to be when `None`.
+    unchecked: Option<CheckedFrames>,
+    /// Sequence numbers of records here whose place was taken by one of a later segment.
+    superseded: RwLock<HashSet<u64>>,
+    findings: RwLock<Findings>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The index is in memory: the segment is still written, or has no valid footer.
+    Memory(MemIndex),
+    /// The index is the footer.
+    Sealed(SealedIndex),
+}
+
+/// What is wrong with a segment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Findings {
+    /// Ranges in which no whole frame lies, with whole frames after them.
+    pub(crate) damaged: Vec<DamagedRange>,
+    /// Bytes after the last whole frame.
+    pub(crate) tail: Option<DamagedRange>,
+    /// The highest offset that a whole frame says was on stable storage.
+    pub(crate) synced: u32,
+    /// What is wrong with the footer of a sealed segment.
+    pub(crate) footer: Option<Damage>,
+    /// True when one of the two copies of the header is damaged.
+    pub(crate) header: bool,
+}
+
+/// The rows of a segment, in whichever form they are in.
+pub(crate) enum TableRef<'a> {
+    Memory(&'a MemIndex),
+    Sealed(&'a SealedTable<'a>),
+}
+
+/// What is known of a segment without reading its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Overview {
+    pub(crate) rows: u32,
+    pub(crate) last_seq: Option<u64>,
+    pub(crate) summary: Summary,
+    pub(crate) sealed: bool,
+    /// Bytes of memory that the index holds.
+    pub(crate) index_memory: usize,
+    /// Bytes of the footer.
+    pub(crate) footer_bytes: u64,
+}
+
+impl Segment {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn header(&self) -> &SegmentHeader {
+        &self.header
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.header.kind
+    }
+
+    pub(crate) fn first_seq(&self) -> u64 {
+        self.header.first_seq
+    }
+
+    /// Where the frames end, in bytes.
+    pub(crate) fn end(&self) -> u32 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn file(&self) -> &Arc<dyn File> {
+        &self.file
+    }
+
+    pub(crate) fn findings(&self) -> Findings {
+        self.findings.read().clone()
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        matches!(*self.state.read(), State::Sealed(_))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.end() == FRAMES_START
+    }
+
+    /// The trailer of a sealed segment.
+    pub(crate) fn trailer(&self) -> Option<Trailer> {
+        match &*self.state.read() {
+            State::Sealed(sealed) => Some(sealed.trailer.clone()),
+            State::Memory(_) => None,
+        }
+    }
+
+    /// The earliest and latest creation; the first above the second when there are no rows.
+    pub(crate) fn created_range(&self) -> (i64, i64) {
+        match &*self.state.read() {
+            State::Memory(index) => index.summary().created,
+            State::Sealed(sealed) => (sealed.trailer.created_min, sealed.trailer.created_max),
+        }
+    }
+
+    pub(crate) fn overview(&self) -> Overview {
+        match &*self.state.read() {
+            State::Memory(index) => Overview {
+                rows: index.rows(),
+                last_seq: index.rows().checked_sub(1).map(|row| index.seq(row)),
+                summary: *index.summary(),
+                sealed: false,
+                index_memory: index.memory(),
+                footer_bytes: 0,
+            },
+            State::Sealed(sealed) => {
+                let trailer = &sealed.trailer;
+                Overview {
+                    rows: trailer.rows,
+                    last_seq: (trailer.rows > 0).then_some(trailer.last_seq),
+                    summary: Summary {
+                        created: (trailer.created_min, trailer.created_max),
+                        newest: trailer.newest_max,
+                        recorded: (trailer.recorded_min, trailer.recorded_max),
+                    },
+                    sealed: true,
+                    index_memory: size_of::<SealedIndex>(),
+                    footer_bytes: (sealed.map.as_slice().len() as u64)
+                        .saturating_sub(u64::from(trailer.frames_end)),
+                }
+            }
+        }
+    }
+
+    /// Calls `read` with the rows. A footer that turns out to be damaged is replaced by an index
+    /// made from the records.
+    pub(crate) fn with_table<R>(&self, read: impl FnOnce(TableRef<'_>) -> R) -> Result<R> {
+        loop {
+            let state = self.state.read();
+            let damage = match &*state {
+                State::Memory(index) if index.needs_sort() => {
+                    drop(state);
+                    let state = self.sorted();
+                    if let State::Memory(index) = &*state {
+                        return Ok(read(TableRef::Memory(index)));
+                    }
+                    continue;
+                }
+                State::Memory(index) => return Ok(read(TableRef::Memory(index))),
+                State::Sealed(sealed) => match sealed.table() {
+                    Ok(table) => return Ok(read(TableRef::Sealed(&table))),
+                    Err(damage) => damage,
+                },
+            };
+            drop(state);
+            self.rebuild(damage)?;
+        }
+    }
+
+    fn sorted(&self) -> RwLockReadGuard<'_, State> {
+        let mut state = self.state.write();
+        if let State::Memory(index) = &mut *state {
+            index.sort();
+        }
+        RwLockWriteGuard::downgrade(state)
+    }
+
+    /// Notes that the record's place was taken by one of a later segment.
+    pub(crate) fn mark_superseded(&self, seq: u64) {
+        self.superseded.write().insert(seq);
+    }
+
+    /// The records whose place was taken by one of a later segment.
+    pub(crate) fn superseded(&self) -> RwLockReadGuard<'_, HashSet<u64>> {
+        self.superseded.read()
+    }
+
+    /// The records of earlier segments whose place was taken by one here.
+    pub(crate) fn supersedes(&self) -> Result<Vec<u64>> {
+        loop {
+            let damage = match &*self.state.read() {
+                State::Memory(index) => return Ok(index.supersedes().to_vec()),
+                State::Sealed(sealed) => match sealed.supersedes() {
+                    Ok(list) => return Ok(list),
+                    Err(damage) => damage,
+                },
+            };
+            self.rebuild(damage)?;
+        }
+    }
+
+    /// A view of the file that shows at least its first `end` bytes.
+    pub(crate) fn map(&self, end: usize) -> Result<Map> {
+        if let Some(map) = self.map.read().as_ref().filter(|map| map.covers(end)) {
+            return Ok(map.clone());
+        }
+        let mut place = self.map.write();
+        match place.as_ref().filter(|map| map.covers(end)) {
+            Some(map) => Ok(map.clone()),
+            None => {
+                let map = self.file.map(end)?;
+                *place = Some(map.clone());
+                Ok(map)
+            }
+        }
+    }
+
+    fn damaged(&self, offset: u32, damage: Damage) -> Error {
+        Error::damaged(&self.path, u64::from(offset), damage)
+    }
+}
+
+/// The name of the segment file whose first sequence number this is.
+pub(crate) fn file_name(first_seq: u64) -> String {
+    format!("{first_seq:020}{SEGMENT_SUFFIX}")
+}
+
+/// The first sequence number that a segment's file name tells; `None` for other files.
+pub(crate) fn parse_file_name(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
+    (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| digits.parse().ok())?
+}

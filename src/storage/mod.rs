@@ -109,6 +109,10 @@ pub trait Storage: fmt::Debug + Send + Sync {
 }
 
 /// An open file. Offsets and lengths are in bytes.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "a length that has to be asked for, and may fail, is no collection's"
+)]
 pub trait File: fmt::Debug + Send + Sync {
     /// The file's length.
     ///

@@ -1,13 +1,10 @@
 //! Writing a footer.
 
 use crate::error::{Error, Result};
-use crate::format::bytes::put;
 use crate::format::{crc, packed};
 use crate::model::Field;
 
-use super::{
-    COUNT_AT, Entry, MAGIC_AT, MAX_CODED_KEYS, SEED_AT, Section, TABLE_END_BYTES, TABLE_MAGIC,
-};
+use super::{Entry, MAX_CODED_KEYS, Section, TABLE_MAGIC};
 
 /// The code of a row that has no key in a field.
 pub const NO_CODE: u32 = u32::MAX;
@@ -43,17 +40,27 @@ pub struct FieldInput<'a> {
     pub codes: &'a [u32],
 }
 
-/// Builds the footer that is to stand at `base_offset` of the file: the sections and, at the end,
-/// their table. [`Trailer::for_footer`](crate::format::trailer::Trailer::for_footer) finds it there.
+/// A footer, ready to be written after the frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// The sections and, at the end, the section table.
+    pub bytes: Vec<u8>,
+    /// Where the section table stands in the file, for the trailer.
+    pub table_offset: u32,
+    /// The checksum of the section table, for the trailer.
+    pub table_crc: u32,
+}
+
+/// Builds the footer that is to stand at `base_offset` of the file.
 ///
 /// # Errors
 /// [`Error::TooLarge`] when it would reach beyond 4 GiB of the file, [`Error::Invalid`] when the
 /// columns do not fit together.
-pub fn build(input: &FooterInput<'_>, base_offset: u32) -> Result<Vec<u8>> {
+pub fn build(input: &FooterInput<'_>, base_offset: u32) -> Result<Built> {
     check(input)?;
     let mut builder = Builder { base: base_offset, bytes: Vec::new(), entries: Vec::new() };
     let wide = |value: &u32| u64::from(*value);
-    builder.column(Section::Times, 0, input.times.iter().map(|time| packed::from_signed(*time)))?;
+    builder.column(Section::Times, 0, input.times.iter().map(|time| packed::from_time(*time)))?;
     builder.column(Section::Seqs, 0, input.seqs.iter().copied())?;
     builder.column(Section::Offsets, 0, input.offsets.iter().map(wide))?;
     builder.section(Section::Tags, 0, |out| {
@@ -152,19 +159,18 @@ impl Builder {
         Ok(())
     }
 
-    fn finish(mut self, seed: u64) -> Result<Vec<u8>> {
+    fn finish(mut self, seed: u64) -> Result<Built> {
+        let table_offset = self.end()?;
+        let start = self.bytes.len();
+        self.bytes.extend(TABLE_MAGIC);
+        self.bytes.extend(u32::try_from(self.entries.len()).unwrap_or_default().to_le_bytes());
+        self.bytes.extend(seed.to_le_bytes());
         for entry in &self.entries {
             self.bytes.extend(entry.encode());
         }
-        let mut end = [0; TABLE_END_BYTES];
-        put::<SEED_AT, _, _>(&mut end, seed.to_le_bytes());
-        // A footer has at most a few dozen sections.
-        let count = u32::try_from(self.entries.len()).unwrap_or_default();
-        put::<COUNT_AT, _, _>(&mut end, count.to_le_bytes());
-        put::<MAGIC_AT, _, _>(&mut end, TABLE_MAGIC);
-        self.bytes.extend(end);
         self.end()?;
-        Ok(self.bytes)
+        let table_crc = crc::masked(self.bytes.get(start..).unwrap_or_default());
+        Ok(Built { bytes: self.bytes, table_offset, table_crc })
     }
 }
 

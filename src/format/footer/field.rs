@@ -14,9 +14,8 @@ pub struct FieldView<'a> {
 impl<'a> FieldView<'a> {
     /// How many different keys the field has in the segment.
     #[must_use]
-    pub fn key_count(&self) -> u32 {
-        // There are fewer keys than rows, and rows are counted in 32 bits.
-        u32::try_from(self.keys.len()).unwrap_or(u32::MAX)
+    pub const fn key_count(&self) -> usize {
+        self.keys.len()
     }
 
     /// The hash of the key of this rank.
@@ -61,15 +60,8 @@ impl<'a> FieldView<'a> {
 
     /// How many rows have the key of this rank.
     #[must_use]
-    pub fn count(&self, rank: u32) -> u32 {
-        u32::try_from(self.postings(rank).len()).unwrap_or(u32::MAX)
-    }
-
-    /// True when the row has the key of this rank, by a search in the key's rows.
-    #[must_use]
-    pub fn posting_holds(&self, rank: u32, row: u32) -> bool {
-        let postings = self.postings(rank);
-        postings.get(postings.before(row)) == Some(row)
+    pub fn count(&self, rank: u32) -> usize {
+        self.postings(rank).len()
     }
 
     /// True when [`FieldView::code`] can be asked: the field has at most
@@ -82,9 +74,8 @@ impl<'a> FieldView<'a> {
     /// The rank of the row's key; `None` when the row has none, and when the field has no codes.
     #[inline]
     #[must_use]
-    pub fn code(&self, row: u32) -> Option<u32> {
-        let code = self.codes.as_ref()?.get(usize::try_from(row).ok()?)?;
-        u32::try_from(code).ok()?.checked_sub(1)
+    pub fn code(&self, row: usize) -> Option<u32> {
+        u32::try_from(self.codes.as_ref()?.get(row)?).ok()?.checked_sub(1)
     }
 
     /// For each row the rank of its key plus 1, or 0; `None` when the field has no codes.

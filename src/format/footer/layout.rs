@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use crate::error::Damage;
 use crate::format::bytes::get;
 use crate::format::crc;
-use crate::format::key::field_index;
 use crate::format::packed::Packed;
 use crate::format::trailer::{TRAILER_BYTES, Trailer};
 use crate::model::Field;
 
-use super::{Entry, FieldView, PER_FIELD, SEED_AT, SINGLE, Section, TABLE_END_BYTES, table_start};
+use super::{
+    COUNT_AT, Entry, FieldView, PER_FIELD, SEED_AT, SINGLE, Section, TABLE_HEAD_BYTES, TABLE_MAGIC,
+};
 
 const SLOTS: usize = SINGLE + PER_FIELD * Field::KEYED;
 
@@ -79,16 +80,22 @@ impl FooterLayout {
         if crc::masked(table) != trailer.table_crc {
             return Err(Damage::Footer);
         }
-        if table_start(table) != Some(0) {
+        let (head, entries) =
+            table.split_first_chunk::<TABLE_HEAD_BYTES>().ok_or(Damage::Footer)?;
+        let (entries, rest) = entries.as_chunks();
+        let count = u32::from_le_bytes(get::<COUNT_AT, _, _>(head));
+        if get::<0, 4, _>(head) != TABLE_MAGIC
+            || usize::try_from(count) != Ok(entries.len())
+            || !rest.is_empty()
+        {
             return Err(Damage::Footer);
         }
-        let (entries, end) = table.split_last_chunk::<TABLE_END_BYTES>().ok_or(Damage::Footer)?;
         let mut slots: [Slot; SLOTS] = std::array::from_fn(|_| Slot::default());
-        for entry in entries.as_chunks().0 {
+        for entry in entries {
             take(&mut slots, &Entry::decode(entry), trailer)?;
         }
         let rows = usize::try_from(trailer.rows).map_err(|_| Damage::Footer)?;
-        let seed = u64::from_le_bytes(get::<SEED_AT, _, _>(end));
+        let seed = u64::from_le_bytes(get::<SEED_AT, _, _>(head));
         let layout = Self { rows, seed, slots };
         for section in Section::ALL.into_iter().take(SINGLE) {
             if section != Section::SeqOrder && !layout.slot(section, 0)?.present {
@@ -110,7 +117,7 @@ impl FooterLayout {
         self.seed
     }
 
-    /// `created_at` of each row, rising, in the form of [`from_signed`](crate::format::packed::from_signed).
+    /// `created_at` of each row, rising, in the form of [`from_time`](crate::format::packed::from_time).
     ///
     /// # Errors
     /// [`Damage::Footer`] when the section is damaged, as all accesses here.
@@ -175,7 +182,7 @@ impl FooterLayout {
     /// # Errors
     /// [`Damage::Footer`].
     pub fn field<'b>(&self, file: &'b [u8], field: Field) -> Result<Option<FieldView<'b>>, Damage> {
-        let Some(number) = field_index(field).and_then(|at| u8::try_from(at + 1).ok()) else {
+        let Some(number) = field.key_index().and_then(|at| u8::try_from(at + 1).ok()) else {
             return Ok(None);
         };
         let keys = self.slot(Section::Keys, number)?;

@@ -9,19 +9,18 @@ mod build;
 mod field;
 mod layout;
 
-pub use build::{FieldInput, FooterInput, NO_CODE, build};
+pub use build::{Built, FieldInput, FooterInput, NO_CODE, build};
 pub use field::{FieldView, Postings};
 pub use layout::FooterLayout;
 
 use crate::format::bytes::{get, put};
 
-/// The last bytes of the section table, and of the footer.
+/// The first bytes of the section table.
 const TABLE_MAGIC: [u8; 4] = *b"\xf7RLt";
 
-const SEED_AT: usize = 0;
-const COUNT_AT: usize = SEED_AT + size_of::<u64>();
-const MAGIC_AT: usize = COUNT_AT + size_of::<u32>();
-const TABLE_END_BYTES: usize = MAGIC_AT + TABLE_MAGIC.len();
+const COUNT_AT: usize = TABLE_MAGIC.len();
+const SEED_AT: usize = COUNT_AT + size_of::<u32>();
+const TABLE_HEAD_BYTES: usize = SEED_AT + size_of::<u64>();
 
 const SECTION_AT: usize = 0;
 const FIELD_AT: usize = SECTION_AT + size_of::<u8>();
@@ -31,7 +30,7 @@ const OFFSET_AT: usize = CRC_AT + size_of::<u32>();
 const LEN_AT: usize = OFFSET_AT + size_of::<u32>();
 const ENTRY_BYTES: usize = LEN_AT + size_of::<u32>();
 
-const _: () = assert!(TABLE_END_BYTES == 16 && ENTRY_BYTES == 16);
+const _: () = assert!(TABLE_HEAD_BYTES == 16 && ENTRY_BYTES == 16);
 
 /// Fields of at most this many keys have a column of codes: a look from a row to its key.
 pub const MAX_CODED_KEYS: usize = 4096;
@@ -117,18 +116,6 @@ impl Entry {
             len: u32::from_le_bytes(get::<LEN_AT, _, _>(bytes)),
         }
     }
-}
-
-/// Where the section table of a footer begins, by what stands at its end; `None` when no table ends
-/// there.
-pub(super) fn table_start(footer: &[u8]) -> Option<usize> {
-    let end: &[u8; TABLE_END_BYTES] = footer.last_chunk()?;
-    if get::<MAGIC_AT, 4, _>(end) != TABLE_MAGIC {
-        return None;
-    }
-    let count = usize::try_from(u32::from_le_bytes(get::<COUNT_AT, 4, _>(end))).ok()?;
-    let entries = count.checked_mul(ENTRY_BYTES)?;
-    footer.len().checked_sub(entries.checked_add(TABLE_END_BYTES)?)
 }
 
 #[cfg(test)]

@@ -1,0 +1,380 @@
+use std::ops::ControlFlow;
+
+use crate::index::keys::{Keys, NONE};
+use crate::index::{Code, NoColumn, Row, SUPERSEDED, Table};
+use crate::model::Field;
+
+/// What a new row holds besides its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NewRow {
+    /// The record's sequence number, above all that the table has.
+    pub seq: u64,
+    /// When the record was created.
+    pub created_at: i64,
+    /// Where it lies in the segment.
+    pub offset: u32,
+    /// Its status or severity.
+    pub tag: u8,
+    /// The newest of the record's own times.
+    pub newest: i64,
+    /// The sequence number of the record that it takes the place of.
+    pub supersedes: Option<u64>,
+}
+
+/// The index of a segment that is still written, in memory. Rows lie in the order of seq.
+///
+/// A hash function that is keyed from outside must be given to [`MemIndex::new`]; keys are compared
+/// in full, so a collision costs time and changes no answer.
+#[derive(Debug)]
+pub(crate) struct MemIndex {
+    hash: fn(u64, &[u8]) -> u64,
+    seed: u64,
+    seqs: Vec<u64>,
+    times: Vec<i64>,
+    offsets: Vec<u32>,
+    tags: Vec<u8>,
+    frames: Vec<u32>,
+    fields: [Keys; Field::KEYED],
+    /// Records of earlier segments whose place was taken by one here.
+    supersedes: Vec<u64>,
+    /// The rows in the order of time, as far as they were sorted; unused while `in_time_order`.
+    by_time: Vec<Row>,
+    in_time_order: bool,
+    summary: Summary,
+}
+
+/// The ends of the ranges that the rows span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// The earliest and latest creation, in nanoseconds since the Unix epoch.
+    pub created: (i64, i64),
+    /// The latest of the records' own times.
+    pub newest: i64,
+    /// The earliest and latest time at which a frame was recorded.
+    pub recorded: (i64, i64),
+}
+
+impl Default for Summary {
+    fn default() -> Self {
+        Self { created: (i64::MAX, i64::MIN), newest: i64::MIN, recorded: (i64::MAX, i64::MIN) }
+    }
+}
+
+impl MemIndex {
+    /// An empty index whose keys are hashed with this function and seed.
+    #[must_use]
+    pub(crate) fn new(hash: fn(u64, &[u8]) -> u64, seed: u64) -> Self {
+        Self {
+            hash,
+            seed,
+            seqs: Vec::new(),
+            times: Vec::new(),
+            offsets: Vec::new(),
+            tags: Vec::new(),
+            frames: Vec::new(),
+            fields: std::array::from_fn(|_| Keys::default()),
+            supersedes: Vec::new(),
+            by_time: Vec::new(),
+            in_time_order: true,
+            summary: Summary::default(),
+        }
+    }
+
+    /// Notes a frame that begins at `offset`, recorded at `recorded_at`; its rows follow.
+    pub(crate) fn push_frame(&mut self, offset: u32, recorded_at: i64) {
+        self.frames.push(offset);
+        let (first, last) = self.summary.recorded;
+        self.summary.recorded = (first.min(recorded_at), last.max(recorded_at));
+    }
+
+    /// Adds a row. Its keys follow by [`MemIndex::push_key`].
+    pub(crate) fn push(&mut self, row: NewRow) {
+        if let Some(&last) = self.times.last() {
+            self.in_time_order &= last <= row.created_at;
+        }
+        self.seqs.push(row.seq);
+        self.times.push(row.created_at);
+        self.offsets.push(row.offset);
+        self.tags.push(row.tag);
+        let summary = &mut self.summary;
+        summary.created.0 = summary.created.0.min(row.created_at);
+        summary.created.1 = summary.created.1.max(row.created_at);
+        summary.newest = summary.newest.max(row.newest);
+        if let Some(seq) = row.supersedes {
+            let position = self.seqs.partition_point(|&other| other < seq);
+            match self.seqs.get(position) {
+                Some(&found) if found == seq => {
+                    if let Some(tag) = self.tags.get_mut(position) {
+                        *tag |= SUPERSEDED;
+                    }
+                }
+                _ => self.supersedes.push(seq),
+            }
+        }
+    }
+
+    /// Adds a key to the row that was pushed last. `hash` is that of the key with this index's seed.
+    pub(crate) fn push_key(&mut self, field: Field, hash: u64, key: &[u8]) {
+        let Some(row) = self.rows().checked_sub(1) else { return };
+        if let Some(keys) = field.key_index().and_then(|slot| self.fields.get_mut(slot)) {
+            // Offsets in a segment are 32 bits wide and each key stands in a record, so that there
+            // is always room.
+            let fits = keys.insert(row, hash, key);
+            debug_assert!(fits, "the keys of a segment fit 32-bit offsets");
+        }
+    }
+
+    /// The seed of the hash function.
+    #[must_use]
+    pub(crate) const fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Where the frames begin.
+    #[must_use]
+    pub(crate) fn frames(&self) -> &[u32] {
+        &self.frames
+    }
+
+    /// Records of earlier segments whose place was taken by one here, in the order of the appends.
+    #[must_use]
+    pub(crate) fn supersedes(&self) -> &[u64] {
+        &self.supersedes
+    }
+
+    /// The ends of the ranges that the rows span.
+    #[must_use]
+    pub(crate) const fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// The newest row that carries the key.
+    #[must_use]
+    pub(crate) fn newest_row(&self, field: Field, key: &[u8]) -> Option<Row> {
+        let keys = self.keys(field)?;
+        keys.newest(self.find(field, key)?)
+    }
+
+    /// The bytes of a key.
+    #[must_use]
+    pub(crate) fn key(&self, field: Field, code: Code) -> &[u8] {
+        self.keys(field).map(|keys| keys.bytes(code)).unwrap_or_default()
+    }
+
+    /// The hash of a key.
+    #[must_use]
+    pub(crate) fn key_hash(&self, field: Field, code: Code) -> u64 {
+        self.keys(field).map_or(0, |keys| keys.hash(code))
+    }
+
+    /// True when the order of time is not known for all rows: [`MemIndex::sort`] is due before a
+    /// query.
+    #[must_use]
+    pub(crate) fn needs_sort(&self) -> bool {
+        !self.in_time_order && self.by_time.len() != self.times.len()
+    }
+
+    /// Brings the order of time up to date. Rows added since the last call are sorted and merged
+    /// in; the cost is that of the rows which the new ones fall among.
+    pub(crate) fn sort(&mut self) {
+        if !self.needs_sort() {
+            return;
+        }
+        let (times, seqs) = (&self.times, &self.seqs);
+        let at = |row: Row| {
+            let row = row as usize;
+            (times.get(row).copied(), seqs.get(row).copied())
+        };
+        let old = u32::try_from(self.by_time.len()).unwrap_or(u32::MAX);
+        let earliest_new = (old..self.rows()).map(at).min();
+        let keep = self.by_time.partition_point(|&row| Some(at(row)) < earliest_new);
+        self.by_time.extend(old..u32::try_from(self.seqs.len()).unwrap_or(u32::MAX));
+        if let Some(unsorted) = self.by_time.get_mut(keep..) {
+            // The stable sort finds and merges the two runs that are already in order.
+            unsorted.sort_by_key(|&row| at(row));
+        }
+    }
+
+    /// Bytes of memory held.
+    #[must_use]
+    pub(crate) fn memory(&self) -> usize {
+        (self.seqs.capacity() + self.times.capacity() + self.supersedes.capacity()) * 8
+            + (self.offsets.capacity() + self.frames.capacity() + self.by_time.capacity()) * 4
+            + self.tags.capacity()
+            + self.fields.iter().map(Keys::memory).sum::<usize>()
+    }
+
+    fn keys(&self, field: Field) -> Option<&Keys> {
+        self.fields.get(field.key_index()?)
+    }
+}
+
+impl Table for MemIndex {
+    fn rows(&self) -> u32 {
+        u32::try_from(self.seqs.len()).unwrap_or(u32::MAX)
+    }
+
+    fn created_at(&self, row: Row) -> i64 {
+        self.times.get(row as usize).copied().unwrap_or_default()
+    }
+
+    fn seq(&self, row: Row) -> u64 {
+        self.seqs.get(row as usize).copied().unwrap_or_default()
+    }
+
+    fn offset(&self, row: Row) -> u32 {
+        self.offsets.get(row as usize).copied().unwrap_or_default()
+    }
+
+    fn tag(&self, row: Row) -> u8 {
+        self.tags.get(row as usize).copied().unwrap_or_default()
+    }
+
+    fn time_row(&self, position: u32) -> Row {
+        if self.in_time_order {
+            position
+        } else {
+            self.by_time.get(position as usize).copied().unwrap_or(NONE)
+        }
+    }
+
+    fn seq_row(&self, position: u32) -> Row {
+        position
+    }
+
+    fn rows_follow_time(&self) -> bool {
+        self.in_time_order
+    }
+
+    fn rows_follow_seq(&self) -> bool {
+        true
+    }
+
+    fn key_count(&self, field: Field) -> u32 {
+        self.keys(field).map_or(0, Keys::len)
+    }
+
+    fn find(&self, field: Field, key: &[u8]) -> Option<Code> {
+        self.keys(field)?.find_hashed((self.hash)(self.seed, key), key)
+    }
+
+    fn posting_count(&self, field: Field, code: Code) -> u32 {
+        self.keys(field).map_or(0, |keys| keys.count(code))
+    }
+
+    fn for_each_posting(
+        &self,
+        field: Field,
+        code: Code,
+        visit: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) {
+        if let Some(keys) = self.keys(field) {
+            keys.for_each(code, visit);
+        }
+    }
+
+    fn has_key(&self, field: Field, code: Code, row: Row) -> bool {
+        self.keys(field).and_then(|keys| keys.code(row)) == Some(code)
+    }
+
+    fn code(&self, field: Field, row: Row) -> Result<Option<Code>, NoColumn> {
+        Ok(self.keys(field).and_then(|keys| keys.code(row)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(times: &[i64]) -> MemIndex {
+        let mut index = MemIndex::new(|_, key| key.len() as u64, 7);
+        for (at, &created_at) in times.iter().enumerate() {
+            push(&mut index, at as u64, created_at);
+        }
+        index
+    }
+
+    fn push(index: &mut MemIndex, at: u64, created_at: i64) {
+        index.push(NewRow {
+            seq: at + 10,
+            created_at,
+            offset: 100,
+            tag: 1,
+            newest: created_at,
+            supersedes: None,
+        });
+    }
+
+    fn in_time_order(index: &MemIndex) -> Vec<(i64, u64)> {
+        (0..index.rows())
+            .map(|position| index.time_row(position))
+            .map(|row| (index.created_at(row), index.seq(row)))
+            .collect()
+    }
+
+    #[test]
+    fn rows_are_found_in_the_order_of_time_however_they_came() {
+        let mut times = vec![5, 5, 9, 1, i64::MIN, 7, 5, i64::MAX];
+        let mut index = index(&times);
+        index.sort();
+        for (more, &time) in [3, 3, i64::MIN, 8, 100].iter().enumerate() {
+            let mut want: Vec<_> =
+                times.iter().enumerate().map(|(at, &time)| (time, at as u64 + 10)).collect();
+            want.sort_unstable();
+            assert_eq!(in_time_order(&index), want);
+            for &(time, seq) in &want {
+                let position = index.time_position(time, seq);
+                assert_eq!(want[position as usize], (time, seq));
+            }
+            push(&mut index, 8 + more as u64, time);
+            times.push(time);
+            assert!(index.needs_sort());
+            index.sort();
+        }
+    }
+
+    #[test]
+    fn keys_with_one_hash_stay_apart() {
+        let mut index = index(&[]);
+        for (at, key) in ["aa", "bb", "aa", "ccc", "bb", "aa"].iter().enumerate() {
+            push(&mut index, at as u64, 0);
+            if at != 3 {
+                index.push_key(Field::Trace, key.len() as u64, key.as_bytes());
+            }
+        }
+        let rows = |key: &str| {
+            let mut rows = Vec::new();
+            if let Some(code) = index.find(Field::Trace, key.as_bytes()) {
+                index.for_each_posting(Field::Trace, code, &mut |row| {
+                    rows.push(row);
+                    ControlFlow::Continue(())
+                });
+                assert_eq!(rows.len() as u32, index.posting_count(Field::Trace, code));
+                assert!(rows.iter().all(|&row| index.has_key(Field::Trace, code, row)));
+            }
+            rows
+        };
+        assert_eq!(rows("aa"), [5, 2, 0]);
+        assert_eq!(rows("bb"), [4, 1]);
+        assert_eq!(rows("cc"), [0; 0]);
+        assert_eq!(index.code(Field::Trace, 3), Ok(None));
+        assert_eq!(index.newest_row(Field::Trace, b"bb"), Some(4));
+    }
+
+    #[test]
+    fn a_superseded_row_of_this_segment_is_marked_and_one_of_another_is_listed() {
+        let mut index = index(&[1, 2]);
+        for (seq, supersedes) in [(20, 11), (21, 3), (22, 20)] {
+            index.push(NewRow {
+                seq,
+                created_at: 0,
+                offset: 0,
+                tag: 2,
+                newest: 0,
+                supersedes: Some(supersedes),
+            });
+        }
+        assert_eq!((0..5).map(|row| index.tag(row)).collect::<Vec<_>>(), [1, 0x81, 0x82, 2, 2]);
+        assert_eq!(index.supersedes(), [3]);
+    }
+}

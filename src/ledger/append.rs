@@ -1,0 +1,278 @@
+//! From records to a frame in each stream that they belong to.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use crate::error::{Error, Result};
+use crate::format::codec::{self, Prior};
+use crate::format::frame::{FRAME_HEADER_BYTES, payload_crc};
+use crate::ledger::catalog::Catalog;
+use crate::ledger::layout::{STREAM_KINDS, stream_of};
+use crate::ledger::runs::{merge, newest};
+use crate::limits::{MAX_BATCH_RECORDS, MAX_FRAME_PAYLOAD};
+use crate::model::{Body, Fingerprint, Id, Kind, Run, Timestamp};
+use crate::segment::Draft;
+
+/// Buffers that grew beyond this are given back after use.
+const KEEP_BYTES: usize = 4 << 20;
+
+/// The frames of one batch, encoded but for what is known only under the lock. Reused by its
+/// thread, so that an append allocates nothing.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) parts: [Part; STREAM_KINDS.len()],
+    /// How many sequence numbers the batch takes.
+    pub(super) records: u32,
+    /// The newest state of runs that occur in this batch more than once, and where it stands.
+    states: HashMap<Id<'static>, (u32, Run<'static>)>,
+    /// True when a record was refused only because its frame has no room for more.
+    is_full: bool,
+}
+
+/// The frame of one stream.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    /// Room for the header, then the payload.
+    pub(super) bytes: Vec<u8>,
+    pub(super) draft: Draft,
+    /// The place in the batch of its first record, and of the last one so far.
+    pub(super) first: u32,
+    last: u32,
+    pub(super) payload_crc: u32,
+}
+
+/// What was encoded.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    /// In the place of each record that was left out, why; it may end before the records do.
+    pub(super) rejected: Vec<Option<Error>>,
+    /// How many of the records were looked at.
+    pub(super) taken: usize,
+}
+
+/// What becomes of a batch with a record that cannot be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnReject {
+    /// Nothing of it is appended.
+    FailAll,
+    /// The others are appended.
+    Skip,
+}
+
+thread_local! {
+    static BATCH: RefCell<Option<Box<Batch>>> = const { RefCell::new(None) };
+}
+
+/// Lends the thread's batch to `work`.
+pub(super) fn with_batch<R>(work: impl FnOnce(&mut Batch) -> R) -> R {
+    let mut batch = BATCH.take().unwrap_or_default();
+    let result = work(&mut batch);
+    if batch.parts.iter().all(|part| part.bytes.capacity() <= KEEP_BYTES) {
+        BATCH.set(Some(batch));
+    }
+    result
+}
+
+impl Batch {
+    /// Empties it.
+    pub(super) fn reset(&mut self, seed: u64) {
+        self.records = 0;
+        self.is_full = false;
+        self.states.clear();
+        for part in &mut self.parts {
+            part.bytes.clear();
+            part.draft.reset(seed);
+        }
+    }
+
+    /// Encodes the records. With [`OnReject::Skip`] those that cannot be taken are left out, and
+    /// those that a frame has no room for are left for another batch.
+    ///
+    /// # Errors
+    /// With [`OnReject::FailAll`] the first record's that cannot be taken; else only those that no
+    /// record can be blamed for.
+    pub(super) fn encode(
+        &mut self,
+        catalog: &Catalog,
+        records: &[Body<'_>],
+        now: Timestamp,
+        on_reject: OnReject,
+    ) -> Result<Encoded> {
+        self.reset(catalog.seed);
+        if records.len() > MAX_BATCH_RECORDS {
+            let (size, limit) = (records.len() as u64, MAX_BATCH_RECORDS as u64);
+            return Err(Error::TooLarge { what: "a batch in records", size, limit });
+        }
+        let several = records.iter().filter(|body| body.kind() == Kind::Run).nth(1).is_some();
+        let mut rejected = Vec::new();
+        let mut taken = records.len();
+        for (at, body) in records.iter().enumerate() {
+            match (self.push(catalog, body, now, several), on_reject) {
+                (Ok(()), _) => {}
+                (Err(_), OnReject::Skip) if self.is_full => {
+                    taken = at;
+                    break;
+                }
+                (Err(err), OnReject::Skip) if is_of_record(&err) => {
+                    rejected.resize_with(at, || None);
+                    rejected.push(Some(err));
+                }
+                (Err(err), _) => return Err(err),
+            }
+        }
+        self.parts.iter_mut().for_each(Part::finish);
+        Ok(Encoded { rejected, taken })
+    }
+
+    fn push(
+        &mut self,
+        catalog: &Catalog,
+        body: &Body<'_>,
+        now: Timestamp,
+        several: bool,
+    ) -> Result<()> {
+        match body {
+            Body::Run(run) => self.push_run(catalog, run, now, several),
+            Body::Event(event) => {
+                let mut event = event.borrowed();
+                event.created_at.get_or_insert(now);
+                self.put(stream_of(Kind::Event), Prior::None, &Body::Event(event))
+            }
+            Body::Error(error) => {
+                let mut error = error.borrowed();
+                error.created_at.get_or_insert(now);
+                error.fingerprint = Some(Fingerprint::of(
+                    &error.error_type,
+                    &error.message,
+                    error.stack.as_deref(),
+                ));
+                self.put(stream_of(Kind::Error), Prior::None, &Body::Error(error))
+            }
+        }
+    }
+
+    fn push_run(
+        &mut self,
+        catalog: &Catalog,
+        run: &Run<'_>,
+        now: Timestamp,
+        several: bool,
+    ) -> Result<()> {
+        if several {
+            let id = run.run_id.borrowed().into_owned();
+            let before = self.states.remove(&id);
+            let after = self.put_run(catalog, run, now, before.as_ref());
+            let (after, outcome) = match after {
+                Ok(state) => (Some((self.records - 1, state.into_owned())), Ok(())),
+                Err(err) => (before, Err(err)),
+            };
+            self.states.extend(after.map(|state| (id, state)));
+            return outcome;
+        }
+        self.put_run(catalog, run, now, None).map(drop)
+    }
+
+    /// Encodes a run as it is after `before`, its state earlier in this batch, or after its newest
+    /// record in the ledger.
+    fn put_run<'a>(
+        &mut self,
+        catalog: &Catalog,
+        run: &'a Run<'_>,
+        now: Timestamp,
+        before: Option<&'a (u32, Run<'static>)>,
+    ) -> Result<Run<'static>> {
+        let stream = stream_of(Kind::Run);
+        if let Some((place, state)) = before {
+            let merged = merge(run, Some(state), now)?;
+            let prior = Prior::Back(self.records - place);
+            self.put(stream, prior, &Body::Run(merged.borrowed()))?;
+            return Ok(merged.into_owned());
+        }
+        let found = newest(&catalog.stream(stream), &run.run_id)?;
+        let state = found.as_ref().map(|found| found.run()).transpose()?;
+        let merged = merge(run, state.as_ref(), now)?;
+        let prior = found.as_ref().map_or(Prior::None, |found| Prior::Seq(found.seq));
+        self.put(stream, prior, &Body::Run(merged.borrowed()))?;
+        Ok(merged.into_owned())
+    }
+
+    /// Encodes a record whose times are settled.
+    fn put(&mut self, stream: usize, prior: Prior, body: &Body<'_>) -> Result<()> {
+        let place = self.records;
+        let Some(part) = self.parts.get_mut(stream) else { return Err(Error::Closed) };
+        if let Err(err) = part.push(place, prior, body) {
+            self.is_full = matches!(err, Refused::Full(_));
+            return Err(err.into());
+        }
+        self.records += 1;
+        Ok(())
+    }
+
+    /// Encodes one of the engine's own notes.
+    pub(super) fn encode_note(&mut self, stream: usize, seed: u64, body: &Body<'_>) -> Result<()> {
+        self.reset(seed);
+        self.put(stream, Prior::None, body)?;
+        self.parts.iter_mut().for_each(Part::finish);
+        Ok(())
+    }
+}
+
+impl Part {
+    fn push(&mut self, place: u32, prior: Prior, body: &Body<'_>) -> Result<(), Refused> {
+        let is_first = self.draft.len() == 0;
+        if is_first {
+            self.bytes.resize(FRAME_HEADER_BYTES, 0);
+            self.first = place;
+        }
+        let before = self.bytes.len();
+        let gap = if is_first { 0 } else { place - self.last - 1 };
+        let encoded = match body {
+            Body::Run(run) => codec::encode_run(&mut self.bytes, gap, prior, run),
+            Body::Event(event) => codec::encode_event(&mut self.bytes, gap, event),
+            Body::Error(error) => codec::encode_error(&mut self.bytes, gap, error),
+        };
+        let size = self.bytes.len() - FRAME_HEADER_BYTES;
+        if encoded.is_err() || size > MAX_FRAME_PAYLOAD as usize {
+            self.bytes.truncate(if is_first { 0 } else { before });
+            encoded.map_err(Refused::Record)?;
+            let (size, limit) = (size as u64, u64::from(MAX_FRAME_PAYLOAD));
+            return Err(Refused::Full(Error::TooLarge { what: "a batch in bytes", size, limit }));
+        }
+        let offset = u32::try_from(before - FRAME_HEADER_BYTES).unwrap_or(u32::MAX);
+        self.draft.push(body, prior, place - self.first, offset);
+        self.last = place;
+        Ok(())
+    }
+
+    fn finish(&mut self) {
+        if let Some(payload) = self.bytes.get(FRAME_HEADER_BYTES..) {
+            self.payload_crc = payload_crc(payload);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.draft.len() == 0
+    }
+}
+
+/// Why a record did not go into a frame.
+#[derive(Debug)]
+enum Refused {
+    /// For what it is.
+    Record(Error),
+    /// The frame has no room for it.
+    Full(Error),
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Record(err) | Refused::Full(err) => err,
+        }
+    }
+}
+
+/// True for an error that is one record's own fault.
+fn is_of_record(err: &Error) -> bool {
+    matches!(err, Error::Invalid { .. } | Error::RunTransition { .. } | Error::TooLarge { .. })
+}

@@ -1,0 +1,90 @@
+//! What the engine itself puts on record: what was cut, covered or dropped.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::ledger::append::with_batch;
+use crate::ledger::handle::Inner;
+use crate::ledger::layout::AUDIT_STREAM;
+use crate::model::{ActorType, Body, Event, Id, Json, Severity, Timestamp};
+use crate::segment::{Loss, LossKind, Segment};
+
+/// The type of the note on a segment that was dropped.
+pub(super) const SEGMENT_DROPPED: &str = "segment.dropped";
+/// The type of the note on a tail that was cut.
+pub(super) const TAIL_CUT: &str = "recovery.tail_cut";
+/// The type of the note on a hole that was covered.
+pub(super) const HOLE_COVERED: &str = "recovery.hole_covered";
+
+/// A note: an event of the system. Its trace names the segment that it is about, as in
+/// `runs/00000000000000000001.seg`, so that all notes on a segment can be asked for.
+pub(super) fn note(
+    kind: &'static str,
+    segment: &Segment,
+    detail: &impl Serialize,
+) -> Event<'static> {
+    let mut event = Event::new(kind).severity(Severity::Info);
+    event.trace_id = Id::new(segment_name(segment)).ok();
+    event.payload = Json::from_value(detail).ok();
+    event.actor_type = Some(ActorType::System);
+    event
+}
+
+/// The path of a segment in its ledger.
+pub(super) fn segment_name(segment: &Segment) -> String {
+    let file = segment.path().file_name().unwrap_or_default().to_string_lossy();
+    format!("{}/{file}", segment.header().stream)
+}
+
+#[derive(Serialize)]
+struct LossDetail<'a> {
+    start: u64,
+    end: u64,
+    records: Option<u32>,
+    damage: String,
+    copy: Option<&'a Path>,
+}
+
+/// The note on bytes that a crash took.
+pub(super) fn lost(segment: &Segment, loss: &Loss) -> Event<'static> {
+    let (kind, what) = match loss.kind {
+        LossKind::TornTail => (TAIL_CUT, "cut at the end of"),
+        LossKind::Hole => (HOLE_COVERED, "never synced, and covered, in"),
+    };
+    let range = loss.range;
+    let detail = LossDetail {
+        start: range.start,
+        end: range.end,
+        records: range.records,
+        damage: range.damage.to_string(),
+        copy: loss.copy.as_deref(),
+    };
+    note(kind, segment, &detail).severity(Severity::Warning).message(format!(
+        "{} bytes {what} {}",
+        range.end - range.start,
+        segment_name(segment)
+    ))
+}
+
+impl Inner {
+    /// Puts a note on record. A full disk keeps no note from being skipped: what it is about was
+    /// done, and can be seen in the directory.
+    ///
+    /// # Errors
+    /// As for an append, but for a full disk.
+    pub(super) fn note(&self, event: &Event<'_>) -> Result<()> {
+        let now = self.options.storage.now();
+        let written = with_batch(|batch| {
+            let mut event = event.borrowed();
+            event.created_at.get_or_insert(Timestamp::from_nanos(now));
+            batch.encode_note(AUDIT_STREAM, self.catalog.seed, &Body::Event(event))?;
+            self.write_note(batch, now)
+        });
+        match written {
+            Err(Error::NoSpace { .. }) => Ok(()),
+            other => other,
+        }
+    }
+}

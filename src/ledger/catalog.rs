@@ -1,0 +1,176 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::error::{Error, Result};
+use crate::ledger::layout::{AUDIT_STREAM, Layout, STREAM_KINDS, stream_of};
+use crate::model::Kind;
+use crate::segment::{Segment, parse_file_name};
+use crate::storage::{OpenMode, Storage};
+
+/// The segments of all streams, as they are known now.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) layout: Layout,
+    /// The seed of the hash function of indexes in memory.
+    pub(crate) seed: u64,
+    streams: [RwLock<Vec<Arc<Segment>>>; STREAM_KINDS.len()],
+    /// Files that cannot be read as segments, and why.
+    unreadable: Mutex<Vec<Unreadable>>,
+}
+
+/// A segment file that cannot be read at all.
+#[derive(Debug, Clone)]
+pub(crate) struct Unreadable {
+    pub(crate) path: PathBuf,
+    pub(crate) reason: Arc<Error>,
+}
+
+impl Catalog {
+    pub(crate) fn new(storage: Arc<dyn Storage>, layout: Layout) -> Result<Self> {
+        let random = u128::from_le_bytes(storage.random()?);
+        Ok(Self {
+            storage,
+            layout,
+            seed: u64::try_from(random & u128::from(u64::MAX)).unwrap_or_default(),
+            streams: std::array::from_fn(|_| RwLock::default()),
+            unreadable: Mutex::default(),
+        })
+    }
+
+    /// The segments of a stream, in the order of their sequence numbers.
+    pub(crate) fn stream(&self, stream: usize) -> Vec<Arc<Segment>> {
+        self.streams.get(stream).map(|segments| segments.read().clone()).unwrap_or_default()
+    }
+
+    /// The segments that hold runs, events and errors.
+    pub(crate) fn records(&self) -> Vec<Arc<Segment>> {
+        (0..AUDIT_STREAM).flat_map(|stream| self.stream(stream)).collect()
+    }
+
+    /// The segments of all streams.
+    pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
+        (0..STREAM_KINDS.len()).flat_map(|stream| self.stream(stream)).collect()
+    }
+
+    pub(crate) fn unreadable(&self) -> Vec<Unreadable> {
+        self.unreadable.lock().clone()
+    }
+
+    /// Adds a segment that was just made at the end of a stream.
+    pub(crate) fn add(&self, stream: usize, segment: Arc<Segment>) {
+        if let Some(segments) = self.streams.get(stream) {
+            segments.write().push(segment);
+        }
+    }
+
+    /// Forgets a segment that is about to be removed.
+    pub(crate) fn forget(&self, stream: usize, first_seq: u64) {
+        if let Some(segments) = self.streams.get(stream) {
+            segments.write().retain(|segment| segment.first_seq() != first_seq);
+        }
+    }
+
+    /// Brings the catalog up to date with the directory: new segments are opened, known ones that
+    /// are still written are followed, and those that are gone are forgotten.
+    ///
+    /// # Errors
+    /// [`Error::NewerFormat`] or [`Error::Io`]. A damaged segment is no error: it is noted.
+    pub(crate) fn refresh(&self, mode: OpenMode) -> Result<()> {
+        let mut unreadable = Vec::new();
+        for stream in 0..STREAM_KINDS.len() {
+            self.refresh_stream(stream, mode, &mut unreadable)?;
+        }
+        *self.unreadable.lock() = unreadable;
+        Ok(())
+    }
+
+    fn refresh_stream(
+        &self,
+        stream: usize,
+        mode: OpenMode,
+        unreadable: &mut Vec<Unreadable>,
+    ) -> Result<()> {
+        let (Some((name, kind)), Some(segments)) =
+            (STREAM_KINDS.get(stream), self.streams.get(stream))
+        else {
+            return Ok(());
+        };
+        let dir = self.layout.stream(name);
+        let known = segments.read().clone();
+        let mut current = Vec::with_capacity(known.len());
+        let mut new = Vec::new();
+        let listed = match self.storage.exists(&dir)? {
+            true => self.storage.list(&dir)?,
+            false => Vec::new(),
+        };
+        for entry in listed {
+            let Some(first_seq) = parse_file_name(&entry.name) else { continue };
+            let path = dir.join(&entry.name);
+            match known.iter().find(|segment| segment.first_seq() == first_seq) {
+                Some(segment) if segment.is_sealed() => current.push(Arc::clone(segment)),
+                Some(segment) => {
+                    segment.follow()?;
+                    current.push(Arc::clone(segment));
+                    new.push(Arc::clone(segment));
+                }
+                None => match self.open_segment(&path, *kind, name, mode) {
+                    Ok(segment) => {
+                        let segment = Arc::new(segment);
+                        current.push(Arc::clone(&segment));
+                        new.push(segment);
+                    }
+                    // Retention may have removed it since the listing.
+                    Err(_) if !self.storage.exists(&path)? => {}
+                    Err(reason @ Error::Damaged { .. }) => {
+                        unreadable.push(Unreadable { path, reason: Arc::new(reason) });
+                    }
+                    Err(err) => return Err(err),
+                },
+            }
+        }
+        *segments.write() = current;
+        if *kind == Kind::Run {
+            for segment in new {
+                self.mark_superseded_by(&segment)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open_segment(
+        &self,
+        path: &Path,
+        kind: Kind,
+        stream: &str,
+        mode: OpenMode,
+    ) -> Result<Segment> {
+        let segment = Segment::open(&*self.storage, path, mode, self.seed)?;
+        let header = segment.header();
+        let named = path.file_name().and_then(|name| name.to_str()).and_then(parse_file_name);
+        if header.kind != kind || header.stream != stream || named != Some(header.first_seq) {
+            // A file that was put in another's place.
+            return Err(Error::damaged(path, 0, crate::error::Damage::HeaderChecksum));
+        }
+        Ok(segment)
+    }
+
+    /// Marks the records of earlier segments whose place was taken by one of this segment.
+    fn mark_superseded_by(&self, segment: &Segment) -> Result<()> {
+        for seq in segment.supersedes()? {
+            self.mark_superseded(seq);
+        }
+        Ok(())
+    }
+
+    /// Marks a run's record as overtaken by one in a later segment.
+    pub(crate) fn mark_superseded(&self, seq: u64) {
+        let runs = self.stream(stream_of(Kind::Run));
+        let after = runs.partition_point(|segment| segment.first_seq() <= seq);
+        if let Some(segment) = after.checked_sub(1).and_then(|at| runs.get(at)) {
+            segment.mark_superseded(seq);
+        }
+    }
+}

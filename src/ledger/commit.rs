@@ -1,0 +1,292 @@
+//! Appending: from encoded batches to frames in the files, and the wait for their durability.
+
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+
+use crate::error::{Error, Result};
+use crate::format::header::SegmentHeader;
+use crate::ledger::Durability;
+use crate::ledger::append::{Batch, Encoded, OnReject, Part, with_batch};
+use crate::ledger::handle::{Inner, Ledger};
+use crate::ledger::layout::{STREAM_KINDS, stream_of};
+use crate::ledger::stream::{Active, Stream};
+use crate::model::{Body, Kind, Timestamp};
+use crate::segment::{NewFrame, Segment};
+
+/// How often runs are prepared outside of the lock before it is taken for the preparing, too.
+const OPTIMISTIC_TRIES: usize = 3;
+
+/// What was appended.
+pub(super) struct Appended {
+    first_seq: u64,
+    encoded: Encoded,
+}
+
+/// The positions that streams have to be synced to, for those that were appended to.
+type Positions = [Option<u64>; STREAM_KINDS.len()];
+
+impl Ledger {
+    /// Appends a run's state, an event or an error at the ledger's default durability, and gives
+    /// its sequence number.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a value out of bounds, [`Error::TooLarge`] for a record over 16 MiB,
+    /// [`Error::RunTransition`] for a run that cannot go where it is sent; [`Error::NoSpace`] when
+    /// the disk is full; [`Error::Poisoned`] after an I/O error, [`Error::Io`] when it is this
+    /// one's; [`Error::Closed`] after [`Ledger::close`]. After any of them nothing of the record is
+    /// in the ledger, but for a failed sync: then it may be.
+    pub fn append<'a>(&self, record: impl Into<Body<'a>>) -> Result<u64> {
+        self.append_with(record, self.inner.options.durability)
+    }
+
+    /// As [`Ledger::append`], at this durability.
+    ///
+    /// # Errors
+    /// As for [`Ledger::append`].
+    pub fn append_with<'a>(
+        &self,
+        record: impl Into<Body<'a>>,
+        durability: Durability,
+    ) -> Result<u64> {
+        let record = record.into();
+        let records = std::slice::from_ref(&record);
+        Ok(self.inner.append(records, durability, OnReject::FailAll)?.first_seq)
+    }
+
+    /// Appends records as one batch: of each kind all or none are kept, after any crash. Gives
+    /// their sequence numbers, which follow one another.
+    ///
+    /// # Errors
+    /// As for [`Ledger::append`], and [`Error::TooLarge`] for more than 65,536 records or 64 MiB
+    /// of one kind. No record is appended when one cannot be.
+    pub fn append_batch(&self, records: &[Body<'_>], durability: Durability) -> Result<Vec<u64>> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let appended = self.inner.append(records, durability, OnReject::FailAll)?;
+        Ok((appended.first_seq..).take(records.len()).collect())
+    }
+
+    /// Appends records each on its own merits: those that cannot be taken have an error in their
+    /// place, and the others are appended, as few frames as they fit.
+    ///
+    /// # Errors
+    /// Those of [`Ledger::append`] that no single record is to blame for. Some of the records may
+    /// then have been appended.
+    pub fn append_each(
+        &self,
+        records: &[Body<'_>],
+        durability: Durability,
+    ) -> Result<Vec<Result<u64>>> {
+        let mut outcomes = Vec::with_capacity(records.len());
+        while let Some(rest) = records.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
+            let Appended { first_seq, encoded } =
+                self.inner.append(rest, durability, OnReject::Skip)?;
+            let mut next = first_seq;
+            let mut rejected = encoded.rejected.into_iter();
+            for _ in 0..encoded.taken {
+                outcomes.push(match rejected.next().flatten() {
+                    Some(err) => Err(err),
+                    None => {
+                        next += 1;
+                        Ok(next - 1)
+                    }
+                });
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Returns once everything that was appended before the call is on stable storage.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the sync fails, [`Error::Poisoned`] when one failed before.
+    pub fn sync(&self) -> Result<()> {
+        self.inner.sync()
+    }
+}
+
+impl Inner {
+    pub(super) fn append(
+        &self,
+        records: &[Body<'_>],
+        durability: Durability,
+        on_reject: OnReject,
+    ) -> Result<Appended> {
+        let (appended, positions) = with_batch(|batch| self.write(batch, records, on_reject))?;
+        match durability {
+            Durability::Sync => self.wait_synced(&positions)?,
+            Durability::Interval => self.maintenance.note_dirty(),
+            Durability::Os => {}
+        }
+        Ok(appended)
+    }
+
+    /// Encodes and writes a batch. What a run's state is made from is looked up before the lock is
+    /// taken; when another append to the runs came between, it is made anew.
+    fn write(
+        &self,
+        batch: &mut Batch,
+        records: &[Body<'_>],
+        on_reject: OnReject,
+    ) -> Result<(Appended, Positions)> {
+        self.check_writable()?;
+        let now = self.options.storage.now();
+        let time = Timestamp::from_nanos(now);
+        let has_runs = records.iter().any(|body| body.kind() == Kind::Run);
+        let runs = self.streams.get(stream_of(Kind::Run)).filter(|_| has_runs);
+        for _ in 0..OPTIMISTIC_TRIES {
+            let version = runs.map(Stream::version);
+            let encoded = batch.encode(&self.catalog, records, time, on_reject)?;
+            let locks = self.lock_parts(batch);
+            if runs.map(Stream::version) == version {
+                return self.write_frames(batch, encoded, locks, now);
+            }
+        }
+        // The streams are locked in one order by everyone, and runs are the first.
+        let runs_lock = runs.map(Stream::lock);
+        let encoded = batch.encode(&self.catalog, records, time, on_reject)?;
+        let mut locks = self.lock_parts_but(batch, stream_of(Kind::Run));
+        if let (Some(place), Some(lock)) = (locks.get_mut(stream_of(Kind::Run)), runs_lock) {
+            *place = Some(lock);
+        }
+        self.write_frames(batch, encoded, locks, now)
+    }
+
+    fn lock_parts(&self, batch: &Batch) -> [Option<MutexGuard<'_, Active>>; STREAM_KINDS.len()] {
+        self.lock_parts_but(batch, usize::MAX)
+    }
+
+    fn lock_parts_but(
+        &self,
+        batch: &Batch,
+        held: usize,
+    ) -> [Option<MutexGuard<'_, Active>>; STREAM_KINDS.len()] {
+        let mut locks = [const { None }; STREAM_KINDS.len()];
+        let parts = self.streams.iter().zip(&batch.parts).zip(&mut locks).enumerate();
+        for (number, ((stream, part), lock)) in parts {
+            if number != held && !part.is_empty() {
+                *lock = Some(stream.lock());
+            }
+        }
+        locks
+    }
+
+    fn write_frames(
+        &self,
+        batch: &mut Batch,
+        encoded: Encoded,
+        locks: [Option<MutexGuard<'_, Active>>; STREAM_KINDS.len()],
+        now: i64,
+    ) -> Result<(Appended, Positions)> {
+        let first_seq = self.sequence.take(u64::from(batch.records))?;
+        let mut positions = [None; STREAM_KINDS.len()];
+        let parts = self.streams.iter().zip(&mut batch.parts).zip(locks).zip(&mut positions);
+        for (number, (((stream, part), lock), position)) in parts.enumerate() {
+            let Some(mut active) = lock.filter(|_| !part.is_empty()) else { continue };
+            self.write_part(number, stream, &mut active, part, first_seq, now)?;
+            *position = Some(active.written);
+        }
+        Ok((Appended { first_seq, encoded }, positions))
+    }
+
+    fn write_part(
+        &self,
+        number: usize,
+        stream: &Stream,
+        active: &mut Active,
+        part: &mut Part,
+        first_seq: u64,
+        now: i64,
+    ) -> Result<()> {
+        self.check_writable()?;
+        let base_seq = first_seq + u64::from(part.first);
+        let segment = self.segment_for(number, stream, active, part.bytes.len(), base_seq, now)?;
+        let frame = NewFrame {
+            base_seq,
+            recorded_at: now,
+            payload_crc: part.payload_crc,
+            synced: active.synced_to,
+        };
+        segment.append(&mut part.bytes, frame, &part.draft).inspect_err(|err| {
+            if matches!(err, Error::Poisoned { .. }) {
+                self.poison(err);
+            }
+        })?;
+        stream.appended(active, &segment, part.bytes.len());
+        for seq in part.draft.superseded_before(base_seq, segment.first_seq()) {
+            self.catalog.mark_superseded(seq);
+        }
+        Ok(())
+    }
+
+    /// The segment that a frame of this length goes into: the active one, or a new one when that
+    /// is full or old.
+    fn segment_for(
+        &self,
+        number: usize,
+        stream: &Stream,
+        active: &mut Active,
+        len: usize,
+        base_seq: u64,
+        now: i64,
+    ) -> Result<Arc<Segment>> {
+        if let Some(segment) = active.segment.as_ref().filter(|s| self.has_room(s, len, now)) {
+            return Ok(Arc::clone(segment));
+        }
+        let header = SegmentHeader {
+            kind: stream.kind,
+            stream: stream.name.to_owned(),
+            first_seq: base_seq,
+            created_at: now,
+            salt: self.options.storage.random()?,
+        };
+        let seed = self.catalog.seed;
+        let segment = Arc::new(Segment::create(&*self.options.storage, &stream.dir, header, seed)?);
+        self.catalog.add(number, Arc::clone(&segment));
+        if let Some(full) = active.replace(Arc::clone(&segment)) {
+            self.maintenance.note_full(number, full);
+            if !self.options.background || self.maintenance.is_behind() {
+                self.seal_full();
+            }
+        }
+        Ok(segment)
+    }
+
+    fn has_room(&self, segment: &Segment, len: usize, now: i64) -> bool {
+        let end = u64::from(segment.end()) + len as u64;
+        let old = i64::try_from(self.options.segment_age.as_nanos()).unwrap_or(i64::MAX);
+        segment.is_empty()
+            || end <= u64::from(self.options.segment_bytes)
+                && now.saturating_sub(segment.header().created_at) < old
+    }
+
+    /// Writes a batch of one of the engine's own notes.
+    pub(super) fn write_note(&self, batch: &mut Batch, now: i64) -> Result<()> {
+        let locks = self.lock_parts(batch);
+        let nothing = Encoded { rejected: Vec::new(), taken: 1 };
+        self.write_frames(batch, nothing, locks, now).map(drop)
+    }
+
+    fn wait_synced(&self, positions: &Positions) -> Result<()> {
+        for (stream, position) in self.streams.iter().zip(positions) {
+            if let Some(position) = position {
+                stream.wait_synced(
+                    &*self.options.storage,
+                    *position,
+                    &|| self.check_poisoned(),
+                    &|err| self.poison(err),
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Syncs all streams.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.check_poisoned()?;
+        let positions = self.streams.each_ref().map(|stream| Some(stream.lock().written));
+        self.wait_synced(&positions)
+    }
+}

@@ -1,0 +1,114 @@
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use crate::error::{Error, Result};
+use crate::ledger::catalog::Catalog;
+use crate::ledger::layout::STREAM_KINDS;
+use crate::ledger::maintain::Maintenance;
+use crate::ledger::options::Options;
+use crate::ledger::reader::Reader;
+use crate::ledger::sequence::Sequence;
+use crate::ledger::stream::Stream;
+use crate::query::Query;
+
+/// A ledger, open for writing.
+///
+/// A handle is cheap to clone and may be used from any number of threads. There is one writer at a
+/// time for a ledger; other processes read it by [`Reader`]. When the last handle is dropped the
+/// ledger is closed as by [`Ledger::close`], whose errors are then lost.
+///
+/// ```
+/// use runledger::{Event, Id, Ledger, Run, Status};
+/// # let dir = tempfile::tempdir()?;
+/// let ledger = Ledger::open(dir.path().join("ledger"))?;
+/// let run = ledger.start_run(Run::new("r-1", "nightly-backup", Status::Running)?)?;
+/// run.event(Event::new("table.dumped").message("bookings: 12,004 rows"))?;
+/// run.succeed()?;
+/// assert_eq!(ledger.query().run("r-1").count()?, 2);
+/// ledger.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) reader: Reader,
+    pub(super) options: Options,
+    pub(super) streams: [Stream; STREAM_KINDS.len()],
+    pub(super) sequence: Sequence,
+    pub(super) maintenance: Arc<Maintenance>,
+    /// Why nothing may be appended any more.
+    pub(super) poisoned: OnceLock<String>,
+    pub(super) closed: AtomicBool,
+    /// Held while segments are dropped.
+    pub(super) cleaning: parking_lot::Mutex<()>,
+    pub(super) lock: LockGuard,
+}
+
+/// The writer's lock, given back when it is dropped.
+pub(super) struct LockGuard(pub(super) parking_lot::Mutex<Option<Box<dyn Send + Sync>>>);
+
+impl std::fmt::Debug for LockGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LockGuard")
+    }
+}
+
+impl Ledger {
+    /// Opens the ledger in this directory for writing, with the default [`Options`]; makes one
+    /// where there is none.
+    ///
+    /// # Errors
+    /// As for [`Options::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open(dir)
+    }
+
+    /// The ledger's directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.inner.catalog.layout.dir()
+    }
+
+    /// The reading side: it sees each append as soon as it was made.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.inner.reader
+    }
+
+    /// A question to the ledger as it is now.
+    pub fn query(&self) -> Query {
+        self.inner.reader.query()
+    }
+}
+
+impl Inner {
+    /// An error when nothing may be appended.
+    pub(super) fn check_writable(&self) -> Result<()> {
+        if self.closed.load(std::sync::atomic::Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        self.check_poisoned()
+    }
+
+    pub(super) fn check_poisoned(&self) -> Result<()> {
+        match self.poisoned.get() {
+            Some(cause) => Err(Error::Poisoned {
+                path: self.catalog.layout.dir().to_owned(),
+                cause: cause.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops the writer: after this error nothing is known of what is on the disk.
+    pub(super) fn poison(&self, err: &Error) {
+        // The first cause is the one to be told.
+        let _ = self.poisoned.set(err.to_string());
+    }
+}

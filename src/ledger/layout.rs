@@ -1,0 +1,132 @@
+//! The names in a ledger's directory, and what makes a directory a ledger.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::format::identity::{IDENTITY_BYTES, Identity};
+use crate::format::{HeaderError, VERSION};
+use crate::model::Kind;
+use crate::storage::{OpenMode, Storage};
+
+/// What makes a directory a ledger.
+const IDENTITY: &str = "LEDGER";
+/// Where the identity is made before it gets its name.
+const IDENTITY_DRAFT: &str = "LEDGER.tmp";
+/// Held by the writer.
+const LOCK: &str = "LOCK";
+/// How far sequence numbers are given out.
+const SEQUENCE: &str = "SEQ";
+/// The streams' directories.
+const STREAMS: &str = "streams";
+/// Copies of what recovery and repair have cut.
+const LOST: &str = "lost";
+
+/// The streams of a ledger: name and the kind of their records.
+pub(super) const STREAM_KINDS: [(&str, Kind); 4] =
+    [("runs", Kind::Run), ("events", Kind::Event), ("errors", Kind::Error), (AUDIT, Kind::Event)];
+
+/// The stream of what the engine itself has to say.
+pub(super) const AUDIT: &str = "audit";
+
+/// The place of a kind's stream among [`STREAM_KINDS`].
+pub(super) const fn stream_of(kind: Kind) -> usize {
+    match kind {
+        Kind::Run => 0,
+        Kind::Event => 1,
+        Kind::Error => 2,
+    }
+}
+
+/// The place of the audit stream among [`STREAM_KINDS`].
+pub(super) const AUDIT_STREAM: usize = 3;
+
+/// A ledger's directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    dir: PathBuf,
+}
+
+impl Layout {
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.dir.join(LOCK)
+    }
+
+    pub(crate) fn sequence(&self) -> PathBuf {
+        self.dir.join(SEQUENCE)
+    }
+
+    pub(crate) fn lost(&self) -> PathBuf {
+        self.dir.join(LOST)
+    }
+
+    pub(crate) fn stream(&self, name: &str) -> PathBuf {
+        self.dir.join(STREAMS).join(name)
+    }
+
+    /// Reads the identity.
+    ///
+    /// # Errors
+    /// [`Error::NotALedger`], [`Error::NewerFormat`], [`Error::Damaged`] or [`Error::Io`].
+    pub(crate) fn identity(&self, storage: &dyn Storage) -> Result<Identity> {
+        let path = self.dir.join(IDENTITY);
+        if !storage.exists(&path)? {
+            let reason = match storage.exists(&self.dir)? {
+                true => "it has no file named LEDGER",
+                false => "there is no such directory",
+            };
+            return Err(Error::NotALedger { path: self.dir.clone(), reason: reason.to_owned() });
+        }
+        let mut bytes = [0; IDENTITY_BYTES];
+        let read = storage.open(&path, OpenMode::Read)?.read_at(&mut bytes, 0)?;
+        Identity::decode(bytes.get(..read).unwrap_or_default()).map_err(|err| match err {
+            HeaderError::Newer { version, features } => {
+                Error::NewerFormat { path, found: version, features, supported: VERSION }
+            }
+            HeaderError::Damage(damage) => Error::damaged(&path, 0, damage),
+        })
+    }
+
+    /// Makes the directory, its streams and its identity, in an order in which a crash leaves
+    /// either no ledger or a whole one.
+    ///
+    /// # Errors
+    /// [`Error::NotALedger`] when the directory holds files of something else; [`Error::NoSpace`]
+    /// or [`Error::Io`].
+    pub(crate) fn create(&self, storage: &dyn Storage) -> Result<Identity> {
+        let ours = [LOCK, IDENTITY_DRAFT, STREAMS, SEQUENCE];
+        let foreign = storage.list(&self.dir)?.into_iter().find(|e| !ours.contains(&&*e.name));
+        if let Some(entry) = foreign {
+            let reason = format!(
+                "it holds {:?} and no file named LEDGER; name an empty directory for a new one",
+                entry.name
+            );
+            return Err(Error::NotALedger { path: self.dir.clone(), reason });
+        }
+        for (name, _) in STREAM_KINDS {
+            storage.create_dir_all(&self.stream(name))?;
+        }
+        storage.sync_dir(&self.dir.join(STREAMS))?;
+        let identity = Identity { uuid: storage.random()?, created_at: storage.now() };
+        let draft = self.dir.join(IDENTITY_DRAFT);
+        if storage.exists(&draft)? {
+            storage.remove(&draft)?;
+        }
+        let file = storage.open(&draft, OpenMode::CreateNew)?;
+        file.write_at(&identity.encode(), 0)?;
+        file.sync()?;
+        storage.rename(&draft, &self.dir.join(IDENTITY))?;
+        storage.sync_dir(&self.dir)?;
+        if let Some(parent) = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            storage.sync_dir(parent)?;
+        }
+        Ok(identity)
+    }
+}

@@ -1,0 +1,244 @@
+//! What happens beside the appends: syncing at intervals, sealing, retention.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::error::{Error, Result};
+use crate::ledger::cleanup::Cleanup;
+use crate::ledger::handle::{Inner, Ledger};
+use crate::segment::Segment;
+
+/// How often retention is applied, and how long a quiet ledger sleeps.
+const ROUND: Duration = Duration::from_secs(60);
+
+/// How many segments may wait for their footer before the append that fills another one lends a
+/// hand: their indexes take memory until then.
+const MOST_UNSEALED: usize = 4;
+
+/// Work for the background, and the thread that does it.
+#[derive(Debug, Default)]
+pub(super) struct Maintenance {
+    dirty: AtomicBool,
+    state: Mutex<State>,
+    wake: Condvar,
+    /// Held while segments are sealed: they are, one after the other.
+    sealing: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stop: bool,
+    /// Segments that are full, with the number of their stream, in the order of their ends.
+    full: VecDeque<(usize, Arc<Segment>)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Maintenance {
+    /// Notes an append that is to be synced at the next interval.
+    pub(super) fn note_dirty(&self) {
+        if !self.dirty.load(Ordering::Relaxed) && !self.dirty.swap(true, Ordering::AcqRel) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Notes a segment to be sealed.
+    pub(super) fn note_full(&self, stream: usize, segment: Arc<Segment>) {
+        self.state.lock().full.push_back((stream, segment));
+        self.wake.notify_one();
+    }
+
+    /// Takes a segment that is dropped off the list.
+    pub(super) fn forget(&self, segment: &Arc<Segment>) {
+        self.state.lock().full.retain(|(_, other)| !Arc::ptr_eq(other, segment));
+    }
+
+    pub(super) fn is_behind(&self) -> bool {
+        self.state.lock().full.len() > MOST_UNSEALED
+    }
+
+    /// Starts the thread, which ends with the ledger.
+    pub(super) fn start(self: &Arc<Self>, inner: &Weak<Inner>, interval: Duration) -> Result<()> {
+        let (maintenance, inner) = (Arc::clone(self), Weak::clone(inner));
+        let thread = thread::Builder::new()
+            .name("runledger".to_owned())
+            .spawn(move || maintenance.run(&inner, interval))
+            .map_err(|source| Error::Io {
+                operation: "start the background thread of",
+                path: std::path::PathBuf::new(),
+                source,
+            })?;
+        self.state.lock().thread = Some(thread);
+        Ok(())
+    }
+
+    fn run(&self, inner: &Weak<Inner>, interval: Duration) {
+        let mut waited = Duration::ZERO;
+        while let Some(pause) = self.pause(interval) {
+            waited += pause;
+            let Some(inner) = inner.upgrade() else { return };
+            inner.seal_full();
+            if self.dirty.swap(false, Ordering::AcqRel) && inner.sync().is_err() {
+                // The writer is poisoned now, and the next append says so.
+                continue;
+            }
+            if waited >= ROUND {
+                waited = Duration::ZERO;
+                // What cannot be cleaned up now is tried again in the next round.
+                let _ = inner.retain();
+            }
+        }
+    }
+
+    /// Waits for work or the next interval; gives the time that passed at the most, `None` when it
+    /// is to stop.
+    fn pause(&self, interval: Duration) -> Option<Duration> {
+        let mut state = self.state.lock();
+        let mut passed = Duration::ZERO;
+        if !state.stop && state.full.is_empty() && !self.dirty.load(Ordering::Acquire) {
+            passed += ROUND;
+            self.wake.wait_for(&mut state, ROUND);
+        }
+        // An append was made: it is synced an interval after it, with those that follow.
+        if !state.stop && state.full.is_empty() {
+            passed += interval;
+            self.wake.wait_for(&mut state, interval);
+        }
+        (!state.stop).then_some(passed)
+    }
+
+    /// Stops the thread and waits for it, unless it is the one that calls.
+    pub(super) fn stop(&self) {
+        let thread = {
+            let mut state = self.state.lock();
+            state.stop = true;
+            state.thread.take()
+        };
+        self.wake.notify_all();
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id())
+        {
+            // A panic of the thread has been printed; the close goes on.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Ledger {
+    /// Does now what the background thread does in its time: seals full segments, syncs what was
+    /// appended, begins new segments where the old are old enough, and applies retention.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Poisoned`] when a sync fails, [`Error::NoSpace`] when a run that
+    /// is still open cannot be carried forward.
+    pub fn maintain(&self) -> Result<()> {
+        self.inner.check_writable()?;
+        self.inner.seal_full();
+        self.inner.sync()?;
+        self.inner.retain()
+    }
+
+    /// Seals or trims the segments, syncs everything and gives up the writer's lock. Other handles
+    /// of this ledger can read on, but no longer append.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::NoSpace`] when the end of a segment cannot be written;
+    /// [`Error::Poisoned`] when that happened before. The ledger is closed all the same, and the
+    /// next opening recovers it.
+    pub fn close(&self) -> Result<()> {
+        self.inner.close()
+    }
+}
+
+impl Inner {
+    /// Seals the segments that are full. One that there is no space for stays as it is, to be
+    /// tried again.
+    pub(super) fn seal_full(&self) {
+        let _one_at_a_time = self.maintenance.sealing.lock();
+        loop {
+            let next = self.maintenance.state.lock().full.pop_front();
+            let Some((stream, segment)) = next else { return };
+            match self.seal(stream, &segment) {
+                Ok(()) => {}
+                Err(Error::NoSpace { .. }) => {
+                    self.maintenance.state.lock().full.push_front((stream, segment));
+                    return;
+                }
+                Err(err) => {
+                    self.poison(&err);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn seal(&self, stream: usize, segment: &Segment) -> Result<()> {
+        let before = self.catalog.stream(stream).into_iter().rev();
+        let previous = before
+            .filter(|other| other.first_seq() < segment.first_seq())
+            .find_map(|other| other.trailer())
+            .map_or([0; 32], |trailer| trailer.link());
+        segment.seal(previous)
+    }
+
+    /// Begins new segments where the old are old enough, then drops what has expired.
+    fn retain(&self) -> Result<()> {
+        self.retire_old();
+        self.seal_full();
+        self.clean(&Cleanup::retention(), false).map(drop)
+    }
+
+    /// Closes the segments that have reached their age, so that they can expire in a stream that
+    /// is no longer written, too.
+    fn retire_old(&self) {
+        let now = self.options.storage.now();
+        let age = i64::try_from(self.options.segment_age.as_nanos()).unwrap_or(i64::MAX);
+        for (number, stream) in self.streams.iter().enumerate() {
+            let mut active = stream.lock();
+            let is_old = active.segment.as_ref().is_some_and(|segment| {
+                now.saturating_sub(segment.header().created_at) >= age && !segment.is_empty()
+            });
+            if let Some(segment) = is_old.then(|| active.retire()).flatten() {
+                self.maintenance.note_full(number, segment);
+            }
+        }
+    }
+
+    pub(super) fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.maintenance.stop();
+        let outcome = self.finish();
+        self.lock.0.lock().take();
+        outcome
+    }
+
+    fn finish(&self) -> Result<()> {
+        self.sync()?;
+        for (number, stream) in self.streams.iter().enumerate() {
+            let mut active = stream.lock();
+            let Some(segment) = &active.segment else { continue };
+            if segment.end() >= crate::limits::SEAL_ON_CLOSE_BYTES {
+                let full = active.retire();
+                full.into_iter().for_each(|full| self.maintenance.note_full(number, full));
+            } else {
+                segment.trim()?;
+                segment.file().sync()?;
+            }
+        }
+        self.seal_full();
+        self.check_poisoned()?;
+        self.sequence.close()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Who wants to know of an error calls `close`.
+        let _ = self.close();
+    }
+}

@@ -1,0 +1,157 @@
+//! Opening for writing: the lock, the identity, recovery, and the first notes.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use crate::error::{Error, Result};
+use crate::format::identity::Identity;
+use crate::ledger::audit;
+use crate::ledger::catalog::Catalog;
+use crate::ledger::handle::{Inner, Ledger, LockGuard};
+use crate::ledger::layout::{Layout, STREAM_KINDS};
+use crate::ledger::maintain::Maintenance;
+use crate::ledger::options::Options;
+use crate::ledger::reader::Reader;
+use crate::ledger::sequence::{self, Found, Sequence};
+use crate::ledger::stream::Stream;
+use crate::segment::{Loss, Segment};
+use crate::storage::{OpenMode, Storage};
+
+impl Ledger {
+    pub(super) fn open_with(dir: &Path, options: Options) -> Result<Self> {
+        let storage = Arc::clone(&options.storage);
+        let layout = Layout::new(dir);
+        if options.create {
+            storage.create_dir_all(dir)?;
+        } else {
+            layout.identity(&*storage)?;
+        }
+        let note = format!("pid={} host={}", std::process::id(), host());
+        let lock = storage.lock(&layout.lock(), &note)?;
+        let identity = identity(&*storage, &layout, options.create)?;
+        let found = sequence::read(&*storage, &layout.sequence(), &identity.uuid)?;
+        let catalog = Arc::new(Catalog::new(Arc::clone(&storage), layout)?);
+        for (name, _) in STREAM_KINDS {
+            storage.create_dir_all(&catalog.layout.stream(name))?;
+        }
+        if !found.is_clean() {
+            set_torn_creations_aside(&catalog)?;
+        }
+        catalog.refresh(OpenMode::Write)?;
+        let losses = recover(&catalog, found)?;
+        let ledger = assemble(catalog, options, &identity, found, lock)?;
+        ledger.inner.finish_opening(&losses, found)?;
+        Ok(ledger)
+    }
+}
+
+fn identity(storage: &dyn Storage, layout: &Layout, create: bool) -> Result<Identity> {
+    match layout.identity(storage) {
+        Err(Error::NotALedger { .. }) if create => layout.create(storage),
+        other => other,
+    }
+}
+
+/// The name of this host, for the lock's note.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// A crash while a stream's last segment was made can leave a file without a whole header. Such a
+/// file holds nothing that was ever acknowledged as synced: an empty one is removed, any other gets
+/// another name.
+fn set_torn_creations_aside(catalog: &Catalog) -> Result<()> {
+    catalog.refresh(OpenMode::Read)?;
+    for torn in catalog.unreadable() {
+        let Some(dir) = torn.path.parent() else { continue };
+        let entries = catalog.storage.list(dir)?;
+        let is_segment = |name: &str| crate::segment::parse_file_name(name).is_some();
+        let last = entries.iter().rfind(|entry| is_segment(&entry.name));
+        let Some(last) = last.filter(|last| torn.path.ends_with(&last.name)) else { continue };
+        match last.len {
+            0 => catalog.storage.remove(&torn.path)?,
+            _ => catalog.storage.rename(&torn.path, &torn.path.with_extension("torn"))?,
+        }
+        catalog.storage.sync_dir(dir)?;
+    }
+    Ok(())
+}
+
+/// Puts in order what a crash left in segments without a footer.
+fn recover(catalog: &Catalog, found: Found) -> Result<Vec<(Arc<Segment>, Loss)>> {
+    let lost = catalog.layout.lost();
+    let mut losses = Vec::new();
+    for segment in catalog.all().into_iter().filter(|segment| segment.is_writable()) {
+        let of_segment = segment.recover(&*catalog.storage, &lost, found.is_clean())?;
+        losses.extend(of_segment.into_iter().map(|loss| (Arc::clone(&segment), loss)));
+    }
+    Ok(losses)
+}
+
+fn assemble(
+    catalog: Arc<Catalog>,
+    options: Options,
+    identity: &Identity,
+    found: Found,
+    lock: Box<dyn Send + Sync>,
+) -> Result<Ledger> {
+    let segments = catalog.all();
+    let highest = segments
+        .iter()
+        .map(|segment| segment.overview().last_seq.unwrap_or(0).max(segment.first_seq()))
+        .max();
+    let path = catalog.layout.sequence();
+    let sequence = Sequence::open(&*options.storage, &path, identity.uuid, found, highest)?;
+    let maintenance = Arc::<Maintenance>::default();
+    let mut number = 0;
+    let streams = STREAM_KINDS.map(|(name, kind)| {
+        let segments = catalog.stream(number);
+        let (last, before) = match segments.split_last() {
+            Some((last, before)) => (Some(last), before),
+            None => (None, segments.as_slice()),
+        };
+        // A crash can leave more than one segment without a footer.
+        for segment in before.iter().filter(|segment| segment.is_writable()) {
+            maintenance.note_full(number, Arc::clone(segment));
+        }
+        number += 1;
+        let active = last.filter(|segment| segment.is_writable()).cloned();
+        Stream::new(name, kind, catalog.layout.stream(name), active)
+    });
+    let inner = Arc::new(Inner {
+        reader: Reader::of_writer(Arc::clone(&catalog)),
+        catalog,
+        options,
+        streams,
+        sequence,
+        maintenance,
+        poisoned: OnceLock::new(),
+        closed: AtomicBool::new(false),
+        cleaning: parking_lot::Mutex::default(),
+        lock: LockGuard(parking_lot::Mutex::new(Some(lock))),
+    });
+    Ok(Ledger { inner })
+}
+
+impl Inner {
+    fn finish_opening(
+        self: &Arc<Self>,
+        losses: &[(Arc<Segment>, Loss)],
+        found: Found,
+    ) -> Result<()> {
+        if !found.is_clean() {
+            self.remove_what_came_back()?;
+        }
+        for (segment, loss) in losses {
+            self.note(&audit::lost(segment, loss))?;
+        }
+        match self.options.background {
+            true => self.maintenance.start(&Arc::downgrade(self), self.options.interval),
+            false => {
+                self.seal_full();
+                Ok(())
+            }
+        }
+    }
+}

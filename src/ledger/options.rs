@@ -1,0 +1,166 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::ledger::{Durability, Ledger};
+use crate::limits::{DEFAULT_SEGMENT_BYTES, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
+use crate::model::Kind;
+use crate::storage::{Disk, Storage};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How a ledger is opened for writing.
+///
+/// ```
+/// use std::time::Duration;
+/// use runledger::{Durability, Kind, Options};
+/// # let dir = tempfile::tempdir()?;
+/// let ledger = Options::new()
+///     .durability(Durability::Sync)
+///     .retention(Kind::Event, Some(Duration::from_secs(7 * 24 * 60 * 60)))
+///     .max_bytes(Some(1 << 30))
+///     .open(dir.path().join("ledger"))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "options do nothing until a ledger is opened with them"]
+pub struct Options {
+    pub(super) durability: Durability,
+    pub(super) interval: Duration,
+    pub(super) segment_bytes: u32,
+    pub(super) segment_age: Duration,
+    pub(super) retention: Retention,
+    pub(super) create: bool,
+    pub(super) background: bool,
+    pub(super) storage: Arc<dyn Storage>,
+}
+
+/// How long records are kept, and how much disk they may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retention {
+    /// How long runs are kept after they were appended; `None` keeps them for ever.
+    pub runs: Option<Duration>,
+    /// How long events are kept.
+    pub events: Option<Duration>,
+    /// How long errors are kept.
+    pub errors: Option<Duration>,
+    /// How many bytes of disk the whole directory may take; `None` sets no bound.
+    pub max_bytes: Option<u64>,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            runs: Some(365 * DAY),
+            events: Some(30 * DAY),
+            errors: Some(90 * DAY),
+            max_bytes: None,
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Options {
+    /// The defaults: durability `Interval` at 200 ms, segments of 64 MiB or one day, events kept
+    /// for 30 days, errors for 90, runs for 365, no cap on the disk, a ledger is made where there
+    /// is none.
+    pub fn new() -> Self {
+        Self {
+            durability: Durability::default(),
+            interval: Duration::from_millis(200),
+            segment_bytes: DEFAULT_SEGMENT_BYTES,
+            segment_age: DAY,
+            retention: Retention::default(),
+            create: true,
+            background: true,
+            storage: Arc::new(Disk),
+        }
+    }
+
+    /// What an append reaches when it does not say so itself.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How often what was appended at [`Durability::Interval`] is synced.
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// How large a segment grows before the next one is begun, in bytes: 64 KiB to 1 GiB.
+    pub fn segment_bytes(mut self, bytes: u32) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// How old a segment grows before the next one is begun. Retention drops whole segments, so
+    /// records are kept up to this much longer than they have to be.
+    pub fn segment_age(mut self, age: Duration) -> Self {
+        self.segment_age = age;
+        self
+    }
+
+    /// How long records of a kind are kept after they were appended; `None` keeps them for ever.
+    pub fn retention(mut self, kind: Kind, age: Option<Duration>) -> Self {
+        match kind {
+            Kind::Run => self.retention.runs = age,
+            Kind::Event => self.retention.events = age,
+            Kind::Error => self.retention.errors = age,
+        }
+        self
+    }
+
+    /// How many bytes of disk the whole directory may take: beyond, the oldest segments go.
+    /// `None` sets no bound.
+    pub fn max_bytes(mut self, bytes: Option<u64>) -> Self {
+        self.retention.max_bytes = bytes;
+        self
+    }
+
+    /// Whether a ledger is made where there is none.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Whether a thread seals segments, syncs at intervals and applies retention. Without it
+    /// segments are sealed by the append that fills them, and the rest is done by
+    /// [`Ledger::maintain`].
+    pub fn background(mut self, background: bool) -> Self {
+        self.background = background;
+        self
+    }
+
+    /// Where files are kept; the real disk unless a test puts in another.
+    pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = storage;
+        self
+    }
+
+    /// Opens the ledger in this directory for writing. What a crash left is put in order first.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a segment size out of bounds; [`Error::Locked`] when it has a writer
+    /// already; [`Error::NotALedger`] when the directory is something else, or is missing and
+    /// [`Options::create`] is off; [`Error::NewerFormat`] when a newer program wrote it;
+    /// [`Error::NoSpace`], [`Error::ReadOnly`] or [`Error::Io`] when it cannot be made or read.
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Ledger> {
+        if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&self.segment_bytes) {
+            return Err(Error::invalid(
+                "segment size",
+                &self.segment_bytes.to_string(),
+                "65536 to 1073741824 bytes",
+            ));
+        }
+        Ledger::open_with(dir.as_ref(), self)
+    }
+}

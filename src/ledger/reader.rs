@@ -1,0 +1,144 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::index::Table;
+use crate::ledger::catalog::Catalog;
+use crate::ledger::layout::{AUDIT_STREAM, Layout};
+use crate::model::{Id, Kind, Record};
+use crate::query::{Order, Query, Stored};
+use crate::segment::{Pinned, Segment, TableRef};
+use crate::storage::{Disk, OpenMode, Storage};
+
+/// A view of a ledger that another process may be writing.
+///
+/// It takes no lock, and neither a writer nor retention nor compaction breaks it. It shows the
+/// ledger as it was when it was opened or last refreshed.
+///
+/// ```
+/// use runledger::{Event, Ledger, Reader};
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("ledger");
+/// let ledger = Ledger::open(&dir)?;
+/// let reader = Reader::open(&dir)?;
+/// ledger.append(Event::new("started"))?;
+/// assert_eq!(reader.query().count()?, 0);
+/// reader.refresh()?;
+/// assert_eq!(reader.query().count()?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Reader {
+    catalog: Arc<Catalog>,
+    /// False for the writer's own view, which is always up to date.
+    follows: bool,
+}
+
+impl Reader {
+    /// Opens the ledger in this directory for reading.
+    ///
+    /// # Errors
+    /// [`Error::NotALedger`] when there is none, [`Error::NewerFormat`] when a newer program wrote
+    /// it, [`Error::Io`] when it cannot be read. A damaged segment is no error: the others are
+    /// served, and [`Reader::stats`] says so.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        Self::with_storage(dir, Arc::new(Disk))
+    }
+
+    /// As [`Reader::open`], on a storage of the caller's.
+    ///
+    /// # Errors
+    /// As for [`Reader::open`].
+    pub fn with_storage(dir: impl AsRef<Path>, storage: Arc<dyn Storage>) -> Result<Self> {
+        let layout = Layout::new(dir.as_ref());
+        layout.identity(&*storage)?;
+        let reader = Self { catalog: Arc::new(Catalog::new(storage, layout)?), follows: true };
+        reader.refresh()?;
+        Ok(reader)
+    }
+
+    /// The view of the writer itself.
+    pub(super) const fn of_writer(catalog: Arc<Catalog>) -> Self {
+        Self { catalog, follows: false }
+    }
+
+    pub(super) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The ledger's directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.catalog.layout.dir()
+    }
+
+    /// Takes in what was written, and what was dropped, since the opening or the last call. Queries
+    /// and pages that were made before keep what they see. The view that
+    /// [`Ledger::reader`](crate::Ledger::reader) gives is up to date without it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory or a segment cannot be read.
+    pub fn refresh(&self) -> Result<()> {
+        if self.follows { self.catalog.refresh(OpenMode::Read) } else { Ok(()) }
+    }
+
+    /// A question to the ledger as it is now.
+    pub fn query(&self) -> Query {
+        Query::new(self.catalog.records())
+    }
+
+    /// A question to the engine's own notes: what was cut, dropped or found damaged, as events.
+    pub fn audit(&self) -> Query {
+        Query::new(self.catalog.stream(AUDIT_STREAM))
+    }
+
+    /// The record with this sequence number, of the engine's own notes too.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none, [`Error::Io`] when its segment cannot be read.
+    pub fn get(&self, seq: u64) -> Result<Stored> {
+        for segment in self.catalog.all() {
+            if let Some(stored) = find_seq(&segment, seq)? {
+                return Ok(stored);
+            }
+        }
+        Err(Error::NotFound { what: "record", id: seq.to_string() })
+    }
+
+    /// The newest state of a run.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such run, [`Error::Invalid`] when the id is not one,
+    /// [`Error::Io`] when a segment cannot be read.
+    pub fn run(&self, run_id: &str) -> Result<Stored> {
+        let page = self.query().kind(Kind::Run).run(run_id).order(Order::SeqDescending).limit(1);
+        page.fetch()?.get(0).ok_or_else(|| Error::NotFound { what: "run", id: run_id.to_owned() })
+    }
+
+    /// All states that a run went through, in the order of the appends.
+    ///
+    /// # Errors
+    /// As for [`Reader::run`].
+    pub fn run_history(&self, run_id: &Id<'_>) -> Result<Vec<Record<'static>>> {
+        let states = self.query().kind(Kind::Run).run(&run_id.to_string()).history(true);
+        let page = states.order(Order::Seq).limit(usize::MAX - 1).fetch()?;
+        page.records().map(|record| Ok(record?.into_owned())).collect()
+    }
+}
+
+fn find_seq(segment: &Arc<Segment>, seq: u64) -> Result<Option<Stored>> {
+    fn find<T: Table>(table: &T, seq: u64) -> Option<u32> {
+        let position = table.seq_position(seq);
+        let row = table.seq_row(position);
+        (position < table.rows() && table.seq(row) == seq).then(|| table.offset(row))
+    }
+    if seq < segment.first_seq() {
+        return Ok(None);
+    }
+    let pinned = Pinned::new(segment)?;
+    let offset = segment.with_table(|table| match table {
+        TableRef::Memory(table) => find(table, seq),
+        TableRef::Sealed(table) => find(table, seq),
+    })?;
+    Ok(offset.map(|offset| Stored::new(pinned, seq, offset)))
+}

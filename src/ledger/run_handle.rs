@@ -1,0 +1,109 @@
+use crate::error::Result;
+use crate::ledger::{Durability, Ledger};
+use crate::model::{Body, ErrorRecord, Event, Id, Run, RunError, Status};
+
+/// A run that was started and has not ended: it keeps the ledger, the run's id and its trace.
+///
+/// Dropping it ends nothing; the run then stays open until something ends it.
+#[derive(Debug, Clone)]
+#[must_use = "a run that is started is to be ended"]
+pub struct RunHandle {
+    ledger: Ledger,
+    run: Run<'static>,
+}
+
+impl Ledger {
+    /// Appends the first state of a run, and gives a handle to go on with. A run without a time
+    /// starts now.
+    ///
+    /// # Errors
+    /// As for [`Ledger::append`].
+    pub fn start_run(&self, run: Run<'_>) -> Result<RunHandle> {
+        let run = run.into_owned();
+        self.append(run.borrowed())?;
+        Ok(RunHandle { ledger: self.clone(), run })
+    }
+}
+
+impl RunHandle {
+    /// The run's id.
+    #[must_use]
+    pub const fn id(&self) -> &Id<'static> {
+        &self.run.run_id
+    }
+
+    /// Appends a state of the run: what it leaves out stays as it was. Its id is replaced by the
+    /// run's.
+    ///
+    /// # Errors
+    /// As for [`Ledger::append`].
+    pub fn update<'a>(&'a self, mut state: Run<'a>) -> Result<u64> {
+        state.run_id = self.run.run_id.borrowed();
+        self.ledger.append(state)
+    }
+
+    /// Appends an event of the run: of its trace, project and user, unless the event names others.
+    ///
+    /// # Errors
+    /// As for [`Ledger::append`].
+    pub fn event<'a>(&'a self, mut event: Event<'a>) -> Result<u64> {
+        let run = self.run.borrowed();
+        event.run_id = Some(run.run_id);
+        event.trace_id = event.trace_id.or(run.trace_id);
+        event.project_id = event.project_id.or(run.project_id);
+        event.user_id = event.user_id.or(run.user_id);
+        self.ledger.append(event)
+    }
+
+    /// Appends an error of the run: of its trace, project and user, unless the error names others.
+    ///
+    /// # Errors
+    /// As for [`Ledger::append`].
+    pub fn error<'a>(&'a self, mut error: ErrorRecord<'a>) -> Result<u64> {
+        let run = self.run.borrowed();
+        error.run_id = Some(run.run_id);
+        error.trace_id = error.trace_id.or(run.trace_id);
+        error.project_id = error.project_id.or(run.project_id);
+        error.user_id = error.user_id.or(run.user_id);
+        self.ledger.append(error)
+    }
+
+    /// Ends the run in this status, now.
+    ///
+    /// # Errors
+    /// As for [`Ledger::append`]: [`Error::RunTransition`](crate::Error::RunTransition) when it has
+    /// ended already.
+    pub fn finish(&self, status: Status) -> Result<u64> {
+        self.ledger.append(self.state(status))
+    }
+
+    /// As [`RunHandle::finish`], at this durability.
+    ///
+    /// # Errors
+    /// As for [`RunHandle::finish`].
+    pub fn finish_with(&self, status: Status, durability: Durability) -> Result<u64> {
+        self.ledger.append_with(self.state(status), durability)
+    }
+
+    /// Ends the run as `success`, now.
+    ///
+    /// # Errors
+    /// As for [`RunHandle::finish`].
+    pub fn succeed(&self) -> Result<u64> {
+        self.finish(Status::Success)
+    }
+
+    /// Ends the run as `failed`, now.
+    ///
+    /// # Errors
+    /// As for [`RunHandle::finish`].
+    pub fn fail(&self, error: RunError<'_>) -> Result<u64> {
+        let mut state = self.state(Status::Failed);
+        state.error = Some(error.into_owned());
+        self.ledger.append(Body::Run(state))
+    }
+
+    fn state(&self, status: Status) -> Run<'static> {
+        Run::with_id(self.run.run_id.clone(), self.run.run_type.clone(), status)
+    }
+}

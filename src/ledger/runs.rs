@@ -1,0 +1,183 @@
+//! What a run's next state is, given its newest record and what is appended.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::format::key;
+use crate::index::{Row, Table};
+use crate::model::{Body, Field, Id, Run, Status, Timestamp};
+use crate::query::confirm;
+use crate::segment::{Pinned, Segment, TableRef};
+
+/// Where the newest record of a run lies.
+#[derive(Debug)]
+pub(super) struct Newest {
+    pinned: Pinned,
+    pub(super) seq: u64,
+    offset: u32,
+}
+
+impl Newest {
+    /// The run's state.
+    pub(super) fn run(&self) -> Result<Run<'_>> {
+        match self.pinned.record(self.seq, self.offset)?.body {
+            Body::Run(run) => Ok(run),
+            Body::Event(_) | Body::Error(_) => Err(Error::damaged(
+                self.pinned.segment().path(),
+                u64::from(self.offset),
+                crate::error::Damage::Record,
+            )),
+        }
+    }
+}
+
+/// Finds the newest record of a run, looking at the newest segment first.
+pub(super) fn newest(segments: &[Arc<Segment>], run_id: &Id<'_>) -> Result<Option<Newest>> {
+    let key = key::id_key(run_id);
+    for segment in segments.iter().rev() {
+        let pinned = Pinned::new(segment)?;
+        let found = segment.with_table(|table| match table {
+            TableRef::Memory(table) => table
+                .newest_row(Field::Run, key.as_slice())
+                .map(|row| (table.seq(row), table.offset(row))),
+            TableRef::Sealed(table) => {
+                let code = table.find(Field::Run, key.as_slice())?;
+                if !confirm(&pinned, table, Field::Run, code, key.as_slice()) {
+                    return None;
+                }
+                let mut newest: Option<(u64, Row)> = None;
+                table.for_each_posting(Field::Run, code, &mut |row| {
+                    newest = newest.max(Some((table.seq(row), row)));
+                    std::ops::ControlFlow::Continue(())
+                });
+                newest.map(|(seq, row)| (seq, table.offset(row)))
+            }
+        })?;
+        if let Some((seq, offset)) = found {
+            return Ok(Some(Newest { pinned, seq, offset }));
+        }
+    }
+    Ok(None)
+}
+
+/// The whole state of a run that is appended: what `run` leaves out is taken from `prior`.
+///
+/// # Errors
+/// [`Error::RunTransition`] when the run cannot go where it is sent.
+pub(super) fn merge<'a>(
+    run: &'a Run<'_>,
+    prior: Option<&'a Run<'_>>,
+    now: Timestamp,
+) -> Result<Run<'a>> {
+    let at = run.at.unwrap_or(now);
+    let reopened = match prior {
+        Some(prior) => check_transition(run, prior)?,
+        None => true,
+    };
+    // What belongs to one attempt is not taken over into the next.
+    let same_attempt = prior.filter(|_| !reopened);
+    let running = (run.status == Status::Running).then_some(at);
+    let ended = run.status.is_terminal().then_some(at);
+    let mut next = run.borrowed();
+    next.attempt = Some(run.attempt.or(prior.and_then(|prior| prior.attempt)).unwrap_or(1));
+    next.created_at = run.created_at.or(prior.and_then(|prior| prior.created_at)).or(Some(at));
+    next.started_at =
+        run.started_at.or(same_attempt.and_then(|prior| prior.started_at)).or(running);
+    next.finished_at = run.finished_at.or(ended);
+    if let Some(prior) = prior {
+        let prior = prior.borrowed();
+        next.trace_id = next.trace_id.or(prior.trace_id);
+        next.project_id = next.project_id.or(prior.project_id);
+        next.user_id = next.user_id.or(prior.user_id);
+        next.parent_run_id = next.parent_run_id.or(prior.parent_run_id);
+        next.subject = next.subject.or(prior.subject);
+        next.metadata = next.metadata.or(prior.metadata);
+        if !reopened {
+            next.error = next.error.or(prior.error);
+            next.result = next.result.or(prior.result);
+        }
+    }
+    next.at = next.newest_time();
+    Ok(next)
+}
+
+/// True when the run begins a new attempt.
+fn check_transition(run: &Run<'_>, prior: &Run<'_>) -> Result<bool> {
+    let current = prior.attempt.unwrap_or(1);
+    let attempt = run.attempt.unwrap_or(current);
+    let goes_back = prior.status == Status::Running && run.status == Status::Pending;
+    let refused =
+        attempt < current || attempt == current && (prior.status.is_terminal() || goes_back);
+    if refused {
+        return Err(Error::RunTransition {
+            run_id: run.run_id.to_string(),
+            from: prior.status.name(),
+            to: run.status.name(),
+            attempt: current,
+        });
+    }
+    Ok(attempt > current)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Json, RunError};
+
+    fn at(nanos: i64) -> Timestamp {
+        Timestamp::from_nanos(nanos)
+    }
+
+    fn run(status: Status, time: i64) -> Run<'static> {
+        Run::new("r", "t", status).unwrap().at(at(time))
+    }
+
+    #[test]
+    fn only_the_transitions_of_the_model_are_taken() {
+        use Status::{Abandoned, Cancelled, Failed, Pending, Running, Skipped, Success};
+        for &from in Status::ALL {
+            for &to in Status::ALL {
+                let prior = merge(&run(from, 1), None, at(0)).unwrap().into_owned();
+                let allowed = match (from, to) {
+                    (Pending, _) => true,
+                    (Running, to) => to != Pending,
+                    (Success | Failed | Skipped | Cancelled | Abandoned, _) => false,
+                };
+                assert_eq!(merge(&run(to, 2), Some(&prior), at(0)).is_ok(), allowed, "{from} {to}");
+                let again = run(to, 2).attempt(2u32);
+                assert!(merge(&again, Some(&prior), at(0)).is_ok(), "a new attempt: {from} {to}");
+                let second = merge(&again, Some(&prior), at(0)).unwrap().into_owned();
+                let stale = run(to, 3).attempt(1u32);
+                assert!(merge(&stale, Some(&second), at(0)).is_err(), "an attempt that is over");
+            }
+        }
+    }
+
+    #[test]
+    fn times_follow_from_the_lines_of_a_run() {
+        let pending = merge(&run(Status::Pending, 10), None, at(0)).unwrap().into_owned();
+        let running = merge(&run(Status::Running, 20), Some(&pending), at(0)).unwrap().into_owned();
+        let update = run(Status::Running, 25).metadata(Json::parse("{}").unwrap());
+        let update = merge(&update, Some(&running), at(0)).unwrap().into_owned();
+        let failed = run(Status::Failed, 30).error(RunError::new("boom"));
+        let failed = merge(&failed, Some(&update), at(0)).unwrap().into_owned();
+        let times = |run: &Run<'_>| (run.created_at, run.started_at, run.finished_at);
+        assert_eq!(times(&pending), (Some(at(10)), None, None));
+        assert_eq!(times(&running), (Some(at(10)), Some(at(20)), None));
+        assert_eq!(times(&failed), (Some(at(10)), Some(at(20)), Some(at(30))));
+        assert_eq!(failed.metadata.as_ref().unwrap().as_str(), "{}");
+        let again = merge(&run(Status::Running, 40).attempt(2u32), Some(&failed), at(0)).unwrap();
+        assert_eq!(times(&again), (Some(at(10)), Some(at(40)), None));
+        assert_eq!((again.attempt, again.error.is_none()), (Some(2), true));
+    }
+
+    #[test]
+    fn a_run_logged_whole_ends_when_it_is_said_to() {
+        let whole = run(Status::Success, 30).created_at(at(10)).started_at(at(12));
+        let whole = merge(&whole, None, at(99)).unwrap();
+        assert_eq!(whole.finished_at, Some(at(30)));
+        let untimed = Run::new("r", "t", Status::Skipped).unwrap();
+        let untimed = merge(&untimed, None, at(99)).unwrap();
+        assert_eq!((untimed.created_at, untimed.started_at), (Some(at(99)), None));
+    }
+}

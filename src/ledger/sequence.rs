@@ -1,0 +1,152 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+use crate::format::seqfile::{SEQ_FILE_BYTES, SeqState};
+use crate::storage::{File, OpenMode, Storage};
+
+/// How many numbers are reserved at first and at the most. A crash skips what was reserved and not
+/// used; a reservation costs a sync, so they grow with use.
+const RESERVE: (u64, u64) = (1 << 12, 1 << 22);
+
+/// How far to skip when the file that says how far numbers were given out is gone.
+const SKIP_WITHOUT_FILE: u64 = 1 << 32;
+
+/// Gives out sequence numbers, none of them ever twice: a number is given out only after a bound
+/// above it is on stable storage, and an opening that does not follow a clean close goes on at that
+/// bound.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    next: AtomicU64,
+    /// Numbers below this may be given out.
+    reserved: AtomicU64,
+    file: Mutex<SeqFile>,
+}
+
+#[derive(Debug)]
+struct SeqFile {
+    file: Arc<dyn File>,
+    ledger: [u8; 16],
+    generation: u64,
+    step: u64,
+    /// True while the file says that the writer closed.
+    is_clean: bool,
+}
+
+/// What the file said at the opening.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) state: Option<SeqState>,
+}
+
+impl Found {
+    /// True after a clean close: nothing can be torn.
+    pub(crate) fn is_clean(self) -> bool {
+        self.state.is_some_and(|state| state.clean)
+    }
+}
+
+/// Reads the file; an absent or damaged one says nothing.
+pub(crate) fn read(storage: &dyn Storage, path: &Path, ledger: &[u8; 16]) -> Result<Found> {
+    if !storage.exists(path)? {
+        return Ok(Found { state: None });
+    }
+    let file = storage.open(path, OpenMode::Read)?;
+    let mut bytes = vec![0; usize::try_from(SEQ_FILE_BYTES).unwrap_or(0)];
+    let read = file.read_at(&mut bytes, 0)?;
+    Ok(Found { state: SeqState::decode(bytes.get(..read).unwrap_or_default(), ledger) })
+}
+
+impl Sequence {
+    /// Opens or makes the file. `highest` is the highest number that any record has.
+    pub(super) fn open(
+        storage: &dyn Storage,
+        path: &Path,
+        ledger: [u8; 16],
+        found: Found,
+        highest: Option<u64>,
+    ) -> Result<Self> {
+        let after_highest = highest.map_or(1, |seq| seq.saturating_add(1));
+        let next = match (found.state, highest) {
+            (Some(state), _) => state.bound.max(after_highest),
+            (None, None) => 1,
+            (None, Some(_)) => after_highest.saturating_add(SKIP_WITHOUT_FILE),
+        };
+        let file = match storage.exists(path)? {
+            true => storage.open(path, OpenMode::Write)?,
+            false => {
+                let file = storage.open(path, OpenMode::CreateNew)?;
+                file.set_len(SEQ_FILE_BYTES)?;
+                file.sync()?;
+                if let Some(dir) = path.parent() {
+                    storage.sync_dir(dir)?;
+                }
+                file
+            }
+        };
+        let generation = found.state.map_or(0, |state| state.generation);
+        Ok(Self {
+            next: AtomicU64::new(next),
+            reserved: AtomicU64::new(next),
+            file: Mutex::new(SeqFile {
+                file,
+                ledger,
+                generation,
+                step: RESERVE.0,
+                is_clean: found.is_clean(),
+            }),
+        })
+    }
+
+    /// The number that is given out next.
+    pub(super) fn peek(&self) -> u64 {
+        self.next.load(Ordering::Acquire)
+    }
+
+    /// Gives out `count` numbers in a row; the first of them is the result.
+    pub(super) fn take(&self, count: u64) -> Result<u64> {
+        let first = self.next.fetch_add(count, Ordering::AcqRel);
+        let end = first.checked_add(count).ok_or(Error::TooLarge {
+            what: "a sequence number",
+            size: u64::MAX,
+            limit: u64::MAX - 1,
+        })?;
+        if end > self.reserved.load(Ordering::Acquire) {
+            self.reserve(end)?;
+        }
+        Ok(first)
+    }
+
+    fn reserve(&self, end: u64) -> Result<()> {
+        let mut file = self.file.lock();
+        if end <= self.reserved.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let bound = end.saturating_add(file.step);
+        file.write(bound, false)?;
+        file.step = (file.step * 2).min(RESERVE.1);
+        self.reserved.store(bound, Ordering::Release);
+        Ok(())
+    }
+
+    /// Notes a clean close. No number may be taken after it.
+    pub(super) fn close(&self) -> Result<()> {
+        let mut file = self.file.lock();
+        if file.is_clean { Ok(()) } else { file.write(self.peek(), true) }
+    }
+}
+
+impl SeqFile {
+    fn write(&mut self, bound: u64, clean: bool) -> Result<()> {
+        let generation = self.generation + 1;
+        let state = SeqState { generation, bound, clean };
+        self.file.write_at(&state.encode(&self.ledger), state.offset())?;
+        self.file.sync()?;
+        self.generation = generation;
+        self.is_clean = clean;
+        Ok(())
+    }
+}

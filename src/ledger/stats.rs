@@ -1,0 +1,133 @@
+use crate::error::Result;
+use crate::ledger::audit::{HOLE_COVERED, SEGMENT_DROPPED, TAIL_CUT};
+use crate::ledger::cleanup::allocated;
+use crate::ledger::layout::STREAM_KINDS;
+use crate::ledger::reader::Reader;
+use crate::model::{Field, Kind, Timestamp};
+use crate::segment::Segment;
+
+/// How large the ledger is, and what it has lost.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The streams, those of records first.
+    pub streams: Vec<StreamStats>,
+    /// Bytes of disk that the whole directory takes.
+    pub allocated_bytes: u64,
+    /// What was lost, dropped or is damaged.
+    pub losses: Losses,
+}
+
+/// One stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamStats {
+    /// Its name.
+    pub name: &'static str,
+    /// The kind of its records; `None` for the engine's own notes.
+    pub kind: Option<Kind>,
+    /// How many segment files it has.
+    pub segments: u64,
+    /// How many of them are sealed.
+    pub sealed: u64,
+    /// How many records they hold, superseded states of runs included.
+    pub records: u64,
+    /// Bytes of frames, headers included.
+    pub frame_bytes: u64,
+    /// Bytes of footers.
+    pub footer_bytes: u64,
+    /// Bytes of memory that the indexes of segments without a footer take.
+    pub index_memory: u64,
+    /// The lowest and highest sequence number.
+    pub seqs: Option<(u64, u64)>,
+    /// The earliest and latest creation.
+    pub created: Option<(Timestamp, Timestamp)>,
+}
+
+/// What was lost, dropped or is damaged. The particulars are in [`Reader::audit`] and
+/// [`verify`](crate::verify).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Losses {
+    /// Ends of segments that a crash tore and recovery cut.
+    pub torn_tails: u64,
+    /// Ranges that a crash left unwritten and recovery covered.
+    pub covered_holes: u64,
+    /// Segments that clean-up or retention dropped.
+    pub dropped_segments: u64,
+    /// Ranges in which no whole frame can be found, in the segments that were scanned.
+    pub damaged_ranges: u64,
+    /// Footers that are damaged; what they held was made anew from the records.
+    pub damaged_footers: u64,
+    /// Segment files that cannot be read at all.
+    pub unreadable_segments: u64,
+}
+
+impl Losses {
+    /// True when something on disk is damaged now.
+    #[must_use]
+    pub const fn is_damaged(&self) -> bool {
+        self.damaged_ranges + self.damaged_footers + self.unreadable_segments > 0
+    }
+}
+
+impl Reader {
+    /// How large the ledger is, and what it has lost, without reading records.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) when a directory cannot be read.
+    pub fn stats(&self) -> Result<Stats> {
+        let catalog = self.catalog();
+        let mut stats = Stats {
+            allocated_bytes: allocated(catalog, self.dir())?,
+            losses: self.noted_losses()?,
+            ..Stats::default()
+        };
+        stats.losses.unreadable_segments = catalog.unreadable().len() as u64;
+        for (number, (name, kind)) in STREAM_KINDS.iter().enumerate() {
+            let segments = catalog.stream(number);
+            let is_audit = number == crate::ledger::layout::AUDIT_STREAM;
+            let mut stream =
+                StreamStats { name, kind: (!is_audit).then_some(*kind), ..StreamStats::default() };
+            for segment in &segments {
+                stream.add(segment);
+                let findings = segment.findings();
+                stats.losses.damaged_ranges += findings.damaged.len() as u64;
+                stats.losses.damaged_footers += u64::from(findings.footer.is_some());
+            }
+            stats.streams.push(stream);
+        }
+        Ok(stats)
+    }
+
+    fn noted_losses(&self) -> Result<Losses> {
+        let notes = self.audit().count_by(Field::Type)?;
+        let count = |name: &str| notes.iter().find(|note| note.0 == name).map_or(0, |note| note.1);
+        Ok(Losses {
+            torn_tails: count(TAIL_CUT),
+            covered_holes: count(HOLE_COVERED),
+            dropped_segments: count(SEGMENT_DROPPED),
+            ..Losses::default()
+        })
+    }
+}
+
+impl StreamStats {
+    fn add(&mut self, segment: &Segment) {
+        let overview = segment.overview();
+        self.segments += 1;
+        self.sealed += u64::from(overview.sealed);
+        self.records += u64::from(overview.rows);
+        self.frame_bytes += u64::from(segment.end());
+        self.footer_bytes += overview.footer_bytes;
+        self.index_memory += overview.index_memory as u64;
+        let Some(last) = overview.last_seq else { return };
+        let (first, _) = self.seqs.unwrap_or((segment.first_seq(), last));
+        self.seqs = Some((first, last));
+        let created = overview.summary.created;
+        let (from, to) = self.created.map_or(created, |(from, to)| {
+            (created.0.min(from.as_nanos()), created.1.max(to.as_nanos()))
+        });
+        self.created = Some((Timestamp::from_nanos(from), Timestamp::from_nanos(to)));
+    }
+}

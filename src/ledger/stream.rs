@@ -1,0 +1,155 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::error::Result;
+use crate::model::Kind;
+use crate::segment::Segment;
+use crate::storage::Storage;
+
+/// The end of one stream, to which frames are appended.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) dir: PathBuf,
+    active: Mutex<Active>,
+    /// Counts the appends: who prepared a run's state looks whether another came between.
+    version: AtomicU64,
+    synced: Mutex<Synced>,
+    sync_done: Condvar,
+}
+
+/// What only the one who appends may touch.
+#[derive(Debug, Default)]
+pub(super) struct Active {
+    /// The segment that is written; none before the first append.
+    pub(super) segment: Option<Arc<Segment>>,
+    /// Bytes appended since the opening: the position that a sync has to reach.
+    pub(super) written: u64,
+    /// Segments with frames that were not synced.
+    unsynced: Vec<Arc<Segment>>,
+    /// True when a segment was made since the directory was synced.
+    directory_unsynced: bool,
+    /// Up to where the segment is known to be on stable storage.
+    pub(super) synced_to: u32,
+}
+
+#[derive(Debug, Default)]
+struct Synced {
+    /// The position up to which everything is on stable storage.
+    position: u64,
+    /// True while one of those who wait is syncing for all.
+    has_leader: bool,
+}
+
+impl Stream {
+    pub(super) fn new(
+        name: &'static str,
+        kind: Kind,
+        dir: PathBuf,
+        segment: Option<Arc<Segment>>,
+    ) -> Self {
+        // Recovery has synced what is there.
+        let synced_to = segment.as_ref().map_or(0, |segment| segment.end());
+        Self {
+            name,
+            kind,
+            dir,
+            active: Mutex::new(Active { segment, synced_to, ..Active::default() }),
+            version: AtomicU64::new(0),
+            synced: Mutex::default(),
+            sync_done: Condvar::new(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Active> {
+        self.active.lock()
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Notes an append of so many bytes to the active segment. The caller holds the lock.
+    pub(super) fn appended(&self, active: &mut Active, segment: &Arc<Segment>, bytes: usize) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+        active.written += bytes as u64;
+        if !active.unsynced.iter().any(|other| Arc::ptr_eq(other, segment)) {
+            active.unsynced.push(Arc::clone(segment));
+        }
+    }
+
+    /// Returns once everything up to `position` is on stable storage. One of those who wait syncs
+    /// for all who have appended by then; the others wait for it.
+    ///
+    /// # Errors
+    /// What the sync failed with, for the one who did it; the others find the writer poisoned by
+    /// `poisoned`, which must say so from then on.
+    pub(super) fn wait_synced(
+        &self,
+        storage: &dyn Storage,
+        position: u64,
+        poisoned: &dyn Fn() -> Result<()>,
+        poison: &dyn Fn(&crate::Error),
+    ) -> Result<()> {
+        let mut synced = self.synced.lock();
+        loop {
+            if synced.position >= position {
+                return Ok(());
+            }
+            poisoned()?;
+            if synced.has_leader {
+                self.sync_done.wait(&mut synced);
+                continue;
+            }
+            synced.has_leader = true;
+            let outcome =
+                MutexGuard::unlocked(&mut synced, || self.sync(storage).inspect_err(poison));
+            synced.has_leader = false;
+            self.sync_done.notify_all();
+            synced.position = synced.position.max(outcome?);
+        }
+    }
+
+    /// Syncs what was appended so far, and gives the position that this has reached.
+    fn sync(&self, storage: &dyn Storage) -> Result<u64> {
+        let (written, unsynced, directory, reached) = {
+            let mut active = self.active.lock();
+            let end = active.segment.as_ref().map(|segment| (Arc::clone(segment), segment.end()));
+            let unsynced = std::mem::take(&mut active.unsynced);
+            (active.written, unsynced, std::mem::take(&mut active.directory_unsynced), end)
+        };
+        for segment in &unsynced {
+            segment.file().sync()?;
+        }
+        if directory {
+            storage.sync_dir(&self.dir)?;
+        }
+        let mut active = self.active.lock();
+        if let (Some((segment, end)), Some(current)) = (reached, &active.segment)
+            && Arc::ptr_eq(&segment, current)
+        {
+            active.synced_to = active.synced_to.max(end);
+        }
+        Ok(written)
+    }
+}
+
+impl Active {
+    /// Makes `segment`, which was just created, the one that is written. The one before it, if
+    /// any, is given back to be sealed.
+    pub(super) fn replace(&mut self, segment: Arc<Segment>) -> Option<Arc<Segment>> {
+        self.directory_unsynced = true;
+        self.synced_to = 0;
+        self.segment.replace(segment)
+    }
+
+    /// Stops writing the segment, so that the next append makes a new one.
+    pub(super) fn retire(&mut self) -> Option<Arc<Segment>> {
+        self.synced_to = 0;
+        self.segment.take()
+    }
+}

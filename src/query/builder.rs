@@ -1,0 +1,249 @@
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::model::{Field, Fingerprint, Kind, Severity, Status, Timestamp};
+use crate::query::count::count;
+use crate::query::cursor::{Cursor, Order};
+use crate::query::fetch::{Part, fetch};
+use crate::query::filter::Filter;
+use crate::query::page::Page;
+use crate::query::plan::candidates;
+use crate::query::text::TextPattern;
+use crate::segment::Segment;
+
+/// How many records a page holds when no limit is set.
+const DEFAULT_LIMIT: usize = 100;
+
+/// A question to the ledger, built step by step.
+///
+/// Of several values of one field any may match; all fields that are named must match. Of a run
+/// only its newest state is looked at, unless [`Query::history`] is asked for. A query may be asked
+/// more than once; it looks at the segments that there were when it was made.
+///
+/// ```
+/// use runledger::{Ledger, Run, Status};
+/// # let dir = tempfile::tempdir()?;
+/// let ledger = Ledger::open(dir.path().join("ledger"))?;
+/// ledger.append(Run::new("r1", "backup", Status::Failed)?)?;
+/// let failed = ledger.query().status(Status::Failed).limit(50);
+/// assert_eq!(failed.count()?, 1);
+/// for record in failed.fetch()?.records() {
+///     println!("{}", record?.body.type_name());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a query does nothing until it is fetched or counted"]
+pub struct Query {
+    segments: Vec<Arc<Segment>>,
+    filter: Filter,
+    order: Order,
+    after: Option<Cursor>,
+    offset: u64,
+    limit: usize,
+    /// The first value that could not be taken; told when the query is asked.
+    invalid: Option<Invalid>,
+}
+
+/// The parts of an [`Error::Invalid`], which can be told more than once.
+#[derive(Debug, Clone)]
+struct Invalid {
+    what: &'static str,
+    value: String,
+    expected: String,
+}
+
+impl Query {
+    pub(crate) fn new(segments: Vec<Arc<Segment>>) -> Self {
+        Self {
+            segments,
+            filter: Filter::default(),
+            order: Order::Newest,
+            after: None,
+            offset: 0,
+            limit: DEFAULT_LIMIT,
+            invalid: None,
+        }
+    }
+
+    /// Only this kind of record.
+    pub fn kind(mut self, kind: Kind) -> Self {
+        self.filter.kinds.push(kind);
+        self
+    }
+
+    /// Only runs in this status.
+    pub fn status(mut self, status: Status) -> Self {
+        self.filter.statuses.push(status);
+        self
+    }
+
+    /// Only events and errors of this severity.
+    pub fn severity(mut self, severity: Severity) -> Self {
+        self.filter.severities.push(severity);
+        self
+    }
+
+    /// Only records of this type.
+    pub fn record_type(self, name: &str) -> Self {
+        self.key(Field::Type, name)
+    }
+
+    /// Only records of this trace.
+    pub fn trace(self, id: &str) -> Self {
+        self.key(Field::Trace, id)
+    }
+
+    /// Only this run, and the events and errors that belong to it.
+    pub fn run(self, id: &str) -> Self {
+        self.key(Field::Run, id)
+    }
+
+    /// Only records of this project.
+    pub fn project(self, id: &str) -> Self {
+        self.key(Field::Project, id)
+    }
+
+    /// Only records of this user.
+    pub fn user(self, id: &str) -> Self {
+        self.key(Field::User, id)
+    }
+
+    /// Only runs that acted on this business object, named as `kind:id`.
+    pub fn subject(self, subject: &str) -> Self {
+        self.key(Field::Subject, subject)
+    }
+
+    /// Only errors with this fingerprint.
+    pub fn fingerprint(self, fingerprint: Fingerprint) -> Self {
+        self.key(Field::Fingerprint, &fingerprint.to_string())
+    }
+
+    /// Only records with this value in a field.
+    pub fn field(self, field: Field, value: &str) -> Self {
+        let result = match field {
+            Field::Status => value.parse().map(|status| self.clone().status(status)),
+            Field::Severity => value.parse().map(|severity| self.clone().severity(severity)),
+            _ => return self.key(field, value),
+        };
+        result.unwrap_or_else(|err| self.invalid(err))
+    }
+
+    /// Only records created at this time or later.
+    pub fn since(mut self, time: Timestamp) -> Self {
+        self.filter.since = Some(time.as_nanos());
+        self
+    }
+
+    /// Only records created before this time.
+    pub fn until(mut self, time: Timestamp) -> Self {
+        self.filter.until = Some(time.as_nanos());
+        self
+    }
+
+    /// Only records with this text in their message, stack or JSON (as it is written there). Text
+    /// without upper-case letters is found in either case.
+    ///
+    /// Each record that matches in all else is read, so name a time or a type besides.
+    pub fn text(mut self, text: impl Into<String>) -> Self {
+        self.filter.text = Some(TextPattern::new(text.into()));
+        self
+    }
+
+    /// Also the states of runs whose place was taken by a later one.
+    pub fn history(mut self, history: bool) -> Self {
+        self.filter.history = history;
+        self
+    }
+
+    /// The order of the result; the newest first when it is not set.
+    pub fn order(mut self, order: Order) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// How many records to give at the most; 100 when it is not set.
+    ///
+    /// What is found is held as 24 bytes a record until it is read, `offset` included: to walk a
+    /// whole ledger, take pages of some thousand and go on with [`Query::after`].
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// How many of the first records to leave out.
+    pub fn offset(mut self, offset: u64) -> Self {
+        self.offset = offset;
+        self
+    }
+
+    /// Goes on behind the page that gave this cursor, whose order it must have.
+    pub fn after(mut self, cursor: Cursor) -> Self {
+        self.after = Some(cursor);
+        self
+    }
+
+    /// The records.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a value that was not valid or a cursor of another order;
+    /// [`Error::Damaged`] when a text is to be found and a record cannot be read;
+    /// [`Error::Io`] when a segment cannot be.
+    pub fn fetch(&self) -> Result<Page> {
+        self.check()?;
+        let part =
+            Part { order: self.order, after: self.after, offset: self.offset, limit: self.limit };
+        fetch(candidates(&self.segments, &self.filter)?, &self.filter, &part)
+    }
+
+    /// How many records match, whatever the limit, offset and cursor.
+    ///
+    /// # Errors
+    /// As for [`Query::fetch`].
+    pub fn count(&self) -> Result<u64> {
+        self.check()?;
+        Ok(count(&candidates(&self.segments, &self.filter)?, &self.filter, None)?.total)
+    }
+
+    /// How many of the records that match carry each value of a field, the most frequent value
+    /// first and equally frequent ones by name. Records without a value are not counted.
+    ///
+    /// # Errors
+    /// As for [`Query::fetch`].
+    pub fn count_by(&self, field: Field) -> Result<Vec<(String, u64)>> {
+        self.check()?;
+        let segments = candidates(&self.segments, &self.filter)?;
+        let counts = count(&segments, &self.filter, Some(field))?;
+        let mut values: Vec<_> = counts.by_value.into_iter().collect();
+        values.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        Ok(values)
+    }
+
+    fn key(mut self, field: Field, text: &str) -> Self {
+        match self.filter.add_key(field, text) {
+            Ok(()) => self,
+            Err(err) => self.invalid(err),
+        }
+    }
+
+    fn invalid(mut self, err: Error) -> Self {
+        if let (None, Error::Invalid { what, value, expected }) = (&self.invalid, err) {
+            self.invalid = Some(Invalid { what, value, expected });
+        }
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        if let Some(Invalid { what, value, expected }) = self.invalid.clone() {
+            return Err(Error::Invalid { what, value, expected });
+        }
+        match self.after {
+            Some(cursor) if cursor.order != self.order => Err(Error::invalid(
+                "cursor",
+                &cursor.to_string(),
+                "a cursor of a query in the same order",
+            )),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use crate::error::Result;
+use crate::format::key;
+use crate::index::{Code, Row, SUPERSEDED, Table};
+use crate::model::{Field, Kind, Severity, Status};
+use crate::query::filter::Filter;
+use crate::query::plan::Plan;
+use crate::query::select::Hit;
+use crate::segment::{Pinned, TableRef};
+
+/// How many records match, and of them how many carry each value of a field.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) total: u64,
+    pub(super) by_value: HashMap<String, u64>,
+}
+
+/// Counts the records that match; with a field also by its values. Records are read only to find a
+/// text in them, and one for each value to tell its name.
+pub(super) fn count(segments: &[Pinned], filter: &Filter, field: Option<Field>) -> Result<Counts> {
+    let mut counts = Counts::default();
+    for pinned in segments {
+        pinned.segment().with_table(|table| match table {
+            TableRef::Memory(table) => count_in(pinned, table, filter, field, true, &mut counts),
+            TableRef::Sealed(table) => count_in(pinned, table, filter, field, false, &mut counts),
+        })??;
+    }
+    Ok(counts)
+}
+
+fn count_in<T: Table>(
+    pinned: &Pinned,
+    table: &T,
+    filter: &Filter,
+    field: Option<Field>,
+    exact_keys: bool,
+    counts: &mut Counts,
+) -> Result<()> {
+    let Some(plan) = Plan::new(filter, pinned, table, exact_keys)? else { return Ok(()) };
+    let mut groups = Groups::new(pinned.segment().kind(), field);
+    let mut damage = None;
+    for_each_match(table, &plan, &mut |row| {
+        if let Some(text) = &filter.text {
+            let hit = Hit { created_at: 0, seq: table.seq(row), offset: table.offset(row) };
+            match pinned.record(hit.seq, hit.offset) {
+                Ok(record) if text.matches(&record.body) => {}
+                Ok(_) => return,
+                Err(err) => {
+                    damage = Some(err);
+                    return;
+                }
+            }
+        }
+        groups.add(table, row);
+    });
+    counts.total += groups.total;
+    groups.name(pinned, table, &mut counts.by_value)?;
+    damage.map_or(Ok(()), Err)
+}
+
+/// Visits the rows that match, in no order.
+fn for_each_match<T: Table>(table: &T, plan: &Plan<'_>, visit: &mut dyn FnMut(Row)) {
+    let (low, high) = plan.window(table);
+    match plan.narrowest(table).filter(|&(rows, ..)| rows < u64::from(high - low)) {
+        Some((_, field, codes)) => {
+            for &code in codes {
+                table.for_each_posting(field, code, &mut |row| {
+                    if plan.in_window(table.created_at(row)) && plan.accepts(table, row) {
+                        visit(row);
+                    }
+                    ControlFlow::Continue(())
+                });
+            }
+        }
+        None => (low..high)
+            .map(|position| table.time_row(position))
+            .filter(|&row| plan.accepts(table, row))
+            .for_each(visit),
+    }
+}
+
+/// The rows of one segment, counted by tag or by code.
+struct Groups {
+    kind: Kind,
+    field: Option<Field>,
+    total: u64,
+    tags: [u64; 32],
+    codes: HashMap<Code, u64>,
+    /// Rows whose codes the table keeps no column of, to be looked up in the postings.
+    rows: Vec<Row>,
+}
+
+impl Groups {
+    fn new(kind: Kind, field: Option<Field>) -> Self {
+        Self { kind, field, total: 0, tags: [0; 32], codes: HashMap::new(), rows: Vec::new() }
+    }
+
+    fn add<T: Table>(&mut self, table: &T, row: Row) {
+        self.total += 1;
+        match self.field {
+            None => {}
+            Some(Field::Status | Field::Severity) => {
+                let tag = usize::from(table.tag(row) & !SUPERSEDED);
+                if let Some(count) = self.tags.get_mut(tag) {
+                    *count += 1;
+                }
+            }
+            Some(field) => match table.code(field, row) {
+                Ok(Some(code)) => *self.codes.entry(code).or_default() += 1,
+                Ok(None) => {}
+                Err(_) => self.rows.push(row),
+            },
+        }
+    }
+
+    fn name<T: Table>(
+        mut self,
+        pinned: &Pinned,
+        table: &T,
+        names: &mut HashMap<String, u64>,
+    ) -> Result<()> {
+        let Some(field) = self.field else { return Ok(()) };
+        for (tag, &count) in (0u8..).zip(&self.tags).filter(|&(_, &count)| count > 0) {
+            if let Some(name) = tag_name(self.kind, field, tag) {
+                *names.entry(name.to_owned()).or_default() += count;
+            }
+        }
+        self.look_up_rows(table, field);
+        for (code, count) in self.codes {
+            if let Some(name) = key_name(pinned, table, field, code)? {
+                *names.entry(name).or_default() += count;
+            }
+        }
+        Ok(())
+    }
+
+    fn look_up_rows<T: Table>(&mut self, table: &T, field: Field) {
+        if self.rows.is_empty() {
+            return;
+        }
+        self.rows.sort_unstable();
+        for code in 0..table.key_count(field) {
+            let mut count = 0;
+            table.for_each_posting(field, code, &mut |row| {
+                count += u64::from(self.rows.binary_search(&row).is_ok());
+                ControlFlow::Continue(())
+            });
+            if count > 0 {
+                self.codes.insert(code, count);
+            }
+        }
+    }
+}
+
+/// The name of a status or severity; `None` when records of this kind have no such field.
+fn tag_name(kind: Kind, field: Field, tag: u8) -> Option<&'static str> {
+    match (field, kind) {
+        (Field::Status, Kind::Run) => Status::from_code(tag).map(Status::name),
+        (Field::Severity, Kind::Event | Kind::Error) => {
+            Severity::from_code(tag).map(Severity::name)
+        }
+        _ => None,
+    }
+}
+
+/// The text of a key, from the first record of it that can be read.
+fn key_name<T: Table>(
+    pinned: &Pinned,
+    table: &T,
+    field: Field,
+    code: Code,
+) -> Result<Option<String>> {
+    let mut name = Ok(None);
+    table.for_each_posting(field, code, &mut |row| match pinned
+        .record(table.seq(row), table.offset(row))
+    {
+        Ok(record) => {
+            let mut text = None;
+            key::keys_of(&record.body, |other, bytes| {
+                if other == field {
+                    text = key::key_text(field, bytes);
+                }
+            });
+            name = Ok(text);
+            ControlFlow::Break(())
+        }
+        Err(err) => {
+            name = Err(err);
+            ControlFlow::Continue(())
+        }
+    });
+    name
+}

@@ -1,0 +1,96 @@
+use crate::error::Result;
+use crate::model::Record;
+use crate::query::cursor::Cursor;
+use crate::segment::Pinned;
+
+/// Records that a query has found, in its order.
+///
+/// They are read when they are asked for, borrowed from the segments that they lie in; the page
+/// holds those segments, so that neither retention nor compaction takes them away.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    pub(super) segments: Vec<Pinned>,
+    pub(super) hits: Vec<PageHit>,
+    pub(super) next: Option<Cursor>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PageHit {
+    /// Which of the page's segments.
+    pub(super) segment: u32,
+    pub(super) offset: u32,
+    pub(super) seq: u64,
+}
+
+impl Page {
+    /// How many records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.hits.len()
+    }
+
+    /// True when nothing was found.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.hits.is_empty()
+    }
+
+    /// The records. One that is damaged is an error in its place, and the others follow it.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = Result<Record<'_>>> {
+        self.hits.iter().map(|hit| self.read(*hit))
+    }
+
+    /// The sequence numbers of the records.
+    pub fn seqs(&self) -> impl ExactSizeIterator<Item = u64> {
+        self.hits.iter().map(|hit| hit.seq)
+    }
+
+    /// Where the query goes on; `None` when this page holds its last record.
+    #[must_use]
+    pub const fn next(&self) -> Option<Cursor> {
+        self.next
+    }
+
+    /// One record, kept readable by itself.
+    #[must_use]
+    pub fn get(&self, at: usize) -> Option<Stored> {
+        let hit = self.hits.get(at)?;
+        let segment = self.segments.get(hit.segment as usize)?.clone();
+        Some(Stored { segment, seq: hit.seq, offset: hit.offset })
+    }
+
+    fn read(&self, hit: PageHit) -> Result<Record<'_>> {
+        match self.segments.get(hit.segment as usize) {
+            Some(segment) => segment.record(hit.seq, hit.offset),
+            None => Err(crate::Error::Closed),
+        }
+    }
+}
+
+/// One record, with the segment that it lies in held open.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    segment: Pinned,
+    seq: u64,
+    offset: u32,
+}
+
+impl Stored {
+    pub(crate) const fn new(segment: Pinned, seq: u64, offset: u32) -> Self {
+        Self { segment, seq, offset }
+    }
+
+    /// Its sequence number.
+    #[must_use]
+    pub const fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The record, borrowed from the segment.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`](crate::Error::Damaged) when its bytes do not match their checksum.
+    pub fn record(&self) -> Result<Record<'_>> {
+        self.segment.record(self.seq, self.offset)
+    }
+}

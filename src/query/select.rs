@@ -1,0 +1,141 @@
+use std::ops::ControlFlow;
+
+use crate::index::{Row, Table};
+use crate::query::cursor::Order;
+use crate::query::plan::Plan;
+
+/// A row that matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hit {
+    pub(super) created_at: i64,
+    pub(super) seq: u64,
+    pub(super) offset: u32,
+}
+
+impl Hit {
+    fn new<T: Table>(table: &T, row: Row) -> Self {
+        Self { created_at: table.created_at(row), seq: table.seq(row), offset: table.offset(row) }
+    }
+
+    pub(super) const fn key(&self, order: Order) -> (i64, u64) {
+        order.key(self.created_at, self.seq)
+    }
+}
+
+/// Which of the rows that match are wanted.
+pub(super) struct Wanted<'a> {
+    pub(super) order: Order,
+    /// The key of the last record that is not wanted any more.
+    pub(super) after: Option<(i64, u64)>,
+    /// How many are wanted.
+    pub(super) count: usize,
+    /// The last test, dear as it reads the record.
+    pub(super) accept: Option<&'a mut dyn FnMut(&Hit) -> bool>,
+}
+
+impl Wanted<'_> {
+    fn is_after(&self, key: (i64, u64)) -> bool {
+        self.after.is_none_or(|after| match self.order.is_descending() {
+            true => key < after,
+            false => key > after,
+        })
+    }
+}
+
+/// The first rows that match, in the order that is wanted.
+pub(super) fn select<T: Table>(table: &T, plan: &Plan<'_>, wanted: &mut Wanted<'_>) -> Vec<Hit> {
+    let (low, high) = positions(table, plan, wanted);
+    let window = u64::from(high.saturating_sub(low));
+    let mut hits = Vec::new();
+    let mut take = |wanted: &mut Wanted<'_>, hit: Hit| {
+        if wanted.accept.as_mut().is_none_or(|accept| accept(&hit)) {
+            hits.push(hit);
+        }
+        match hits.len() < wanted.count {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    };
+    match plan.narrowest(table).filter(|&(rows, ..)| rows < window) {
+        Some(_) => {
+            for hit in by_postings(table, plan, wanted) {
+                if take(wanted, hit).is_break() {
+                    break;
+                }
+            }
+        }
+        None => by_position(table, plan, wanted, (low, high), &mut take),
+    }
+    hits
+}
+
+/// The rows to look at, as positions in the order that is wanted.
+fn positions<T: Table>(table: &T, plan: &Plan<'_>, wanted: &Wanted<'_>) -> (u32, u32) {
+    let by_time = wanted.order.is_by_time();
+    let (mut low, mut high) = if by_time { plan.window(table) } else { (0, table.rows()) };
+    if let Some((created_at, seq)) = wanted.after {
+        let before = |seq| match by_time {
+            true => table.time_position(created_at, seq),
+            false => table.seq_position(seq),
+        };
+        match wanted.order.is_descending() {
+            true => high = high.min(before(seq)),
+            false => low = low.max(seq.checked_add(1).map_or(table.rows(), before)),
+        }
+    }
+    (low, high.max(low))
+}
+
+fn by_position<T: Table>(
+    table: &T,
+    plan: &Plan<'_>,
+    wanted: &mut Wanted<'_>,
+    (low, high): (u32, u32),
+    take: &mut dyn FnMut(&mut Wanted<'_>, Hit) -> ControlFlow<()>,
+) {
+    let by_time = wanted.order.is_by_time();
+    let descending = wanted.order.is_descending();
+    for step in 0..high - low {
+        let position = if descending { high - 1 - step } else { low + step };
+        let row = if by_time { table.time_row(position) } else { table.seq_row(position) };
+        let fits = plan.accepts(table, row) && (by_time || plan.in_window(table.created_at(row)));
+        if fits && take(wanted, Hit::new(table, row)).is_break() {
+            return;
+        }
+    }
+}
+
+/// All rows that match, found by the narrowest field's postings and put in order.
+fn by_postings<T: Table>(table: &T, plan: &Plan<'_>, wanted: &Wanted<'_>) -> Vec<Hit> {
+    let Some((_, field, codes)) = plan.narrowest(table) else { return Vec::new() };
+    // One key's rows come from the highest down, which may be the order that is wanted; then the
+    // first that match are enough, unless a text is to be found in them.
+    let follows = match wanted.order {
+        Order::Newest => table.rows_follow_time(),
+        Order::SeqDescending => table.rows_follow_seq(),
+        Order::Oldest | Order::Seq => false,
+    };
+    let first_are_enough = follows && codes.len() == 1 && wanted.accept.is_none();
+    let enough = if first_are_enough { wanted.count } else { usize::MAX };
+    let mut hits = Vec::new();
+    for &code in codes {
+        table.for_each_posting(field, code, &mut |row| {
+            let created_at = table.created_at(row);
+            if plan.in_window(created_at)
+                && wanted.is_after(wanted.order.key(created_at, table.seq(row)))
+                && plan.accepts(table, row)
+            {
+                hits.push(Hit::new(table, row));
+            }
+            match hits.len() < enough {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        });
+    }
+    match wanted.order.is_descending() {
+        true => hits.sort_unstable_by_key(|hit| std::cmp::Reverse(hit.key(wanted.order))),
+        false => hits.sort_unstable_by_key(|hit| hit.key(wanted.order)),
+    }
+    hits
+}

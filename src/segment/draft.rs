@@ -1,0 +1,148 @@
+use crate::error::Damage;
+use crate::format::codec::{self, Prior};
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::format::key;
+use crate::index::{MemIndex, NewRow};
+use crate::model::{Body, Field, Kind, Run};
+
+/// The index entries of one frame, made ready outside of any lock: an append makes them while it
+/// encodes, a scan while it decodes, and both enter them into the index at once.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    seed: u64,
+    rows: Vec<DraftRow>,
+    keys: Vec<DraftKey>,
+    arena: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct DraftRow {
+    /// The sequence number, less the frame's.
+    relative_seq: u32,
+    /// Where the record lies, less where the payload begins.
+    offset: u32,
+    created_at: i64,
+    newest: i64,
+    tag: u8,
+    prior: Prior,
+    keys_end: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct DraftKey {
+    field: Field,
+    hash: u64,
+    end: u32,
+}
+
+impl Draft {
+    /// Empties it, for keys that are hashed with this seed.
+    pub(crate) fn reset(&mut self, seed: u64) {
+        self.seed = seed;
+        self.rows.clear();
+        self.keys.clear();
+        self.arena.clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The last sequence number, when the frame's first one is `base_seq`.
+    pub(crate) fn last_seq(&self, base_seq: u64) -> Option<u64> {
+        self.rows.last().map(|row| base_seq.saturating_add(u64::from(row.relative_seq)))
+    }
+
+    /// The records of segments before `first_seq` whose place these records take.
+    pub(crate) fn superseded_before(
+        &self,
+        base_seq: u64,
+        first_seq: u64,
+    ) -> impl Iterator<Item = u64> + '_ {
+        self.rows
+            .iter()
+            .filter_map(move |row| row.prior.resolve(base_seq + u64::from(row.relative_seq)))
+            .filter(move |&seq| seq < first_seq)
+    }
+
+    /// Adds a record that lies at `offset` in the payload. A time that is missing reads as zero.
+    pub(crate) fn push(&mut self, body: &Body<'_>, prior: Prior, relative_seq: u32, offset: u32) {
+        let created_at = body.created_at().unwrap_or_default();
+        let newest = match body {
+            Body::Run(run) => Run::newest_time(run).unwrap_or(created_at),
+            Body::Event(_) | Body::Error(_) => created_at,
+        };
+        key::keys_of(body, |field, bytes| {
+            self.arena.extend_from_slice(bytes);
+            let end = u32::try_from(self.arena.len()).unwrap_or(u32::MAX);
+            self.keys.push(DraftKey { field, hash: key::hash(self.seed, bytes), end });
+        });
+        self.rows.push(DraftRow {
+            relative_seq,
+            offset,
+            created_at: created_at.as_nanos(),
+            newest: newest.as_nanos(),
+            tag: key::tag(body),
+            prior,
+            keys_end: u32::try_from(self.keys.len()).unwrap_or(u32::MAX),
+        });
+    }
+
+    /// Enters the rows into an index, as the frame that begins at `frame` and whose first sequence
+    /// number is `base_seq`.
+    pub(crate) fn apply(&self, index: &mut MemIndex, frame: u32, base_seq: u64, recorded_at: i64) {
+        index.push_frame(frame, recorded_at);
+        let payload = frame + u32::try_from(FRAME_HEADER_BYTES).unwrap_or(u32::MAX);
+        let mut keys = self.keys.iter();
+        let (mut used, mut start) = (0, 0);
+        for row in &self.rows {
+            let seq = base_seq + u64::from(row.relative_seq);
+            index.push(NewRow {
+                seq,
+                created_at: row.created_at,
+                offset: payload + row.offset,
+                tag: row.tag,
+                newest: row.newest,
+                supersedes: row.prior.resolve(seq),
+            });
+            for key in keys.by_ref().take((row.keys_end - used) as usize) {
+                let bytes = self.arena.get(start as usize..key.end as usize);
+                index.push_key(key.field, key.hash, bytes.unwrap_or_default());
+                start = key.end;
+            }
+            used = row.keys_end;
+        }
+    }
+
+    /// Fills it from a frame's payload, whose checksum was compared.
+    ///
+    /// # Errors
+    /// When the records do not decode, or are not as many as the header says.
+    pub(crate) fn decode(
+        &mut self,
+        kind: Kind,
+        header: &FrameHeader,
+        payload: &[u8],
+    ) -> Result<(), Damage> {
+        self.reset(self.seed);
+        if header.count == 0 {
+            return Ok(());
+        }
+        let (mut at, mut relative) = (0usize, 0u32);
+        for number in 0..header.count {
+            let record = codec::decode(kind, payload.get(at..).unwrap_or_default())?;
+            relative = relative
+                .checked_add(record.gap)
+                .and_then(|relative| relative.checked_add(u32::from(number > 0)))
+                .ok_or(Damage::Sequence)?;
+            let offset = u32::try_from(at).map_err(|_| Damage::Length)?;
+            self.push(&record.body, record.prior, relative, offset);
+            at += record.consumed;
+        }
+        let last = header.base_seq.checked_add(u64::from(relative)).ok_or(Damage::Sequence)?;
+        match at == payload.len() && last < u64::MAX {
+            true => Ok(()),
+            false => Err(Damage::Length),
+        }
+    }
+}

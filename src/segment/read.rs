@@ -1,0 +1,90 @@
+use std::sync::Arc;
+
+use crate::error::{Damage, Result};
+use crate::format::codec;
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
+use crate::model::{Record, Timestamp};
+use crate::segment::scan::frame_len;
+use crate::segment::{Segment, State};
+use crate::storage::Map;
+
+/// A segment held together with a view of its bytes, from which records are borrowed.
+///
+/// The view stays readable when the file is removed.
+#[derive(Debug, Clone)]
+pub(crate) struct Pinned {
+    segment: Arc<Segment>,
+    map: Map,
+}
+
+impl Pinned {
+    /// Holds the segment with all frames that it has now.
+    ///
+    /// # Errors
+    /// When the file cannot be mapped.
+    pub(crate) fn new(segment: &Arc<Segment>) -> Result<Self> {
+        let map = segment.map(segment.end() as usize)?;
+        Ok(Self { segment: Arc::clone(segment), map })
+    }
+
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    /// Reads the record that lies at `offset` and whose sequence number the index gives as `seq`.
+    /// Its text is borrowed.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`](crate::Error::Damaged) when its frame does not match its checksum.
+    pub(crate) fn record(&self, seq: u64, offset: u32) -> Result<Record<'_>> {
+        let damaged = |damage| self.segment.damaged(offset, damage);
+        let (frame_at, header) = self.segment.checked_frame(&self.map, offset).map_err(damaged)?;
+        let frame_end = u64::from(frame_at) + frame_len(&header);
+        let frame_end = usize::try_from(frame_end).map_err(|_| damaged(Damage::Length))?;
+        let bytes = self.map.as_slice().get(offset as usize..frame_end);
+        let bytes = bytes.ok_or_else(|| damaged(Damage::Truncated))?;
+        let record = codec::decode(self.segment.kind(), bytes).map_err(damaged)?;
+        Ok(Record {
+            seq,
+            recorded_at: Timestamp::from_nanos(header.recorded_at),
+            supersedes: record.prior.resolve(seq),
+            body: record.body,
+        })
+    }
+}
+
+impl Segment {
+    /// The frame that `offset` lies in, its checksums compared now or before.
+    fn checked_frame(&self, map: &Map, offset: u32) -> Result<(u32, FrameHeader), Damage> {
+        let (number, frame_at) = self.frame_of(offset)?;
+        let frame = map.as_slice().get(frame_at as usize..).ok_or(Damage::Truncated)?;
+        let header = FrameHeader::decode(frame, &self.header().salt, u64::from(frame_at))?;
+        if let Some(checked) = self.unchecked.as_ref().filter(|frames| !frames.is_checked(number)) {
+            let payload_end = FRAME_HEADER_BYTES + header.payload_len as usize;
+            let payload = frame.get(FRAME_HEADER_BYTES..payload_end).ok_or(Damage::Truncated)?;
+            if payload_crc(payload) != header.payload_crc {
+                return Err(Damage::PayloadChecksum);
+            }
+            checked.set_checked(number);
+        }
+        Ok((frame_at, header))
+    }
+
+    /// The number of the frame that `offset` lies in, and where it begins.
+    fn frame_of(&self, offset: u32) -> Result<(usize, u32), Damage> {
+        match &*self.state.read() {
+            State::Memory(index) => {
+                let after = index.frames().partition_point(|&frame| frame <= offset);
+                let number = after.checked_sub(1).ok_or(Damage::Length)?;
+                Ok((number, index.frames().get(number).copied().ok_or(Damage::Length)?))
+            }
+            State::Sealed(sealed) => {
+                let frames = sealed.frames()?;
+                let after = frames.partition_point(|frame| frame <= u64::from(offset));
+                let number = after.checked_sub(1).ok_or(Damage::Length)?;
+                let frame = frames.get(number).and_then(|frame| u32::try_from(frame).ok());
+                Ok((number, frame.ok_or(Damage::Length)?))
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use crate::error::{Damage, Error, Result};
+use crate::format::frame::FRAME_HEADER_BYTES;
+use crate::segment::scan::DamagedRange;
+use crate::segment::{Segment, State};
+use crate::storage::{OpenMode, Storage};
+
+/// Bytes that a crash took, none of them ever acknowledged as synced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Loss {
+    pub(crate) kind: LossKind,
+    pub(crate) range: DamagedRange,
+    /// Where a copy of the bytes is, unless the disk had no room for it.
+    pub(crate) copy: Option<PathBuf>,
+}
+
+/// How the bytes were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LossKind {
+    /// They were the end of the segment, and were cut.
+    TornTail,
+    /// They were never synced and whole frames follow them; a void frame covers them.
+    Hole,
+}
+
+impl Segment {
+    /// Makes an unsealed segment ready for appends: cuts a torn tail and covers holes that a crash
+    /// left, each after a copy into `lost`. After a clean close nothing can be torn, so what looks
+    /// like it is damage, and stays.
+    ///
+    /// # Errors
+    /// When the copies or the cut cannot be made.
+    pub(crate) fn recover(
+        &self,
+        storage: &dyn Storage,
+        lost: &Path,
+        clean: bool,
+    ) -> Result<Vec<Loss>> {
+        let len = u32::try_from(self.file.len()?).unwrap_or(u32::MAX);
+        self.allocated.store(len, Ordering::Relaxed);
+        let findings = self.findings();
+        if clean {
+            if let Some(tail) = findings.tail {
+                let mut findings = self.findings.write();
+                findings.tail = None;
+                findings.damaged.push(tail);
+                findings.footer = Some(Damage::Footer);
+            }
+            return Ok(Vec::new());
+        }
+        let mut losses = Vec::new();
+        for range in findings.damaged {
+            // Records that do not decode, in a frame that is whole, are not what a crash leaves.
+            let is_whole = matches!(range.damage, Damage::Record | Damage::Sequence);
+            if range.start >= u64::from(findings.synced) && !is_whole {
+                losses.push(self.cover_hole(storage, lost, range)?);
+            }
+        }
+        if let Some(tail) = findings.tail {
+            let copy = self.copy_aside(storage, lost, &tail)?;
+            self.file.set_len(tail.start)?;
+            self.allocated.store(self.end(), Ordering::Relaxed);
+            self.findings.write().tail = None;
+            losses.push(Loss { kind: LossKind::TornTail, range: tail, copy });
+        }
+        // What a killed writer left in the kernel becomes durable here, and the cuts with it.
+        self.file.sync()?;
+        Ok(losses)
+    }
+
+    /// True when frames may be appended: it has no footer, not even a damaged one.
+    pub(crate) fn is_writable(&self) -> bool {
+        !self.is_sealed() && self.findings.read().footer.is_none()
+    }
+
+    fn cover_hole(&self, storage: &dyn Storage, lost: &Path, range: DamagedRange) -> Result<Loss> {
+        let copy = self.copy_aside(storage, lost, &range)?;
+        let (Ok(start), Ok(end)) = (u32::try_from(range.start), u32::try_from(range.end)) else {
+            return Ok(Loss { kind: LossKind::Hole, range, copy });
+        };
+        if (end - start) as usize > FRAME_HEADER_BYTES {
+            self.cover(start, end, self.seq_at(end))?;
+            self.findings.write().damaged.retain(|other| *other != range);
+        }
+        Ok(Loss { kind: LossKind::Hole, range, copy })
+    }
+
+    /// The first sequence number at or behind an offset.
+    fn seq_at(&self, offset: u32) -> u64 {
+        use crate::index::Table;
+        let State::Memory(index) = &*self.state.read() else { return self.first_seq() };
+        let row = (0..index.rows()).find(|&row| index.offset(row) >= offset);
+        row.map_or(self.first_seq(), |row| index.seq(row))
+    }
+
+    fn copy_aside(
+        &self,
+        storage: &dyn Storage,
+        lost: &Path,
+        range: &DamagedRange,
+    ) -> Result<Option<PathBuf>> {
+        let name =
+            format!("{}-{:020}-{}.bin", self.header.stream, self.header.first_seq, range.start);
+        let path = lost.join(name);
+        match self.write_copy(storage, lost, &path, range) {
+            Ok(()) => Ok(Some(path)),
+            // A full disk must not keep the ledger from opening: clean-up is what helps then.
+            Err(Error::NoSpace { .. }) => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    fn write_copy(
+        &self,
+        storage: &dyn Storage,
+        lost: &Path,
+        path: &Path,
+        range: &DamagedRange,
+    ) -> Result<()> {
+        const CHUNK: usize = 1 << 20;
+        storage.create_dir_all(lost)?;
+        let mode = if storage.exists(path)? { OpenMode::Write } else { OpenMode::CreateNew };
+        let copy = storage.open(path, mode)?;
+        let mut buffer = vec![0; CHUNK];
+        let mut at = range.start;
+        while at < range.end {
+            let want = usize::try_from(range.end - at).unwrap_or(CHUNK).min(CHUNK);
+            let Some(chunk) = buffer.get_mut(..want) else { break };
+            let read = self.file.read_at(chunk, at)?;
+            if read == 0 {
+                break;
+            }
+            copy.write_at(chunk.get(..read).unwrap_or_default(), at - range.start)?;
+            at += read as u64;
+        }
+        copy.sync()?;
+        storage.sync_dir(lost)
+    }
+}

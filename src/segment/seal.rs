@@ -1,0 +1,87 @@
+//! Making the footer of a segment from its index in memory.
+
+use crate::error::{Error, Result};
+use crate::format::footer::{Built, FieldInput, FooterInput, build};
+use crate::format::key;
+use crate::index::{MemIndex, Table};
+use crate::model::Field;
+
+/// How many seeds are tried until all keys of a segment hash apart. One is nearly always enough;
+/// keys that were chosen to collide under sixteen seeds, which nobody knew, do not occur.
+const SEEDS: u64 = 16;
+
+/// One field's keys, renumbered by the order of their hashes.
+struct Ranked {
+    hashes: Vec<u64>,
+    codes: Vec<u32>,
+}
+
+/// The footer's bytes for a segment whose footer begins at `base`.
+///
+/// # Errors
+/// When a size is out of bounds.
+pub(crate) fn footer(index: &MemIndex, base: u32) -> Result<Built> {
+    let order: Vec<u32> = (0..index.rows()).map(|position| index.time_row(position)).collect();
+    let (seed, fields) = (0..SEEDS)
+        .map(|attempt| index.seed().wrapping_add(attempt))
+        .find_map(|seed| rank_all(index, &order, seed).map(|fields| (seed, fields)))
+        .ok_or_else(|| Error::invalid("keys", "of one segment", "keys whose hashes differ"))?;
+    let mut supersedes = index.supersedes().to_vec();
+    supersedes.sort_unstable();
+    build(
+        &FooterInput {
+            times: &order.iter().map(|&row| index.created_at(row)).collect::<Vec<_>>(),
+            seqs: &order.iter().map(|&row| index.seq(row)).collect::<Vec<_>>(),
+            offsets: &order.iter().map(|&row| index.offset(row)).collect::<Vec<_>>(),
+            tags: &order.iter().map(|&row| index.tag(row)).collect::<Vec<_>>(),
+            frames: index.frames(),
+            supersedes: &supersedes,
+            seed,
+            fields: fields.each_ref().map(|ranked| {
+                ranked
+                    .as_ref()
+                    .map(|ranked| FieldInput { hashes: &ranked.hashes, codes: &ranked.codes })
+            }),
+        },
+        base,
+    )
+}
+
+/// All fields with this seed; `None` when two keys of one field have one hash.
+fn rank_all(index: &MemIndex, order: &[u32], seed: u64) -> Option<[Option<Ranked>; Field::KEYED]> {
+    let mut fields = [const { None }; Field::KEYED];
+    for &field in Field::ALL {
+        let Some(place) = field.key_index().and_then(|slot| fields.get_mut(slot)) else { continue };
+        if index.key_count(field) > 0 {
+            *place = Some(rank(index, order, field, seed)?);
+        }
+    }
+    Some(fields)
+}
+
+fn rank(index: &MemIndex, order: &[u32], field: Field, seed: u64) -> Option<Ranked> {
+    let hash_of = |code| match seed == index.seed() {
+        true => index.key_hash(field, code),
+        false => key::hash(seed, index.key(field, code)),
+    };
+    let mut by_hash: Vec<(u64, u32)> =
+        (0..index.key_count(field)).map(|code| (hash_of(code), code)).collect();
+    by_hash.sort_unstable();
+    let mut rank_of = vec![0u32; by_hash.len()];
+    for (rank, &(_, code)) in by_hash.iter().enumerate() {
+        if let Some(place) = rank_of.get_mut(code as usize) {
+            *place = u32::try_from(rank).ok()?;
+        }
+    }
+    let hashes: Vec<u64> = by_hash.iter().map(|&(hash, _)| hash).collect();
+    if hashes.windows(2).any(|pair| pair.first() == pair.last()) {
+        return None;
+    }
+    let code = |row| index.code(field, row).ok().flatten();
+    let codes = order
+        .iter()
+        .map(|&row| code(row).and_then(|code| rank_of.get(code as usize)).copied())
+        .map(|rank| rank.unwrap_or(u32::MAX))
+        .collect();
+    Some(Ranked { hashes, codes })
+}

@@ -1,0 +1,166 @@
+use std::ops::ControlFlow;
+
+use crate::error::Damage;
+use crate::format::footer::{FieldView, FooterLayout};
+use crate::format::key;
+use crate::format::packed::{Packed, to_time};
+use crate::format::trailer::Trailer;
+use crate::index::{Code, NoColumn, Row, Table};
+use crate::model::Field;
+use crate::storage::Map;
+
+/// The index of a sealed segment: its footer, where it lies.
+#[derive(Debug)]
+pub(crate) struct SealedIndex {
+    pub(crate) trailer: Trailer,
+    pub(crate) layout: FooterLayout,
+    pub(crate) map: Map,
+}
+
+impl SealedIndex {
+    /// The footer as a table. Each section is compared with its checksum the first time.
+    ///
+    /// # Errors
+    /// When a section is damaged.
+    pub(crate) fn table(&self) -> Result<SealedTable<'_>, Damage> {
+        let bytes = self.map.as_slice();
+        let mut fields = [const { None }; Field::KEYED];
+        for &field in Field::ALL {
+            if let Some(place) = field.key_index().and_then(|slot| fields.get_mut(slot)) {
+                *place = self.layout.field(bytes, field)?;
+            }
+        }
+        Ok(SealedTable {
+            rows: self.trailer.rows,
+            seed: self.layout.seed(),
+            times: self.layout.times(bytes)?,
+            seqs: self.layout.seqs(bytes)?,
+            offsets: self.layout.offsets(bytes)?,
+            tags: self.layout.tags(bytes)?,
+            seq_order: self.layout.seq_order(bytes)?,
+            fields,
+        })
+    }
+
+    /// Where the frames begin.
+    pub(crate) fn frames(&self) -> Result<Packed<'_>, Damage> {
+        self.layout.frames(self.map.as_slice())
+    }
+
+    /// The records of earlier segments whose place was taken by one here.
+    pub(crate) fn supersedes(&self) -> Result<Vec<u64>, Damage> {
+        let column = self.layout.supersedes(self.map.as_slice())?;
+        Ok((0..column.len()).filter_map(|at| column.get(at)).collect())
+    }
+}
+
+/// A footer, read as a table. Rows lie in the order of (created_at, seq).
+#[derive(Debug)]
+pub(crate) struct SealedTable<'a> {
+    rows: u32,
+    seed: u64,
+    times: Packed<'a>,
+    seqs: Packed<'a>,
+    offsets: Packed<'a>,
+    tags: &'a [u8],
+    /// The rows in the order of seq, when that is another order.
+    seq_order: Option<Packed<'a>>,
+    fields: [Option<FieldView<'a>>; Field::KEYED],
+}
+
+impl SealedTable<'_> {
+    fn field(&self, field: Field) -> Option<&FieldView<'_>> {
+        self.fields.get(field.key_index()?)?.as_ref()
+    }
+}
+
+/// A number from a column that holds no larger ones.
+fn narrow(value: Option<u64>) -> u32 {
+    value.and_then(|value| u32::try_from(value).ok()).unwrap_or_default()
+}
+
+/// A number of things of which a segment holds no more than 32 bits can count.
+fn count(of: usize) -> u32 {
+    u32::try_from(of).unwrap_or(u32::MAX)
+}
+
+impl Table for SealedTable<'_> {
+    fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    fn created_at(&self, row: Row) -> i64 {
+        self.times.get(row as usize).map(to_time).unwrap_or_default()
+    }
+
+    fn seq(&self, row: Row) -> u64 {
+        self.seqs.get(row as usize).unwrap_or_default()
+    }
+
+    fn offset(&self, row: Row) -> u32 {
+        narrow(self.offsets.get(row as usize))
+    }
+
+    fn tag(&self, row: Row) -> u8 {
+        self.tags.get(row as usize).copied().unwrap_or_default()
+    }
+
+    fn time_row(&self, position: u32) -> Row {
+        position
+    }
+
+    fn seq_row(&self, position: u32) -> Row {
+        self.seq_order.as_ref().map_or(position, |order| narrow(order.get(position as usize)))
+    }
+
+    fn rows_follow_time(&self) -> bool {
+        true
+    }
+
+    fn rows_follow_seq(&self) -> bool {
+        self.seq_order.is_none()
+    }
+
+    fn key_count(&self, field: Field) -> u32 {
+        count(self.field(field).map_or(0, FieldView::key_count))
+    }
+
+    fn find(&self, field: Field, key: &[u8]) -> Option<Code> {
+        self.field(field)?.find(key::hash(self.seed, key))
+    }
+
+    fn posting_count(&self, field: Field, code: Code) -> u32 {
+        count(self.field(field).map_or(0, |field| field.count(code)))
+    }
+
+    fn for_each_posting(
+        &self,
+        field: Field,
+        code: Code,
+        visit: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) {
+        let Some(field) = self.field(field) else { return };
+        for row in field.postings(code).rev() {
+            if visit(row).is_break() {
+                return;
+            }
+        }
+    }
+
+    fn has_key(&self, field: Field, code: Code, row: Row) -> bool {
+        let Some(view) = self.field(field) else { return false };
+        if view.has_codes() {
+            return view.code(row as usize) == Some(code);
+        }
+        let rows = view.postings(code);
+        rows.get(rows.before(row)) == Some(row)
+    }
+
+    fn code(&self, field: Field, row: Row) -> Result<Option<Code>, NoColumn> {
+        match self.field(field) {
+            None => Ok(None),
+            Some(view) if view.has_codes() => Ok(view.code(row as usize)),
+            Some(_) => Err(NoColumn),
+        }
+    }
+}

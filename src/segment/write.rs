@@ -1,0 +1,230 @@
+use std::sync::atomic::Ordering;
+
+use crate::error::{Error, Result};
+use crate::format::footer::{Built, FooterLayout};
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
+use crate::format::trailer::{TRAILER_BYTES, TagCounts, Trailer};
+use crate::index::{MemIndex, Table};
+use crate::limits::MAX_FRAME_PAYLOAD;
+use crate::segment::sealed::SealedIndex;
+use crate::segment::{Draft, Segment, State, seal};
+
+/// The first preallocation, and the largest step by which it grows.
+const ALLOCATE_BYTES: (u32, u32) = (64 << 10, 8 << 20);
+
+/// What a frame says of itself that only the appender knows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewFrame {
+    pub(crate) base_seq: u64,
+    pub(crate) recorded_at: i64,
+    /// The masked CRC32 of the payload.
+    pub(crate) payload_crc: u32,
+    /// Up to where this segment is known to be on stable storage.
+    pub(crate) synced: u32,
+}
+
+impl Segment {
+    /// Writes a frame at the end of the frames and enters its records into the index. `bytes` is
+    /// room for the header, then the payload.
+    ///
+    /// One caller at a time. After an error the file is as it was before.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] or [`Error::Io`]; [`Error::Poisoned`] when a failed write could not be
+    /// taken back, so that nothing may be appended any more.
+    pub(crate) fn append(&self, bytes: &mut [u8], frame: NewFrame, draft: &Draft) -> Result<()> {
+        let at = self.end();
+        let payload_len = bytes.len().saturating_sub(FRAME_HEADER_BYTES);
+        let too_large = || Error::TooLarge {
+            what: "a batch in bytes",
+            size: payload_len as u64,
+            limit: u64::from(MAX_FRAME_PAYLOAD),
+        };
+        let payload_len = u32::try_from(payload_len)
+            .ok()
+            .filter(|&len| (1..=MAX_FRAME_PAYLOAD).contains(&len))
+            .ok_or_else(too_large)?;
+        let len = u32::try_from(bytes.len()).map_err(|_| too_large())?;
+        let end = at.checked_add(len).ok_or_else(too_large)?;
+        let header = FrameHeader {
+            payload_len,
+            count: u32::try_from(draft.len()).map_err(|_| too_large())?,
+            payload_crc: frame.payload_crc,
+            base_seq: frame.base_seq,
+            recorded_at: frame.recorded_at,
+            synced: frame.synced,
+        };
+        if let Some(room) = bytes.first_chunk_mut() {
+            *room = header.encode(&self.header.salt, u64::from(at));
+        }
+        self.reserve(end)?;
+        if let Err(err) = self.file.write_at(bytes, u64::from(at)) {
+            return Err(self.take_back(at, err));
+        }
+        self.enter(at, frame, draft);
+        self.end.store(end, Ordering::Release);
+        Ok(())
+    }
+
+    fn enter(&self, at: u32, frame: NewFrame, draft: &Draft) {
+        if let State::Memory(index) = &mut *self.state.write() {
+            draft.apply(index, at, frame.base_seq, frame.recorded_at);
+        }
+    }
+
+    /// Preallocates so that a frame that ends at `end` grows no file: a sync is faster then.
+    fn reserve(&self, end: u32) -> Result<()> {
+        let allocated = self.allocated.load(Ordering::Relaxed);
+        if end <= allocated {
+            return Ok(());
+        }
+        let step = allocated.clamp(ALLOCATE_BYTES.0, ALLOCATE_BYTES.1);
+        let target = end.saturating_add(step);
+        let reached = match self.file.allocate(u64::from(target)) {
+            Ok(()) => target,
+            // A disk that has no room for the step may have room for the frame.
+            Err(Error::NoSpace { .. }) => {
+                self.file.allocate(u64::from(end))?;
+                end
+            }
+            Err(err) => return Err(err),
+        };
+        self.allocated.store(reached, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Cuts what a failed write may have left. The space comes back with the next append.
+    fn take_back(&self, at: u32, err: Error) -> Error {
+        match self.file.set_len(u64::from(at)) {
+            Ok(()) => {
+                self.allocated.store(at, Ordering::Relaxed);
+                err
+            }
+            Err(second) => Error::Poisoned {
+                path: self.path.clone(),
+                cause: format!("{err}; then, taking the write back: {second}"),
+            },
+        }
+    }
+
+    /// Cuts what was preallocated, at a clean close.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub(crate) fn trim(&self) -> Result<()> {
+        let end = self.end();
+        if u64::from(end) < self.file.len()? {
+            self.file.set_len(u64::from(end))?;
+        }
+        self.allocated.store(end, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes the footer and makes it the index. Nothing may be appended any more.
+    ///
+    /// The frames are synced before the footer is written, so that a valid trailer means that they
+    /// are there.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] or [`Error::Io`]: the segment stays as it was, with its index in memory.
+    pub(crate) fn seal(&self, previous: [u8; 32]) -> Result<()> {
+        self.file.sync()?;
+        let end = self.end();
+        let (footer, trailer) = {
+            let state = self.sorted();
+            let State::Memory(index) = &*state else { return Ok(()) };
+            let footer = seal::footer(index, end)?;
+            let trailer = self.new_trailer(index, &footer, previous)?;
+            (footer, trailer)
+        };
+        let mut bytes = footer.bytes;
+        let trailer_at = u64::from(end) + bytes.len() as u64;
+        bytes.extend_from_slice(&trailer.encode(&self.header.salt, trailer_at));
+        let total = trailer_at + TRAILER_BYTES as u64;
+        let written = self
+            .file
+            .write_at(&bytes, u64::from(end))
+            .and_then(|()| self.file.set_len(total))
+            .and_then(|()| self.file.sync());
+        if let Err(err) = written {
+            // Half a footer is no footer; the next opening makes the index anew.
+            let _ = self.file.set_len(u64::from(end));
+            return Err(err);
+        }
+        self.adopt_footer(trailer, total)
+    }
+
+    fn new_trailer(&self, index: &MemIndex, footer: &Built, previous: [u8; 32]) -> Result<Trailer> {
+        let end = self.end();
+        let map = self.map(end as usize)?;
+        let frames = map.as_slice().get(..end as usize).unwrap_or_default();
+        let summary = index.summary();
+        let mut tags = TagCounts::default();
+        (0..index.rows()).for_each(|row| tags.add(index.tag(row)));
+        Ok(Trailer {
+            frames_end: end,
+            rows: index.rows(),
+            records: index.rows(),
+            table_offset: footer.table_offset,
+            table_crc: footer.table_crc,
+            first_seq: index.seq(0),
+            last_seq: index.seq(index.rows().saturating_sub(1)),
+            created_min: summary.created.0,
+            created_max: summary.created.1,
+            newest_max: summary.newest,
+            recorded_min: summary.recorded.0,
+            recorded_max: summary.recorded.1,
+            hash: *blake3::hash(frames).as_bytes(),
+            previous,
+            tags,
+        })
+    }
+
+    fn adopt_footer(&self, trailer: Trailer, total: u64) -> Result<()> {
+        let whole = usize::try_from(total).map_err(|_| Error::TooLarge {
+            what: "a segment in bytes",
+            size: total,
+            limit: usize::MAX as u64,
+        })?;
+        let map = self.file.map(whole)?;
+        let layout = FooterLayout::parse(map.as_slice(), &trailer)
+            .map_err(|damage| self.damaged(trailer.frames_end, damage))?;
+        let sealed = SealedIndex { trailer, layout, map: map.clone() };
+        *self.map.write() = Some(map);
+        *self.state.write() = State::Sealed(sealed);
+        Ok(())
+    }
+
+    /// Covers a hole that a crash left in bytes that were never synced with a void frame, so that
+    /// the segment reads as whole.
+    pub(super) fn cover(&self, start: u32, end: u32, base_seq: u64) -> Result<()> {
+        let header_len = FRAME_HEADER_BYTES as u64;
+        let mut at = u64::from(start);
+        while u64::from(end).saturating_sub(at) > header_len {
+            let left = u64::from(end) - at - header_len;
+            // What is left over must have room for a header and a byte.
+            let len = match left.saturating_sub(u64::from(MAX_FRAME_PAYLOAD)) {
+                0 => left,
+                over if over > header_len => u64::from(MAX_FRAME_PAYLOAD),
+                _ => u64::from(MAX_FRAME_PAYLOAD) - header_len - 1,
+            };
+            self.cover_one(at, u32::try_from(len).unwrap_or(MAX_FRAME_PAYLOAD), base_seq)?;
+            at += header_len + len;
+        }
+        Ok(())
+    }
+
+    fn cover_one(&self, at: u64, payload_len: u32, base_seq: u64) -> Result<()> {
+        let mut payload = vec![0; payload_len.min(MAX_FRAME_PAYLOAD) as usize];
+        self.file.read_at(&mut payload, at + FRAME_HEADER_BYTES as u64)?;
+        let header = FrameHeader {
+            payload_len,
+            count: 0,
+            payload_crc: payload_crc(&payload),
+            base_seq,
+            recorded_at: 0,
+            synced: 0,
+        };
+        self.file.write_at(&header.encode(&self.header.salt, at), at)
+    }
+}
