@@ -136,7 +136,18 @@ pub struct Record<'a> {
     pub body: Body<'a>,
 }
 
-impl Record<'_> {
+impl<'a> Record<'a> {
+    /// A record at this place, for programs that read segments by themselves.
+    #[must_use]
+    pub const fn new(
+        seq: u64,
+        recorded_at: Timestamp,
+        supersedes: Option<u64>,
+        body: Body<'a>,
+    ) -> Self {
+        Self { seq, recorded_at, supersedes, body }
+    }
+
     /// The same record, borrowing nothing.
     #[must_use]
     pub fn into_owned(self) -> Record<'static> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
 use runledger::Timestamp;
+use runledger::storage::{Disk, Storage};
 
 use crate::exit::Failure;
 use crate::time;
@@ -46,7 +47,12 @@ impl Context {
     /// Takes the arguments, the zone and the clock, once for the whole command.
     pub(crate) fn new(global: Global) -> Self {
         let zone = if global.utc { TimeZone::UTC } else { TimeZone::system() };
-        Self { dir: global.dir, zone, color: global.color, now: Timestamp::now() }
+        Self { dir: global.dir, zone, color: global.color, now: clock() }
+    }
+
+    /// The same for another ledger.
+    pub(crate) fn with_dir(&self, dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), zone: self.zone.clone(), color: self.color, now: self.now }
     }
 
     /// The ledger's directory.
@@ -76,4 +82,9 @@ impl Context {
     pub(crate) fn time(&self, text: &str) -> Result<Timestamp, Failure> {
         time::parse(text, self.now, &self.zone).map_err(Failure::Usage)
     }
+}
+
+/// The system clock.
+pub(crate) fn clock() -> Timestamp {
+    Timestamp::from_nanos(Disk.now())
 }

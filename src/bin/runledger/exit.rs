@@ -24,6 +24,13 @@ pub(crate) enum Outcome {
 pub(crate) enum Failure {
     /// The ledger refused.
     Ledger(Error),
+    /// The ledger refused in the midst of something larger.
+    Stopped {
+        /// What is done and what is not, and how to go on.
+        place: String,
+        /// Why the ledger refused.
+        source: Error,
+    },
     /// The arguments make no sense; the text says what would.
     Usage(String),
     /// An operation on a file outside of the ledger failed.
@@ -69,11 +76,11 @@ pub(crate) fn code(outcome: Result<Outcome, Failure>) -> ExitCode {
     match failure {
         Failure::Ledger(err) => {
             say(&err.to_string());
-            ExitCode::from(match err {
-                Error::NotFound { .. } => 1,
-                Error::Damaged { .. } => 3,
-                _ => 2,
-            })
+            code_of(&err)
+        }
+        Failure::Stopped { place, source } => {
+            say(&format!("{source}; {place}"));
+            code_of(&source)
         }
         Failure::Usage(text) => {
             say(&text);
@@ -89,6 +96,14 @@ pub(crate) fn code(outcome: Result<Outcome, Failure>) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn code_of(err: &Error) -> ExitCode {
+    ExitCode::from(match err {
+        Error::NotFound { .. } => 1,
+        Error::Damaged { .. } => 3,
+        _ => 2,
+    })
 }
 
 /// Writes one line to stderr under the program's name.

@@ -3,16 +3,21 @@
 //! One file a subcommand under `cmd`, all of one shape: an `Args` that clap fills in and
 //! `run(&Args, &Context)`. They use the library's public API alone.
 
+mod args;
+mod child;
 mod cmd;
 mod context;
 mod exit;
+mod input;
 mod time;
+mod writer;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
 use crate::context::{Context, Global};
+use crate::exit::{Failure, Outcome};
 
 /// An append-only ledger of automation runs, their events and their errors.
 ///
@@ -34,6 +39,13 @@ const EXIT_CODES: &str = "Exit codes: 0 done; 1 nothing matched, something would
 /// The parser, for what is made from it: completions and man pages.
 pub(crate) fn parser() -> clap::Command {
     Cli::command()
+}
+
+/// Runs a subcommand as if it had been typed, on the ledger of this context.
+pub(crate) fn run_again(ctx: &Context, arguments: &[&str]) -> Result<Outcome, Failure> {
+    let typed = std::iter::once("runledger").chain(arguments.iter().copied());
+    let cli = Cli::try_parse_from(typed).map_err(|err| Failure::Usage(err.to_string()))?;
+    cli.command.run(ctx)
 }
 
 fn main() -> ExitCode {

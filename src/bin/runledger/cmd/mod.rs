@@ -24,6 +24,10 @@ macro_rules! commands {
 }
 
 commands! {
+    import Import;
+    append Append;
+    exec Exec;
+    dump Dump;
     completions Completions;
     man Man;
 }

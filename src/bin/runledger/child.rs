@@ -1,0 +1,172 @@
+//! Running a command in the foreground: its output passed through, signals passed on to it, and the
+//! end of its stderr kept.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::process::{ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::low_level::siginfo::{Cause, Origin};
+
+/// How much of the end of stderr is kept, in bytes.
+const TAIL_BYTES: usize = 8 << 10;
+
+/// How long the rest of stderr is waited for once the command has ended: a process that it left in
+/// the background may hold the pipe open for ever.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How a command ended.
+pub(crate) struct Ended {
+    /// Its exit code or the signal that killed it.
+    pub(crate) status: ExitStatus,
+    /// The last 8 KiB of its stderr, from the start of a line on.
+    pub(crate) stderr: String,
+    /// The first signal that was sent to stop it.
+    pub(crate) interrupted: Option<i32>,
+}
+
+/// Runs a command to its end, with these variables added to its environment.
+///
+/// # Errors
+/// When the command cannot be started.
+pub(crate) fn run(command: &[OsString], env: &[(&str, OsString)]) -> io::Result<Ended> {
+    let [program, args @ ..] = command else {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    };
+    let relay = Arc::new(Relay::default());
+    let mut signals = SignalsInfo::<WithOrigin>::new([SIGINT, SIGTERM, SIGHUP])?;
+    let handle = signals.handle();
+    let receiver = Arc::clone(&relay);
+    thread::spawn(move || signals.forever().for_each(|origin| receiver.receive(&origin)));
+
+    let mut command = Command::new(program);
+    command.args(args).stderr(Stdio::piped());
+    command.envs(env.iter().map(|(name, value)| (name, value)));
+    let mut child = command.spawn()?;
+    relay.begin(i32::try_from(child.id()).ok().and_then(Pid::from_raw));
+    let (tail, done) = pass_through(child.stderr.take());
+    if let Some(pid) = relay.pid() {
+        // The process is not reaped before signals stop going to its id, which could be another's.
+        while matches!(
+            waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT),
+            Err(Errno::INTR)
+        ) {}
+    }
+    let interrupted = relay.end();
+    let status = child.wait()?;
+    handle.close();
+    // An error means that the grace is over; what was read by then is the tail.
+    let _ = done.recv_timeout(GRACE);
+    let stderr = text_of(&tail.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(Ended { status, stderr, interrupted })
+}
+
+/// Copies the command's stderr to this program's, and keeps its end.
+fn pass_through(stderr: Option<ChildStderr>) -> (Arc<Mutex<Vec<u8>>>, Receiver<()>) {
+    let tail = Arc::new(Mutex::new(Vec::new()));
+    let (tell, done) = mpsc::channel();
+    let shared = Arc::clone(&tail);
+    thread::spawn(move || {
+        let mut chunk = [0; TAIL_BYTES];
+        let mut from = stderr.into_iter().flat_map(|mut pipe| {
+            std::iter::from_fn(move || match pipe.read(&mut chunk) {
+                Ok(0) => None,
+                Ok(read) => Some(chunk.get(..read).unwrap_or_default().to_vec()),
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => Some(Vec::new()),
+                Err(_) => None,
+            })
+        });
+        from.by_ref().for_each(|piece| {
+            // The command goes on when nobody reads its messages.
+            let _ = io::stderr().write_all(&piece);
+            let mut tail = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            tail.extend_from_slice(&piece);
+            let excess = tail.len().saturating_sub(TAIL_BYTES);
+            tail.drain(..excess);
+        });
+        let _ = tell.send(());
+    });
+    (tail, done)
+}
+
+/// The tail as text, without the line that its start was cut from.
+fn text_of(tail: &[u8]) -> String {
+    let text = String::from_utf8_lossy(tail);
+    let whole = if tail.len() < TAIL_BYTES {
+        &*text
+    } else {
+        text.split_once('\n').map_or(&*text, |(_, rest)| rest)
+    };
+    whole.trim_end().to_owned()
+}
+
+/// Where signals go.
+#[derive(Default)]
+struct Relay(Mutex<Target>);
+
+#[derive(Default)]
+struct Target {
+    first: Option<i32>,
+    pid: Option<Pid>,
+    early: Vec<i32>,
+    ended: bool,
+}
+
+impl Relay {
+    fn target(&self) -> MutexGuard<'_, Target> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        self.target().pid
+    }
+
+    /// Passes a signal on, or keeps it until the command has begun.
+    fn receive(&self, origin: &Origin) {
+        let mut target = self.target();
+        if target.ended {
+            return;
+        }
+        target.first.get_or_insert(origin.signal);
+        // What a terminal sends, it sends to the command as well.
+        if matches!(origin.cause, Cause::Kernel) {
+            return;
+        }
+        match target.pid {
+            Some(pid) => send(pid, origin.signal),
+            None => target.early.push(origin.signal),
+        }
+    }
+
+    fn begin(&self, pid: Option<Pid>) {
+        let mut target = self.target();
+        target.pid = pid;
+        for signal in std::mem::take(&mut target.early) {
+            if let Some(pid) = pid {
+                send(pid, signal);
+            }
+        }
+    }
+
+    /// Stops passing signals on; gives the first that came.
+    fn end(&self) -> Option<i32> {
+        let mut target = self.target();
+        target.ended = true;
+        target.first
+    }
+}
+
+fn send(pid: Pid, signal: i32) {
+    if let Some(signal) = Signal::from_named_raw(signal) {
+        // A command that has just ended needs no signal.
+        let _ = kill_process(pid, signal);
+    }
+}

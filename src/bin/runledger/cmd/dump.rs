@@ -1,0 +1,203 @@
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use memchr::memmem;
+use runledger::format::codec;
+use runledger::format::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, payload_crc};
+use runledger::format::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use runledger::format::trailer::{TRAILER_BYTES, Trailer};
+use runledger::storage::{Disk, OpenMode, Storage};
+use runledger::{Damage, Record, Timestamp, wire};
+
+use crate::context::Context;
+use crate::exit::{Failure, Outcome};
+
+/// Print the frames and records of one segment file as they lie, for debugging
+///
+/// Each line begins with an offset in bytes. Nothing else of the ledger is looked at. The exit code
+/// is 3 when there is damage before the last whole frame; for the whole ledger see
+/// `runledger verify`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The file, such as ledger/streams/runs/00000000000000000001.seg
+    segment: PathBuf,
+    /// Print the frames and not their records
+    #[arg(long)]
+    frames: bool,
+}
+
+/// Where the first frame begins: behind the header and its copy.
+const FRAMES_START: usize = 2 * SEGMENT_HEADER_BYTES as usize;
+
+pub(crate) fn run(args: &Args, _ctx: &Context) -> Result<Outcome, Failure> {
+    let file = Disk.open(&args.segment, OpenMode::Read)?;
+    let length = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+    let map = file.map(length)?;
+    let bytes = map.as_slice();
+    let mut out = BufWriter::new(io::stdout().lock());
+    let Some(header) = headers(bytes, &mut out)? else {
+        out.flush()?;
+        return Err(Failure::Usage(format!(
+            "{} is no segment of a ledger, or both copies of its header are damaged",
+            args.segment.display()
+        )));
+    };
+    let trailer_at = length.saturating_sub(TRAILER_BYTES);
+    let trailer = bytes
+        .get(trailer_at..)
+        .and_then(|bytes| Trailer::decode(bytes, &header.salt, trailer_at as u64).ok());
+    let end = trailer.as_ref().map_or(length, |trailer| length.min(trailer.frames_end as usize));
+    let mut dump = Dump { bytes: bytes.get(..end).unwrap_or(bytes), header, out, damaged: false };
+    dump.frames(!args.frames)?;
+    if let Some(trailer) = trailer {
+        dump.trailer(&trailer, trailer_at)?;
+    }
+    dump.out.flush()?;
+    Ok(if dump.damaged { Outcome::Damaged } else { Outcome::Done })
+}
+
+/// Prints the header and its copy; gives the first that is whole.
+fn headers(bytes: &[u8], out: &mut impl Write) -> io::Result<Option<SegmentHeader>> {
+    let mut found = None;
+    for at in [0, SEGMENT_HEADER_BYTES as usize] {
+        match SegmentHeader::decode(bytes.get(at..).unwrap_or_default()) {
+            Ok(header) => {
+                writeln!(
+                    out,
+                    "{at:>10}  header  stream {}, kind {}, first seq {}, made {}, salt {}",
+                    header.stream,
+                    header.kind,
+                    header.first_seq,
+                    Timestamp::from_nanos(header.created_at),
+                    hex(&header.salt),
+                )?;
+                found.get_or_insert(header);
+            }
+            Err(reason) => writeln!(out, "{at:>10}  header  damaged: {reason}")?,
+        }
+    }
+    Ok(found)
+}
+
+struct Dump<'a, W> {
+    /// The file up to where its frames end.
+    bytes: &'a [u8],
+    header: SegmentHeader,
+    out: W,
+    damaged: bool,
+}
+
+impl<'a, W: Write> Dump<'a, W> {
+    fn frames(&mut self, records: bool) -> io::Result<()> {
+        let mut at = FRAMES_START;
+        while at < self.bytes.len() {
+            at = match self.whole(at) {
+                Ok((frame, payload)) => {
+                    self.frame(at, &frame)?;
+                    let start = at + FRAME_HEADER_BYTES;
+                    if records && !frame.is_void() {
+                        self.records(start, &frame, payload)?;
+                    }
+                    start + payload.len()
+                }
+                Err(damage) => match self.next_whole(at + 1) {
+                    Some(next) => {
+                        self.damaged = true;
+                        let length = next - at;
+                        writeln!(self.out, "{at:>10}  damage  {damage}; {length} bytes are lost")?;
+                        next
+                    }
+                    None => return self.tail(at, damage),
+                },
+            };
+        }
+        Ok(())
+    }
+
+    /// The frame at this place, when all of it is as it was written.
+    fn whole(&self, at: usize) -> Result<(FrameHeader, &'a [u8]), Damage> {
+        let rest = self.bytes.get(at..).ok_or(Damage::Truncated)?;
+        let frame = FrameHeader::decode(rest, &self.header.salt, at as u64)?;
+        let payload = rest
+            .get(FRAME_HEADER_BYTES..)
+            .and_then(|rest| rest.get(..frame.payload_len as usize))
+            .ok_or(Damage::Truncated)?;
+        if payload_crc(payload) != frame.payload_crc {
+            return Err(Damage::PayloadChecksum);
+        }
+        Ok((frame, payload))
+    }
+
+    fn next_whole(&self, from: usize) -> Option<usize> {
+        let rest = self.bytes.get(from..)?;
+        memmem::find_iter(rest, &FRAME_MAGIC).map(|at| from + at).find(|&at| self.whole(at).is_ok())
+    }
+
+    fn frame(&mut self, at: usize, frame: &FrameHeader) -> io::Result<()> {
+        let what = if frame.is_void() { "void" } else { "frame" };
+        writeln!(
+            self.out,
+            "{at:>10}  {what:<6}  base seq {}, {} records in {} bytes, recorded {}, synced up to {}",
+            frame.base_seq,
+            frame.count,
+            frame.payload_len,
+            Timestamp::from_nanos(frame.recorded_at),
+            frame.synced,
+        )
+    }
+
+    fn records(&mut self, start: usize, frame: &FrameHeader, payload: &[u8]) -> io::Result<()> {
+        let (mut at, mut next) = (0, frame.base_seq);
+        for _ in 0..frame.count {
+            let rest = payload.get(at..).unwrap_or_default();
+            let place = start + at;
+            let decoded = match codec::decode(self.header.kind, rest) {
+                Ok(decoded) => decoded,
+                Err(damage) => {
+                    self.damaged = true;
+                    return writeln!(self.out, "{place:>10}  damage  {damage}");
+                }
+            };
+            let seq = next.saturating_add(u64::from(decoded.gap));
+            let recorded_at = Timestamp::from_nanos(frame.recorded_at);
+            let record = Record::new(seq, recorded_at, decoded.prior.resolve(seq), decoded.body);
+            write!(self.out, "{place:>10}    ")?;
+            wire::write_record(&record, &mut self.out)?;
+            at += decoded.consumed;
+            next = seq.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// What lies behind the last whole frame.
+    fn tail(&mut self, at: usize, damage: Damage) -> io::Result<()> {
+        let rest = self.bytes.get(at..).unwrap_or_default();
+        let length = rest.len();
+        if rest.iter().all(|&byte| byte == 0) {
+            writeln!(self.out, "{at:>10}  end     {length} bytes of zeros, reserved")
+        } else {
+            writeln!(self.out, "{at:>10}  tail    {length} bytes of no whole frame: {damage}")
+        }
+    }
+
+    fn trailer(&mut self, trailer: &Trailer, at: usize) -> io::Result<()> {
+        writeln!(
+            self.out,
+            "{:>10}  footer  {} rows\n{at:>10}  trailer {} records, seq {} to {}, \
+             created {} to {}, hash {}, previous {}",
+            trailer.frames_end,
+            trailer.rows,
+            trailer.records,
+            trailer.first_seq,
+            trailer.last_seq,
+            Timestamp::from_nanos(trailer.created_min),
+            Timestamp::from_nanos(trailer.created_max),
+            hex(&trailer.hash),
+            hex(&trailer.previous),
+        )
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,276 @@
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use runledger::limits::MAX_LINE_BYTES;
+use runledger::storage::{Disk, Storage};
+use runledger::wire::{self, LineError, ParseOptions};
+use runledger::{Body, Error, Ledger};
+
+use crate::context::Context;
+use crate::exit::{Failure, Outcome};
+use crate::input::{Found, Lines};
+use crate::writer::Level;
+
+/// Import JSON lines, one record a line
+///
+/// A line that is refused is named on stderr as FILE:LINE: REASON, and the others go in. The exit
+/// code is then 1. gzip and zstd are told by the file's first bytes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Files of JSON lines, also compressed; `-` is the standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Drop keys that are unknown or of another kind instead of refusing the line
+    #[arg(long)]
+    lenient: bool,
+    /// Write the lines that are refused into this file, as they came
+    #[arg(long, value_name = "FILE")]
+    rejects: Option<PathBuf>,
+    /// What each batch must have reached before the next; the end is synced in any case
+    #[arg(long, value_enum, default_value_t = Level::Os)]
+    durability: Level,
+}
+
+/// A batch goes to the ledger when it has this many lines, or this many bytes.
+const BATCH_LINES: usize = 1_000;
+const BATCH_BYTES: usize = 4 << 20;
+
+/// What takes longer than this shows its progress.
+const SILENCE: Duration = Duration::from_secs(1);
+
+pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
+    let rejects = match &args.rejects {
+        Some(path) => Some(create_rejects(path, &args.files)?),
+        None => None,
+    };
+    let ledger = Ledger::open(ctx.dir())?;
+    let mut import = Import {
+        ledger: &ledger,
+        args,
+        rejects,
+        text: Vec::new(),
+        lines: Vec::new(),
+        taken: 0,
+        refused: 0,
+        progress: Progress::new(),
+    };
+    let mut outcome = Ok(());
+    for path in &args.files {
+        outcome = import.file(path);
+        if outcome.is_err() {
+            break;
+        }
+    }
+    import.progress.finish();
+    let (taken, refused, elapsed) = (import.taken, import.refused, import.progress.elapsed());
+    if let Some((path, mut file)) = import.rejects {
+        file.flush().map_err(|err| Failure::io("write", path, err))?;
+    }
+    let closed = ledger.close();
+    summarize(taken, refused, elapsed)?;
+    outcome?;
+    closed?;
+    Ok(if refused == 0 { Outcome::Done } else { Outcome::Notable })
+}
+
+fn summarize(taken: u64, refused: u64, elapsed: Duration) -> io::Result<()> {
+    let seconds = elapsed.as_secs_f64().max(1e-9);
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate for people to read"
+    )]
+    let rate = (taken as f64 / seconds) as u64;
+    writeln!(
+        io::stdout(),
+        "imported {taken} records, refused {refused} lines, in {seconds:.2} s ({rate} records/s)"
+    )
+}
+
+/// Makes the file for refused lines, unless it is one of those that are imported.
+fn create_rejects<'a>(
+    path: &'a Path,
+    inputs: &[PathBuf],
+) -> Result<(&'a Path, BufWriter<File>), Failure> {
+    let same = |input: &PathBuf| {
+        fs::canonicalize(input)
+            .is_ok_and(|input| fs::canonicalize(path).is_ok_and(|it| it == input))
+    };
+    if inputs.iter().any(same) {
+        let text =
+            format!("{} is itself imported: name another file for --rejects", path.display());
+        return Err(Failure::Usage(text));
+    }
+    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
+    Ok((path, BufWriter::new(file.map_err(|err| Failure::io("create", path, err))?)))
+}
+
+/// An import under way. The lines of a batch lie in `text`, so that records borrow from it.
+struct Import<'a> {
+    ledger: &'a Ledger,
+    args: &'a Args,
+    rejects: Option<(&'a Path, BufWriter<File>)>,
+    text: Vec<u8>,
+    lines: Vec<(u64, Range<usize>)>,
+    taken: u64,
+    refused: u64,
+    progress: Progress,
+}
+
+impl Import<'_> {
+    /// Imports one file. What was read before a failure is in the ledger.
+    fn file(&mut self, path: &Path) -> Result<(), Failure> {
+        let mut lines = Lines::open(path)?;
+        loop {
+            let start = self.text.len();
+            match lines.read_into(&mut self.text) {
+                Ok(Found::Line) => self.lines.push((lines.number(), start..self.text.len())),
+                Ok(Found::TooLong(bytes)) => {
+                    let reason = LineError::TooLong { bytes, limit: MAX_LINE_BYTES };
+                    self.refuse(lines.name(), lines.number(), &reason, &[])?;
+                }
+                Ok(Found::End) => return self.flush(&lines),
+                Err(err) => {
+                    self.flush(&lines)?;
+                    return Err(err);
+                }
+            }
+            if self.lines.len() >= BATCH_LINES || self.text.len() >= BATCH_BYTES {
+                self.flush(&lines)?;
+            }
+        }
+    }
+
+    /// Hands the batch to the ledger.
+    fn flush(&mut self, lines: &Lines) -> Result<(), Failure> {
+        let text = std::mem::take(&mut self.text);
+        let batch = std::mem::take(&mut self.lines);
+        let done = self.append(lines.name(), &text, &batch);
+        // The buffers are used again.
+        (self.text, self.lines) = (text, batch);
+        self.text.clear();
+        self.lines.clear();
+        self.progress.show(lines, self.taken);
+        done
+    }
+
+    fn append(
+        &mut self,
+        name: &str,
+        text: &[u8],
+        batch: &[(u64, Range<usize>)],
+    ) -> Result<(), Failure> {
+        let options = ParseOptions::new().lenient(self.args.lenient);
+        let mut bodies: Vec<Body<'_>> = Vec::with_capacity(batch.len());
+        let mut places = Vec::with_capacity(batch.len());
+        for (number, range) in batch {
+            let line = text.get(range.clone()).unwrap_or_default();
+            // An empty line separates, and says nothing.
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            match wire::parse_bytes(line, &options) {
+                Ok(body) => {
+                    bodies.push(body);
+                    places.push((*number, line));
+                }
+                Err(reason) => self.refuse(name, *number, &reason, line)?,
+            }
+        }
+        let Some((first, _)) = places.first() else { return Ok(()) };
+        let results = self.ledger.append_each(&bodies, self.args.durability.into());
+        let results = results.map_err(|err| self.stopped(name, *first, err))?;
+        for (result, (number, line)) in results.into_iter().zip(places) {
+            match result {
+                Ok(_) => self.taken += 1,
+                Err(reason) => self.refuse(name, number, &reason, line)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn stopped(&self, name: &str, line: u64, source: Error) -> Failure {
+        let place = format!(
+            "the import stopped before {name}:{line}, the {} records before that are in: \
+             import the rest from that line on",
+            self.taken
+        );
+        Failure::Stopped { place, source }
+    }
+
+    fn refuse(
+        &mut self,
+        name: &str,
+        number: u64,
+        reason: &dyn std::error::Error,
+        line: &[u8],
+    ) -> Result<(), Failure> {
+        self.refused += 1;
+        self.progress.aside(|| {
+            // Where stderr is closed, the count and the exit code still tell.
+            let _ = writeln!(io::stderr(), "{name}:{number}: {reason}");
+        });
+        if let Some((path, file)) = &mut self.rejects {
+            file.write_all(line)
+                .and_then(|()| file.write_all(b"\n"))
+                .map_err(|err| Failure::io("write", path, err))?;
+        }
+        Ok(())
+    }
+}
+
+/// A bar on stderr, for what takes its time and only on a terminal.
+struct Progress {
+    start: Duration,
+    bar: Option<ProgressBar>,
+    wanted: bool,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { start: Disk.monotonic(), bar: None, wanted: io::stderr().is_terminal() }
+    }
+
+    fn elapsed(&self) -> Duration {
+        Disk.monotonic().saturating_sub(self.start)
+    }
+
+    fn show(&mut self, lines: &Lines, taken: u64) {
+        if !self.wanted || self.elapsed() < SILENCE {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(ProgressBar::no_length);
+        match lines.size() {
+            Some(size) => {
+                bar.set_length(size);
+                bar.set_style(style("{wide_bar} {percent}% {msg}"));
+            }
+            None => bar.set_style(style("{spinner} {bytes} {msg}")),
+        }
+        bar.set_position(lines.consumed());
+        bar.set_message(format!("{taken} records"));
+    }
+
+    /// Says something without the bar in between.
+    fn aside(&self, say: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(say),
+            None => say(),
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,61 @@
+//! Opening the ledger to write to it.
+
+use std::thread;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use runledger::storage::{Disk, Storage};
+use runledger::{Durability, Error, Ledger, Options, Result};
+
+use crate::context::Context;
+
+/// How long a command that writes one record waits for the writer before it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What a record has reached when its append returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    /// Stable storage: no crash loses it
+    Sync,
+    /// The operating system: only a power cut loses it
+    Os,
+    /// The operating system, and stable storage 200 ms later
+    Interval,
+}
+
+impl From<Level> for Durability {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Sync => Self::Sync,
+            Level::Os => Self::Os,
+            Level::Interval => Self::Interval,
+        }
+    }
+}
+
+/// Opens the ledger to write a record or two to it, and makes it when it is missing. Another writer
+/// is waited for as long as `patience` says: commands in cron often meet for a moment.
+///
+/// # Errors
+/// [`Error::Locked`] when the other writer outlasts the patience; else as [`Options::open`].
+pub(crate) fn open(ctx: &Context, patience: Duration) -> Result<Ledger> {
+    let start = Disk.monotonic();
+    loop {
+        match Options::new().background(false).open(ctx.dir()) {
+            Err(Error::Locked { .. }) if Disk.monotonic() - start < patience => {
+                thread::sleep(PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Opens a ledger that is there, to look after it.
+///
+/// # Errors
+/// As [`Options::open`].
+pub(crate) fn open_existing(ctx: &Context) -> Result<Ledger> {
+    Options::new().background(false).create(false).open(ctx.dir())
+}
