@@ -1,10 +1,12 @@
 //! The integration tests: one program, so that the library is linked once. What is in it:
 //!
+//! - `format`: the worked examples of FORMAT.md, against the codec.
 //! - `layers`: the source keeps to its layers, its bounds of length and its bans.
 //! - `support`: a modelled disk that loses power, fills up and fails, with the tests of the model.
 
 #![cfg(test)]
 
+mod format;
 mod layers;
 #[expect(dead_code, reason = "the crash tests that use the rest follow")]
 mod support;

@@ -3,6 +3,8 @@
 //! Everything here turns values into bytes and bytes into values. Nothing here opens a file, takes
 //! a lock or asks for the time. Every `decode` takes hostile bytes: it checks before it believes,
 //! and never allocates by a length that it has not checked.
+//!
+#![doc = include_str!("../../FORMAT.md")]
 
 mod bytes;
 

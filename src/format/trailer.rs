@@ -76,7 +76,7 @@ impl TagCounts {
 pub struct Trailer {
     /// Where the frames end and the footer begins, in bytes from the beginning of the file.
     pub frames_end: u32,
-    /// Rows of the footer.
+    /// Rows of the footer: one a record.
     pub rows: u32,
     /// Records in the frames.
     pub records: u32,
@@ -260,6 +260,16 @@ mod tests {
         assert!(Trailer::decode(&[0; TRAILER_BYTES], &SALT, AT).is_err());
         assert!(Trailer::decode(&bytes, &SALT, AT + 1).is_err(), "moved");
         assert!(Trailer::decode(&bytes, &[0; 16], AT).is_err(), "foreign");
+    }
+
+    #[test]
+    fn a_link_stands_for_all_frames_before() {
+        let whole = trailer();
+        let earlier = Trailer { previous: [0; 32], ..trailer() };
+        let changed = Trailer { hash: [0; 32], ..trailer() };
+        assert_ne!(whole.link(), earlier.link());
+        assert_ne!(whole.link(), changed.link());
+        assert_ne!(changed.link(), earlier.link());
     }
 
     #[test]

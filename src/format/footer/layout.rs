@@ -117,7 +117,8 @@ impl FooterLayout {
         self.seed
     }
 
-    /// `created_at` of each row, rising, in the form of [`from_time`](crate::format::packed::from_time).
+    /// `created_at` of each row, rising, in its unsigned form:
+    /// [`from_time`](crate::format::packed::from_time).
     ///
     /// # Errors
     /// [`Damage::Footer`] when the section is damaged, as all accesses here.
