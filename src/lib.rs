@@ -13,8 +13,9 @@ pub mod wire;
 
 pub use error::{Damage, Error, Result};
 pub use ledger::{
-    Cleanup, CleanupReport, Durability, Keep, Ledger, Losses, Options, Reader, Retention,
-    RunHandle, SegmentPlan, Stats, StreamStats,
+    Cleanup, CleanupReport, Durability, Finding, Keep, Ledger, Losses, Options, Reader,
+    RepairAction, RepairReport, Retention, RunHandle, SegmentPlan, Stats, StreamStats,
+    VerifyReport, repair, verify,
 };
 pub use model::{
     ActorType, Body, ErrorRecord, Event, Field, Fingerprint, Id, IdForm, Json, Kind, Record, Run,

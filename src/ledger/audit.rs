@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::ledger::append::with_batch;
@@ -13,6 +13,8 @@ use crate::segment::{Loss, LossKind, Segment};
 
 /// The type of the note on a segment that was dropped.
 pub(super) const SEGMENT_DROPPED: &str = "segment.dropped";
+/// The type of the note on a segment that a repair replaced.
+pub(super) const SEGMENT_REPAIRED: &str = "segment.repaired";
 /// The type of the note on a tail that was cut.
 pub(super) const TAIL_CUT: &str = "recovery.tail_cut";
 /// The type of the note on a hole that was covered.
@@ -66,6 +68,38 @@ pub(super) fn lost(segment: &Segment, loss: &Loss) -> Event<'static> {
         range.end - range.start,
         segment_name(segment)
     ))
+}
+
+/// The link of a segment in its stream's hash chain, as notes hold it.
+#[derive(Default, Serialize, Deserialize)]
+struct Links {
+    /// The link of the segment that is gone.
+    hash: Option<String>,
+    /// The link of the one in its place.
+    new_hash: Option<String>,
+}
+
+/// The note on a segment that a repair replaced, with the links of the old and the new file.
+pub(super) fn repaired(
+    segment: &Segment,
+    old: Option<[u8; 32]>,
+    new: Option<[u8; 32]>,
+) -> Event<'static> {
+    let links = Links { hash: old.map(hex), new_hash: new.map(hex) };
+    note(SEGMENT_REPAIRED, segment, &links)
+        .severity(Severity::Warning)
+        .message(format!("{} was repaired", segment_name(segment)))
+}
+
+/// The link of a segment that is gone, from the note on it.
+pub(super) fn old_links(note: &Body<'_>) -> Option<String> {
+    let Body::Event(event) = note else { return None };
+    event.payload.as_ref()?.to_value::<Links>().ok()?.hash
+}
+
+/// A hash as text.
+pub(super) fn hex(hash: [u8; 32]) -> String {
+    blake3::Hash::from(hash).to_hex().to_string()
 }
 
 impl Inner {

@@ -300,7 +300,7 @@ fn dropped_note(candidate: &Candidate) -> crate::Event<'static> {
         last_seq: candidate.overview.last_seq,
         records: candidate.plan.records,
         bytes: candidate.plan.bytes,
-        hash: trailer.map(|trailer| blake3::Hash::from(trailer.link()).to_hex().to_string()),
+        hash: trailer.map(|trailer| audit::hex(trailer.link())),
         reason: candidate.plan.dropped_for.clone(),
     };
     let reason = candidate.plan.dropped_for.as_deref().unwrap_or_default();

@@ -27,8 +27,7 @@ impl Ledger {
         } else {
             layout.identity(&*storage)?;
         }
-        let note = format!("pid={} host={}", std::process::id(), host());
-        let lock = storage.lock(&layout.lock(), &note)?;
+        let lock = storage.lock(&layout.lock(), &writer_note())?;
         let identity = identity(&*storage, &layout, options.create)?;
         let found = sequence::read(&*storage, &layout.sequence(), &identity.uuid)?;
         let catalog = Arc::new(Catalog::new(Arc::clone(&storage), layout)?);
@@ -53,9 +52,10 @@ fn identity(storage: &dyn Storage, layout: &Layout, create: bool) -> Result<Iden
     }
 }
 
-/// The name of this host, for the lock's note.
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+/// What the lock says of its holder.
+pub(super) fn writer_note() -> String {
+    let host = rustix::system::uname();
+    format!("pid={} host={}", std::process::id(), host.nodename().to_string_lossy())
 }
 
 /// A crash while a stream's last segment was made can leave a file without a whole header. Such a

@@ -1,11 +1,13 @@
 //! One segment file: making it, writing frames to it, reading it back, sealing and recovering it.
 
+mod check;
 mod draft;
 mod frames;
 mod header;
 mod open;
 mod read;
 mod recover;
+mod salvage;
 mod scan;
 mod seal;
 mod sealed;
@@ -19,6 +21,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub(crate) use check::Check;
 pub(crate) use draft::Draft;
 pub(crate) use read::Pinned;
 pub(crate) use recover::{Loss, LossKind};

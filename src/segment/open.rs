@@ -28,17 +28,27 @@ impl Segment {
         header: SegmentHeader,
         seed: u64,
     ) -> Result<Self> {
-        let path = dir.join(file_name(header.first_seq));
+        Self::create_at(storage, &dir.join(file_name(header.first_seq)), header, seed)
+    }
+
+    /// As [`Segment::create`], at this path.
+    pub(super) fn create_at(
+        storage: &dyn Storage,
+        path: &Path,
+        header: SegmentHeader,
+        seed: u64,
+    ) -> Result<Self> {
         let copy = header.encode()?;
-        let file = storage.open(&path, OpenMode::CreateNew)?;
+        let file = storage.open(path, OpenMode::CreateNew)?;
         if let Err(err) = file.write_at(&[copy, copy].concat(), 0) {
             // The error that counts is the first; an empty file that stays is removed by recovery.
-            let _ = storage.remove(&path);
+            let _ = storage.remove(path);
             return Err(err);
         }
         let index = MemIndex::new(key::hash, seed);
         let findings = Findings { synced: 0, ..Findings::default() };
-        Ok(Self::assemble(path, header, file, seed, State::Memory(index), findings, FRAMES_START))
+        let state = State::Memory(index);
+        Ok(Self::assemble(path.to_owned(), header, file, seed, state, findings, FRAMES_START))
     }
 
     /// Opens a file. Without a valid trailer it is scanned, and its index is made anew in memory.
@@ -119,6 +129,11 @@ impl Segment {
         Ok(())
     }
 
+    /// Scans the frames into an index that is empty.
+    pub(super) fn scan_frames(&self, index: &mut MemIndex, until: Option<u32>) -> Result<Scan> {
+        scan_into(index, &*self.file, &self.header, FRAMES_START, until)
+    }
+
     /// Replaces the index in a damaged footer by one made from the records.
     pub(super) fn rebuild(&self, damage: Damage) -> Result<()> {
         let mut state = self.state.write();
@@ -127,7 +142,7 @@ impl Segment {
         }
         let mut index = MemIndex::new(key::hash, self.seed);
         let until = Some(self.end());
-        let found = scan_into(&mut index, &*self.file, &self.header, FRAMES_START, until)?;
+        let found = self.scan_frames(&mut index, until)?;
         let mut findings = self.findings.write();
         note(&mut findings, &found);
         // Up to the end of the frames nothing can be torn.

@@ -104,7 +104,7 @@ impl Segment {
         let name =
             format!("{}-{:020}-{}.bin", self.header.stream, self.header.first_seq, range.start);
         let path = lost.join(name);
-        match self.write_copy(storage, lost, &path, range) {
+        match self.write_copy(storage, &path, range) {
             Ok(()) => Ok(Some(path)),
             // A full disk must not keep the ledger from opening: clean-up is what helps then.
             Err(Error::NoSpace { .. }) => Ok(None),
@@ -112,15 +112,15 @@ impl Segment {
         }
     }
 
-    fn write_copy(
-        &self,
-        storage: &dyn Storage,
-        lost: &Path,
-        path: &Path,
-        range: &DamagedRange,
-    ) -> Result<()> {
+    /// Copies the whole file to a place in the ledger's directory for what was lost.
+    pub(crate) fn copy_whole(&self, storage: &dyn Storage, path: &Path) -> Result<()> {
+        self.write_copy(storage, path, &DamagedRange::new(0, self.file.len()?))
+    }
+
+    fn write_copy(&self, storage: &dyn Storage, path: &Path, range: &DamagedRange) -> Result<()> {
         const CHUNK: usize = 1 << 20;
-        storage.create_dir_all(lost)?;
+        let dir = path.parent().unwrap_or(path);
+        storage.create_dir_all(dir)?;
         let mode = if storage.exists(path)? { OpenMode::Write } else { OpenMode::CreateNew };
         let copy = storage.open(path, mode)?;
         let mut buffer = vec![0; CHUNK];
@@ -136,6 +136,6 @@ impl Segment {
             at += read as u64;
         }
         copy.sync()?;
-        storage.sync_dir(lost)
+        storage.sync_dir(dir)
     }
 }

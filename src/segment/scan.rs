@@ -21,6 +21,19 @@ pub struct DamagedRange {
     pub records: Option<u32>,
 }
 
+impl DamagedRange {
+    /// A range of bytes, not yet said what is wrong with it.
+    pub(crate) const fn new(start: u64, end: u64) -> Self {
+        Self { start, end, damage: Damage::HeaderChecksum, records: Some(0) }
+    }
+
+    /// The same range with this damage.
+    pub(crate) const fn of(mut self, damage: Damage) -> Self {
+        self.damage = damage;
+        self
+    }
+}
+
 /// What a scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Scan {

@@ -1,0 +1,187 @@
+//! Putting damaged segments in order: copy aside, then rebuild from what is whole.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::ledger::Ledger;
+use crate::ledger::audit;
+use crate::ledger::catalog::Catalog;
+use crate::ledger::layout::{Layout, STREAM_KINDS};
+use crate::ledger::open::writer_note;
+use crate::ledger::options::Options;
+use crate::ledger::sequence;
+use crate::segment::{Check, Segment};
+use crate::storage::{OpenMode, Storage};
+
+/// What [`repair`] did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RepairReport {
+    /// One for each segment that is not whole.
+    pub actions: Vec<RepairAction>,
+}
+
+/// What becomes of one segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RepairAction {
+    /// Its frames are whole: only its footer, or one copy of its header, is made anew.
+    Rebuilt {
+        /// The segment.
+        path: PathBuf,
+        /// How many records it holds.
+        records: u64,
+        /// Where the damaged file was copied to.
+        copy: PathBuf,
+    },
+    /// Its whole frames go into a new file.
+    Salvaged {
+        /// The segment.
+        path: PathBuf,
+        /// How many records were whole.
+        records: u64,
+        /// How many bytes were not.
+        lost_bytes: u64,
+        /// How many records those held; `None` when that cannot be told.
+        lost_records: Option<u64>,
+        /// Where the damaged file was copied to.
+        copy: PathBuf,
+    },
+    /// Neither copy of its header is whole, so none of its frames can be trusted: it gets another
+    /// name and is no longer part of the ledger.
+    SetAside {
+        /// The segment.
+        path: PathBuf,
+        /// Its new name.
+        copy: PathBuf,
+    },
+}
+
+/// Puts in order what is damaged: footers are made anew, whole frames are salvaged from damaged
+/// segments into new ones, and of every file that is replaced a copy is kept in the ledger's
+/// directory `lost`. With `dry_run` nothing is done, and the report tells what would be.
+///
+/// # Errors
+/// [`Error::Locked`] while the ledger has a writer; [`Error::NoSpace`] when there is no room for
+/// the copies; else as for [`Options::open`]. What was repaired before an error stays so.
+pub fn repair(
+    dir: impl AsRef<Path>,
+    storage: Arc<dyn Storage>,
+    dry_run: bool,
+) -> Result<RepairReport> {
+    let dir = dir.as_ref();
+    let options = Options::new().storage(Arc::clone(&storage)).create(false).background(false);
+    if !dry_run {
+        // What a crash left is the opening's business, not damage.
+        options.clone().open(dir)?.close()?;
+    }
+    let (report, repaired) = {
+        let layout = Layout::new(dir);
+        let lock = match dry_run {
+            true => None,
+            false => Some(storage.lock(&layout.lock(), &writer_note())?),
+        };
+        let identity = layout.identity(&*storage)?;
+        let clean = sequence::read(&*storage, &layout.sequence(), &identity.uuid)?.is_clean();
+        let catalog = Catalog::new(storage, layout)?;
+        catalog.refresh(OpenMode::Read)?;
+        let outcome = repair_all(&catalog, clean, dry_run)?;
+        drop(lock);
+        outcome
+    };
+    if !repaired.is_empty() {
+        let ledger: Ledger = options.open(dir)?;
+        for note in &repaired {
+            ledger.inner.note(note)?;
+        }
+        ledger.close()?;
+    }
+    Ok(report)
+}
+
+type Notes = Vec<crate::Event<'static>>;
+
+fn repair_all(catalog: &Catalog, clean: bool, dry_run: bool) -> Result<(RepairReport, Notes)> {
+    let mut report = RepairReport::default();
+    let mut notes = Vec::new();
+    for unreadable in catalog.unreadable() {
+        let copy = unreadable.path.with_extension("unreadable");
+        if !dry_run {
+            catalog.storage.rename(&unreadable.path, &copy)?;
+            if let Some(dir) = copy.parent() {
+                catalog.storage.sync_dir(dir)?;
+            }
+        }
+        report.actions.push(RepairAction::SetAside { path: unreadable.path, copy });
+    }
+    for stream in 0..STREAM_KINDS.len() {
+        let mut previous = [0; 32];
+        for segment in catalog.stream(stream) {
+            let mut check = segment.check()?;
+            if clean {
+                check.end_is_damaged(&segment)?;
+            }
+            let old = segment.trailer();
+            let mut link = old.as_ref().map(|trailer| trailer.link());
+            if check.needs_repair() {
+                let before = old.map_or(previous, |trailer| trailer.previous);
+                let action = action(catalog, &segment, &check);
+                if !dry_run {
+                    let new = replace(catalog, &segment, action_copy(&action), before)?;
+                    notes.push(audit::repaired(&segment, link, new));
+                    link = new;
+                }
+                report.actions.push(action);
+            }
+            previous = link.unwrap_or(previous);
+        }
+    }
+    Ok((report, notes))
+}
+
+fn action(catalog: &Catalog, segment: &Segment, check: &Check) -> RepairAction {
+    let path = segment.path().to_owned();
+    let name = audit::segment_name(segment).replace('/', "-");
+    let copy = catalog.layout.lost().join(format!("{name}.{}", catalog.storage.now()));
+    let records = check.records;
+    if check.findings.damaged.is_empty() {
+        return RepairAction::Rebuilt { path, records, copy };
+    }
+    let damaged = &check.findings.damaged;
+    RepairAction::Salvaged {
+        path,
+        records,
+        lost_bytes: damaged.iter().map(|range| range.end.saturating_sub(range.start)).sum(),
+        lost_records: damaged.iter().map(|range| range.records.map(u64::from)).sum(),
+        copy,
+    }
+}
+
+fn action_copy(action: &RepairAction) -> &Path {
+    match action {
+        RepairAction::Rebuilt { copy, .. }
+        | RepairAction::Salvaged { copy, .. }
+        | RepairAction::SetAside { copy, .. } => copy,
+    }
+}
+
+/// Copies the file aside, makes a whole one beside it, and gives that its name. A crash leaves the
+/// old or the new one, and the copy.
+fn replace(
+    catalog: &Catalog,
+    segment: &Segment,
+    copy: &Path,
+    previous: [u8; 32],
+) -> Result<Option<[u8; 32]>> {
+    let storage = &*catalog.storage;
+    let dir = segment.path().parent().ok_or(Error::Closed)?;
+    segment.copy_whole(storage, copy)?;
+    let draft = segment.path().with_extension("seg.tmp");
+    let rescued = segment.salvage(storage, &draft, previous)?;
+    let link = rescued.trailer().map(|trailer| trailer.link());
+    drop(rescued);
+    storage.rename(&draft, segment.path())?;
+    storage.sync_dir(dir)?;
+    Ok(link)
+}

@@ -1,0 +1,168 @@
+//! Reading everything and comparing it with its checksums.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Damage, Error, Result};
+use crate::ledger::audit::{SEGMENT_DROPPED, SEGMENT_REPAIRED, old_links};
+use crate::ledger::catalog::Catalog;
+use crate::ledger::layout::{Layout, STREAM_KINDS};
+use crate::ledger::reader::Reader;
+use crate::ledger::sequence;
+use crate::query::Order;
+use crate::segment::{DamagedRange, Segment};
+use crate::storage::{OpenMode, Storage};
+
+/// What [`verify`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// How many segments were read.
+    pub segments: u64,
+    /// How many records are whole.
+    pub records: u64,
+    /// How many bytes of frames were read.
+    pub bytes: u64,
+    /// What is wrong, in the order of streams, segments and offsets.
+    pub findings: Vec<Finding>,
+}
+
+impl VerifyReport {
+    /// True when something is damaged. A tail that a crash tore is no damage.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.findings.iter().any(|finding| finding.is_damage)
+    }
+}
+
+/// One thing that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The file.
+    pub path: PathBuf,
+    /// Where in it, in bytes.
+    pub offset: u64,
+    /// How many bytes are concerned.
+    pub bytes: u64,
+    /// What is wrong.
+    pub damage: Damage,
+    /// How many records cannot be read for it; `None` when that cannot be told.
+    pub records_lost: Option<u64>,
+    /// False for what a crash leaves and the next opening puts in order.
+    pub is_damage: bool,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+const REPAIR: &str = "run `runledger repair`, which keeps a copy";
+
+/// Reads every segment of the ledger and compares it with its checksums, its index and its place
+/// in the hash chain. Nothing is changed, and a writer may be at work meanwhile.
+///
+/// # Errors
+/// [`Error::NotALedger`], [`Error::NewerFormat`] or [`Error::Io`]. Damage is no error: it is in the
+/// report.
+pub fn verify(dir: impl AsRef<Path>, storage: Arc<dyn Storage>) -> Result<VerifyReport> {
+    let layout = Layout::new(dir.as_ref());
+    let identity = layout.identity(&*storage)?;
+    let clean = sequence::read(&*storage, &layout.sequence(), &identity.uuid)?.is_clean();
+    let catalog = Arc::new(Catalog::new(storage, layout)?);
+    catalog.refresh(OpenMode::Read)?;
+    let reader = Reader::of_writer(Arc::clone(&catalog));
+    let links = known_links(&reader)?;
+    let mut report = VerifyReport::default();
+    for unreadable in catalog.unreadable() {
+        report.findings.push(Finding {
+            path: unreadable.path,
+            offset: 0,
+            bytes: 0,
+            damage: match *unreadable.reason {
+                Error::Damaged { damage, .. } => damage,
+                _ => Damage::HeaderChecksum,
+            },
+            records_lost: None,
+            is_damage: true,
+            remedy: "its header is gone, and with it what its frames are bound to: \
+                     restore it from a backup, or run `runledger repair` to set it aside",
+        });
+    }
+    for stream in 0..STREAM_KINDS.len() {
+        verify_stream(&catalog, stream, clean, &links, &mut report)?;
+    }
+    Ok(report)
+}
+
+/// The links of segments that are gone on record: dropped, or replaced by a repair.
+fn known_links(reader: &Reader) -> Result<HashSet<String>> {
+    let notes = reader.audit().record_type(SEGMENT_DROPPED).record_type(SEGMENT_REPAIRED);
+    let page = notes.order(Order::Seq).limit(usize::MAX - 1).fetch()?;
+    Ok(page.records().filter_map(Result::ok).flat_map(|note| old_links(&note.body)).collect())
+}
+
+fn verify_stream(
+    catalog: &Catalog,
+    stream: usize,
+    clean: bool,
+    links: &HashSet<String>,
+    report: &mut VerifyReport,
+) -> Result<()> {
+    let mut expected: Option<[u8; 32]> = None;
+    for segment in catalog.stream(stream) {
+        let mut check = match segment.check() {
+            // Retention may have removed it meanwhile.
+            Err(_) if !catalog.storage.exists(segment.path())? => continue,
+            other => other?,
+        };
+        if clean {
+            check.end_is_damaged(&segment)?;
+        }
+        report.segments += 1;
+        report.records += check.records;
+        report.bytes += u64::from(segment.end());
+        let mut add = |range: DamagedRange, is_damage, remedy| {
+            report.findings.push(finding(&segment, range, is_damage, remedy));
+        };
+        if check.findings.header {
+            let range = DamagedRange::new(0, u64::from(crate::segment::FRAMES_START));
+            add(range.of(Damage::HeaderChecksum), true, REPAIR);
+        }
+        for range in &check.findings.damaged {
+            add(*range, true, REPAIR);
+        }
+        if let Some(tail) = check.findings.tail {
+            add(tail, false, "a crash tore it, or a writer is at work: the next opening cuts it");
+        }
+        if let Some(damage) = check.findings.footer {
+            add(segment.footer_range(damage), true, REPAIR);
+        }
+        let Some(trailer) = segment.trailer() else { continue };
+        let is_known = |link: [u8; 32]| links.contains(&*blake3::Hash::from(link).to_hex());
+        let chained =
+            expected.is_none_or(|link| link == trailer.previous) || is_known(trailer.previous);
+        if check.hash_differs || !chained {
+            let range = DamagedRange::new(0, u64::from(segment.end()));
+            add(range.of(Damage::Hash), true, "compare it with a backup: it was replaced");
+        }
+        expected = Some(trailer.link());
+    }
+    Ok(())
+}
+
+fn finding(
+    segment: &Segment,
+    range: DamagedRange,
+    is_damage: bool,
+    remedy: &'static str,
+) -> Finding {
+    Finding {
+        path: segment.path().to_owned(),
+        offset: range.start,
+        bytes: range.end.saturating_sub(range.start),
+        damage: range.damage,
+        records_lost: range.records.map(u64::from),
+        is_damage,
+        remedy,
+    }
+}

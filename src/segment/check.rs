@@ -1,0 +1,108 @@
+//! Comparing a whole segment with its checksums, its index and its hash.
+
+use std::sync::Arc;
+
+use crate::error::{Damage, Result};
+use crate::format::frame::FRAME_MAGIC;
+use crate::format::key;
+use crate::format::trailer::{TRAILER_BYTES, Trailer};
+use crate::index::{MemIndex, Table};
+use crate::segment::scan::DamagedRange;
+use crate::segment::{FRAMES_START, Findings, Segment, State, seal};
+
+/// What a check of one segment found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Check {
+    pub(crate) findings: Findings,
+    /// Records in whole frames.
+    pub(crate) records: u64,
+    /// True when the frames are whole and yet not those that were sealed.
+    pub(crate) hash_differs: bool,
+}
+
+impl Check {
+    /// True when a repair has something to do: damage, or a footer or header that is not whole.
+    pub(crate) fn needs_repair(&self) -> bool {
+        let findings = &self.findings;
+        !findings.damaged.is_empty() || findings.footer.is_some() || findings.header
+    }
+
+    /// After a clean close, bytes behind the frames are what is left of a footer, or of frames.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn end_is_damaged(&mut self, segment: &Segment) -> Result<()> {
+        let Some(tail) = self.findings.tail.take() else { return Ok(()) };
+        let end = usize::try_from(tail.end).unwrap_or(usize::MAX);
+        let start = usize::try_from(tail.start).unwrap_or(usize::MAX);
+        let map = segment.map(end)?;
+        let bytes = map.as_slice().get(start..end).unwrap_or_default();
+        if memchr::memmem::find(bytes, &FRAME_MAGIC).is_some() {
+            self.findings.damaged.push(tail);
+        } else {
+            self.findings.footer = Some(Damage::Footer);
+        }
+        Ok(())
+    }
+}
+
+impl Segment {
+    /// Reads every frame, decodes every record, makes the index anew and compares it with the
+    /// footer byte for byte, and the frames with their hash.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn check(self: &Arc<Self>) -> Result<Check> {
+        let mut findings = self.findings();
+        let Some((trailer, seed)) = self.sealed_with() else {
+            let records = u64::from(self.overview().rows);
+            return Ok(Check { findings, records, hash_differs: false });
+        };
+        let mut index = MemIndex::new(key::hash, seed);
+        let found = self.scan_frames(&mut index, Some(trailer.frames_end))?;
+        findings.damaged = found.damaged;
+        // Up to where the trailer says that the frames end, nothing can be torn.
+        findings.damaged.extend(found.tail);
+        let mut hash_differs = false;
+        if findings.damaged.is_empty() {
+            index.sort();
+            if !self.footer_is(&index, &trailer)? {
+                findings.footer = Some(Damage::Footer);
+            }
+            hash_differs = self.frames_hash()? != trailer.hash;
+        }
+        Ok(Check { findings, records: u64::from(index.rows()), hash_differs })
+    }
+
+    fn sealed_with(&self) -> Option<(Trailer, u64)> {
+        match &*self.state.read() {
+            State::Sealed(sealed) => Some((sealed.trailer.clone(), sealed.layout.seed())),
+            State::Memory(_) => None,
+        }
+    }
+
+    fn footer_is(&self, index: &MemIndex, trailer: &Trailer) -> Result<bool> {
+        let expected = seal::footer(index, trailer.frames_end)?;
+        let len = usize::try_from(self.file.len()?).unwrap_or(usize::MAX);
+        let map = self.map(len)?;
+        let footer_end = len.saturating_sub(TRAILER_BYTES);
+        let footer = map.as_slice().get(trailer.frames_end as usize..footer_end);
+        Ok(footer == Some(&*expected.bytes)
+            && trailer.table_offset == expected.table_offset
+            && trailer.rows == index.rows())
+    }
+
+    /// BLAKE3 of the file up to where its frames end.
+    pub(crate) fn frames_hash(&self) -> Result<[u8; 32]> {
+        let end = self.end() as usize;
+        let map = self.map(end)?;
+        Ok(*blake3::hash(map.as_slice().get(..end).unwrap_or_default()).as_bytes())
+    }
+
+    /// What is damaged beyond the frames: `start` is where they end.
+    pub(crate) fn footer_range(&self, damage: Damage) -> DamagedRange {
+        let start = u64::from(self.end().max(FRAMES_START));
+        let end = self.file.len().unwrap_or(start).max(start);
+        DamagedRange { start, end, damage, records: Some(0) }
+    }
+}

@@ -1,0 +1,58 @@
+//! A new segment from the whole frames of a damaged one.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::format::header::SegmentHeader;
+use crate::segment::scan::{Bounds, scan};
+use crate::segment::{Draft, FRAMES_START, NewFrame, Segment};
+use crate::storage::Storage;
+
+impl Segment {
+    /// Writes the frames of this segment that are whole, and decode, into a new one at `path`, and
+    /// seals that. A footer is made anew.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] or [`Error::Io`]; a half-made file may be left at `path`.
+    pub(crate) fn salvage(
+        &self,
+        storage: &dyn Storage,
+        path: &Path,
+        previous: [u8; 32],
+    ) -> Result<Self> {
+        // Frames are bound to their salt and place, so those of the new file get their own.
+        let header = SegmentHeader { salt: storage.random()?, ..self.header.clone() };
+        if storage.exists(path)? {
+            storage.remove(path)?;
+        }
+        let rescued = Self::create_at(storage, path, header, self.seed)?;
+        let until = self.trailer().map(|trailer| trailer.frames_end);
+        let bounds = Bounds { salt: &self.header.salt, from: FRAMES_START, until };
+        let mut draft = Draft::default();
+        draft.reset(self.seed);
+        let mut bytes = Vec::new();
+        let mut failed = None;
+        let mut copy = |_: u32, frame: &FrameHeader, payload: &[u8]| {
+            draft.decode(self.header.kind, frame, payload)?;
+            if frame.is_void() || failed.is_some() {
+                return Ok(());
+            }
+            bytes.clear();
+            bytes.resize(FRAME_HEADER_BYTES, 0);
+            bytes.extend_from_slice(payload);
+            let frame = NewFrame {
+                base_seq: frame.base_seq,
+                recorded_at: frame.recorded_at,
+                payload_crc: frame.payload_crc,
+                synced: 0,
+            };
+            failed = rescued.append(&mut bytes, frame, &draft).err();
+            Ok(())
+        };
+        scan(&*self.file, &bounds, &mut copy)?;
+        failed.map_or(Ok(()), Err::<(), Error>)?;
+        rescued.seal(previous)?;
+        Ok(rescued)
+    }
+}
