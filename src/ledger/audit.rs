@@ -91,10 +91,14 @@ pub(super) fn repaired(
         .message(format!("{} was repaired", segment_name(segment)))
 }
 
-/// The link of a segment that is gone, from the note on it.
-pub(super) fn old_links(note: &Body<'_>) -> Option<String> {
-    let Body::Event(event) = note else { return None };
-    event.payload.as_ref()?.to_value::<Links>().ok()?.hash
+/// The links that a note tells: of the segment that is gone, and of the one in its place.
+pub(super) fn links(note: &Body<'_>) -> impl Iterator<Item = String> + use<> {
+    let payload = match note {
+        Body::Event(event) => event.payload.as_ref(),
+        Body::Run(_) | Body::Error(_) => None,
+    };
+    let links = payload.and_then(|payload| payload.to_value::<Links>().ok()).unwrap_or_default();
+    links.hash.into_iter().chain(links.new_hash)
 }
 
 /// A hash as text.

@@ -128,7 +128,9 @@ fn repair_all(catalog: &Catalog, clean: bool, dry_run: bool) -> Result<(RepairRe
                 let before = old.map_or(previous, |trailer| trailer.previous);
                 let action = action(catalog, &segment, &check);
                 if !dry_run {
-                    let new = replace(catalog, &segment, action_copy(&action), before)?;
+                    let all_whole = check.findings.damaged.is_empty();
+                    let copy = action_copy(&action);
+                    let new = replace(catalog, &segment, copy, before, all_whole)?;
                     notes.push(audit::repaired(&segment, link, new));
                     link = new;
                 }
@@ -173,12 +175,13 @@ fn replace(
     segment: &Segment,
     copy: &Path,
     previous: [u8; 32],
+    all_whole: bool,
 ) -> Result<Option<[u8; 32]>> {
     let storage = &*catalog.storage;
     let dir = segment.path().parent().ok_or(Error::Closed)?;
     segment.copy_whole(storage, copy)?;
     let draft = segment.path().with_extension("seg.tmp");
-    let rescued = segment.salvage(storage, &draft, previous)?;
+    let rescued = segment.salvage(storage, &draft, previous, all_whole)?;
     let link = rescued.trailer().map(|trailer| trailer.link());
     drop(rescued);
     storage.rename(&draft, segment.path())?;

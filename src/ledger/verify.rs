@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Damage, Error, Result};
-use crate::ledger::audit::{SEGMENT_DROPPED, SEGMENT_REPAIRED, old_links};
+use crate::ledger::audit::{SEGMENT_DROPPED, SEGMENT_REPAIRED, links};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::layout::{Layout, STREAM_KINDS};
 use crate::ledger::reader::Reader;
@@ -94,11 +94,12 @@ pub fn verify(dir: impl AsRef<Path>, storage: Arc<dyn Storage>) -> Result<Verify
     Ok(report)
 }
 
-/// The links of segments that are gone on record: dropped, or replaced by a repair.
+/// The links of segments that are on record as dropped, repaired, or made by a repair: next to one
+/// of them the chain is not that of the first sealing.
 fn known_links(reader: &Reader) -> Result<HashSet<String>> {
     let notes = reader.audit().record_type(SEGMENT_DROPPED).record_type(SEGMENT_REPAIRED);
     let page = notes.order(Order::Seq).limit(usize::MAX - 1).fetch()?;
-    Ok(page.records().filter_map(Result::ok).flat_map(|note| old_links(&note.body)).collect())
+    Ok(page.records().filter_map(Result::ok).flat_map(|note| links(&note.body)).collect())
 }
 
 fn verify_stream(
@@ -139,8 +140,8 @@ fn verify_stream(
         }
         let Some(trailer) = segment.trailer() else { continue };
         let is_known = |link: [u8; 32]| links.contains(&*blake3::Hash::from(link).to_hex());
-        let chained =
-            expected.is_none_or(|link| link == trailer.previous) || is_known(trailer.previous);
+        let chained = expected.is_none_or(|link| link == trailer.previous || is_known(link))
+            || is_known(trailer.previous);
         if check.hash_differs || !chained {
             let range = DamagedRange::new(0, u64::from(segment.end()));
             add(range.of(Damage::Hash), true, "compare it with a backup: it was replaced");

@@ -11,7 +11,8 @@ use crate::storage::Storage;
 
 impl Segment {
     /// Writes the frames of this segment that are whole, and decode, into a new one at `path`, and
-    /// seals that. A footer is made anew.
+    /// seals that. When all are whole the new frames are the old ones to the byte, so that their
+    /// hash stays; else they move together.
     ///
     /// # Errors
     /// [`Error::NoSpace`] or [`Error::Io`]; a half-made file may be left at `path`.
@@ -20,9 +21,13 @@ impl Segment {
         storage: &dyn Storage,
         path: &Path,
         previous: [u8; 32],
+        all_whole: bool,
     ) -> Result<Self> {
-        // Frames are bound to their salt and place, so those of the new file get their own.
-        let header = SegmentHeader { salt: storage.random()?, ..self.header.clone() };
+        let mut header = self.header.clone();
+        if !all_whole {
+            // What was at other places is bound to another salt.
+            header.salt = storage.random()?;
+        }
         if storage.exists(path)? {
             storage.remove(path)?;
         }
@@ -35,7 +40,7 @@ impl Segment {
         let mut failed = None;
         let mut copy = |_: u32, frame: &FrameHeader, payload: &[u8]| {
             draft.decode(self.header.kind, frame, payload)?;
-            if frame.is_void() || failed.is_some() {
+            if frame.is_void() && !all_whole || failed.is_some() {
                 return Ok(());
             }
             bytes.clear();
@@ -45,7 +50,7 @@ impl Segment {
                 base_seq: frame.base_seq,
                 recorded_at: frame.recorded_at,
                 payload_crc: frame.payload_crc,
-                synced: 0,
+                synced: if all_whole { frame.synced } else { 0 },
             };
             failed = rescued.append(&mut bytes, frame, &draft).err();
             Ok(())

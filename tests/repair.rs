@@ -1,0 +1,170 @@
+//! Damage as an operator meets it: `verify` names it, `repair` keeps a copy and rebuilds the rest.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use runledger::storage::Disk;
+use runledger::{
+    Durability, Event, Kind, Ledger, Options, Order, Reader, RepairAction, Run, Status, repair,
+    verify,
+};
+
+const RECORDS: u64 = 60;
+
+/// A closed ledger with sealed segments of events and an open one of runs.
+fn ledger(dir: &Path) {
+    let ledger = Options::new().segment_bytes(64 << 10).background(false).open(dir).unwrap();
+    for number in 0..RECORDS {
+        let event = Event::new(format!("type-{}", number % 3)).message("x".repeat(3_000));
+        ledger.append_with(event, Durability::Os).unwrap();
+    }
+    for number in 0..5 {
+        ledger.append(Run::new(format!("r{number}"), "t", Status::Success).unwrap()).unwrap();
+    }
+    ledger.close().unwrap();
+}
+
+fn segments(dir: &Path, stream: &str) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(dir.join("streams").join(stream))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "seg"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
+fn events(dir: &Path) -> Vec<u64> {
+    let reader = Reader::open(dir).unwrap();
+    let page = reader.query().kind(Kind::Event).order(Order::Seq).limit(1_000).fetch().unwrap();
+    page.records().filter_map(Result::ok).map(|record| record.seq).collect()
+}
+
+fn is_damaged(dir: &Path) -> bool {
+    verify(dir, Arc::new(Disk)).unwrap().is_damaged()
+}
+
+#[test]
+fn a_whole_ledger_verifies_and_needs_no_repair() {
+    let dir = tempfile::tempdir().unwrap();
+    ledger(dir.path());
+    let report = verify(dir.path(), Arc::new(Disk)).unwrap();
+    assert_eq!((report.findings.as_slice(), report.records), (&[][..], RECORDS + 5));
+    assert_eq!(repair(dir.path(), Arc::new(Disk), false).unwrap().actions, []);
+}
+
+/// Every byte of a sealed segment counts: a flip of any of them is reported, the other records are
+/// still served, and what is served is what was written.
+#[test]
+fn a_flip_anywhere_in_a_sealed_segment_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    ledger(dir.path());
+    let path = segments(dir.path(), "events")[0].clone();
+    let whole = fs::read(&path).unwrap();
+    let first: Vec<u64> = events(dir.path());
+    let mut tried = 0;
+    for at in (0..whole.len()).filter(|at| at % 997 == 0 || *at < 300 || whole.len() - at < 450) {
+        flip(&path, at);
+        assert!(is_damaged(dir.path()), "byte {at} of {}", whole.len());
+        let served = events(dir.path());
+        assert!(served.iter().all(|seq| first.contains(seq)), "byte {at}");
+        assert!(served.len() + 22 >= first.len(), "byte {at}: {}", served.len());
+        tried += 1;
+        fs::write(&path, &whole).unwrap();
+    }
+    assert!(!is_damaged(dir.path()));
+    println!("{tried} flips, all reported");
+}
+
+#[test]
+fn a_damaged_frame_is_salvaged_around_and_the_copy_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    ledger(dir.path());
+    let path = segments(dir.path(), "events")[1].clone();
+    flip(&path, 10_000);
+    let before = fs::read(&path).unwrap();
+    let planned = repair(dir.path(), Arc::new(Disk), true).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), before, "a dry run changes nothing");
+    assert!(is_damaged(dir.path()));
+    let report = repair(dir.path(), Arc::new(Disk), false).unwrap();
+    assert_eq!(report.actions.len(), planned.actions.len());
+    let [RepairAction::Salvaged { lost_records, copy, .. }] = report.actions.as_slice() else {
+        panic!("{report:?}");
+    };
+    assert_eq!(*lost_records, Some(1));
+    assert_eq!(fs::read(copy).unwrap(), before);
+    assert_eq!(events(dir.path()).len() as u64, RECORDS - 1);
+    let after = verify(dir.path(), Arc::new(Disk)).unwrap();
+    assert_eq!(after.findings, [], "the chain holds over a repair that is on record");
+    let notes = Reader::open(dir.path()).unwrap().audit().count().unwrap();
+    assert_eq!(notes, 1);
+}
+
+#[test]
+fn a_footer_or_a_header_that_is_damaged_loses_no_record() {
+    for damage in [20usize, 200, usize::MAX, usize::MAX - 600] {
+        let dir = tempfile::tempdir().unwrap();
+        ledger(dir.path());
+        let path = segments(dir.path(), "events")[0].clone();
+        let len = fs::read(&path).unwrap().len();
+        flip(&path, if damage < len { damage } else { len - 1 - (usize::MAX - damage) });
+        assert_eq!(events(dir.path()).len() as u64, RECORDS, "{damage}");
+        let report = repair(dir.path(), Arc::new(Disk), false).unwrap();
+        assert!(
+            matches!(report.actions.as_slice(), [RepairAction::Rebuilt { .. }]),
+            "{damage}: {report:?}"
+        );
+        let after = verify(dir.path(), Arc::new(Disk)).unwrap();
+        assert_eq!(after.findings, [], "{damage}");
+        assert_eq!(events(dir.path()).len() as u64, RECORDS);
+    }
+}
+
+#[test]
+fn a_segment_whose_headers_are_both_gone_is_set_aside_and_the_rest_served() {
+    let dir = tempfile::tempdir().unwrap();
+    ledger(dir.path());
+    let path = segments(dir.path(), "events")[0].clone();
+    flip(&path, 20);
+    flip(&path, 150);
+    let stats = Reader::open(dir.path()).unwrap().stats().unwrap();
+    assert_eq!(stats.losses.unreadable_segments, 1);
+    assert!(!events(dir.path()).is_empty());
+    drop(Ledger::open(dir.path()).unwrap());
+    assert!(is_damaged(dir.path()), "and a writer opens beside it");
+    let report = repair(dir.path(), Arc::new(Disk), false).unwrap();
+    assert!(matches!(report.actions.as_slice(), [RepairAction::SetAside { .. }]), "{report:?}");
+    assert!(!is_damaged(dir.path()));
+}
+
+#[test]
+fn a_segment_that_was_replaced_or_reordered_breaks_the_chain() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
+    ledger(dir.path());
+    ledger(other.path());
+    let path = segments(dir.path(), "events")[0].clone();
+    fs::copy(&segments(other.path(), "events")[0], &path).unwrap();
+    assert!(is_damaged(dir.path()), "a whole segment of another ledger, in the same place");
+}
+
+#[test]
+fn a_repair_is_refused_while_there_is_a_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    ledger(dir.path());
+    let writer = Ledger::open(dir.path()).unwrap();
+    let refused = repair(dir.path(), Arc::new(Disk), false).unwrap_err();
+    let pid = std::process::id();
+    assert!(
+        matches!(refused, runledger::Error::Locked { pid: Some(holder), .. } if holder == pid),
+        "{refused}"
+    );
+    drop(writer);
+}
