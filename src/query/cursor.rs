@@ -62,6 +62,14 @@ pub struct Cursor {
     pub(super) key: (i64, u64),
 }
 
+impl Cursor {
+    /// The place behind a sequence number in the order of [`Order::Seq`]: what has come since.
+    #[must_use]
+    pub const fn after_seq(seq: u64) -> Self {
+        Self { order: Order::Seq, key: (0, seq) }
+    }
+}
+
 /// Flips the sign bit, so that times sort as text.
 const SIGN: u64 = 1 << 63;
 

@@ -9,6 +9,7 @@ mod cmd;
 mod context;
 mod exit;
 mod input;
+mod output;
 mod time;
 mod writer;
 

@@ -5,6 +5,8 @@ use clap::Subcommand;
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 
+mod query;
+
 /// Declares the modules, the enum that clap parses into, and the way from there to each `run`.
 macro_rules! commands {
     ($($module:ident $name:ident;)*) => {
@@ -27,6 +29,14 @@ commands! {
     import Import;
     append Append;
     exec Exec;
+    runs Runs;
+    events Events;
+    errors Errors;
+    show Show;
+    trace Trace;
+    tail Tail;
+    values Values;
+    stats Stats;
     dump Dump;
     completions Completions;
     man Man;

@@ -1,0 +1,19 @@
+use runledger::Kind;
+
+use super::query::{Listing, list};
+use crate::context::Context;
+use crate::exit::{Failure, Outcome};
+
+/// List errors, the newest first
+///
+/// For which errors are the most frequent, for instance:
+/// runledger errors --since -7d --count-by fingerprint
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    listing: Listing,
+}
+
+pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
+    list(Kind::Error, &args.listing, ctx)
+}

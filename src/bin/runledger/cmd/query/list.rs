@@ -1,0 +1,139 @@
+//! A listing of one kind of record: page by page, or counted.
+
+use std::io::{self, BufWriter, Write};
+
+use runledger::{Cursor, Field, Kind, Order, Query};
+
+use super::{Filter, Pages, open};
+use crate::context::Context;
+use crate::exit::{Failure, Outcome, say};
+use crate::output::counts::{self, Count};
+use crate::output::{Format, Printer, Screen};
+
+/// The flags of a listing.
+#[derive(clap::Args)]
+pub(crate) struct Listing {
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    part: Part,
+    /// Print how many match, and no records
+    #[arg(long, conflicts_with_all = ["count_by", "cursor", "offset"])]
+    count: bool,
+    /// Print how many match for each value of a field: type, status, severity, trace, run,
+    /// project, user, subject or fingerprint
+    #[arg(long, value_name = "FIELD", conflicts_with_all = ["cursor", "offset"])]
+    count_by: Option<Field>,
+    /// Shape of the output
+    #[arg(short = 'o', long, value_name = "SHAPE", value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// Which part of the records that match.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Which part of them")]
+struct Part {
+    /// At most this many; `all` for no bound
+    #[arg(short = 'n', long, value_name = "N", default_value = "50", value_parser = limit)]
+    limit: usize,
+    /// Leave out this many first
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    offset: u64,
+    /// Go on where a listing in the same order ended
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<Cursor>,
+    /// The oldest first
+    #[arg(short = 'r', long)]
+    reverse: bool,
+    /// What to go by: the time of creation or the sequence number
+    #[arg(long, value_enum, default_value_t = By::Time)]
+    order: By,
+}
+
+/// What the order goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum By {
+    /// The time of creation
+    Time,
+    /// The sequence number: the order of the appends
+    Seq,
+}
+
+impl Part {
+    const fn order(&self) -> Order {
+        match (self.order, self.reverse) {
+            (By::Time, false) => Order::Newest,
+            (By::Time, true) => Order::Oldest,
+            (By::Seq, false) => Order::SeqDescending,
+            (By::Seq, true) => Order::Seq,
+        }
+    }
+}
+
+/// Reads a limit: a number or `all`.
+fn limit(text: &str) -> Result<usize, String> {
+    match text {
+        "all" => Ok(usize::MAX),
+        text => text
+            .parse()
+            .ok()
+            .filter(|&limit| limit > 0)
+            .ok_or_else(|| "expected a number from 1 or `all`".to_owned()),
+    }
+}
+
+/// Lists records of a kind, or counts them.
+///
+/// # Errors
+/// When the ledger cannot be read, or the output cannot be written.
+pub(crate) fn list(kind: Kind, args: &Listing, ctx: &Context) -> Result<Outcome, Failure> {
+    args.filter.check(kind)?;
+    let query = args.filter.apply(open(ctx)?.query().kind(kind), ctx)?;
+    let screen = Screen::stdout(ctx);
+    let mut out = BufWriter::new(io::stdout().lock());
+    if args.count {
+        let count = query.count()?;
+        counts::total(count, args.output, &mut out)?;
+        return Ok(found(count > 0));
+    }
+    if let Some(field) = args.count_by {
+        let counts = query.count_by(field)?;
+        let total = counts.len();
+        let shown = counts.into_iter().take(args.part.limit);
+        let shown: Vec<_> = shown.map(Count::from).collect();
+        counts::by_value(field, &shown, args.output, &screen, out)?;
+        if shown.len() < total {
+            say(&format!("{} of {total} values shown; for all: -n all", shown.len()));
+        }
+        return Ok(found(total > 0));
+    }
+    records(kind, query, args, &screen, out)
+}
+
+fn records(
+    kind: Kind,
+    query: Query,
+    args: &Listing,
+    screen: &Screen,
+    out: impl Write,
+) -> Result<Outcome, Failure> {
+    let mut printer = Printer::new(args.output, kind, screen, out)?;
+    let mut pages = Pages::new(query.order(args.part.order()), args.part.limit)
+        .offset(args.part.offset)
+        .after(args.part.cursor);
+    let seen = pages.each(|record| Ok(printer.record(record)?))?;
+    if seen.any() {
+        printer.flush()?;
+    }
+    if let Some(cursor) = pages.rest() {
+        say(&format!("more records match; for the next: --cursor {cursor}"));
+    } else if !seen.any() {
+        say(&format!("no {kind} matches"));
+    }
+    Ok(seen.outcome())
+}
+
+/// Done when something was found.
+pub(crate) const fn found(any: bool) -> Outcome {
+    if any { Outcome::Done } else { Outcome::Notable }
+}

@@ -1,0 +1,105 @@
+//! A long result, fetched page by page so that it takes little memory.
+
+use runledger::{Cursor, Error, Query, Record};
+
+use crate::exit::{Failure, Outcome, say};
+
+/// Records fetched at a time.
+const PAGE: usize = 4096;
+
+/// The result of a query, up to a limit.
+pub(crate) struct Pages {
+    query: Query,
+    /// Where the next page begins; `None` for the first.
+    after: Option<Cursor>,
+    offset: u64,
+    left: usize,
+}
+
+/// What was met on the way through a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Seen {
+    records: u64,
+    damaged: u64,
+}
+
+impl Pages {
+    /// At most `limit` records of a query.
+    pub(crate) const fn new(query: Query, limit: usize) -> Self {
+        Self { query, after: None, offset: 0, left: limit }
+    }
+
+    /// All records of a query.
+    pub(crate) const fn all(query: Query) -> Self {
+        Self::new(query, usize::MAX)
+    }
+
+    /// The same, without this many records at the beginning.
+    pub(crate) const fn offset(mut self, offset: u64) -> Self {
+        self.offset = offset;
+        self
+    }
+
+    /// The same, from this place on.
+    pub(crate) const fn after(mut self, cursor: Option<Cursor>) -> Self {
+        self.after = cursor;
+        self
+    }
+
+    /// Where the result would go on behind its limit, once it was walked.
+    pub(crate) const fn rest(&self) -> Option<Cursor> {
+        self.after
+    }
+
+    /// Hands over each record. One that is damaged is named on stderr, and the others follow.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, and those of `take`.
+    pub(crate) fn each(
+        &mut self,
+        mut take: impl FnMut(&Record<'_>) -> Result<(), Failure>,
+    ) -> Result<Seen, Failure> {
+        let mut seen = Seen::default();
+        while self.left > 0 {
+            let mut query = self.query.clone().offset(self.offset).limit(self.left.min(PAGE));
+            if let Some(cursor) = self.after {
+                query = query.after(cursor);
+            }
+            let page = query.fetch()?;
+            for record in page.records() {
+                seen.records += 1;
+                match record {
+                    Ok(record) => take(&record)?,
+                    Err(err @ Error::Damaged { .. }) => {
+                        seen.damaged += 1;
+                        say(&err.to_string());
+                    }
+                    Err(err) => return Err(err.into()),
+                }
+            }
+            self.offset = 0;
+            self.left = self.left.saturating_sub(page.len());
+            self.after = page.next();
+            if self.after.is_none() {
+                self.left = 0;
+            }
+        }
+        Ok(seen)
+    }
+}
+
+impl Seen {
+    /// True when there was a record.
+    pub(crate) const fn any(self) -> bool {
+        self.records > 0
+    }
+
+    /// How the command ends that walked the result.
+    pub(crate) const fn outcome(self) -> Outcome {
+        match (self.damaged, self.records) {
+            (0, 0) => Outcome::Notable,
+            (0, _) => Outcome::Done,
+            _ => Outcome::Damaged,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+use std::collections::HashMap;
+use std::io::{self, BufWriter, Write};
+
+use runledger::{Body, Id, Kind, Order, Query, Reader, Record, Timestamp};
+
+use super::query::{self, Pages};
+use crate::context::Context;
+use crate::exit::{Failure, Outcome, say};
+use crate::output::records::write_json;
+use crate::output::waterfall::Waterfall;
+use crate::output::{Screen, Shape};
+
+/// Deepest indent of runs that other runs started.
+const DEEPEST: usize = 8;
+
+/// Show everything of a trace, or of a run, in the order of time
+///
+/// Each line has its distance in time from the first. A run stands once, in its newest state, where
+/// it began, with a bar as long as it took; what belongs to it is indented.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A trace id, else a run id
+    #[arg(value_name = "TRACE_ID|RUN_ID")]
+    id: String,
+    /// Shape of the output
+    #[arg(short = 'o', long, value_name = "SHAPE", value_enum, default_value_t = Shape::Table)]
+    output: Shape,
+}
+
+pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
+    let reader = query::open(ctx)?;
+    let Some(wanted) = find(&reader, &args.id)? else {
+        say(&format!("no trace and no run {:?} in the ledger", args.id));
+        return Ok(Outcome::Notable);
+    };
+    let screen = Screen::stdout(ctx);
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut pages = Pages::all(wanted.clone().order(Order::Oldest));
+    let seen = match args.output {
+        Shape::Json => pages.each(|record| Ok(write_json(record, &screen, &mut out)?))?,
+        Shape::Table => {
+            let tree = Tree::new(&wanted)?;
+            let mut waterfall = Waterfall::new(&screen, tree.first, tree.last, &mut out);
+            let seen = pages.each(|record| Ok(waterfall.record(record, tree.depth(record))?))?;
+            waterfall.flush()?;
+            seen
+        }
+    };
+    out.flush()?;
+    Ok(seen.outcome())
+}
+
+/// What is of this trace, else what is of this run; `None` when there is neither.
+fn find(reader: &Reader, id: &str) -> Result<Option<Query>, Failure> {
+    for wanted in [reader.query().trace(id), reader.query().run(id)] {
+        if wanted.count()? > 0 {
+            return Ok(Some(wanted));
+        }
+    }
+    Ok(None)
+}
+
+/// The runs of a trace: what began what, and from when to when it all went.
+struct Tree {
+    first: Timestamp,
+    last: Timestamp,
+    depths: HashMap<String, usize>,
+}
+
+impl Tree {
+    fn new(wanted: &Query) -> Result<Self, Failure> {
+        let mut parents = HashMap::new();
+        let edge = |order| -> Result<Option<Timestamp>, Failure> {
+            let page = wanted.clone().order(order).limit(1).fetch()?;
+            Ok(page.records().next().transpose()?.and_then(|record| record.body.created_at()))
+        };
+        let first = edge(Order::Oldest)?.unwrap_or_default();
+        let mut last = edge(Order::Newest)?.unwrap_or_default();
+        Pages::all(wanted.clone().kind(Kind::Run)).each(|record| {
+            if let Body::Run(run) = &record.body {
+                last = last.max(run.newest_time().unwrap_or(last));
+                let parent = run.parent_run_id.as_ref().map(Id::to_string);
+                parents.insert(run.run_id.to_string(), parent);
+            }
+            Ok(())
+        })?;
+        let depths = parents.keys().map(|id| (id.clone(), depth(id, &parents))).collect();
+        Ok(Self { first, last, depths })
+    }
+
+    /// How far a record is indented: a run under the run that began it, all else under its run.
+    fn depth(&self, record: &Record<'_>) -> usize {
+        let run = record.body.run_id().and_then(|id| self.depths.get(&id.to_string()));
+        match record.body {
+            Body::Run(_) => run.copied().unwrap_or(0),
+            _ => run.map_or(0, |depth| depth + 1),
+        }
+    }
+}
+
+/// How many runs stand above a run. Bounded, so that a circle of parents ends.
+fn depth(id: &str, parents: &HashMap<String, Option<String>>) -> usize {
+    let above = |id: &String| parents.get(id).cloned().flatten().filter(|id| parents.contains_key(id));
+    let first = above(&id.to_owned());
+    std::iter::successors(first, above).take(DEEPEST).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_follows_parents_and_ends_in_circles() {
+        let pairs = [("a", None), ("b", Some("a")), ("c", Some("b")), ("x", Some("y")), ("y", Some("x"))];
+        let parents: HashMap<_, _> =
+            pairs.map(|(id, parent)| (id.to_owned(), parent.map(str::to_owned))).into();
+        assert_eq!(["a", "b", "c"].map(|id| depth(id, &parents)), [0, 1, 2]);
+        assert_eq!(depth("x", &parents), DEEPEST);
+    }
+}
