@@ -206,12 +206,12 @@ impl Report {
         let columns = [
             Column::new("STREAM"),
             Column::number("RECORDS"),
-            Column::number("SEGMENTS"),
+            Column::number("FILES"),
             Column::number("BYTES"),
             Column::number("INDEX"),
             Column::number("/RECORD"),
             Column::new("FROM"),
-            Column::new("TO").optional(),
+            Column::new("TO"),
         ];
         let mut table = Table::new(screen, &columns, out);
         for stream in &self.streams {
@@ -224,8 +224,8 @@ impl Report {
                 Cell::new(&human::bytes(stream.record_bytes)),
                 Cell::new(&human::bytes(index)),
                 Cell::maybe(per_record),
-                Cell::maybe(stream.range.map(|(first, _)| screen.time(first))),
-                Cell::maybe(stream.range.map(|(_, last)| screen.time(last))),
+                Cell::maybe(stream.range.map(|(first, _)| screen.date(first))),
+                Cell::maybe(stream.range.map(|(_, last)| screen.date(last))),
             ])?;
         }
         table.flush()

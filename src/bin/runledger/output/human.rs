@@ -9,19 +9,19 @@ const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// A length of time in nanoseconds, such as `350 ms`, `12.3 s`, `2m 05s` or `4d 03h`. Cut, not
+/// A length of time in nanoseconds, such as `350ms`, `12.3s`, `2m05s` or `4d03h`. Cut, not
 /// rounded, so that nothing shows as more than it was.
 pub(crate) fn duration(nanos: i64) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
     let nanos = nanos.unsigned_abs();
     let text = match nanos {
-        0..MICRO => format!("{nanos} ns"),
-        MICRO..MILLI => format!("{} µs", three_digits(nanos, MICRO)),
-        MILLI..SECOND => format!("{} ms", three_digits(nanos, MILLI)),
-        SECOND..MINUTE => format!("{} s", three_digits(nanos, SECOND)),
-        MINUTE..HOUR => format!("{}m {:02}s", nanos / MINUTE, nanos % MINUTE / SECOND),
-        HOUR..DAY => format!("{}h {:02}m", nanos / HOUR, nanos % HOUR / MINUTE),
-        _ => format!("{}d {:02}h", nanos / DAY, nanos % DAY / HOUR),
+        0..MICRO => format!("{nanos}ns"),
+        MICRO..MILLI => format!("{}µs", three_digits(nanos, MICRO)),
+        MILLI..SECOND => format!("{}ms", three_digits(nanos, MILLI)),
+        SECOND..MINUTE => format!("{}s", three_digits(nanos, SECOND)),
+        MINUTE..HOUR => format!("{}m{:02}s", nanos / MINUTE, nanos % MINUTE / SECOND),
+        HOUR..DAY => format!("{}h{:02}m", nanos / HOUR, nanos % HOUR / MINUTE),
+        _ => format!("{}d{:02}h", nanos / DAY, nanos % DAY / HOUR),
     };
     format!("{sign}{text}")
 }
@@ -55,7 +55,7 @@ pub(crate) fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -107,19 +107,19 @@ mod tests {
     #[test]
     fn durations_at_the_edges_of_their_units() {
         for (nanos, expected) in [
-            (0, "0 ns"),
-            (999, "999 ns"),
-            (1_500, "1.50 µs"),
-            (45_670_000, "45.6 ms"),
-            (999_999_999, "999 ms"),
-            (1_000_000_000, "1.00 s"),
-            (59_999_999_999, "59.9 s"),
-            (125_000_000_000, "2m 05s"),
-            (11_520_000_000_000, "3h 12m"),
-            (356_400_000_000_000, "4d 03h"),
-            (-1_500_000, "-1.50 ms"),
-            (i64::MAX, "106751d 23h"),
-            (i64::MIN, "-106751d 23h"),
+            (0, "0ns"),
+            (999, "999ns"),
+            (1_500, "1.50µs"),
+            (45_670_000, "45.6ms"),
+            (999_999_999, "999ms"),
+            (1_000_000_000, "1.00s"),
+            (59_999_999_999, "59.9s"),
+            (125_000_000_000, "2m05s"),
+            (11_520_000_000_000, "3h12m"),
+            (356_400_000_000_000, "4d03h"),
+            (-1_500_000, "-1.50ms"),
+            (i64::MAX, "106751d23h"),
+            (i64::MIN, "-106751d23h"),
         ] {
             assert_eq!(duration(nanos), expected);
         }

@@ -225,7 +225,7 @@ fn state_row(record: &Record<'_>, screen: &Screen) -> Vec<Cell> {
     let Body::Run(run) = &record.body else { return Vec::new() };
     vec![
         Cell::new(&record.seq.to_string()),
-        time(run.newest_time(), screen),
+        Cell::maybe(run.newest_time().map(|time| screen.exact_time(time))),
         level(&record.body),
         Cell::maybe(run.attempt),
         Cell::new(first_line(&record.body)),

@@ -45,11 +45,6 @@ impl Screen {
         self.width
     }
 
-    /// The time at which the command began.
-    pub(crate) const fn now(&self) -> Timestamp {
-        self.now
-    }
-
     /// The text in a colour, where there are to be colours.
     pub(crate) fn paint(&self, text: &str, style: anstyle::Style) -> String {
         colour::paint(text, style, self.colour)
@@ -62,13 +57,25 @@ impl Screen {
 
     /// A time for a column: short on a terminal, RFC 3339 with milliseconds in a pipe.
     pub(crate) fn time(&self, time: Timestamp) -> String {
+        let year = |time| self.local(time).map(|local| local.year());
+        let this_year = year(time) == year(self.now);
+        self.formatted(time, if this_year { "%b %d %H:%M:%S" } else { "%Y-%m-%d %H:%M" })
+    }
+
+    /// As [`Screen::time`], with milliseconds on a terminal too.
+    pub(crate) fn exact_time(&self, time: Timestamp) -> String {
+        self.formatted(time, "%Y-%m-%d %H:%M:%S%.3f")
+    }
+
+    /// As [`Screen::time`], but the day alone on a terminal.
+    pub(crate) fn date(&self, time: Timestamp) -> String {
+        self.formatted(time, "%Y-%m-%d")
+    }
+
+    fn formatted(&self, time: Timestamp, on_terminal: &str) -> String {
         let Some(local) = self.local(time) else { return time.to_string() };
-        if self.width.is_none() {
-            return local.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string();
-        }
-        let this_year = self.local(self.now).is_some_and(|now| now.year() == local.year());
-        let format = if this_year { "%b %d %H:%M:%S" } else { "%Y-%m-%d %H:%M" };
-        local.strftime(format).to_string()
+        let in_pipe = "%Y-%m-%dT%H:%M:%S%.3f%:z";
+        local.strftime(if self.width.is_some() { on_terminal } else { in_pipe }).to_string()
     }
 
     /// A time in full: to the nanosecond, with its zone, and how long ago that is.
@@ -105,7 +112,7 @@ mod tests {
     #[test]
     fn times_by_place_and_distance() {
         let (terminal, pipe) = (Screen::plain(Some(80)), Screen::plain(None));
-        let now = terminal.now();
+        let now = terminal.now;
         let old: Timestamp = "2016-08-02T15:00:04.008761Z".parse().unwrap();
         assert_eq!(terminal.time(now), "Nov 18 11:06:40");
         assert_eq!(terminal.time(old), "2016-08-02 15:00");

@@ -8,7 +8,7 @@ use crate::exit::Failure;
 
 /// Which records. A flag that takes a list can be given again, or take values with commas between
 /// them (`\,` is a comma in a value): any of them may match. All flags that are given must match.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Which records")]
 pub(crate) struct Filter {
     /// Only these types

@@ -126,7 +126,7 @@ fn records(
         printer.flush()?;
     }
     if let Some(cursor) = pages.rest() {
-        say(&format!("more records match; for the next: --cursor {cursor}"));
+        say(&format!("more with --cursor {cursor}"));
     } else if !seen.any() {
         say(&format!("no {kind} matches"));
     }
