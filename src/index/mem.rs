@@ -113,7 +113,7 @@ impl MemIndex {
         }
     }
 
-    /// Adds a key to the row that was pushed last. `hash` is that of the key with this index's seed.
+    /// Adds a key to the row that was pushed last. `hash` is the key's with this index's seed.
     pub(crate) fn push_key(&mut self, field: Field, hash: u64, key: &[u8]) {
         let Some(row) = self.rows().checked_sub(1) else { return };
         if let Some(keys) = field.key_index().and_then(|slot| self.fields.get_mut(slot)) {

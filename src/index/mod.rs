@@ -1,8 +1,8 @@
 //! The index over the records of one segment, as a table of rows.
 //!
 //! A row stands for a record: when it was created, its sequence number, where it lies, its tag
-//! (status or severity) and the keys that it carries. [`MemIndex`] is the table of a segment that is
-//! still written; the footer of a sealed segment is one too. Queries are written once, against
+//! (status or severity) and the keys that it carries. [`MemIndex`] is the table of a segment that
+//! is still written; the footer of a sealed segment is one too. Queries are written once, against
 //! [`Table`]. Nothing here knows files or bytes on disk.
 
 mod keys;

@@ -222,7 +222,7 @@ impl Inner {
             // A run that ended since it was looked at needs no carrying: its end lies elsewhere.
             match self.append(&[record.body], Durability::Os, super::append::OnReject::FailAll) {
                 Ok(_) => carried += 1,
-                Err(crate::Error::RunTransition { .. }) => {}
+                Err(crate::error::Error::RunTransition { .. }) => {}
                 Err(err) => return Err(err),
             }
         }
@@ -260,7 +260,7 @@ impl Inner {
     pub(super) fn remove_what_came_back(&self) -> Result<()> {
         let notes = self.reader.audit().record_type(SEGMENT_DROPPED);
         let dropped: std::collections::HashSet<String> =
-            notes.count_by(crate::Field::Trace)?.into_iter().map(|(name, _)| name).collect();
+            notes.count_by(crate::model::Field::Trace)?.into_iter().map(|(name, _)| name).collect();
         if dropped.is_empty() {
             return Ok(());
         }
@@ -293,7 +293,7 @@ struct DroppedDetail {
     reason: Option<String>,
 }
 
-fn dropped_note(candidate: &Candidate) -> crate::Event<'static> {
+fn dropped_note(candidate: &Candidate) -> crate::model::Event<'static> {
     let trailer = candidate.segment.trailer();
     let detail = DroppedDetail {
         first_seq: candidate.segment.first_seq(),

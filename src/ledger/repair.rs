@@ -100,7 +100,7 @@ pub fn repair(
     Ok(report)
 }
 
-type Notes = Vec<crate::Event<'static>>;
+type Notes = Vec<crate::model::Event<'static>>;
 
 fn repair_all(catalog: &Catalog, clean: bool, dry_run: bool) -> Result<(RepairReport, Notes)> {
     let mut report = RepairReport::default();

@@ -93,7 +93,7 @@ impl Stream {
         storage: &dyn Storage,
         position: u64,
         poisoned: &dyn Fn() -> Result<()>,
-        poison: &dyn Fn(&crate::Error),
+        poison: &dyn Fn(&crate::error::Error),
     ) -> Result<()> {
         let mut synced = self.synced.lock();
         loop {

@@ -62,7 +62,7 @@ impl Page {
     fn read(&self, hit: PageHit) -> Result<Record<'_>> {
         match self.segments.get(hit.segment as usize) {
             Some(segment) => segment.record(hit.seq, hit.offset),
-            None => Err(crate::Error::Closed),
+            None => Err(crate::error::Error::Closed),
         }
     }
 }

@@ -9,8 +9,8 @@ use crate::model::{Body, ErrorRecord, Event, Id, IdForm, Json, Record, Run, Time
 ///
 /// The keys stand in one order, and what is absent is left out: `seq`, `kind`, `ts`, `type`,
 /// `status` or `severity`, the ids, `recorded_at`, `supersedes`, then what the kind has of its own,
-/// text before JSON. `ts` of a run is the newest of its times. `duration_ms` has up to six digits of
-/// fraction. JSON values are written as they were stored, their line breaks replaced by spaces.
+/// text before JSON. `ts` of a run is the newest of its times. `duration_ms` has up to six digits
+/// of fraction. JSON values are written as they were stored, their line breaks replaced by spaces.
 /// [`parse_line`](crate::wire::parse_line) reads the line again.
 ///
 /// The writer is called for each key: hand in one that is buffered.

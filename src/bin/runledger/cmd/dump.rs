@@ -137,7 +137,7 @@ impl<'a, W: Write> Dump<'a, W> {
         let what = if frame.is_void() { "void" } else { "frame" };
         writeln!(
             self.out,
-            "{at:>10}  {what:<6}  base seq {}, {} records in {} bytes, recorded {}, synced up to {}",
+            "{at:>10}  {what:<6}  base seq {}, {} records in {} bytes, recorded {}, synced to {}",
             frame.base_seq,
             frame.count,
             frame.payload_len,

@@ -169,7 +169,7 @@ impl Lost {
     fn lines(&self) -> Vec<String> {
         let losses = [
             (self.torn_tails, "torn tail", "cut after a crash; copies are in lost/"),
-            (self.covered_holes, "hole", "left by a crash was covered, holding nothing acknowledged"),
+            (self.covered_holes, "hole", "left by a crash, covered; it held nothing acknowledged"),
             (self.dropped_segments, "segment", "dropped by retention or clean-up"),
             (self.damaged_ranges, "damaged range", "skipped: run `runledger verify`"),
             (self.damaged_footers, "damaged footer", "made anew in memory: `runledger repair`"),

@@ -100,7 +100,10 @@ impl Tree {
 
 /// How many runs stand above a run. Bounded, so that a circle of parents ends.
 fn depth(id: &str, parents: &HashMap<String, Option<String>>) -> usize {
-    let above = |id: &String| parents.get(id).cloned().flatten().filter(|id| parents.contains_key(id));
+    let above = |id: &String| {
+        let parent = parents.get(id).cloned().flatten();
+        parent.filter(|parent| parents.contains_key(parent))
+    };
     let first = above(&id.to_owned());
     std::iter::successors(first, above).take(DEEPEST).count()
 }
@@ -111,9 +114,10 @@ mod tests {
 
     #[test]
     fn depth_follows_parents_and_ends_in_circles() {
-        let pairs = [("a", None), ("b", Some("a")), ("c", Some("b")), ("x", Some("y")), ("y", Some("x"))];
-        let parents: HashMap<_, _> =
-            pairs.map(|(id, parent)| (id.to_owned(), parent.map(str::to_owned))).into();
+        let chain = [("a", None), ("b", Some("a")), ("c", Some("b"))];
+        let circle = [("x", Some("y")), ("y", Some("x"))];
+        let named = |(id, above): (&str, Option<&str>)| (id.to_owned(), above.map(str::to_owned));
+        let parents = chain.into_iter().chain(circle).map(named).collect();
         assert_eq!(["a", "b", "c"].map(|id| depth(id, &parents)), [0, 1, 2]);
         assert_eq!(depth("x", &parents), DEEPEST);
     }

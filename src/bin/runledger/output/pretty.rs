@@ -72,8 +72,8 @@ mod tests {
     #[test]
     fn values_stay_and_lines_come() {
         let json = r#"{"a":[1.50,{"b":"x, {\" y"}],"c":{ },"d":[],"e":null}"#;
-        let expected = "{\n  \"a\": [\n    1.50,\n    {\n      \"b\": \"x, {\\\" y\"\n    }\n  ],\n  \
-                        \"c\": {},\n  \"d\": [],\n  \"e\": null\n}";
+        let expected = "{\n  \"a\": [\n    1.50,\n    {\n      \"b\": \"x, {\\\" y\"\n    }\n  ],\n\
+                        \x20 \"c\": {},\n  \"d\": [],\n  \"e\": null\n}";
         assert_eq!(pretty(json), expected);
         assert_eq!(pretty(&pretty(json)), expected);
         assert_eq!(pretty("12"), "12");

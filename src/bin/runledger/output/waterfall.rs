@@ -1,4 +1,5 @@
-//! The records of a trace as rows with their distance from the first and their place on a time line.
+//! The records of a trace as rows, with their distance from the first and their place on a time
+//! line.
 
 use std::io::{self, Write};
 
