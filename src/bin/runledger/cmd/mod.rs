@@ -26,9 +26,6 @@ macro_rules! commands {
 }
 
 commands! {
-    import Import;
-    append Append;
-    exec Exec;
     runs Runs;
     events Events;
     errors Errors;
@@ -37,7 +34,15 @@ commands! {
     tail Tail;
     values Values;
     stats Stats;
+    import Import;
+    append Append;
+    exec Exec;
+    export Export;
+    cleanup Cleanup;
+    verify Verify;
+    repair Repair;
     dump Dump;
+    demo Demo;
     completions Completions;
     man Man;
 }

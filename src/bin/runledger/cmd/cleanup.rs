@@ -1,0 +1,120 @@
+use std::io::{self, BufWriter, Write};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use runledger::{Cleanup, CleanupReport, Keep, Kind, Reader, Retention, SegmentPlan};
+
+use crate::context::Context;
+use crate::exit::{Failure, Outcome};
+use crate::output::{Cell, Column, Screen, Table, human};
+use crate::writer;
+
+/// Drop old segments, and say which stay and why
+///
+/// A segment is a file of many records, and goes as a whole: once all records in it are older than
+/// --days by their own times, or, without --days, once the retention of its stream is over, counted
+/// from their arrival (events 30 days, errors 90, runs 365). Runs that are still open are appended
+/// anew first. With --dry-run the exit code is 1 when something would go.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Drop what is older than this many days
+    #[arg(long, value_name = "N")]
+    days: Option<u32>,
+    /// Only this stream
+    #[arg(long, value_enum)]
+    stream: Option<Stream>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Stream {
+    Runs,
+    Events,
+    Errors,
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+const COLUMNS: &[Column] = &[
+    Column::new("SEGMENT"),
+    Column::new("SEQ").optional(),
+    Column::number("RECORDS"),
+    Column::number("BYTES"),
+    Column::new("FIRST"),
+    Column::new("NEWEST"),
+    Column::new("VERDICT"),
+    Column::text("WHY", 24),
+];
+
+pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
+    let cleanup = match args.days {
+        Some(days) => Cleanup::older_than(DAY.saturating_mul(days)),
+        None => Cleanup::retention(),
+    };
+    let cleanup = match args.stream {
+        Some(Stream::Runs) => cleanup.kind(Kind::Run),
+        Some(Stream::Events) => cleanup.kind(Kind::Event),
+        Some(Stream::Errors) => cleanup.kind(Kind::Error),
+        None => cleanup,
+    };
+    let report = if args.dry_run {
+        Reader::open(ctx.dir())?.plan_cleanup(&cleanup, &Retention::default())?
+    } else {
+        let ledger = writer::open_existing(ctx)?;
+        let report = ledger.cleanup(&cleanup, false)?;
+        ledger.close()?;
+        report
+    };
+    print(&report, args.dry_run, &Screen::stdout(ctx))?;
+    let would_change = args.dry_run && report.dropped().next().is_some();
+    Ok(if would_change { Outcome::Notable } else { Outcome::Done })
+}
+
+fn print(report: &CleanupReport, dry_run: bool, screen: &Screen) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut table = Table::new(screen, COLUMNS, &mut out);
+    for plan in &report.segments {
+        table.row(row(plan, dry_run, screen))?;
+    }
+    table.flush()?;
+    writeln!(
+        out,
+        "{}{} of {} with {}, {}; {} carried forward",
+        if dry_run { "would drop " } else { "dropped " },
+        human::plural(report.dropped().count() as u64, "segment"),
+        report.segments.len(),
+        human::plural(report.dropped_records(), "record"),
+        human::bytes(report.dropped_bytes()),
+        human::plural(report.carried, "open run"),
+    )?;
+    out.flush()
+}
+
+fn row(plan: &SegmentPlan, dry_run: bool, screen: &Screen) -> Vec<Cell> {
+    let verdict = match (&plan.dropped_for, dry_run) {
+        (None, _) => "keep",
+        (Some(_), true) => "drop",
+        (Some(_), false) => "dropped",
+    };
+    let why = match (&plan.dropped_for, plan.kept_for) {
+        (Some(reason), _) => reason.clone(),
+        (None, Some(Keep::Until(time))) => format!("kept until {}", screen.time(time)),
+        (None, Some(Keep::Younger(time))) => {
+            format!("holds a record of {}, which is younger", screen.time(time))
+        }
+        (None, Some(keep)) => keep.to_string(),
+        (None, None) => String::new(),
+    };
+    vec![
+        Cell::new(&plan.segment),
+        Cell::maybe(plan.seqs.map(|(first, last)| format!("{first}-{last}"))),
+        Cell::new(&screen.count(plan.records)),
+        Cell::new(&human::bytes(plan.bytes)),
+        Cell::maybe(plan.times.map(|(first, _)| screen.time(first))),
+        Cell::maybe(plan.times.map(|(_, newest)| screen.time(newest))),
+        Cell::new(verdict),
+        Cell::new(&why),
+    ]
+}

@@ -1,0 +1,142 @@
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use runledger::{Kind, Order, Query, wire};
+
+use super::query::{self, Filter};
+use crate::context::Context;
+use crate::exit::{Failure, Outcome, say};
+
+/// Write records as JSON lines, in the order in which they were appended
+///
+/// `runledger import` reads them again. Every state of a run is written unless --current is given.
+/// The exit code is 1 when nothing matches, and 3 when a record is damaged: it is named on stderr,
+/// and the others are written.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    filter: Filter,
+    /// Only these kinds: run, event, error
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    kind: Vec<Kind>,
+    /// Only the newest state of each run
+    #[arg(long)]
+    current: bool,
+    /// Write into this file, compressed when it ends in .gz or .zst
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Overwrite the file when it is there
+    #[arg(long, requires = "output")]
+    force: bool,
+}
+
+/// How many records are found at a time.
+const PAGE: usize = 4096;
+
+pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
+    let mut query = args.filter.apply(query::open(ctx)?.query(), ctx)?;
+    for kind in &args.kind {
+        query = query.kind(*kind);
+    }
+    query = query.history(!args.current).order(Order::Seq).limit(PAGE);
+    let Some(path) = &args.output else {
+        let mut out = BufWriter::new(io::stdout().lock());
+        let outcome = write_all(query, &mut out)?;
+        out.flush()?;
+        return Ok(outcome);
+    };
+    let named = |failure| match failure {
+        Failure::Output(err) => Failure::io("write", path, err),
+        other => other,
+    };
+    let written = Sink::create(path, args.force).and_then(|mut sink| {
+        let outcome = write_all(query, &mut sink)?;
+        sink.finish()?;
+        Ok(outcome)
+    });
+    written.map_err(named)
+}
+
+fn write_all(mut query: Query, out: &mut impl Write) -> Result<Outcome, Failure> {
+    let mut outcome = Outcome::Notable;
+    loop {
+        let page = query.fetch()?;
+        for record in page.records() {
+            match record {
+                Ok(record) => {
+                    wire::write_record(&record, out)?;
+                    if outcome == Outcome::Notable {
+                        outcome = Outcome::Done;
+                    }
+                }
+                Err(err) => {
+                    say(&err.to_string());
+                    outcome = Outcome::Damaged;
+                }
+            }
+        }
+        match page.next() {
+            Some(cursor) => query = query.after(cursor),
+            None => return Ok(outcome),
+        }
+    }
+}
+
+/// The file that is written, compressed as its name says.
+enum Sink {
+    Plain(BufWriter<File>),
+    Gzip(BufWriter<GzEncoder<File>>),
+    Zstd(BufWriter<zstd::Encoder<'static, File>>),
+}
+
+impl Sink {
+    fn create(path: &Path, force: bool) -> Result<Self, Failure> {
+        let mut options = OpenOptions::new();
+        options.write(true);
+        let options =
+            if force { options.create(true).truncate(true) } else { options.create_new(true) };
+        let file = options.open(path).map_err(|err| {
+            if err.kind() == io::ErrorKind::AlreadyExists {
+                let text = format!("{} is there: use --force to overwrite it", path.display());
+                return Failure::Usage(text);
+            }
+            Failure::io("create", path, err)
+        })?;
+        Ok(match path.extension().and_then(|extension| extension.to_str()) {
+            Some("gz") => Self::Gzip(BufWriter::new(GzEncoder::new(file, Compression::default()))),
+            Some("zst") => Self::Zstd(BufWriter::new(zstd::Encoder::new(file, 0)?)),
+            _ => Self::Plain(BufWriter::new(file)),
+        })
+    }
+
+    /// Writes what is left and puts it on stable storage.
+    fn finish(self) -> io::Result<()> {
+        let file = match self {
+            Self::Plain(out) => out.into_inner()?,
+            Self::Gzip(out) => out.into_inner()?.finish()?,
+            Self::Zstd(out) => out.into_inner()?.finish()?,
+        };
+        file.sync_all()
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(out) => out.write(bytes),
+            Self::Gzip(out) => out.write(bytes),
+            Self::Zstd(out) => out.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(out) => out.flush(),
+            Self::Gzip(out) => out.flush(),
+            Self::Zstd(out) => out.flush(),
+        }
+    }
+}

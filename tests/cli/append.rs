@@ -1,0 +1,70 @@
+use super::Bench;
+
+#[test]
+fn each_kind_from_flags() {
+    let bench = Bench::new();
+    let steps: [(&str, &[&str]); 4] = [
+        (
+            "run --type backup --id b-1 --status running --project p --subject booking:B-1",
+            &["--metadata", r#"{"a": 1}"#, "--at", "2026-11-01 02:00"],
+        ),
+        (
+            "run --type backup --id b-1 --status failed --at 2026-11-01T02:00:05Z",
+            &["--message", "no space"],
+        ),
+        (
+            "event --type mail.sent --run b-1 --severity warn --actor-type user --actor-id u",
+            &["--payload", "[1]", "--at", "-2h", "--durability", "os"],
+        ),
+        ("error --type E --message m --endpoint /a --trace t", &[]),
+    ];
+    for (seq, (flags, more)) in (1..).zip(steps) {
+        let args = ["append"].into_iter().chain(flags.split(' ')).chain(more.iter().copied());
+        let said = bench.run(args);
+        assert_eq!((said.code, said.out, said.err), (0, format!("{seq}\n"), String::new()));
+    }
+
+    let records = bench.records();
+    assert_eq!(records[0]["subject"]["id"], "B-1");
+    assert_eq!(records[1]["project_id"], "p", "kept from the record before");
+    assert_eq!(records[1]["duration_ms"], 5_000);
+    assert_eq!(records[1]["message"], "no space");
+    assert_eq!(records[2]["severity"], "warning");
+    assert_eq!(records[3]["severity"], "error");
+}
+
+#[test]
+fn bad_values_name_the_flag_and_the_remedy() {
+    let bench = Bench::new();
+    let long = "i".repeat(129);
+    let event = |args: &[&str]| bench.run([&["append", "event", "--type", "x"], args].concat());
+    for (args, expected) in [
+        (&["--payload", "{"][..], "expected valid JSON"),
+        (&["--trace", &long], "expected 1 to 128 bytes"),
+        (&["--severity", "bad"], "one of: trace debug info warning error critical"),
+        (&["--at", "25 o'clock"], "2026-11-01"),
+        (&["--status", "failed"], "--status"),
+    ] {
+        let said = event(args);
+        assert_eq!(said.code, 2, "{args:?}");
+        assert!(said.err.contains(expected), "{args:?}: {}", said.err);
+    }
+    assert!(!bench.ledger().exists(), "nothing was made for a command that was wrong");
+    let said = bench.run(["append", "run", "--type", "x", "--id", "r", "--status", "done"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("pending running success"), "{}", said.err);
+}
+
+#[test]
+fn a_refused_state_says_how_to_go_on() {
+    let bench = Bench::new();
+    let state = |status: &str, more: &[&str]| {
+        let args = ["append", "run", "--type", "x", "--id", "r", "--status", status];
+        bench.run([&args, more].concat())
+    };
+    assert_eq!(state("success", &[]).code, 0);
+    let said = state("running", &[]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("append it with an attempt above 1"), "{}", said.err);
+    assert_eq!(state("running", &["--attempt", "2"]).code, 0);
+}

@@ -1,0 +1,141 @@
+use std::process::Stdio;
+use std::time::Duration;
+
+use runledger::Ledger;
+use serde_json::Value;
+
+use super::{Bench, said};
+
+/// The newest state of the only run, and the first.
+fn states(bench: &Bench) -> (Value, Value) {
+    let records = bench.records();
+    assert_eq!(records.len(), 2, "{records:?}");
+    (records[0].clone(), records[1].clone())
+}
+
+#[test]
+fn a_command_that_works() {
+    let bench = Bench::new();
+    let said =
+        bench.run(["exec", "--type", "hello", "--project", "p", "--", "echo", "hi", "there"]);
+    assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (0, "hi there\n", ""));
+    let (begun, ended) = states(&bench);
+    assert_eq!((&begun["status"], &ended["status"]), (&"running".into(), &"success".into()));
+    assert_eq!(begun["run_id"], ended["run_id"]);
+    assert_eq!(ended["project_id"], "p");
+    assert_eq!(ended["metadata"]["command"][1], "hi");
+    assert_eq!(ended["result"]["exit_code"], 0);
+    assert!(ended["duration_ms"].as_f64().unwrap() > 0.0);
+    assert_eq!(ended["run_id"].as_str().unwrap().len(), 36);
+}
+
+#[test]
+fn a_command_that_fails_gives_the_end_of_its_stderr() {
+    let bench = Bench::new();
+    let script = "i=0; while [ $i -lt 2000 ]; do echo line $i >&2; i=$((i+1)); done; \
+                  printf 'the cause\\n\\n' >&2; exit 3";
+    let said = bench.run(["exec", "--type", "x", "--id", "r", "--", "sh", "-c", script]);
+    assert_eq!(said.code, 3);
+    assert!(said.err.starts_with("line 0\nline 1\n"), "passed through: {:.40}", said.err);
+    assert!(said.err.ends_with("line 1999\nthe cause\n\n"));
+    let (_, ended) = states(&bench);
+    assert_eq!(ended["status"], "failed");
+    assert_eq!(ended["message"], "exit code 3: the cause");
+    let stack = ended["stack"].as_str().unwrap();
+    assert!(stack.ends_with("line 1999\nthe cause"), "{stack}");
+    assert!(stack.starts_with("line ") && stack.len() > 8_000 && stack.len() <= 8_192);
+    assert_eq!(ended["result"]["exit_code"], 3);
+}
+
+#[test]
+fn a_command_that_is_not_there() {
+    let bench = Bench::new();
+    let said = bench.run(["exec", "--type", "x", "--", "no-such-command-here"]);
+    assert_eq!(said.code, 127);
+    assert!(said.err.contains("cannot run no-such-command-here"), "{}", said.err);
+    let (_, ended) = states(&bench);
+    assert_eq!(ended["status"], "failed");
+    assert!(ended["message"].as_str().unwrap().contains("no-such-command-here"));
+    assert_eq!(bench.run(["exec", "--type", "x", "--", "/"]).code, 126);
+    assert_eq!(bench.run(["exec", "--type", "x"]).code, 2);
+}
+
+#[test]
+fn a_command_that_is_killed() {
+    let bench = Bench::new();
+    let said = bench.run(["exec", "--type", "x", "--", "sh", "-c", "kill -9 $$"]);
+    assert_eq!(said.code, 137);
+    let (_, ended) = states(&bench);
+    assert_eq!(ended["status"], "failed");
+    assert_eq!(ended["message"], "killed by SIGKILL");
+}
+
+#[test]
+fn signals_are_passed_on_and_logged() {
+    for (signal, code, name) in [("TERM", 143, "SIGTERM"), ("INT", 7, "SIGINT")] {
+        let bench = Bench::new();
+        let script = "trap 'echo got it; exit 7' INT; touch ready; while :; do sleep 0.05; done";
+        let mut program = bench.program();
+        let child = bench.start(program.args(["exec", "--type", "x", "--", "sh", "-c", script]));
+        while !bench.path("ready").exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let killed = bench.shell(&format!("kill -{signal} {}", child.id()));
+        assert_eq!(killed.code, 0);
+        let said = said(child.wait_with_output().unwrap());
+        assert_eq!(said.code, code, "{said:?}");
+        assert_eq!(said.out.contains("got it"), signal == "INT");
+        let (_, ended) = states(&bench);
+        assert_eq!(ended["status"], "cancelled");
+        assert_eq!(ended["message"], format!("stopped by {name}"));
+        assert_eq!(ended["result"]["exit_code"], code);
+    }
+}
+
+#[test]
+fn the_command_runs_even_when_the_ledger_cannot_be_written_to() {
+    let bench = Bench::new();
+    bench.file("ledger", "in the way");
+    let said = bench.run(["exec", "--type", "x", "--", "sh", "-c", "echo ran; exit 5"]);
+    assert_eq!((said.code, said.out.as_str()), (5, "ran\n"));
+    assert!(said.err.contains("runledger: the start of the run is not logged: "), "{}", said.err);
+    assert!(said.err.contains("runledger: the end of the run is not logged: "), "{}", said.err);
+    let said = bench.run(["exec", "--strict", "--type", "x", "--", "echo", "ran"]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+}
+
+#[test]
+fn a_writer_that_goes_away_is_waited_for() {
+    let bench = Bench::new();
+    let holder = Ledger::open(bench.ledger()).unwrap();
+    let child = bench.start(bench.program().args(["append", "event", "--type", "x"]));
+    std::thread::sleep(Duration::from_millis(300));
+    holder.close().unwrap();
+    assert_eq!(said(child.wait_with_output().unwrap()).code, 0);
+}
+
+#[test]
+fn commands_side_by_side_and_within_each_other_share_the_ledger() {
+    let bench = Bench::new();
+    let inner = "\"$runledger\" append event --type step --run \"$RUNLEDGER_RUN_ID\" >/dev/null && \
+                 \"$runledger\" exec --type inner -- true";
+    let children: Vec<_> = (0..4)
+        .map(|number| {
+            let mut program = bench.program();
+            program.env("runledger", super::PROGRAM).stderr(Stdio::piped());
+            program.args(["exec", "--type", "outer", "--id", &format!("outer-{number}")]);
+            bench.start(program.args(["--", "sh", "-c", inner]))
+        })
+        .collect();
+    for child in children {
+        let said = said(child.wait_with_output().unwrap());
+        assert_eq!((said.code, said.err.as_str()), (0, ""));
+    }
+    let records = bench.records();
+    assert_eq!(records.len(), 4 * 5);
+    for number in 0..4 {
+        let outer = format!("outer-{number}");
+        let of = |key: &str| records.iter().filter(|record| record[key] == *outer).count();
+        assert_eq!((of("run_id"), of("parent_run_id")), (3, 2));
+    }
+}

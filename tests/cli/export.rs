@@ -1,0 +1,59 @@
+use std::fs;
+use std::io::Read;
+
+use super::{Bench, content};
+
+#[test]
+fn what_is_exported_goes_in_again_the_same() {
+    let bench = Bench::with_sample();
+    for name in ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst"] {
+        let said = bench.run(["export", "-o", name]);
+        assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (0, "", ""));
+        let copy = Bench::new();
+        let said = copy.run(["import".as_ref(), bench.path(name).as_os_str()]);
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{name}");
+        let contents = |bench: &Bench| bench.records().iter().map(content).collect::<Vec<_>>();
+        assert_eq!(contents(&copy), contents(&bench));
+    }
+    let mut text = String::new();
+    let file = fs::read(bench.path("out.jsonl.gz")).unwrap();
+    flate2::read::GzDecoder::new(file.as_slice()).read_to_string(&mut text).unwrap();
+    assert_eq!(text, fs::read_to_string(bench.path("out.jsonl")).unwrap());
+}
+
+#[test]
+fn filters_kinds_and_current_states() {
+    let bench = Bench::with_sample();
+    let count = |args: &[&str]| {
+        let said = bench.run([&["export"], args].concat());
+        (said.code, said.out.lines().count())
+    };
+    assert_eq!(count(&["--kind", "run"]), (0, 28));
+    assert_eq!(count(&["--kind", "run", "--current"]), (0, 14));
+    assert_eq!(count(&["--kind", "run,error"]), (0, 44));
+    assert_eq!(count(&["--current", "--status", "failed"]), (0, 9));
+    assert_eq!(count(&["--type", "nothing"]), (1, 0));
+}
+
+#[test]
+fn a_file_is_overwritten_only_by_force() {
+    let bench = Bench::with_sample();
+    bench.file("x", "mine");
+    let said = bench.run(["export", "-o", "x"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("use --force to overwrite it"), "{}", said.err);
+    assert_eq!(fs::read(bench.path("x")).unwrap(), b"mine");
+    assert_eq!(bench.run(["export", "-o", "x", "--force"]).code, 0);
+    assert_eq!(fs::read_to_string(bench.path("x")).unwrap().lines().count(), 431);
+}
+
+#[test]
+fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
+    let bench = Bench::with_sample();
+    let said =
+        bench.shell("{ \"$runledger\" export; echo code $? >&2; } | head -n 1 | wc -l | tr -d ' '");
+    assert_eq!((said.out.as_str(), said.err.as_str()), ("1\n", "code 0\n"));
+    let said = bench.shell("\"$runledger\" export > /dev/full");
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("cannot write the output: No space left"), "{}", said.err);
+}

@@ -1,0 +1,130 @@
+use std::fs;
+
+use super::Bench;
+
+const COMMANDS: &[&str] = &[
+    "import",
+    "append",
+    "exec",
+    "runs",
+    "events",
+    "errors",
+    "show",
+    "trace",
+    "tail",
+    "values",
+    "stats",
+    "cleanup",
+    "verify",
+    "repair",
+    "dump",
+    "export",
+    "demo",
+    "completions",
+    "man",
+];
+
+#[test]
+fn help_is_there_for_all_and_fits_a_terminal() {
+    let bench = Bench::new();
+    let top = bench.run(["--help"]);
+    assert_eq!(top.code, 0);
+    for command in COMMANDS {
+        assert!(top.out.contains(&format!("\n  {command}")), "{command}: {}", top.out);
+        for flag in ["-h", "--help"] {
+            let said = bench.run([command, flag]);
+            assert_eq!(said.code, 0, "{command}");
+            let widest = said.out.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(widest <= 80, "{command} {flag} is {widest} wide:\n{}", said.out);
+        }
+    }
+    assert_eq!(bench.run(["--version"]).out, format!("runledger {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn wrong_usage_is_2_and_says_so_on_stderr() {
+    let bench = Bench::new();
+    for args in [&[][..], &["nonsense"], &["runs", "--nonsense"], &["append", "run"]] {
+        let said = bench.run(args);
+        assert_eq!(said.code, 2, "{args:?}");
+        assert_eq!(said.out, "", "{args:?}");
+        assert!(!said.err.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn what_is_no_ledger_is_named_and_left_alone() {
+    let bench = Bench::new();
+    for command in ["runs", "stats", "export", "verify", "tail"] {
+        let said = bench.run([command]);
+        assert_eq!(said.code, 2, "{command}: {said:?}");
+        assert!(said.err.starts_with("runledger: "), "{command}: {}", said.err);
+        assert!(said.err.contains("ledger"), "{command}: {}", said.err);
+        assert!(!bench.ledger().exists(), "{command} made a ledger");
+    }
+    fs::create_dir(bench.ledger()).unwrap();
+    bench.file("ledger/notes.txt", "mine");
+    for args in [&["runs"][..], &["append", "event", "--type", "x"]] {
+        let said = bench.run(args);
+        assert_eq!(said.code, 2, "{args:?}: {said:?}");
+        assert!(said.err.contains("is not a ledger"), "{args:?}: {}", said.err);
+    }
+    assert_eq!(fs::read_dir(bench.ledger()).unwrap().count(), 1);
+}
+
+#[test]
+fn the_directory_comes_from_the_flag_then_the_environment() {
+    let bench = Bench::new();
+    let append = ["append", "event", "--type", "x"];
+    let in_env = bench.program().args(append).env("RUNLEDGER_DIR", "a").output().unwrap();
+    assert!(in_env.status.success());
+    let mut flag = bench.program();
+    flag.args(["--dir", "b"]).args(append).env("RUNLEDGER_DIR", "a");
+    assert!(flag.output().unwrap().status.success());
+    assert!(bench.path("a/LEDGER").exists() && bench.path("b/LEDGER").exists());
+    assert!(!bench.ledger().exists());
+    let behind = bench.run(["append", "event", "--type", "x", "--dir", "c"]);
+    assert_eq!(behind.code, 0);
+    assert!(bench.path("c/LEDGER").exists());
+}
+
+#[test]
+fn completions_and_manual_pages() {
+    let bench = Bench::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let said = bench.run(["completions", shell]);
+        assert_eq!(said.code, 0);
+        assert!(said.out.contains("import"), "{shell}");
+    }
+    let said = bench.run(["man"]);
+    assert_eq!(said.code, 0);
+    assert!(said.out.contains(".TH runledger 1"), "{:.200}", said.out);
+    assert_eq!(bench.run(["man", "pages"]).code, 0);
+    for command in COMMANDS {
+        assert!(bench.path(&format!("pages/runledger-{command}.1")).exists(), "{command}");
+    }
+}
+
+#[test]
+fn the_demo_makes_a_fresh_folder_each_time() {
+    let bench = Bench::new();
+    let said = bench.run(["demo"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    for expected in [
+        "431 records are in ./runledger-demo.",
+        "The last runs:",
+        "The last failures:",
+        "No instances available for ts-train-service",
+        "What to type next:",
+    ] {
+        assert!(said.out.contains(expected), "{expected}: {}", said.out);
+    }
+    assert!(!said.out.contains('\x1b'), "no colours in a pipe");
+    assert!(bench.run(["demo"]).out.contains("./runledger-demo-2."));
+    assert_eq!(bench.run(["demo", "mine"]).code, 0);
+    let said = bench.run(["demo", "mine"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("name another directory"), "{}", said.err);
+    let recent = bench.run(["--dir", "mine", "runs", "--since", "-10m", "-o", "json"]);
+    assert_eq!(recent.out.lines().count(), 14, "the times end now");
+}

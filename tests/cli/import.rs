@@ -1,0 +1,243 @@
+use std::fs;
+use std::thread::sleep;
+use std::time::Duration;
+
+use runledger::Ledger;
+
+use super::{Bench, gzip, sample, shared};
+
+const GOOD: &str = r#"{"kind":"event","type":"fine"}"#;
+
+#[test]
+fn every_record_of_a_file_goes_in() {
+    let bench = Bench::new();
+    let said = bench.run(["import", sample().to_str().unwrap()]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert!(said.out.starts_with("imported 431 records, refused 0 lines, in "), "{}", said.out);
+    assert_eq!(bench.records().len(), 431);
+}
+
+#[test]
+fn compressed_files_pipes_and_several_at_once() {
+    let text = format!("{GOOD}\r\n\n   \n{GOOD}");
+    let bench = Bench::new();
+    let plain = bench.file("a.jsonl", &text);
+    let gzipped = bench.file("b.jsonl.gz", gzip(text.as_bytes()));
+    let misnamed = bench.file("c.txt", gzip(text.as_bytes()));
+    let zstd = bench.file("d.jsonl.zst", zstd::encode_all(text.as_bytes(), 0).unwrap());
+    let said = bench.run_with_input(
+        [
+            "import".as_ref(),
+            plain.as_os_str(),
+            gzipped.as_os_str(),
+            "-".as_ref(),
+            misnamed.as_os_str(),
+            zstd.as_os_str(),
+        ],
+        text.as_bytes(),
+    );
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert!(said.out.starts_with("imported 10 records"), "{}", said.out);
+    assert_eq!(bench.run(["import", "d.jsonl.zst"]).code, 0);
+    assert_eq!(bench.records().len(), 12);
+}
+
+#[test]
+fn refused_lines_are_named_and_kept_and_the_others_go_in() {
+    let long_id = format!(r#"{{"kind":"event","type":"x","run_id":"{}"}}"#, "i".repeat(129));
+    let huge = format!(
+        r#"{{"kind":"event","type":"x","message":"{}"}}"#,
+        "m".repeat(runledger::limits::MAX_RECORD_BYTES)
+    );
+    let bad: [(&str, &str); 9] = [
+        ("hello", "not JSON at column 1"),
+        (r#"{"kind":"event","type":"x","colour":1}"#, r#"unknown key "colour""#),
+        (
+            r#"{"kind":"run","type":"x","run_id":"r","status":"done"}"#,
+            r#"unknown status "done"; expected one of: pending running"#,
+        ),
+        (&long_id, r#"key "run_id" holds 129 bytes"#),
+        (&huge, "over the limit of 16777216"),
+        (r#"{"kind":"event","type":"x","ts":"2999-01-01T00:00:00Z"}"#, "1678 and 2262"),
+        (r#"{"kind":"event","type":"x","ts":"tomorrow"}"#, "RFC 3339"),
+        (r#"{"kind":"run","type":"x","status":"success"}"#, r#"key "run_id" is missing"#),
+        ("[1]", "each line must be one JSON object"),
+    ];
+    let bench = Bench::new();
+    let mut text = Vec::new();
+    for (line, _) in bad {
+        text.extend_from_slice(line.as_bytes());
+        text.extend_from_slice(format!("\n{GOOD}\n").as_bytes());
+    }
+    text.extend_from_slice(b"{\"kind\":\"\xff\"}\n");
+    bench.file("bad.jsonl", &text);
+    let said = bench.run(["import", "bad.jsonl", "--rejects", "rejects.jsonl"]);
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(said.out.starts_with("imported 9 records, refused 10 lines"), "{}", said.out);
+    for (number, (line, reason)) in bad.iter().enumerate() {
+        let place = format!("bad.jsonl:{}: ", 2 * number + 1);
+        let found = said.err.lines().find(|line| line.starts_with(&place));
+        assert!(found.is_some_and(|said| said.contains(reason)), "{line:.80}: {}", said.err);
+    }
+    assert!(said.err.contains("bad.jsonl:19: the line is not UTF-8 at byte 9"), "{}", said.err);
+    let mut rejects = bad.iter().fold(Vec::new(), |mut all, (line, _)| {
+        all.extend_from_slice(line.as_bytes());
+        all.push(b'\n');
+        all
+    });
+    rejects.extend_from_slice(b"{\"kind\":\"\xff\"}\n");
+    // The order is that of the refusals: the ledger's own come at the end of each batch.
+    let sorted = |bytes: &[u8]| {
+        let mut lines: Vec<_> = bytes.split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&fs::read(bench.path("rejects.jsonl")).unwrap()), sorted(&rejects));
+    assert_eq!(bench.records().len(), 9);
+}
+
+#[test]
+fn lenient_drops_unknown_keys() {
+    let bench = Bench::new();
+    bench.file("x.jsonl", r#"{"kind":"event","type":"x","colour":1,"status":"no"}"#);
+    assert_eq!(bench.run(["import", "x.jsonl"]).code, 1);
+    let said = bench.run(["import", "--lenient", "x.jsonl"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+}
+
+#[test]
+fn the_rejects_never_overwrite_an_input() {
+    let bench = Bench::new();
+    bench.file("x.jsonl", "no\n");
+    let said = bench.run(["import", "x.jsonl", "--rejects", "./x.jsonl"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("name another file for --rejects"), "{}", said.err);
+    assert_eq!(fs::read(bench.path("x.jsonl")).unwrap(), b"no\n");
+}
+
+#[test]
+fn a_run_that_goes_back_is_refused_unless_its_attempt_rises() {
+    let line = |status: &str, more: &str| {
+        format!(r#"{{"kind":"run","type":"x","run_id":"r","status":"{status}"{more}}}"#)
+    };
+    let bench = Bench::new();
+    let text = [
+        line("running", ""),
+        line("success", ""),
+        line("pending", ""),
+        line("pending", r#","attempt":2"#),
+    ];
+    bench.file("x.jsonl", text.join("\n"));
+    let said = bench.run(["import", "x.jsonl"]);
+    assert_eq!(said.code, 1);
+    assert!(
+        said.err.starts_with(r#"x.jsonl:3: run "r" cannot go from success to pending"#),
+        "{}",
+        said.err
+    );
+    assert_eq!(said.err.lines().count(), 1);
+}
+
+#[test]
+fn broken_gzip_names_the_place_and_keeps_what_came_before() {
+    let bench = Bench::new();
+    let text: String = (0..5_000)
+        .map(|number| format!("{{\"kind\":\"event\",\"type\":\"t{}\"}}\n", number * 7919 % 10_007))
+        .collect();
+    let mut bytes = gzip(text.as_bytes());
+    bytes.truncate(bytes.len() / 2);
+    bench.file("x.jsonl.gz", bytes);
+    let said = bench.run(["import", "x.jsonl.gz"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("cannot read x.jsonl.gz at line "), "{}", said.err);
+    let taken = bench.records().len();
+    assert!((1_000..5_000).contains(&taken), "{taken}");
+    assert!(said.out.contains(&format!("imported {taken} records")), "{}", said.out);
+}
+
+#[test]
+fn inputs_that_are_none() {
+    let bench = Bench::new();
+    let said = bench.run(["import", "nothing.jsonl"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("cannot open nothing.jsonl: "), "{}", said.err);
+    let said = bench.run(["import", "."]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("is a directory: name the files in it"), "{}", said.err);
+    assert_eq!(bench.run(["import"]).code, 2);
+}
+
+#[test]
+fn a_second_writer_is_refused_with_the_pid_of_the_first() {
+    let bench = Bench::new();
+    let _holder = Ledger::open(bench.ledger()).unwrap();
+    let said = bench.run(["import", sample().to_str().unwrap()]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains(&std::process::id().to_string()), "{}", said.err);
+    assert!(said.err.contains("stop that writer"), "{}", said.err);
+}
+
+#[test]
+fn a_disk_without_space_loses_nothing_that_was_in() {
+    let bench = Bench::with_sample();
+    // The limit is in blocks of 512 bytes; where the signal is ignored, the write fails instead.
+    let said = bench.shell(&format!(
+        "trap '' XFSZ; ulimit -f 8; exec \"$runledger\" import {}",
+        sample().display()
+    ));
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains("no space left for "), "{}", said.err);
+    assert_eq!(bench.records().len(), 431);
+    bench.file("x.jsonl", GOOD);
+    assert_eq!(bench.run(["import", "x.jsonl"]).code, 0);
+    assert_eq!(bench.records().len(), 432);
+}
+
+#[test]
+fn a_killed_import_leaves_a_whole_prefix() {
+    let bench = Bench::new();
+    let text: String = (0..200_000)
+        .map(|number| format!("{{\"kind\":\"event\",\"type\":\"t\",\"payload\":{number}}}\n"))
+        .collect();
+    let file = bench.file("x.jsonl", text);
+    let mut child = bench.start(bench.program().arg("import").arg(file));
+    while !bench.ledger().join("streams/events").exists() {
+        sleep(Duration::from_millis(1));
+    }
+    sleep(Duration::from_millis(60));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let said = bench.run(["append", "event", "--type", "after"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let mut records = bench.records();
+    assert!(records.len() < 200_000, "killed too late to show anything");
+    assert_eq!(records.pop().unwrap()["type"], "after");
+    for (number, record) in records.iter().enumerate() {
+        assert_eq!(record["payload"], number);
+    }
+    assert_eq!(bench.run(["verify"]).code, 0);
+}
+
+#[test]
+fn the_public_sets_go_in_whole() {
+    for (name, records) in [
+        ("nezha", 39_633),
+        ("zipkin", 1_338),
+        ("gha-ionic", 4_334),
+        ("wfinstances", 9_394),
+        ("loghub-openstack", 4_100),
+        ("loghub-hadoop", 2_062),
+    ] {
+        let Some(path) = shared(&format!("{name}.jsonl.gz")) else { return };
+        let bench = Bench::new();
+        let said = bench.run(["import".as_ref(), path.as_os_str()]);
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{name}");
+        assert!(said.out.starts_with(&format!("imported {records} records")), "{}", said.out);
+    }
+    let Some(path) = shared("gha-ionic.anomalies.jsonl.gz") else { return };
+    let bench = Bench::new();
+    let said = bench.run(["import".as_ref(), path.as_os_str()]);
+    assert_eq!(said.code, 1);
+    assert!(said.out.starts_with("imported 64 records, refused 32 lines"), "{}", said.out);
+    assert_eq!(said.err.matches("cannot go from success to pending").count(), 32, "{}", said.err);
+}

@@ -1,0 +1,128 @@
+use std::fs;
+use std::path::PathBuf;
+
+use super::Bench;
+
+/// The one segment file of a stream.
+fn segment(bench: &Bench, stream: &str) -> PathBuf {
+    let folder = bench.ledger().join("streams").join(stream);
+    let mut files = fs::read_dir(folder).unwrap();
+    let file = files.next().unwrap().unwrap().path();
+    assert!(files.next().is_none());
+    file
+}
+
+/// Changes one byte in the middle of what the stream's segment holds.
+fn damage(bench: &Bench, stream: &str) -> PathBuf {
+    let path = segment(bench, stream);
+    let mut bytes = fs::read(&path).unwrap();
+    let used = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+    bytes[used / 2] ^= 0x10;
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn a_dry_run_says_what_goes_and_what_keeps_the_rest() {
+    let bench = Bench::with_sample();
+    // The lines are of 2023 and have just arrived: their retention begins now.
+    let said = bench.run(["cleanup", "--dry-run"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(said.out.matches("kept until ").count(), 3, "{}", said.out);
+
+    let said = bench.run(["cleanup", "--days", "30", "--dry-run"]);
+    assert_eq!(said.code, 1, "something would change");
+    assert!(said.out.contains("all records older than 30 days"), "{}", said.out);
+    assert!(said.out.contains("would drop 3 segments of 3 with 431 records"), "{}", said.out);
+    assert_eq!(bench.records().len(), 431);
+
+    assert_eq!(bench.run(["append", "event", "--type", "young"]).code, 0);
+    let said = bench.run(["cleanup", "--days", "30", "--dry-run"]);
+    assert!(said.out.contains("which is younger"), "{}", said.out);
+    assert!(said.out.contains("would drop 2 segments of 3 with 44 records"), "{}", said.out);
+}
+
+#[test]
+fn old_segments_go_and_open_runs_stay() {
+    let bench = Bench::with_sample();
+    let open = ["append", "run", "--type", "x", "--id", "open", "--status", "running"];
+    assert_eq!(bench.run([&open[..], &["--at", "2023-02-01"]].concat()).code, 0);
+    let said = bench.run(["cleanup", "--days", "30", "--stream", "runs"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("1 open run carried forward"), "{}", said.out);
+    let records = bench.records();
+    assert_eq!(records.len(), 403 + 1);
+    let run = records.iter().find(|record| record["kind"] == "run").unwrap();
+    assert_eq!(
+        (&run["run_id"], &run["created_at"]),
+        (&"open".into(), &"2023-02-01T00:00:00Z".into())
+    );
+    let said = bench.run(["cleanup", "--days", "30"]);
+    assert_eq!(said.code, 0);
+    assert_eq!(bench.records().len(), 1);
+    assert_eq!(bench.run(["verify"]).code, 0);
+}
+
+#[test]
+fn clean_up_makes_no_ledger() {
+    let bench = Bench::new();
+    for args in [&["cleanup"][..], &["cleanup", "--dry-run"], &["repair"], &["verify"]] {
+        assert_eq!(bench.run(args).code, 2, "{args:?}");
+        assert!(!bench.ledger().exists(), "{args:?}");
+    }
+}
+
+#[test]
+fn damage_is_named_and_never_hidden_behind_exit_0() {
+    let bench = Bench::with_sample();
+    assert_eq!(bench.run(["append", "error", "--type", "later", "--message", "m"]).code, 0);
+    let said = bench.run(["verify"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+
+    let path = damage(&bench, "errors");
+    let said = bench.run(["verify"]);
+    assert_eq!(said.code, 3, "{said:?}");
+    let name = path.file_name().unwrap().to_str().unwrap();
+    assert!(said.out.contains(name), "{}", said.out);
+    assert!(said.out.contains("checksum does not match"), "{}", said.out);
+    let said = bench.run(["dump", path.to_str().unwrap()]);
+    assert_eq!(said.code, 3);
+    assert!(said.out.contains("damage"), "{}", said.out);
+    // What was not hit is there, and can be added to.
+    assert_eq!(bench.run(["append", "event", "--type", "still"]).code, 0);
+    let said = bench.run(["export", "--kind", "error,event"]);
+    assert_eq!(said.out.lines().count(), 1 + 387 + 1, "{}", said.err);
+}
+
+#[test]
+fn dump_shows_frames_and_records_as_they_lie() {
+    let bench = Bench::with_sample();
+    let path = segment(&bench, "runs");
+    let said = bench.run(["dump", path.to_str().unwrap()]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert!(said.out.contains("header  stream runs, kind run, first seq 2"), "{}", said.out);
+    assert_eq!(said.out.matches("{\"seq\":").count(), 28);
+    let frames = bench.run(["dump", "--frames", path.to_str().unwrap()]).out;
+    assert!(frames.contains("frame ") && !frames.contains("{\"seq\":"), "{frames}");
+    bench.file("none", "nothing of a segment");
+    let said = bench.run(["dump", "none"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("none is no segment of a ledger"), "{}", said.err);
+    assert_eq!(bench.run(["dump", "missing"]).code, 2);
+}
+
+#[test]
+fn repair_puts_a_damaged_ledger_in_order() {
+    let bench = Bench::with_sample();
+    assert_eq!(bench.run(["append", "error", "--type", "later", "--message", "m"]).code, 0);
+    let said = bench.run(["repair", "--dry-run"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    damage(&bench, "errors");
+    let said = bench.run(["repair", "--dry-run"]);
+    assert_eq!(said.code, 1, "something would change: {said:?}");
+    assert_eq!(bench.run(["verify"]).code, 3);
+    let said = bench.run(["repair"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(bench.run(["verify"]).code, 0);
+    assert_eq!(bench.records().len(), 387 + 28 + 1);
+}
