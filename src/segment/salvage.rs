@@ -4,7 +4,6 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
-use crate::format::header::SegmentHeader;
 use crate::segment::scan::{Bounds, scan};
 use crate::segment::{Draft, FRAMES_START, NewFrame, Segment};
 use crate::storage::Storage;
