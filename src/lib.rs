@@ -1,4 +1,4 @@
-//! runledger: an append-only, file-based ledger for automation runs, events and errors.
+#![doc = include_str!("../README.md")]
 
 pub mod error;
 pub mod format;
