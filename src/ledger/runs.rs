@@ -166,7 +166,8 @@ mod tests {
         assert_eq!(times(&running), (Some(at(10)), Some(at(20)), None));
         assert_eq!(times(&failed), (Some(at(10)), Some(at(20)), Some(at(30))));
         assert_eq!(failed.metadata.as_ref().unwrap().as_str(), "{}");
-        let again = merge(&run(Status::Running, 40).attempt(2u32), Some(&failed), at(0)).unwrap();
+        let again = run(Status::Running, 40).attempt(2u32);
+        let again = merge(&again, Some(&failed), at(0)).unwrap();
         assert_eq!(times(&again), (Some(at(10)), Some(at(40)), None));
         assert_eq!((again.attempt, again.error.is_none()), (Some(2), true));
     }

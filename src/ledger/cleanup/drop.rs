@@ -1,0 +1,153 @@
+//! Doing what was planned: carrying open runs forward, and dropping the files.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::ledger::Durability;
+use crate::ledger::append::OnReject;
+use crate::ledger::audit::{self, SEGMENT_DROPPED};
+use crate::ledger::cleanup::plan::{Candidate, open_runs, plan};
+use crate::ledger::cleanup::{Cleanup, CleanupReport};
+use crate::ledger::handle::Inner;
+use crate::ledger::layout::STREAM_KINDS;
+use crate::segment::{Pinned, Segment};
+
+impl Inner {
+    pub(in crate::ledger) fn clean(
+        &self,
+        cleanup: &Cleanup,
+        dry_run: bool,
+    ) -> Result<CleanupReport> {
+        if dry_run {
+            return self.reader.plan_cleanup(cleanup, &self.options.retention);
+        }
+        let _one_at_a_time = self.cleaning.lock();
+        let candidates = plan(&self.catalog, cleanup, &self.options.retention)?;
+        let mut report = CleanupReport::default();
+        // What needs no carrying goes first, so that a full disk has room for what does.
+        let (mut easy, mut hard) = (Vec::new(), Vec::new());
+        for candidate in candidates {
+            if candidate.plan.dropped_for.is_some() {
+                self.retire(&candidate);
+                let runs = open_runs(&candidate.segment)?;
+                if runs.is_empty() {
+                    easy.push(candidate);
+                } else {
+                    hard.push((candidate, runs));
+                }
+            } else {
+                report.segments.push(candidate.plan);
+            }
+        }
+        self.drop_segments(easy, &mut report)?;
+        for (candidate, runs) in hard {
+            report.carried += self.carry_forward(&candidate.segment, &runs)?;
+            self.drop_segments(vec![candidate], &mut report)?;
+        }
+        report.segments.sort_by_key(|plan| (plan.stream, plan.seqs));
+        Ok(report)
+    }
+
+    /// Ends the segment, if it is the one that is written.
+    fn retire(&self, candidate: &Candidate) {
+        let Some(stream) = self.streams.get(candidate.stream) else { return };
+        let mut active = stream.lock();
+        if active.segment.as_ref().is_some_and(|s| Arc::ptr_eq(s, &candidate.segment)) {
+            active.retire();
+        }
+    }
+
+    /// Appends the newest states of open runs anew, and syncs them.
+    fn carry_forward(&self, segment: &Arc<Segment>, runs: &[(u64, u32)]) -> Result<u64> {
+        let pinned = Pinned::new(segment)?;
+        let mut carried = 0;
+        for &(seq, offset) in runs {
+            let record = pinned.record(seq, offset)?;
+            // A run that ended since it was looked at needs no carrying: its end lies elsewhere.
+            match self.append(&[record.body], Durability::Os, OnReject::FailAll) {
+                Ok(_) => carried += 1,
+                Err(crate::error::Error::RunTransition { .. }) => {}
+                Err(err) => return Err(err),
+            }
+        }
+        self.sync()?;
+        Ok(carried)
+    }
+
+    /// Drops segments: first the notes, on stable storage, then the files, then the directory. A
+    /// file that comes back after a crash is found by its note and removed again.
+    fn drop_segments(&self, candidates: Vec<Candidate>, report: &mut CleanupReport) -> Result<()> {
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        for candidate in &candidates {
+            self.note(&dropped_note(candidate))?;
+        }
+        self.sync()?;
+        let mut touched = [false; STREAM_KINDS.len()];
+        for candidate in candidates {
+            self.maintenance.forget(&candidate.segment);
+            self.catalog.forget(candidate.stream, candidate.segment.first_seq());
+            self.options.storage.remove(candidate.segment.path())?;
+            if let Some(touched) = touched.get_mut(candidate.stream) {
+                *touched = true;
+            }
+            report.segments.push(candidate.plan);
+        }
+        for (stream, _) in self.streams.iter().zip(touched).filter(|(_, touched)| *touched) {
+            self.options.storage.sync_dir(&stream.dir)?;
+        }
+        Ok(())
+    }
+
+    /// Removes again the files of dropped segments that a crash brought back.
+    pub(in crate::ledger) fn remove_what_came_back(&self) -> Result<()> {
+        let notes = self.reader.audit().record_type(SEGMENT_DROPPED);
+        let dropped: std::collections::HashSet<String> =
+            notes.count_by(crate::model::Field::Trace)?.into_iter().map(|(name, _)| name).collect();
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        for (number, stream) in self.streams.iter().enumerate() {
+            for segment in self.catalog.stream(number) {
+                if dropped.contains(&audit::segment_name(&segment)) {
+                    let mut active = stream.lock();
+                    if active.segment.as_ref().is_some_and(|s| Arc::ptr_eq(s, &segment)) {
+                        active.retire();
+                    }
+                    drop(active);
+                    self.maintenance.forget(&segment);
+                    self.catalog.forget(number, segment.first_seq());
+                    self.options.storage.remove(segment.path())?;
+                    self.options.storage.sync_dir(&stream.dir)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(serde::Serialize)]
+struct DroppedDetail {
+    first_seq: u64,
+    last_seq: Option<u64>,
+    records: u64,
+    bytes: u64,
+    hash: Option<String>,
+    reason: Option<String>,
+}
+
+fn dropped_note(candidate: &Candidate) -> crate::model::Event<'static> {
+    let trailer = candidate.segment.trailer();
+    let detail = DroppedDetail {
+        first_seq: candidate.segment.first_seq(),
+        last_seq: candidate.overview.last_seq,
+        records: candidate.plan.records,
+        bytes: candidate.plan.bytes,
+        hash: trailer.map(|trailer| audit::hex(trailer.link())),
+        reason: candidate.plan.dropped_for.clone(),
+    };
+    let reason = candidate.plan.dropped_for.as_deref().unwrap_or_default();
+    audit::note(SEGMENT_DROPPED, &candidate.segment, &detail)
+        .message(format!("{} dropped: {reason}", candidate.plan.segment))
+}

@@ -1,0 +1,161 @@
+//! Clean-up: which segments go, what keeps the others, and the dropping itself.
+
+mod drop;
+mod plan;
+
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::ledger::handle::Ledger;
+use crate::ledger::options::Retention;
+use crate::ledger::reader::Reader;
+use crate::model::{Kind, Timestamp};
+
+pub(super) use plan::allocated;
+
+/// What a clean-up is to drop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cleanup {
+    /// Records whose own times are all older than this; `None` for the ledger's retention.
+    older_than: Option<Duration>,
+    kind: Option<Kind>,
+}
+
+impl Cleanup {
+    /// What has expired by the ledger's retention: by age since the records arrived, and by the cap
+    /// on the disk.
+    #[must_use]
+    pub const fn retention() -> Self {
+        Self { older_than: None, kind: None }
+    }
+
+    /// Segments in which every record's own times lie further back than `age`.
+    #[must_use]
+    pub const fn older_than(age: Duration) -> Self {
+        Self { older_than: Some(age), kind: None }
+    }
+
+    /// Only the stream of this kind.
+    #[must_use]
+    pub const fn kind(mut self, kind: Kind) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+}
+
+/// What a clean-up did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CleanupReport {
+    /// Every segment that was looked at, the oldest of each stream first.
+    pub segments: Vec<SegmentPlan>,
+    /// How many runs that are still open were, or would be, carried forward.
+    pub carried: u64,
+}
+
+/// One segment, and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SegmentPlan {
+    /// Its path in the ledger's directory, as in `runs/00000000000000000001.seg`.
+    pub segment: String,
+    /// The stream that it is of.
+    pub stream: &'static str,
+    /// Its first and last sequence number; `None` when it is empty.
+    pub seqs: Option<(u64, u64)>,
+    /// How many records it holds.
+    pub records: u64,
+    /// How many bytes of disk it takes.
+    pub bytes: u64,
+    /// The earliest creation, and the newest of the records' own times.
+    pub times: Option<(Timestamp, Timestamp)>,
+    /// When its newest record arrived.
+    pub arrived: Option<Timestamp>,
+    /// Why it is dropped, in words; `None` when it is kept.
+    pub dropped_for: Option<String>,
+    /// What keeps it; `None` when it is dropped.
+    pub kept_for: Option<Keep>,
+}
+
+/// What keeps a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Keep {
+    /// It has not expired; it will at this time, unless more is appended to it.
+    Until(Timestamp),
+    /// It holds a record whose own time is this, which is too young.
+    Younger(Timestamp),
+    /// Records of its stream are kept for ever.
+    Forever,
+    /// It holds later states of runs whose earlier states lie in a segment that is kept: dropping
+    /// it would bring those back.
+    Supersedes,
+    /// It holds nothing but runs that are still open.
+    OpenRuns,
+    /// It is empty.
+    Empty,
+}
+
+impl std::fmt::Display for Keep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Until(time) => write!(f, "kept until {time}"),
+            Self::Younger(time) => write!(f, "holds a record of {time}, which is younger"),
+            Self::Forever => f.write_str("kept for ever"),
+            Self::Supersedes => f.write_str("holds later states of runs in a segment that is kept"),
+            Self::OpenRuns => f.write_str("holds only runs that are still open"),
+            Self::Empty => f.write_str("empty"),
+        }
+    }
+}
+
+impl CleanupReport {
+    /// The segments that go.
+    pub fn dropped(&self) -> impl Iterator<Item = &SegmentPlan> {
+        self.segments.iter().filter(|plan| plan.dropped_for.is_some())
+    }
+
+    /// How many bytes of disk go with them.
+    #[must_use]
+    pub fn dropped_bytes(&self) -> u64 {
+        self.dropped().map(|plan| plan.bytes).sum()
+    }
+
+    /// How many records go with them.
+    #[must_use]
+    pub fn dropped_records(&self) -> u64 {
+        self.dropped().map(|plan| plan.records).sum()
+    }
+}
+
+impl Reader {
+    /// What a clean-up would do under this retention, without doing it.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) when a directory or a segment cannot be read.
+    pub fn plan_cleanup(&self, cleanup: &Cleanup, retention: &Retention) -> Result<CleanupReport> {
+        let candidates = plan::plan(self.catalog(), cleanup, retention)?;
+        let mut report = CleanupReport::default();
+        for candidate in candidates {
+            if candidate.plan.dropped_for.is_some() {
+                report.carried += plan::open_runs(&candidate.segment)?.len() as u64;
+            }
+            report.segments.push(candidate.plan);
+        }
+        Ok(report)
+    }
+}
+
+impl Ledger {
+    /// Drops the segments that this clean-up takes, whole. Runs in them that are still open are
+    /// carried forward first. With `dry_run` nothing is done, and the report tells what would be.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`](crate::Error::NoSpace) when a run cannot be carried forward: its segment
+    /// and those after it are kept then, and the space of those before it is free already;
+    /// [`Error::Io`](crate::Error::Io) or [`Error::Poisoned`](crate::Error::Poisoned).
+    pub fn cleanup(&self, cleanup: &Cleanup, dry_run: bool) -> Result<CleanupReport> {
+        self.inner.check_writable()?;
+        self.inner.clean(cleanup, dry_run)
+    }
+}

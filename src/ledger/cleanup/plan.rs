@@ -1,0 +1,227 @@
+//! Looking at the segments and deciding which go.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::index::{Row, SUPERSEDED, Table};
+use crate::ledger::audit;
+use crate::ledger::catalog::Catalog;
+use crate::ledger::cleanup::{Cleanup, Keep, SegmentPlan};
+use crate::ledger::layout::{AUDIT_STREAM, STREAM_KINDS};
+use crate::ledger::options::Retention;
+use crate::ledger::retention::arrivals;
+use crate::model::{Kind, Status, Timestamp};
+use crate::segment::{Overview, Segment, TableRef};
+
+/// A segment that is looked at.
+pub(super) struct Candidate {
+    pub(super) segment: Arc<Segment>,
+    pub(super) stream: usize,
+    pub(super) overview: Overview,
+    arrived: i64,
+    pub(super) plan: SegmentPlan,
+}
+
+/// Looks at all segments that the clean-up is about.
+pub(super) fn plan(
+    catalog: &Catalog,
+    cleanup: &Cleanup,
+    retention: &Retention,
+) -> Result<Vec<Candidate>> {
+    let now = catalog.storage.now();
+    let mut candidates = Vec::new();
+    for (stream, (name, kind)) in STREAM_KINDS.iter().enumerate() {
+        if stream == AUDIT_STREAM || cleanup.kind.is_some_and(|wanted| wanted != *kind) {
+            continue;
+        }
+        let mut of_stream = look_at(catalog, stream, name, now)?;
+        for candidate in &mut of_stream {
+            judge(candidate, cleanup, retention, *kind, now);
+        }
+        candidates.extend(of_stream);
+    }
+    if let (Some(cap), None) = (retention.max_bytes, cleanup.older_than) {
+        apply_cap(catalog, &mut candidates, cap)?;
+    }
+    keep_what_supersedes(&mut candidates)?;
+    keep_open_runs(&mut candidates)?;
+    Ok(candidates)
+}
+
+fn look_at(
+    catalog: &Catalog,
+    stream: usize,
+    name: &'static str,
+    now: i64,
+) -> Result<Vec<Candidate>> {
+    let segments = catalog.stream(stream);
+    let overviews: Vec<_> = segments.iter().map(|segment| segment.overview()).collect();
+    let recorded: Vec<_> = overviews.iter().map(|overview| overview.summary.recorded).collect();
+    let sizes = catalog.storage.list(&catalog.layout.stream(name))?;
+    let candidate = |((segment, overview), arrived): ((Arc<Segment>, Overview), i64)| {
+        let file = segment.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let bytes =
+            sizes.iter().find(|entry| entry.name == file).map_or(0, |entry| entry.allocated);
+        let time = Timestamp::from_nanos;
+        let has_rows = overview.rows > 0;
+        let summary = overview.summary;
+        let plan = SegmentPlan {
+            segment: audit::segment_name(&segment),
+            stream: name,
+            seqs: overview.last_seq.map(|last| (segment.first_seq(), last)),
+            records: u64::from(overview.rows),
+            bytes,
+            times: has_rows.then(|| (time(summary.created.0), time(summary.newest))),
+            arrived: has_rows.then(|| time(arrived)),
+            dropped_for: None,
+            kept_for: None,
+        };
+        Candidate { segment, stream, overview, arrived, plan }
+    };
+    let arrived = arrivals(&recorded, now);
+    Ok(segments.into_iter().zip(overviews).zip(arrived).map(candidate).collect())
+}
+
+/// Decides by age.
+fn judge(
+    candidate: &mut Candidate,
+    cleanup: &Cleanup,
+    retention: &Retention,
+    kind: Kind,
+    now: i64,
+) {
+    let nanos = |age: Duration| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
+    let newest = candidate.overview.summary.newest;
+    let plan = &mut candidate.plan;
+    if candidate.overview.rows == 0 {
+        plan.kept_for = Some(Keep::Empty);
+        return;
+    }
+    if let Some(age) = cleanup.older_than {
+        match newest < now.saturating_sub(nanos(age)) {
+            true => plan.dropped_for = Some(format!("all records older than {}", words(age))),
+            false => plan.kept_for = Some(Keep::Younger(Timestamp::from_nanos(newest))),
+        }
+        return;
+    }
+    let age = match kind {
+        Kind::Run => retention.runs,
+        Kind::Event => retention.events,
+        Kind::Error => retention.errors,
+    };
+    let Some(age) = age else {
+        plan.kept_for = Some(Keep::Forever);
+        return;
+    };
+    let expires = candidate.arrived.saturating_add(nanos(age));
+    match expires <= now {
+        true => plan.dropped_for = Some(format!("arrived more than {} ago", words(age))),
+        false => plan.kept_for = Some(Keep::Until(Timestamp::from_nanos(expires))),
+    }
+}
+
+fn words(age: Duration) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    match age.as_secs() {
+        secs if secs >= DAY && secs % DAY == 0 => match secs / DAY {
+            1 => "1 day".to_owned(),
+            days => format!("{days} days"),
+        },
+        secs => format!("{secs} s"),
+    }
+}
+
+/// Drops the oldest segments until the whole directory takes no more than `cap` bytes.
+fn apply_cap(catalog: &Catalog, candidates: &mut [Candidate], cap: u64) -> Result<()> {
+    let mut total = allocated(catalog, catalog.layout.dir())?;
+    for candidate in candidates.iter().filter(|candidate| candidate.plan.dropped_for.is_some()) {
+        total = total.saturating_sub(candidate.plan.bytes);
+    }
+    let mut oldest: Vec<&mut Candidate> = candidates
+        .iter_mut()
+        .filter(|candidate| candidate.plan.dropped_for.is_none() && candidate.overview.rows > 0)
+        .collect();
+    oldest.sort_by_key(|candidate| (candidate.arrived, candidate.segment.first_seq()));
+    for candidate in oldest {
+        if total <= cap {
+            break;
+        }
+        total = total.saturating_sub(candidate.plan.bytes);
+        candidate.plan.kept_for = None;
+        candidate.plan.dropped_for = Some(format!("the ledger takes more than {cap} bytes"));
+    }
+    Ok(())
+}
+
+/// The bytes of disk that a directory and all in it take.
+pub(in crate::ledger) fn allocated(catalog: &Catalog, dir: &Path) -> Result<u64> {
+    let mut total = 0;
+    for entry in catalog.storage.list(dir)? {
+        total += entry.allocated;
+        if entry.is_dir {
+            total += allocated(catalog, &dir.join(&entry.name))?;
+        }
+    }
+    Ok(total)
+}
+
+/// A segment that holds later states of runs must not go before the one that holds the earlier
+/// states: those would be the newest again.
+fn keep_what_supersedes(candidates: &mut [Candidate]) -> Result<()> {
+    let mut kept: Vec<(u64, u64)> = Vec::new();
+    for candidate in candidates.iter_mut().filter(|c| c.segment.kind() == Kind::Run) {
+        if candidate.plan.dropped_for.is_some() && !kept.is_empty() {
+            let overtakes = candidate.segment.supersedes()?;
+            let in_kept =
+                |seq: &u64| kept.iter().any(|&(first, last)| (first..=last).contains(seq));
+            if overtakes.iter().any(in_kept) {
+                candidate.plan.dropped_for = None;
+                candidate.plan.kept_for = Some(Keep::Supersedes);
+            }
+        }
+        if let (None, Some(seqs)) = (&candidate.plan.dropped_for, candidate.plan.seqs) {
+            kept.push(seqs);
+        }
+    }
+    Ok(())
+}
+
+/// A segment of nothing but open runs would only be written anew.
+fn keep_open_runs(candidates: &mut [Candidate]) -> Result<()> {
+    for candidate in candidates.iter_mut().filter(|c| c.plan.dropped_for.is_some()) {
+        let open = open_runs(&candidate.segment)?.len();
+        if open > 0 && open as u64 == candidate.plan.records {
+            candidate.plan.dropped_for = None;
+            candidate.plan.kept_for = Some(Keep::OpenRuns);
+        }
+    }
+    Ok(())
+}
+
+/// Where the newest states of runs lie that are open in this segment: sequence number and offset.
+pub(super) fn open_runs(segment: &Arc<Segment>) -> Result<Vec<(u64, u32)>> {
+    fn collect<T: Table>(table: &T, overtaken: &dyn Fn(u64) -> bool) -> Vec<(u64, u32)> {
+        let is_open = |row: &Row| {
+            let tag = table.tag(*row);
+            tag & SUPERSEDED == 0
+                && Status::from_code(tag).is_some_and(|status| !status.is_terminal())
+                && !overtaken(table.seq(*row))
+        };
+        (0..table.rows())
+            .map(|position| table.seq_row(position))
+            .filter(is_open)
+            .map(|row| (table.seq(row), table.offset(row)))
+            .collect()
+    }
+    if segment.kind() != Kind::Run || segment.trailer().is_some_and(|t| !t.tags.any_open_run()) {
+        return Ok(Vec::new());
+    }
+    let superseded = segment.superseded().clone();
+    let overtaken = |seq| superseded.contains(&seq);
+    segment.with_table(|table| match table {
+        TableRef::Memory(table) => collect(table, &overtaken),
+        TableRef::Sealed(table) => collect(table, &overtaken),
+    })
+}
