@@ -1,4 +1,6 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 
 use super::Bench;
 
@@ -72,6 +74,31 @@ fn what_is_no_ledger_is_named_and_left_alone() {
     assert_eq!(fs::read_dir(bench.ledger()).unwrap().count(), 1);
 }
 
+/// Runs the program as a user who may read the folder and not write to it.
+#[test]
+fn without_permission_the_error_names_the_path() {
+    let bench = Bench::with_sample();
+    for path in [bench.path(""), bench.ledger(), bench.ledger().join("streams")] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o555)).unwrap();
+    }
+    let mut program = bench.program();
+    if fs::File::create(bench.path("probe")).is_ok() {
+        // Permissions do not bind the superuser: become nobody.
+        program.uid(65534).gid(65534);
+    }
+    program.args(["append", "event", "--type", "x"]);
+    match program.output() {
+        Ok(output) => {
+            let said = super::said(output);
+            assert_eq!(said.code, 2, "{said:?}");
+            assert!(said.err.contains("ermission denied"), "{}", said.err);
+            assert!(said.err.contains("ledger/"), "{}", said.err);
+        }
+        Err(err) => eprintln!("skipped: nobody cannot run the program here: {err}"),
+    }
+    fs::set_permissions(bench.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 #[test]
 fn the_directory_comes_from_the_flag_then_the_environment() {
     let bench = Bench::new();
@@ -121,6 +148,8 @@ fn the_demo_makes_a_fresh_folder_each_time() {
     }
     assert!(!said.out.contains('\x1b'), "no colours in a pipe");
     assert!(bench.run(["demo"]).out.contains("./runledger-demo-2."));
+    let said = bench.run(["demo", "it's here"]);
+    assert!(said.out.contains(r"--dir 'it'\''s here' stats"), "{}", said.out);
     assert_eq!(bench.run(["demo", "mine"]).code, 0);
     let said = bench.run(["demo", "mine"]);
     assert_eq!(said.code, 2);

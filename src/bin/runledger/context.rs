@@ -10,17 +10,22 @@ use runledger::storage::{Disk, Storage};
 use crate::exit::Failure;
 use crate::time;
 
+/// Where the help lists the arguments below.
+const EVERYWHERE: &str = "In every command";
+
 /// The arguments that every subcommand takes.
 #[derive(clap::Args)]
 pub(crate) struct Global {
     /// Directory of the ledger
-    #[arg(long, global = true, env = "RUNLEDGER_DIR", default_value = "./ledger")]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    #[arg(env = "RUNLEDGER_DIR", default_value = "./ledger")]
     dir: PathBuf,
     /// Read and show times in UTC instead of the local time zone
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     utc: bool,
     /// When to use colours; `auto` also honours NO_COLOR
-    #[arg(long, global = true, value_enum, default_value_t = When::Auto)]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "WHEN")]
+    #[arg(value_enum, default_value_t = When::Auto)]
     color: When,
 }
 

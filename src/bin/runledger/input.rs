@@ -1,7 +1,7 @@
 //! Lines from files, from compressed files and from the standard input.
 
 use std::cell::Cell;
-use std::fs::OpenOptions;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::rc::Rc;
@@ -10,6 +10,9 @@ use flate2::bufread::MultiGzDecoder;
 use runledger::limits::MAX_LINE_BYTES;
 
 use crate::exit::Failure;
+
+/// The name of the standard input.
+const STDIN: &str = "-";
 
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
@@ -33,6 +36,28 @@ pub(crate) enum Found {
     End,
 }
 
+/// Says what is wrong with the name of an input, if anything is.
+///
+/// # Errors
+/// When the file cannot be opened, or is a directory.
+pub(crate) fn check(path: &Path) -> Result<(), Failure> {
+    if path != Path::new(STDIN) {
+        open(path)?;
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<(File, Metadata), Failure> {
+    let failed = |err| Failure::io("open", path, err);
+    let file = OpenOptions::new().read(true).open(path).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    if meta.is_dir() {
+        let text = format!("{} is a directory: name the files in it", path.display());
+        return Err(Failure::Usage(text));
+    }
+    Ok((file, meta))
+}
+
 impl Lines {
     /// Opens a file, or the standard input for `-`. What is compressed with gzip or zstd is told
     /// by its first bytes, whatever its name.
@@ -40,18 +65,10 @@ impl Lines {
     /// # Errors
     /// When the file cannot be opened or read.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        let (name, raw, size): (_, Box<dyn Read>, _) = if path == Path::new("-") {
+        let (name, raw, size): (_, Box<dyn Read>, _) = if path == Path::new(STDIN) {
             ("(standard input)".to_owned(), Box::new(io::stdin().lock()), None)
         } else {
-            let failed = |err| Failure::io("open", path, err);
-            let file = OpenOptions::new().read(true).open(path).map_err(failed)?;
-            let meta = file.metadata().map_err(failed)?;
-            if meta.is_dir() {
-                return Err(Failure::Usage(format!(
-                    "{} is a directory: name the files in it",
-                    path.display()
-                )));
-            }
+            let (file, meta) = open(path)?;
             (path.display().to_string(), Box::new(file), meta.is_file().then_some(meta.len()))
         };
         let consumed = Rc::new(Cell::new(0));

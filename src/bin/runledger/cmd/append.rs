@@ -15,10 +15,14 @@ use crate::writer::{self, Level};
 ///
 /// For shell scripts and cron. To log a whole command as a run, see `runledger exec`.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
     #[command(subcommand)]
     record: Record,
 }
+
+const EXAMPLE: &str =
+    "Example: runledger append event --type deploy --project shop --message 'v42 is live'";
 
 #[derive(Subcommand)]
 enum Record {

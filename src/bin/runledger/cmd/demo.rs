@@ -1,4 +1,5 @@
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use runledger::{Body, Durability, Ledger, Timestamp};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 
-/// Make a ledger of real records in a fresh folder, and look around in it
+/// Make a ledger of real records and look around in it
 ///
 /// The records are a minute of a train ticket shop of microservices in which one service was made
 /// to fail; their times are shifted so that they end now.
@@ -117,8 +118,19 @@ fn free_name() -> Result<PathBuf, Failure> {
 
 /// The start of a command as it can be typed, whether or not the program is in the path.
 fn invocation(directory: &Path) -> String {
-    let program = env::args().next().unwrap_or_else(|| "runledger".to_owned());
-    format!("{program} --dir {}", directory.display())
+    let program = env::args_os().next().unwrap_or_else(|| "runledger".into());
+    format!("{} --dir {}", quoted(&program), quoted(directory.as_os_str()))
+}
+
+/// The text as a shell takes it.
+fn quoted(text: &OsStr) -> String {
+    let text = text.to_string_lossy();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:@%".contains(c);
+    if text.chars().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 fn next_steps(out: &mut impl Write, directory: &Path) -> io::Result<()> {

@@ -12,9 +12,9 @@ use runledger::{Damage, Record, Timestamp, wire};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 
-/// Print the frames and records of one segment file as they lie, for debugging
+/// Print the frames and records of a segment file as they lie
 ///
-/// Each line begins with an offset in bytes. Nothing else of the ledger is looked at. The exit code
+/// For debugging. Each line begins with an offset in bytes. Nothing else of the ledger is looked at. The exit code
 /// is 3 when there is damage before the last whole frame; for the whole ledger see
 /// `runledger verify`.
 #[derive(clap::Args)]

@@ -23,6 +23,7 @@ use crate::writer::{self, Level};
 ///
 /// The command finds its run in RUNLEDGER_RUN_ID. The ledger is free for other writers meanwhile.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
     /// What the command does, such as nightly-backup
     #[arg(long = "type", value_name = "TYPE")]
@@ -58,6 +59,8 @@ pub(crate) struct Args {
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
+
+const EXAMPLE: &str = "Example: runledger exec --type nightly-backup -- pg_dump -f shop.sql shop";
 
 /// How long the start of the command may wait for another writer.
 const START_PATIENCE: Duration = Duration::from_secs(2);

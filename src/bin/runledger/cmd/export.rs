@@ -10,15 +10,13 @@ use super::query::{self, Filter};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome, say};
 
-/// Write records as JSON lines, in the order in which they were appended
+/// Write records as JSON lines
 ///
-/// `runledger import` reads them again. Every state of a run is written unless --current is given.
+/// They come in the order in which they were appended, and `runledger import` reads them again. Every state of a run is written unless --current is given.
 /// The exit code is 1 when nothing matches, and 3 when a record is damaged: it is named on stderr,
 /// and the others are written.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    filter: Filter,
     /// Only these kinds: run, event, error
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     kind: Vec<Kind>,
@@ -31,6 +29,8 @@ pub(crate) struct Args {
     /// Overwrite the file when it is there
     #[arg(long, requires = "output")]
     force: bool,
+    #[command(flatten)]
+    filter: Filter,
 }
 
 /// How many records are found at a time.

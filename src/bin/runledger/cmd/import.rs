@@ -12,7 +12,7 @@ use runledger::{Body, Error, Ledger};
 
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
-use crate::input::{Found, Lines};
+use crate::input::{self, Found, Lines};
 use crate::writer::Level;
 
 /// Import JSON lines, one record a line
@@ -20,6 +20,7 @@ use crate::writer::Level;
 /// A line that is refused is named on stderr as FILE:LINE: REASON, and the others go in. The exit
 /// code is then 1. gzip and zstd are told by the file's first bytes.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
     /// Files of JSON lines, also compressed; `-` is the standard input
     #[arg(required = true, value_name = "FILE")]
@@ -35,6 +36,8 @@ pub(crate) struct Args {
     durability: Level,
 }
 
+const EXAMPLE: &str = "Example: zcat old/*.gz | runledger import - --rejects refused.jsonl";
+
 /// A batch goes to the ledger when it has this many lines, or this many bytes.
 const BATCH_LINES: usize = 1_000;
 const BATCH_BYTES: usize = 4 << 20;
@@ -43,6 +46,10 @@ const BATCH_BYTES: usize = 4 << 20;
 const SILENCE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
+    for path in &args.files {
+        // A name that is wrong is told before anything is made or imported.
+        input::check(path)?;
+    }
     let rejects = match &args.rejects {
         Some(path) => Some(create_rejects(path, &args.files)?),
         None => None,

@@ -7,7 +7,7 @@ use clap_mangen::Man;
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 
-/// Print the manual page, or write one page per subcommand into a directory
+/// Print the manual page, or write those of all subcommands
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Where to write the pages; made when it is missing

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::output::human;
 
-/// Put a damaged ledger in order, and keep a copy of each file that is replaced
+/// Put a damaged ledger in order
 ///
 /// Indexes are made anew from the records. What is whole in a damaged segment goes into a new one;
 /// the damaged file is kept in the ledger's folder `lost`. With --dry-run the exit code is 1 when

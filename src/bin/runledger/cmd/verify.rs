@@ -8,9 +8,9 @@ use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::output::human;
 
-/// Read every byte of the ledger and compare it with its checksums, indexes and hashes
+/// Check every byte of the ledger
 ///
-/// Nothing is changed, and a writer may be at work meanwhile. The exit code is 3 when something is
+/// All is compared with its checksums, indexes and hashes. Nothing is changed, and a writer may be at work meanwhile. The exit code is 3 when something is
 /// damaged; what a crash tore off at the end is named and is no damage.
 #[derive(clap::Args)]
 pub(crate) struct Args {
