@@ -1,0 +1,242 @@
+//! What was appended, and what was promised of it: kept outside of the ledger.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+use runledger::{Body, Durability, Error, Record, Result};
+
+/// What the ledger owes of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The append did not return, or failed in a way that promises nothing: it may be there or not.
+    Open,
+    /// The append was refused: it must not be there.
+    Refused,
+    /// Acknowledged: the death of the process must not take it, a power cut may.
+    Kept,
+    /// Acknowledged and on stable storage: nothing may take it.
+    Durable,
+    /// Being dropped by retention: it may be there or not.
+    Dropping,
+    /// Dropped: it must never come back.
+    Dropped,
+}
+
+/// What failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Crash {
+    /// The machine.
+    Power,
+    /// The process.
+    Kill,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Batch {
+    pub(crate) bodies: Arc<Vec<Body<'static>>>,
+    pub(crate) seqs: Option<Vec<u64>>,
+    pub(crate) fate: Fate,
+}
+
+impl Batch {
+    fn spans_kinds(&self) -> bool {
+        self.bodies.windows(2).any(|pair| pair[0].kind() != pair[1].kind())
+    }
+}
+
+/// Everything that was appended to a ledger.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Oracle {
+    pub(crate) batches: Vec<Batch>,
+    /// The sequence numbers that were given out.
+    given: BTreeSet<u64>,
+    /// The highest number that anyone had seen at the last opening: later ones are above it.
+    floor: u64,
+}
+
+/// An oracle that a probe looks at while the workload goes on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SharedOracle(Arc<Mutex<Oracle>>);
+
+impl SharedOracle {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Oracle> {
+        self.0.lock()
+    }
+}
+
+impl Oracle {
+    /// Notes that a batch is about to be appended; its number is the result.
+    pub(crate) fn begin(&mut self, bodies: Vec<Body<'static>>) -> usize {
+        self.batches.push(Batch { bodies: Arc::new(bodies), seqs: None, fate: Fate::Open });
+        self.batches.len() - 1
+    }
+
+    /// Notes what came of it.
+    pub(crate) fn end(&mut self, batch: usize, result: &Result<Vec<u64>>, durability: Durability) {
+        let batch = &mut self.batches[batch];
+        match result {
+            Ok(seqs) => {
+                assert_eq!(seqs.len(), batch.bodies.len(), "a number for each record");
+                for &seq in seqs {
+                    assert!(seq > self.floor, "{seq} was given out, {} before", self.floor);
+                    assert!(self.given.insert(seq), "{seq} was given out twice");
+                }
+                batch.seqs = Some(seqs.clone());
+                let durable = durability == Durability::Sync;
+                batch.fate = if durable { Fate::Durable } else { Fate::Kept };
+            }
+            Err(Error::Io { .. } | Error::Poisoned { .. }) => batch.fate = Fate::Open,
+            Err(_) => batch.fate = Fate::Refused,
+        }
+    }
+
+    /// Notes a sync that succeeded and began when there were so many batches.
+    pub(crate) fn synced(&mut self, batches: usize) {
+        for batch in &mut self.batches[..batches] {
+            if batch.fate == Fate::Kept {
+                batch.fate = Fate::Durable;
+            }
+        }
+    }
+
+    /// Compares what a ledger holds after a crash with what was promised.
+    pub(crate) fn judge(&self, records: &[Record<'static>], crash: Crash) -> Result<(), String> {
+        let mut found: BTreeMap<usize, Vec<(usize, u64)>> = BTreeMap::new();
+        let mut before = 0;
+        for record in records {
+            if record.seq <= before {
+                return Err(format!("seq {} after {before}", record.seq));
+            }
+            before = record.seq;
+            let (batch, place) = self.identify(record)?;
+            found.entry(batch).or_default().push((place, record.seq));
+        }
+        for (number, batch) in self.batches.iter().enumerate() {
+            let found = found.get(&number).map_or(&[][..], Vec::as_slice);
+            judge_batch(batch, found, crash).map_err(|what| {
+                let size = batch.bodies.len();
+                format!("batch {number} of {size}, {:?}, {:?}: {what}", batch.fate, batch.seqs)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What is owed after a recovery that found these records: they stay, and what was not among
+    /// them stays away.
+    pub(crate) fn settled(&self, records: &[Record<'static>]) -> Self {
+        let mut settled = self.clone();
+        let there: BTreeSet<usize> =
+            records.iter().filter_map(|record| Some(parse_mark(&record.body)?.0)).collect();
+        for (number, batch) in settled.batches.iter_mut().enumerate() {
+            batch.fate = match (batch.fate, there.contains(&number)) {
+                (fate @ (Fate::Refused | Fate::Dropped | Fate::Dropping), _) => fate,
+                // Of a batch over several streams each stream may have kept its part or not.
+                (_, true) if batch.spans_kinds() => Fate::Open,
+                (_, true) => Fate::Durable,
+                (_, false) => Fate::Refused,
+            };
+        }
+        settled.given.extend(records.iter().map(|record| record.seq));
+        settled.opened();
+        settled
+    }
+
+    /// Notes that the ledger was opened again: from now on numbers are above all those before.
+    pub(crate) fn opened(&mut self) {
+        self.floor = self.given.last().copied().unwrap_or(0);
+    }
+
+    /// Which record of which batch this is. Every byte that was appended must be in it.
+    fn identify(&self, record: &Record<'static>) -> Result<(usize, usize), String> {
+        let phantom = || format!("a record that was never appended: {}", brief(record));
+        let (batch, place) = parse_mark(&record.body).ok_or_else(phantom)?;
+        let body = self.batches.get(batch).and_then(|batch| batch.bodies.get(place));
+        let body = body.ok_or_else(phantom)?;
+        if same(body, &record.body) {
+            Ok((batch, place))
+        } else {
+            Err(format!("an altered record: {}", brief(record)))
+        }
+    }
+}
+
+fn judge_batch(batch: &Batch, found: &[(usize, u64)], crash: Crash) -> Result<(), String> {
+    let owed = match batch.fate {
+        Fate::Durable => true,
+        Fate::Kept => crash == Crash::Kill,
+        Fate::Open | Fate::Refused | Fate::Dropping | Fate::Dropped => false,
+    };
+    if owed && found.is_empty() {
+        return Err("was promised and is gone".to_owned());
+    }
+    if matches!(batch.fate, Fate::Refused | Fate::Dropped) && !found.is_empty() {
+        return Err("is there".to_owned());
+    }
+    let mut places: Vec<_> = found.iter().map(|(place, _)| *place).collect();
+    places.sort_unstable();
+    let count = places.len();
+    places.dedup();
+    if places.len() < count {
+        return Err("holds a record twice".to_owned());
+    }
+    // A batch is one frame in each stream that it touches, and whole in each of them.
+    for kind in runledger::Kind::ALL {
+        let of_kind = |place: &&usize| batch.bodies[**place].kind() == *kind;
+        let there = places.iter().filter(of_kind).count();
+        let all = batch.bodies.iter().filter(|body| body.kind() == *kind).count();
+        if there != 0 && there != all || owed && there != all {
+            return Err(format!("has {there} of its {all} {kind} records"));
+        }
+    }
+    let in_order = found.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    if !in_order {
+        return Err("is out of order".to_owned());
+    }
+    match &batch.seqs {
+        Some(seqs) if found.iter().any(|(place, seq)| seqs[*place] != *seq) => {
+            Err(format!("has other numbers: {found:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The text by which a record tells which it is: its batch and its place there.
+pub(crate) fn mark(batch: usize, place: usize) -> String {
+    format!("{batch}/{place}")
+}
+
+fn parse_mark(body: &Body<'_>) -> Option<(usize, usize)> {
+    let text = match body {
+        Body::Run(run) => run.run_type.as_ref(),
+        Body::Event(event) => event.event_type.as_ref(),
+        Body::Error(error) => error.error_type.as_ref(),
+        _ => return None,
+    };
+    let (batch, place) = text.split_once('/')?;
+    Some((batch.parse().ok()?, place.parse().ok()?))
+}
+
+/// True when what was stored is what was given, but for what the ledger adds.
+fn same(given: &Body<'_>, stored: &Body<'_>) -> bool {
+    match (given, stored) {
+        (Body::Event(given), Body::Event(stored)) => given == stored,
+        (Body::Error(given), Body::Error(stored)) => {
+            let mut stored = stored.clone();
+            stored.fingerprint = None;
+            *given == stored
+        }
+        (Body::Run(given), Body::Run(stored)) => {
+            given.run_id == stored.run_id
+                && given.status == stored.status
+                && given.metadata == stored.metadata
+                && given.trace_id == stored.trace_id
+        }
+        _ => false,
+    }
+}
+
+fn brief(record: &Record<'_>) -> String {
+    let text: String = format!("{:?}", record.body).chars().take(160).collect();
+    format!("seq {} {text}", record.seq)
+}
