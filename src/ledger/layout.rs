@@ -67,6 +67,10 @@ impl Layout {
         self.dir.join(LOST)
     }
 
+    pub(crate) fn streams(&self) -> PathBuf {
+        self.dir.join(STREAMS)
+    }
+
     pub(crate) fn stream(&self, name: &str) -> PathBuf {
         self.dir.join(STREAMS).join(name)
     }

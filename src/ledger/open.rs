@@ -35,6 +35,7 @@ impl Ledger {
             storage.create_dir_all(&catalog.layout.stream(name))?;
         }
         if !found.is_clean() {
+            sync_names(&catalog)?;
             set_torn_creations_aside(&catalog)?;
         }
         catalog.refresh(OpenMode::Write)?;
@@ -58,11 +59,26 @@ pub(super) fn writer_note() -> String {
     format!("pid={} host={}", std::process::id(), host.nodename().to_string_lossy())
 }
 
+/// Puts the names of the ledger, its streams and their segments on stable storage: whoever made
+/// them may have died before that.
+fn sync_names(catalog: &Catalog) -> Result<()> {
+    let (storage, dir) = (&catalog.storage, catalog.layout.dir());
+    for (name, _) in STREAM_KINDS {
+        storage.sync_dir(&catalog.layout.stream(name))?;
+    }
+    storage.sync_dir(&catalog.layout.streams())?;
+    storage.sync_dir(dir)?;
+    match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => storage.sync_dir(parent),
+        None => Ok(()),
+    }
+}
+
 /// A crash while a stream's last segment was made can leave a file without a whole header. Such a
 /// file holds nothing that was ever acknowledged as synced: an empty one is removed, any other gets
 /// another name.
 fn set_torn_creations_aside(catalog: &Catalog) -> Result<()> {
-    catalog.refresh(OpenMode::Read)?;
+    catalog.refresh(OpenMode::Write)?;
     for torn in catalog.unreadable() {
         let Some(dir) = torn.path.parent() else { continue };
         let entries = catalog.storage.list(dir)?;

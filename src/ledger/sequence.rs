@@ -79,6 +79,7 @@ impl Sequence {
             true => storage.open(path, OpenMode::Write)?,
             false => {
                 let file = storage.open(path, OpenMode::CreateNew)?;
+                file.allocate(SEQ_FILE_BYTES)?;
                 file.set_len(SEQ_FILE_BYTES)?;
                 file.sync()?;
                 if let Some(dir) = path.parent() {

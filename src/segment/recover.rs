@@ -7,6 +7,9 @@ use crate::segment::scan::DamagedRange;
 use crate::segment::{Segment, State};
 use crate::storage::{OpenMode, Storage};
 
+/// How many bytes are copied at a time.
+const COPY_BYTES: usize = 1 << 16;
+
 /// Bytes that a crash took, none of them ever acknowledged as synced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Loss {
@@ -66,8 +69,28 @@ impl Segment {
             losses.push(Loss { kind: LossKind::TornTail, range: tail, copy });
         }
         // What a killed writer left in the kernel becomes durable here, and the cuts with it.
+        self.write_anew(u64::from(findings.synced))?;
         self.file.sync()?;
         Ok(losses)
+    }
+
+    /// Writes the bytes from `start` to the end of the frames once more. When a sync has failed,
+    /// the kernel may serve pages that it takes for written and will never write; a sync alone
+    /// would succeed, and keep none of them.
+    fn write_anew(&self, start: u64) -> Result<()> {
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut at = start;
+        while let Some(left) = u64::from(self.end()).checked_sub(at).filter(|&left| left > 0) {
+            let want = usize::try_from(left).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+            let Some(chunk) = buffer.get_mut(..want) else { break };
+            let read = self.file.read_at(chunk, at)?;
+            if read == 0 {
+                break;
+            }
+            self.file.write_at(chunk.get(..read).unwrap_or_default(), at)?;
+            at += read as u64;
+        }
+        Ok(())
     }
 
     /// True when frames may be appended: it has no footer, not even a damaged one.
@@ -118,15 +141,14 @@ impl Segment {
     }
 
     fn write_copy(&self, storage: &dyn Storage, path: &Path, range: &DamagedRange) -> Result<()> {
-        const CHUNK: usize = 1 << 20;
         let dir = path.parent().unwrap_or(path);
         storage.create_dir_all(dir)?;
         let mode = if storage.exists(path)? { OpenMode::Write } else { OpenMode::CreateNew };
         let copy = storage.open(path, mode)?;
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = vec![0; COPY_BYTES];
         let mut at = range.start;
         while at < range.end {
-            let want = usize::try_from(range.end - at).unwrap_or(CHUNK).min(CHUNK);
+            let want = usize::try_from(range.end - at).unwrap_or(COPY_BYTES).min(COPY_BYTES);
             let Some(chunk) = buffer.get_mut(..want) else { break };
             let read = self.file.read_at(chunk, at)?;
             if read == 0 {

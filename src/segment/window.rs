@@ -50,7 +50,8 @@ impl<'f> Window<'f> {
     }
 
     fn fill(&mut self, at: u64, len: usize) -> Result<()> {
-        self.buffer.resize(len.max(WINDOW_BYTES), 0);
+        let left = usize::try_from(self.file.len()?.saturating_sub(at)).unwrap_or(usize::MAX);
+        self.buffer.resize(len.max(WINDOW_BYTES).min(left), 0);
         self.start = at;
         match self.file.read_at(&mut self.buffer, at) {
             Ok(read) => {

@@ -80,7 +80,7 @@ impl Storage for Disk {
 
     fn sync_dir(&self, path: &Path) -> Result<()> {
         let directory = named("open directory", path, || OpenOptions::new().read(true).open(path))?;
-        named("sync directory", path, || directory.sync_all())
+        synced(path, || directory.sync_all())
     }
 
     fn lock(&self, path: &Path, note: &str) -> Result<Box<dyn Send + Sync>> {
@@ -152,7 +152,7 @@ impl File for DiskFile {
     }
 
     fn sync(&self) -> Result<()> {
-        named("sync", &self.path, || self.file.sync_data())
+        synced(&self.path, || self.file.sync_data())
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
@@ -218,6 +218,12 @@ fn locked(file: &fs::File, path: &Path) -> Error {
 /// Runs an operation on a file, naming both when it fails.
 fn named<T>(operation: &'static str, path: &Path, run: impl FnMut() -> io::Result<T>) -> Result<T> {
     retry(run).map_err(|source| Error::io(operation, path, source))
+}
+
+/// Runs a sync. Whatever it fails with, a full disk included, is [`Error::Io`]: the other errors
+/// promise that nothing was written, and after a failed sync nothing can be promised.
+fn synced(path: &Path, sync: impl FnMut() -> io::Result<()>) -> Result<()> {
+    retry(sync).map_err(|source| Error::Io { operation: "sync", path: path.to_owned(), source })
 }
 
 /// Runs a call again for as long as signals interrupt it.
