@@ -1,6 +1,7 @@
 //! The integration tests: one program, so that the library is linked once. What is in it:
 //!
 //! - `cli`: the program as it is used: what it says and its exit codes.
+//! - `crash`: power cuts, kills, failing operations and damage, on a modelled disk.
 //! - `format`: the worked examples of FORMAT.md, against the codec.
 //! - `layers`: the source keeps to its layers, its bounds of length and its bans.
 //! - `repair`: damage as an operator meets it: verify and repair.
@@ -8,9 +9,10 @@
 
 #![cfg(test)]
 
+#[cfg(feature = "cli")]
 mod cli;
+mod crash;
 mod format;
 mod layers;
 mod repair;
-#[expect(dead_code, reason = "the crash tests that use the rest follow")]
 mod support;

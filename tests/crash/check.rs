@@ -31,6 +31,7 @@ pub(crate) fn check(found: &SimDisk, oracle: &Oracle, crash: Crash, label: &dyn 
         let writer = open(found, &settled, label);
         let records = judged(&writer, oracle, crash, label);
         *settled.lock() = oracle.settled(&records);
+        found.set_capacity(None);
         let appended = writer.append_event(40, Durability::Sync);
         appended.unwrap_or_else(|err| panic!("{label}: an append after recovery: {err}"));
         let nothing = Cut { files: Keep::Nothing, names: KeepNames::Nothing, seed: 0 };

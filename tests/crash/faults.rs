@@ -16,7 +16,12 @@ use crate::support::disk::{Cut, Fault, Keep, KeepNames, Op, OpKind, SimDisk};
 use crate::support::rng::Rng;
 
 /// Opens a ledger, trying again as a service that is restarted does.
-fn open_at_last(disk: &SimDisk, oracle: &SharedOracle, seed: u64, errors: &mut Vec<Error>) -> Writer {
+fn open_at_last(
+    disk: &SimDisk,
+    oracle: &SharedOracle,
+    seed: u64,
+    errors: &mut Vec<Error>,
+) -> Writer {
     for _ in 0..3 {
         match Writer::open(disk, oracle, seed) {
             Ok(writer) => return writer,
@@ -35,7 +40,10 @@ fn life(disk: &SimDisk, oracle: &SharedOracle, seed: u64, steps: usize) -> Vec<E
         let Err(err) = writer.step() else { continue };
         if matches!(err, Error::Poisoned { .. }) {
             let refused = writer.append_event(1, Durability::Os);
-            assert!(matches!(refused, Err(Error::Poisoned { .. })), "poisoned, and then {refused:?}");
+            assert!(
+                matches!(refused, Err(Error::Poisoned { .. })),
+                "poisoned, and then {refused:?}"
+            );
             errors.extend(writer.close().err());
             drop(writer);
             writer = open_at_last(disk, oracle, seed + step as u64, &mut errors);
@@ -156,7 +164,9 @@ fn all_who_wait_for_a_sync_that_fails_are_told() {
         let nothing = Cut { files: Keep::Nothing, names: KeepNames::Nothing, seed: round };
         check(&disk.power_cut(nothing), &oracle.lock(), Crash::Power, &format!("round {round}"));
     }
-    println!("{rounds} rounds of 4 threads, {acknowledged} acknowledged before the sync that failed");
+    println!(
+        "{rounds} rounds of 4 threads, {acknowledged} acknowledged before the sync that failed"
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::crash::check::{check, check_recovery};
 use crate::crash::oracle::{Crash, SharedOracle};
 use crate::crash::scaled;
-use crate::crash::workload::{DIR, Writer};
+use crate::crash::workload::Writer;
 use crate::support::disk::{Cut, Keep, KeepNames, Moment, OpKind, SimDisk};
 use crate::support::rng::Rng;
 

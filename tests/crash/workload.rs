@@ -146,9 +146,10 @@ fn mixed(batch: usize, count: usize, kinds: usize, size: usize) -> Vec<Body<'sta
 
 /// Text that differs from place to place, so that a shifted or mixed copy is seen.
 fn filler(mark: &str, size: usize) -> String {
-    let mut rng = Rng::new(mark.bytes().fold(size as u64, |sum, byte| {
-        sum.wrapping_mul(31).wrapping_add(u64::from(byte))
-    }));
+    let mut rng = Rng::new(
+        mark.bytes()
+            .fold(size as u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))),
+    );
     let mut text = String::with_capacity(size + 16);
     while text.len() < size {
         text.push_str(&format!("{:016x}", rng.next()));

@@ -14,7 +14,7 @@
 //!
 //! **What is assumed of the drive.** What was synced stays. Writing a part of a sector leaves the
 //! other bytes of that sector alone (power-safe overwrite, as SQLite assumes); the bytes written
-//! can become anything. Drives that acknowledge a flush and do not do it are out of reach.
+//! can become anything, but for those that were the same before. Drives that acknowledge a flush and do not do it are out of reach.
 //!
 //! **Space.** With a capacity set, space is given out in blocks of 4,096 bytes; a write that finds
 //! too little writes what fits and fails, a reservation that finds too little does nothing. Space
@@ -41,6 +41,7 @@ mod world;
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -284,7 +285,13 @@ impl SimDisk {
         world.operations += 1;
         let mut hooks = self.0.hooks.lock();
         if let Some(probe) = hooks.probe.as_mut().filter(|_| kind.changes()) {
-            probe(&Moment { op: &op, world: &world });
+            let seen = AssertUnwindSafe(|| probe(&Moment { op: &op, world: &world }));
+            if catch_unwind(seen).is_err() {
+                // The panic has been printed. Let loose in here it would leave the ledger in a
+                // state that no disk can bring about; as a dead disk it ends the test.
+                world.off = true;
+                return Err(failed(kind, path, io::Error::other("a probe has failed")));
+            }
         }
         let fault = hooks.faults.as_mut().and_then(|faults| faults(&op));
         drop(hooks);
@@ -314,7 +321,10 @@ const ENOSPC: i32 = 28;
 fn failed(kind: OpKind, path: &Path, source: io::Error) -> Error {
     let path = path.to_owned();
     match source.kind() {
-        io::ErrorKind::StorageFull => Error::NoSpace { path, source },
+        // After a failed sync nothing can be promised, so that is no mere lack of space.
+        io::ErrorKind::StorageFull if !matches!(kind, OpKind::Sync | OpKind::SyncDir) => {
+            Error::NoSpace { path, source }
+        }
         _ => Error::Io { operation: kind.name(), path, source },
     }
 }

@@ -167,7 +167,17 @@ fn keep_sectors(
                     let source = &bytes[part.start - start..part.end - start];
                     content[part].copy_from_slice(source);
                 }
-                Change::Write { .. } => lose(&mut content[part], &mut rng),
+                Change::Write { bytes, .. } => {
+                    // What is there already stays, whatever part of it is written again.
+                    let new = &bytes[part.start - start..part.end - start];
+                    let old = content[part.clone()].to_vec();
+                    lose(&mut content[part.clone()], &mut rng);
+                    for ((byte, old), new) in content[part].iter_mut().zip(old).zip(new) {
+                        if old == *new {
+                            *byte = old;
+                        }
+                    }
+                }
                 Change::Length(_) if kept => content[part].fill(0),
                 Change::Length(_) => {}
             }
