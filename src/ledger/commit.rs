@@ -59,7 +59,8 @@ impl Ledger {
     ///
     /// # Errors
     /// As for [`Ledger::append`], and [`Error::TooLarge`] for more than 65,536 records or 64 MiB
-    /// of one kind. No record is appended when one cannot be.
+    /// of one kind. No record is appended when one cannot be; only [`Error::Io`] can leave those of
+    /// one kind appended and those of another not.
     pub fn append_batch(&self, records: &[Body<'_>], durability: Durability) -> Result<Vec<u64>> {
         if records.is_empty() {
             return Ok(Vec::new());
@@ -181,28 +182,60 @@ impl Inner {
         now: i64,
     ) -> Result<(Appended, Positions)> {
         let first_seq = self.sequence.take(u64::from(batch.records))?;
+        let mut locks = locks;
+        // All space is found before anything is written, so that a full disk takes no part of a
+        // batch and leaves out another.
+        let segments = self.find_space(batch, &mut locks, first_seq, now)?;
         let mut positions = [None; STREAM_KINDS.len()];
-        let parts = self.streams.iter().zip(&mut batch.parts).zip(locks).zip(&mut positions);
-        for (number, (((stream, part), lock), position)) in parts.enumerate() {
-            let Some(mut active) = lock.filter(|_| !part.is_empty()) else { continue };
-            self.write_part(number, stream, &mut active, part, first_seq, now)?;
-            *position = Some(active.written);
+        let mut is_begun = false;
+        for (number, place) in segments.into_iter().enumerate() {
+            let (Some(segment), Some(stream)) = (place, self.streams.get(number)) else { continue };
+            let (Some(Some(active)), Some(part)) =
+                (locks.get_mut(number), batch.parts.get_mut(number))
+            else {
+                continue;
+            };
+            self.write_part(stream, active, &segment, part, first_seq, now)
+                .map_err(|err| if is_begun { half_written(err) } else { err })?;
+            is_begun = true;
+            if let Some(position) = positions.get_mut(number) {
+                *position = Some(active.written);
+            }
         }
         Ok((Appended { first_seq, encoded }, positions))
     }
 
+    /// The segment for each part of a batch, with space for it reserved.
+    fn find_space(
+        &self,
+        batch: &Batch,
+        locks: &mut [Option<MutexGuard<'_, Active>>; STREAM_KINDS.len()],
+        first_seq: u64,
+        now: i64,
+    ) -> Result<[Option<Arc<Segment>>; STREAM_KINDS.len()]> {
+        self.check_writable()?;
+        let mut segments = [const { None }; STREAM_KINDS.len()];
+        let parts = self.streams.iter().zip(&batch.parts).zip(locks).zip(&mut segments);
+        for (number, (((stream, part), lock), place)) in parts.enumerate() {
+            let Some(active) = lock.as_mut().filter(|_| !part.is_empty()) else { continue };
+            let (len, base_seq) = (part.bytes.len(), first_seq + u64::from(part.first));
+            let segment = self.segment_for(number, stream, active, len, base_seq, now)?;
+            segment.reserve(len)?;
+            *place = Some(segment);
+        }
+        Ok(segments)
+    }
+
     fn write_part(
         &self,
-        number: usize,
         stream: &Stream,
         active: &mut Active,
+        segment: &Arc<Segment>,
         part: &mut Part,
         first_seq: u64,
         now: i64,
     ) -> Result<()> {
-        self.check_writable()?;
         let base_seq = first_seq + u64::from(part.first);
-        let segment = self.segment_for(number, stream, active, part.bytes.len(), base_seq, now)?;
         let frame = NewFrame {
             base_seq,
             recorded_at: now,
@@ -214,7 +247,7 @@ impl Inner {
                 self.poison(err);
             }
         })?;
-        stream.appended(active, &segment, part.bytes.len());
+        stream.appended(active, segment, part.bytes.len());
         for seq in part.draft.superseded_before(base_seq, segment.first_seq()) {
             self.catalog.mark_superseded(seq);
         }
@@ -288,5 +321,15 @@ impl Inner {
         self.check_poisoned()?;
         let positions = self.streams.each_ref().map(|stream| Some(stream.lock().written));
         self.wait_synced(&positions)
+    }
+}
+
+/// The error of a batch of which one kind was written before another could not be. A disk that is
+/// full after it had reserved the space is no mere lack of space, which would promise that nothing
+/// was written.
+fn half_written(err: Error) -> Error {
+    match err {
+        Error::NoSpace { path, source } => Error::Io { operation: "write", path, source },
+        other => other,
     }
 }

@@ -57,7 +57,6 @@ impl Segment {
         if let Some(room) = bytes.first_chunk_mut() {
             *room = header.encode(&self.header.salt, u64::from(at));
         }
-        self.reserve(end)?;
         if let Err(err) = self.file.write_at(bytes, u64::from(at)) {
             return Err(self.take_back(at, err));
         }
@@ -72,8 +71,18 @@ impl Segment {
         }
     }
 
-    /// Preallocates so that a frame that ends at `end` grows no file: a sync is faster then.
-    fn reserve(&self, end: u32) -> Result<()> {
+    /// Preallocates, so that a frame of so many bytes grows no file (a sync is faster then) and
+    /// finds space on a disk that is filling up.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] or [`Error::Io`].
+    pub(crate) fn reserve(&self, frame_bytes: usize) -> Result<()> {
+        let end = u64::from(self.end()) + frame_bytes as u64;
+        let end = u32::try_from(end).map_err(|_| Error::TooLarge {
+            what: "a segment in bytes",
+            size: end,
+            limit: u64::from(u32::MAX),
+        })?;
         let allocated = self.allocated.load(Ordering::Relaxed);
         if end <= allocated {
             return Ok(());
