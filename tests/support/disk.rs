@@ -14,7 +14,8 @@
 //!
 //! **What is assumed of the drive.** What was synced stays. Writing a part of a sector leaves the
 //! other bytes of that sector alone (power-safe overwrite, as SQLite assumes); the bytes written
-//! can become anything, but for those that were the same before. Drives that acknowledge a flush and do not do it are out of reach.
+//! can become anything, but for those that were the same before. Drives that acknowledge a flush
+//! and do not do it are out of reach.
 //!
 //! **Space.** With a capacity set, space is given out in blocks of 4,096 bytes; a write that finds
 //! too little writes what fits and fails, a reservation that finds too little does nothing. Space
@@ -118,7 +119,8 @@ pub(crate) enum Fault {
     Io,
     /// With ENOSPC and without effect.
     NoSpace,
-    /// A write writes so many bytes and fails with ENOSPC; any other operation as above.
+    /// A write writes so many bytes, never all, and fails with ENOSPC; any other operation as
+    /// above.
     Short(usize),
     /// A sync fails with EIO, writes nothing and takes the changes for written: the next sync
     /// succeeds, reads give what was written, and a power cut shows the truth. Any other operation

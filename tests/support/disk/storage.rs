@@ -152,7 +152,7 @@ impl File for SimFile {
             None => world.write(self.inode, offset, bytes).map_err(failed),
             Some(Fault::NoSpace) => no_space(),
             Some(Fault::Short(written)) => {
-                let bytes = &bytes[..written.min(bytes.len())];
+                let bytes = &bytes[..written.min(bytes.len() - 1)];
                 world.write(self.inode, offset, bytes).map_err(failed)?;
                 no_space()
             }
