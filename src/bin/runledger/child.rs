@@ -75,26 +75,30 @@ fn pass_through(stderr: Option<ChildStderr>) -> (Arc<Mutex<Vec<u8>>>, Receiver<(
     let (tell, done) = mpsc::channel();
     let shared = Arc::clone(&tail);
     thread::spawn(move || {
-        let mut chunk = [0; TAIL_BYTES];
-        let mut from = stderr.into_iter().flat_map(|mut pipe| {
-            std::iter::from_fn(move || match pipe.read(&mut chunk) {
-                Ok(0) => None,
-                Ok(read) => Some(chunk.get(..read).unwrap_or_default().to_vec()),
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => Some(Vec::new()),
-                Err(_) => None,
-            })
-        });
-        from.by_ref().for_each(|piece| {
-            // The command goes on when nobody reads its messages.
-            let _ = io::stderr().write_all(&piece);
-            let mut tail = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            tail.extend_from_slice(&piece);
-            let excess = tail.len().saturating_sub(TAIL_BYTES);
-            tail.drain(..excess);
-        });
+        if let Some(pipe) = stderr {
+            copy(pipe, &shared);
+        }
         let _ = tell.send(());
     });
     (tail, done)
+}
+
+fn copy(mut pipe: ChildStderr, tail: &Mutex<Vec<u8>>) {
+    let mut chunk = [0; TAIL_BYTES];
+    loop {
+        let piece = match pipe.read(&mut chunk) {
+            Ok(0) => return,
+            Ok(read) => chunk.get(..read).unwrap_or_default(),
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => return,
+        };
+        // The command goes on when nobody reads its messages.
+        let _ = io::stderr().write_all(piece);
+        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.extend_from_slice(piece);
+        let excess = tail.len().saturating_sub(TAIL_BYTES);
+        tail.drain(..excess);
+    }
 }
 
 /// The tail as text, without the line that its start was cut from.
@@ -136,11 +140,9 @@ impl Relay {
             return;
         }
         target.first.get_or_insert(origin.signal);
-        // What a terminal sends, it sends to the command as well.
-        if matches!(origin.cause, Cause::Kernel) {
-            return;
-        }
         match target.pid {
+            // What a terminal sends, it sends to the command as well.
+            Some(_) if matches!(origin.cause, Cause::Kernel) => {}
             Some(pid) => send(pid, origin.signal),
             None => target.early.push(origin.signal),
         }

@@ -260,5 +260,7 @@ mod tests {
         bytes.extend_from_slice(b"y\nnext\n");
         let found = lines(&bytes).unwrap();
         assert_eq!(found, [format!("too long: {}", MAX_LINE_BYTES + 1), "next".to_owned()]);
+        bytes.remove(0);
+        assert_eq!(lines(&bytes).unwrap()[0].len(), MAX_LINE_BYTES);
     }
 }

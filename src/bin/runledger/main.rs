@@ -10,6 +10,7 @@ mod context;
 mod exit;
 mod input;
 mod output;
+mod progress;
 mod time;
 mod writer;
 

@@ -1,18 +1,17 @@
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use runledger::limits::MAX_LINE_BYTES;
-use runledger::storage::{Disk, Storage};
 use runledger::wire::{self, LineError, ParseOptions};
 use runledger::{Body, Error, Ledger};
 
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::input::{self, Found, Lines};
+use crate::progress::Progress;
 use crate::writer::Level;
 
 /// Import JSON lines, one record a line
@@ -41,9 +40,6 @@ const EXAMPLE: &str = "Example: zcat old/*.gz | runledger import - --rejects ref
 /// A batch goes to the ledger when it has this many lines, or this many bytes.
 const BATCH_LINES: usize = 1_000;
 const BATCH_BYTES: usize = 4 << 20;
-
-/// What takes longer than this shows its progress.
-const SILENCE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     for path in &args.files {
@@ -162,7 +158,7 @@ impl Import<'_> {
         (self.text, self.lines) = (text, batch);
         self.text.clear();
         self.lines.clear();
-        self.progress.show(lines, self.taken);
+        self.progress.show(lines.consumed(), lines.size(), &format!("{} records", self.taken));
         done
     }
 
@@ -229,55 +225,4 @@ impl Import<'_> {
         }
         Ok(())
     }
-}
-
-/// A bar on stderr, for what takes its time and only on a terminal.
-struct Progress {
-    start: Duration,
-    bar: Option<ProgressBar>,
-    wanted: bool,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self { start: Disk.monotonic(), bar: None, wanted: io::stderr().is_terminal() }
-    }
-
-    fn elapsed(&self) -> Duration {
-        Disk.monotonic().saturating_sub(self.start)
-    }
-
-    fn show(&mut self, lines: &Lines, taken: u64) {
-        if !self.wanted || self.elapsed() < SILENCE {
-            return;
-        }
-        let bar = self.bar.get_or_insert_with(ProgressBar::no_length);
-        match lines.size() {
-            Some(size) => {
-                bar.set_length(size);
-                bar.set_style(style("{wide_bar} {percent}% {msg}"));
-            }
-            None => bar.set_style(style("{spinner} {bytes} {msg}")),
-        }
-        bar.set_position(lines.consumed());
-        bar.set_message(format!("{taken} records"));
-    }
-
-    /// Says something without the bar in between.
-    fn aside(&self, say: impl FnOnce()) {
-        match &self.bar {
-            Some(bar) => bar.suspend(say),
-            None => say(),
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -8,6 +8,7 @@ use runledger::{RepairAction, repair};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::output::human;
+use crate::progress;
 
 /// Put a damaged ledger in order
 ///
@@ -22,7 +23,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
-    let report = repair(ctx.dir(), Arc::new(Disk), args.dry_run)?;
+    let repair = || repair(ctx.dir(), Arc::new(Disk), args.dry_run);
+    let report = progress::during("repairing", repair)?;
     let mut out = BufWriter::new(io::stdout().lock());
     for action in &report.actions {
         writeln!(out, "{}", in_words(action))?;

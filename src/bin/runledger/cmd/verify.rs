@@ -7,6 +7,7 @@ use runledger::{Finding, VerifyReport, verify};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::output::human;
+use crate::progress;
 
 /// Check every byte of the ledger
 ///
@@ -20,7 +21,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
-    let report = verify(ctx.dir(), Arc::new(Disk))?;
+    let report = progress::during("verifying", || verify(ctx.dir(), Arc::new(Disk)))?;
     let damaged = report.is_damaged();
     if damaged || !args.quiet {
         print(&report)?;
