@@ -4,6 +4,7 @@
 //! - `crash`: power cuts, kills, failing operations and damage, on a modelled disk.
 //! - `format`: the worked examples of FORMAT.md, against the codec.
 //! - `layers`: the source keeps to its layers, its bounds of length and its bans.
+//! - `oracle`: every answer against one that is computed from the JSON lines by other means.
 //! - `repair`: damage as an operator meets it: verify and repair.
 //! - `support`: a modelled disk that loses power, fills up and fails, with the tests of the model.
 
@@ -14,5 +15,6 @@ mod cli;
 mod crash;
 mod format;
 mod layers;
+mod oracle;
 mod repair;
 mod support;
