@@ -10,20 +10,42 @@ use super::random;
 use super::record::Rec;
 use crate::support::rng::Rng;
 
-/// Asks everything: first what can be asked of the whole ledger, then `rounds` questions at random.
-pub(crate) fn everything(book: &Book, reader: &Reader, rounds: usize, seed: u64) {
-    for question in plain() {
-        let expected = question.answer(book);
-        for &field in Field::ALL {
-            let found = question.ask(reader).count_by(field).unwrap();
-            assert_eq!(found, counts(&expected, field), "{field} of {question:?}");
+/// Questions with the oracle's answers.
+pub(crate) struct Exam<'b> {
+    book: &'b Book,
+    questions: Vec<Answered>,
+}
+
+/// A question with its answer: the records, and the counts of some fields.
+struct Answered {
+    question: Question,
+    seqs: Vec<u64>,
+    counts: Vec<(Field, Vec<(String, u64)>)>,
+}
+
+impl<'b> Exam<'b> {
+    /// What can be asked of the whole ledger, counted by each field, and `rounds` questions at
+    /// random, each counted by one.
+    pub(crate) fn new(book: &'b Book, rounds: usize, seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let mut questions = Vec::new();
+        for question in plain() {
+            questions.push(Answered::new(book, question, Field::ALL));
         }
-        compare(book, reader, &question, &mut Rng::new(seed));
+        for _ in 0..rounds {
+            let question = random::question(book, &mut rng);
+            let field = Field::ALL[rng.below(Field::ALL.len())];
+            questions.push(Answered::new(book, question, &[field]));
+        }
+        Self { book, questions }
     }
-    for round in 0..rounds as u64 {
-        let mut rng = Rng::new(seed.wrapping_mul(1_000_003).wrapping_add(round));
-        let question = random::question(book, &mut rng);
-        compare(book, reader, &question, &mut rng);
+
+    /// Asks the ledger everything, in parts and pages that follow from the seed.
+    pub(crate) fn sit(&self, reader: &Reader, seed: u64) {
+        let mut rng = Rng::new(seed);
+        for answered in &self.questions {
+            answered.compare(self.book, reader, &mut rng);
+        }
     }
 }
 
@@ -44,21 +66,27 @@ fn plain() -> Vec<Question> {
     questions
 }
 
-/// One question in all its forms: whole, in parts, page by page, counted.
-fn compare(book: &Book, reader: &Reader, question: &Question, rng: &mut Rng) {
-    let expected = question.answer(book);
-    let seqs: Vec<u64> = expected.iter().map(|rec| rec.seq).collect();
-    let query = question.ask(reader);
-    assert_eq!(query.count().unwrap(), seqs.len() as u64, "count of {question:?}");
-    let field = Field::ALL[rng.below(Field::ALL.len())];
-    let found = query.count_by(field).unwrap();
-    assert_eq!(found, counts(&expected, field), "{field} of {question:?}");
+impl Answered {
+    fn new(book: &Book, question: Question, fields: &[Field]) -> Self {
+        let answer = question.answer(book);
+        let counts = fields.iter().map(|&field| (field, counts(&answer, field))).collect();
+        Self { seqs: answer.iter().map(|rec| rec.seq).collect(), counts, question }
+    }
 
-    let offset = if rng.below(2) == 0 { 0 } else { rng.below(seqs.len() + 2) };
-    let limit = [1, 7, 50, 1000, usize::MAX][rng.below(5)];
-    part(book, &query, &seqs, (offset, limit));
-    if seqs.len() < 3000 {
-        walk(&query, &seqs, 1 + rng.below(seqs.len().max(20)));
+    /// The question in all its forms: whole, in parts, page by page, counted.
+    fn compare(&self, book: &Book, reader: &Reader, rng: &mut Rng) {
+        let Self { question, seqs, counts } = self;
+        let query = question.ask(reader);
+        assert_eq!(query.count().unwrap(), seqs.len() as u64, "count of {question:?}");
+        for (field, counts) in counts {
+            assert_eq!(&query.count_by(*field).unwrap(), counts, "{field} of {question:?}");
+        }
+        let offset = if rng.below(2) == 0 { 0 } else { rng.below(seqs.len() + 2) };
+        let limit = [1, 7, 50, 1000, usize::MAX][rng.below(5)];
+        part(book, &query, seqs, (offset, limit));
+        if seqs.len() < 3000 {
+            walk(&query, seqs, 1 + rng.below(seqs.len().max(20)));
+        }
     }
 }
 

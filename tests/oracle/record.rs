@@ -58,6 +58,12 @@ impl Rec {
         let line: Line<'_> =
             serde_json::from_str(line).unwrap_or_else(|err| panic!("{err}: {line}"));
         let severity = line.severity.or((line.kind == "error").then(|| "error".to_owned()));
+        // Two words that some loggers use for severities of the model.
+        let severity = severity.map(|severity| match severity.as_str() {
+            "fatal" => "critical".to_owned(),
+            "warn" => "warning".to_owned(),
+            _ => severity,
+        });
         let fields = [
             (Field::Type, Some(line.name)),
             (Field::Status, line.status),
@@ -87,6 +93,12 @@ impl Rec {
             texts: texts.into_iter().filter_map(|(name, text)| Some((name, text?))).collect(),
             newest: true,
         }
+    }
+
+    /// True when an id is longer than the 128 bytes that the ledger takes.
+    pub(crate) fn has_long_id(&self) -> bool {
+        let ids = [Field::Trace, Field::Run, Field::Project, Field::User];
+        ids.iter().any(|field| self.get(*field).len() > 128)
     }
 
     pub(crate) fn get(&self, field: Field) -> &str {
