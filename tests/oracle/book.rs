@@ -18,8 +18,8 @@ pub(crate) struct Book {
 const KEPT_FIELDS: [Field; 4] = [Field::Trace, Field::Project, Field::User, Field::Subject];
 
 impl Book {
-    /// What the ledger is to make of a record: what is to be stored; `None` when it must be refused,
-    /// because its run has ended or goes back.
+    /// What the ledger is to make of a record: what is to be stored; `None` when it must be
+    /// refused, because its run has ended or goes back.
     pub(crate) fn expect(&self, rec: Rec) -> Option<Rec> {
         if rec.kind == "run" { self.expect_run(rec) } else { Some(rec) }
     }

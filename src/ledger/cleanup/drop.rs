@@ -66,7 +66,7 @@ impl Inner {
             // A run that ended since it was looked at needs no carrying: its end lies elsewhere.
             match self.append(&[record.body], Durability::Os, OnReject::FailAll) {
                 Ok(_) => carried += 1,
-                Err(crate::error::Error::RunTransition { .. }) => {}
+                Err(Error::RunTransition { .. }) => {}
                 Err(err) => return Err(err),
             }
         }

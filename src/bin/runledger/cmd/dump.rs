@@ -14,9 +14,9 @@ use crate::exit::{Failure, Outcome};
 
 /// Print the frames and records of a segment file as they lie
 ///
-/// For debugging. Each line begins with an offset in bytes. Nothing else of the ledger is looked at. The exit code
-/// is 3 when there is damage before the last whole frame; for the whole ledger see
-/// `runledger verify`.
+/// For debugging. Each line begins with an offset in bytes. Nothing else of the ledger is looked
+/// at. The exit code is 3 when there is damage before the last whole frame; for the whole ledger
+/// see `runledger verify`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The file, such as ledger/streams/runs/00000000000000000001.seg

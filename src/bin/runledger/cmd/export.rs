@@ -12,9 +12,9 @@ use crate::exit::{Failure, Outcome, say};
 
 /// Write records as JSON lines
 ///
-/// They come in the order in which they were appended, and `runledger import` reads them again. Every state of a run is written unless --current is given.
-/// The exit code is 1 when nothing matches, and 3 when a record is damaged: it is named on stderr,
-/// and the others are written.
+/// They come in the order in which they were appended, and `runledger import` reads them again.
+/// Every state of a run is written unless --current is given. The exit code is 1 when nothing
+/// matches, and 3 when a record is damaged: it is named on stderr, and the others are written.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Only these kinds: run, event, error

@@ -11,8 +11,9 @@ use crate::progress;
 
 /// Check every byte of the ledger
 ///
-/// All is compared with its checksums, indexes and hashes. Nothing is changed, and a writer may be at work meanwhile. The exit code is 3 when something is
-/// damaged; what a crash tore off at the end is named and is no damage.
+/// All is compared with its checksums, indexes and hashes. Nothing is changed, and a writer may be
+/// at work meanwhile. The exit code is 3 when something is damaged; what a crash tore off at the
+/// end is named and is no damage.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Say nothing when all is well
