@@ -24,6 +24,7 @@ impl Ledger {
         let layout = Layout::new(dir);
         if options.create {
             storage.create_dir_all(dir)?;
+            layout.refuse_foreign(&*storage)?;
         } else {
             layout.identity(&*storage)?;
         }
