@@ -1,9 +1,10 @@
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
 use crate::ledger::catalog::Catalog;
+use crate::ledger::clock::ClockGuard;
 use crate::ledger::layout::STREAM_KINDS;
 use crate::ledger::maintain::Maintenance;
 use crate::ledger::options::Options;
@@ -45,6 +46,9 @@ pub(super) struct Inner {
     /// Why nothing may be appended any more.
     pub(super) poisoned: OnceLock<String>,
     pub(super) closed: AtomicBool,
+    pub(super) clock: parking_lot::Mutex<ClockGuard>,
+    /// Appends that were refused and not yet put on record.
+    pub(super) refused: AtomicU64,
     /// Held while segments are dropped.
     pub(super) cleaning: parking_lot::Mutex<()>,
     pub(super) lock: LockGuard,

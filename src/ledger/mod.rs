@@ -4,6 +4,7 @@ mod append;
 mod audit;
 mod catalog;
 mod cleanup;
+mod clock;
 mod commit;
 mod durability;
 mod handle;

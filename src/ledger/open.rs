@@ -1,13 +1,14 @@
 //! Opening for writing: the lock, the identity, recovery, and the first notes.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
 use crate::format::identity::Identity;
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
+use crate::ledger::clock::ClockGuard;
 use crate::ledger::handle::{Inner, Ledger, LockGuard};
 use crate::ledger::layout::{Layout, STREAM_KINDS};
 use crate::ledger::maintain::Maintenance;
@@ -136,6 +137,7 @@ fn assemble(
         let active = last.filter(|segment| segment.is_writable()).cloned();
         Stream::new(name, kind, catalog.layout.stream(name), active)
     });
+    let clock = ClockGuard::new(options.storage.now(), options.storage.monotonic());
     let inner = Arc::new(Inner {
         reader: Reader::of_writer(Arc::clone(&catalog)),
         catalog,
@@ -145,6 +147,8 @@ fn assemble(
         maintenance,
         poisoned: OnceLock::new(),
         closed: AtomicBool::new(false),
+        clock: parking_lot::Mutex::new(clock),
+        refused: AtomicU64::new(0),
         cleaning: parking_lot::Mutex::default(),
         lock: LockGuard(parking_lot::Mutex::new(Some(lock))),
     });

@@ -29,8 +29,8 @@ pub(super) fn plan(
     catalog: &Catalog,
     cleanup: &Cleanup,
     retention: &Retention,
+    now: i64,
 ) -> Result<Vec<Candidate>> {
-    let now = catalog.storage.now();
     let mut candidates = Vec::new();
     for (stream, (name, kind)) in STREAM_KINDS.iter().enumerate() {
         if stream == AUDIT_STREAM || cleanup.kind.is_some_and(|wanted| wanted != *kind) {
