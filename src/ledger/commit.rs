@@ -1,7 +1,6 @@
 //! Appending: from encoded batches to frames in the files, and the wait for their durability.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 
@@ -11,6 +10,7 @@ use crate::ledger::Durability;
 use crate::ledger::append::{Batch, Encoded, OnReject, Part, with_batch};
 use crate::ledger::handle::{Inner, Ledger};
 use crate::ledger::layout::{STREAM_KINDS, stream_of};
+use crate::ledger::maintain::is_old;
 use crate::ledger::stream::{Active, Stream};
 use crate::model::{Body, Kind, Timestamp};
 use crate::segment::{NewFrame, Segment};
@@ -116,14 +116,7 @@ impl Inner {
         durability: Durability,
         on_reject: OnReject,
     ) -> Result<Appended> {
-        let (appended, positions) = with_batch(|batch| self.write(batch, records, on_reject))
-            .inspect_err(|_| {
-                self.refused.fetch_add(1, Ordering::Relaxed);
-            })?;
-        let rejected = appended.encoded.rejected.iter().filter(|outcome| outcome.is_some()).count();
-        if rejected > 0 {
-            self.refused.fetch_add(rejected as u64, Ordering::Relaxed);
-        }
+        let (appended, positions) = with_batch(|batch| self.write(batch, records, on_reject))?;
         match durability {
             Durability::Sync => self.wait_synced(&positions)?,
             Durability::Interval => self.maintenance.note_dirty(),
@@ -297,10 +290,9 @@ impl Inner {
 
     fn has_room(&self, segment: &Segment, len: usize, now: i64) -> bool {
         let end = u64::from(segment.end()) + len as u64;
-        let old = i64::try_from(self.options.segment_age.as_nanos()).unwrap_or(i64::MAX);
         segment.is_empty()
             || end <= u64::from(self.options.segment_bytes)
-                && now.saturating_sub(segment.header().created_at) < old
+                && !is_old(segment, now, self.options.segment_age)
     }
 
     /// Writes a batch of one of the engine's own notes.

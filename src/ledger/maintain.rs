@@ -9,7 +9,6 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Error, Result};
-use crate::ledger::audit;
 use crate::ledger::cleanup::Cleanup;
 use crate::ledger::handle::{Inner, Ledger};
 use crate::segment::Segment;
@@ -182,36 +181,25 @@ impl Inner {
             .filter(|other| other.first_seq() < segment.first_seq())
             .find_map(|other| other.trailer())
             .map_or([0; 32], |trailer| trailer.link());
+        self.sequence.unclose()?;
         segment.seal(previous)
     }
 
     /// Begins new segments where the old are old enough, then drops what has expired.
     fn retain(&self) -> Result<()> {
-        self.note_refused()?;
-        let now = self.believed_now()?;
-        self.retire_old(now);
+        self.retire_old();
         self.seal_full();
-        self.clean(&Cleanup::retention(), now).map(drop)
-    }
-
-    /// The time by which records expire. A clock that has jumped is put on record.
-    pub(super) fn believed_now(&self) -> Result<i64> {
-        let storage = &self.options.storage;
-        let believed = self.clock.lock().look(storage.now(), storage.monotonic());
-        if let Some(jump) = believed.jump {
-            self.note(&audit::clock_jumped(jump))?;
-        }
-        Ok(believed.now)
+        self.clean(&Cleanup::retention(), false).map(drop)
     }
 
     /// Closes the segments that have reached their age, so that they can expire in a stream that
     /// is no longer written, too.
-    fn retire_old(&self, now: i64) {
-        let age = i64::try_from(self.options.segment_age.as_nanos()).unwrap_or(i64::MAX);
+    fn retire_old(&self) {
+        let now = self.options.storage.now();
         for (number, stream) in self.streams.iter().enumerate() {
             let mut active = stream.lock();
             let is_old = active.segment.as_ref().is_some_and(|segment| {
-                now.saturating_sub(segment.header().created_at) >= age && !segment.is_empty()
+                is_old(segment, now, self.options.segment_age) && !segment.is_empty()
             });
             if let Some(segment) = is_old.then(|| active.retire()).flatten() {
                 self.maintenance.note_full(number, segment);
@@ -220,12 +208,11 @@ impl Inner {
     }
 
     pub(super) fn close(&self) -> Result<()> {
-        let noted = self.check_writable().and_then(|()| self.note_refused());
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
         self.maintenance.stop();
-        let outcome = noted.and(self.finish());
+        let outcome = self.finish();
         self.lock.0.lock().take();
         outcome
     }
@@ -247,6 +234,13 @@ impl Inner {
         self.check_poisoned()?;
         self.sequence.close()
     }
+}
+
+/// True when the segment was begun `age` ago, or is from as far in the future: then the clock was
+/// wrong, and records from now on are not to wait for that time to expire.
+pub(super) fn is_old(segment: &Segment, now: i64, age: Duration) -> bool {
+    let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+    now.abs_diff(segment.header().created_at) >= age
 }
 
 impl Drop for Inner {

@@ -133,6 +133,13 @@ impl Sequence {
         Ok(())
     }
 
+    /// Takes back that the writer closed, before a segment is changed without a number being taken:
+    /// what a crash leaves of the change is to be recovered, and not to be taken for damage.
+    pub(super) fn unclose(&self) -> Result<()> {
+        let mut file = self.file.lock();
+        if file.is_clean { file.write(self.peek(), false) } else { Ok(()) }
+    }
+
     /// Notes a clean close. No number may be taken after it.
     pub(super) fn close(&self) -> Result<()> {
         let mut file = self.file.lock();

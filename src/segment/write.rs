@@ -131,8 +131,8 @@ impl Segment {
 
     /// Writes the footer and makes it the index. Nothing may be appended any more.
     ///
-    /// The frames are synced before the footer is written, so that a valid trailer means that they
-    /// are there.
+    /// The frames are synced before the footer is written, and the footer before its trailer: a
+    /// valid trailer means that they are there, and a crash on the way leaves a tail to be cut.
     ///
     /// # Errors
     /// [`Error::NoSpace`] or [`Error::Io`]: the segment stays as it was, with its index in memory.
@@ -146,21 +146,23 @@ impl Segment {
             let trailer = self.new_trailer(index, &footer, previous)?;
             (footer, trailer)
         };
-        let mut bytes = footer.bytes;
-        let trailer_at = u64::from(end) + bytes.len() as u64;
-        bytes.extend_from_slice(&trailer.encode(&self.header.salt, trailer_at));
-        let total = trailer_at + TRAILER_BYTES as u64;
+        let trailer_at = u64::from(end) + footer.bytes.len() as u64;
         let written = self
             .file
-            .write_at(&bytes, u64::from(end))
-            .and_then(|()| self.file.set_len(total))
+            .write_at(&footer.bytes, u64::from(end))
+            .and_then(|()| self.file.set_len(trailer_at))
+            .and_then(|()| self.file.sync())
+            .and_then(|()| {
+                let trailer = trailer.encode(&self.header.salt, trailer_at);
+                self.file.write_at(&trailer, trailer_at)
+            })
             .and_then(|()| self.file.sync());
         if let Err(err) = written {
             // Half a footer is no footer; the next opening makes the index anew.
             let _ = self.file.set_len(u64::from(end));
             return Err(err);
         }
-        self.adopt_footer(trailer, total)
+        self.adopt_footer(trailer, trailer_at + TRAILER_BYTES as u64)
     }
 
     fn new_trailer(&self, index: &MemIndex, footer: &Built, previous: [u8; 32]) -> Result<Trailer> {
@@ -181,8 +183,8 @@ impl Segment {
             created_min: summary.created.0,
             created_max: summary.created.1,
             newest_max: summary.newest,
-            recorded_first: summary.recorded.0,
-            recorded_last: summary.recorded.1,
+            recorded_min: summary.recorded.0,
+            recorded_max: summary.recorded.1,
             hash: *blake3::hash(frames).as_bytes(),
             previous,
             tags,
