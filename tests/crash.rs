@@ -17,9 +17,12 @@
 //! other seeds.
 
 mod check;
+mod clock;
 mod faults;
+mod locks;
 mod oracle;
 mod power;
+mod retention;
 mod workload;
 
 /// How many of something to do, for `base` in a CI run.

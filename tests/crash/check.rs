@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use runledger::{Durability, Order, Reader, Record};
+use runledger::{Durability, Order, Reader, Record, verify};
 
 use crate::crash::oracle::{Crash, Oracle, SharedOracle};
 use crate::crash::workload::{DIR, Writer};
@@ -30,6 +30,8 @@ pub(crate) fn check(found: &SimDisk, oracle: &Oracle, crash: Crash, label: &dyn 
     {
         let writer = open(found, &settled, label);
         let records = judged(&writer, oracle, crash, label);
+        let report = verify(DIR, found.storage()).unwrap();
+        assert!(!report.is_damaged(), "{label}: a crash is no damage: {:?}", report.findings);
         *settled.lock() = oracle.settled(&records);
         found.set_capacity(None);
         let appended = writer.append_event(40, Durability::Sync);

@@ -49,6 +49,8 @@ impl Batch {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Oracle {
     pub(crate) batches: Vec<Batch>,
+    /// True when retention carries open runs forward: their states are then appended anew.
+    pub(crate) carries: bool,
     /// The sequence numbers that were given out.
     given: BTreeSet<u64>,
     /// The highest number that anyone had seen at the last opening: later ones are above it.
@@ -110,7 +112,15 @@ impl Oracle {
             }
             before = record.seq;
             let (batch, place) = self.identify(record)?;
-            found.entry(batch).or_default().push((place, record.seq));
+            let found = found.entry(batch).or_default();
+            if self.carries && matches!(record.body, Body::Run(_)) {
+                // Carried forward, a run's state has another number, and for a while two.
+                let seq = self.batches[batch].seqs.as_ref().map_or(record.seq, |seqs| seqs[place]);
+                found.retain(|(other, _)| *other != place);
+                found.push((place, seq));
+            } else {
+                found.push((place, record.seq));
+            }
         }
         for (number, batch) in self.batches.iter().enumerate() {
             let found = found.get(&number).map_or(&[][..], Vec::as_slice);
@@ -130,7 +140,9 @@ impl Oracle {
             records.iter().filter_map(|record| Some(parse_mark(&record.body)?.0)).collect();
         for (number, batch) in settled.batches.iter_mut().enumerate() {
             batch.fate = match (batch.fate, there.contains(&number)) {
-                (fate @ (Fate::Refused | Fate::Dropped | Fate::Dropping), _) => fate,
+                (fate @ (Fate::Refused | Fate::Dropped), _) => fate,
+                (Fate::Dropping, true) => Fate::Dropping,
+                (Fate::Dropping, false) => Fate::Dropped,
                 // Of a batch over several streams each stream may have kept its part or not.
                 (_, true) if batch.spans_kinds() => Fate::Open,
                 (_, true) => Fate::Durable,

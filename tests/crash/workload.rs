@@ -166,14 +166,14 @@ pub(crate) fn event(mark: &str, size: usize) -> Body<'static> {
         .into()
 }
 
-fn error(mark: &str, size: usize) -> Body<'static> {
+pub(crate) fn error(mark: &str, size: usize) -> Body<'static> {
     ErrorRecord::new(mark.to_owned(), filler(mark, size))
         .stack("at line 1\nat line 2".to_owned())
         .created_at(Timestamp::from_nanos(1_700_000_000_000_000_001))
         .into()
 }
 
-fn run(id: &str, mark: &str, status: Status, size: usize) -> Body<'static> {
+pub(crate) fn run(id: &str, mark: &str, status: Status, size: usize) -> Body<'static> {
     let metadata = Json::from_value(&filler(mark, size)).unwrap();
     Run::new(id.to_owned(), mark.to_owned(), status)
         .unwrap()

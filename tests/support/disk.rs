@@ -239,6 +239,11 @@ impl SimDisk {
         self.0.world.lock().reserves = reserves;
     }
 
+    /// The wall clock, which does not move for it.
+    pub(crate) fn now_without_tick(&self) -> i64 {
+        self.0.world.lock().now
+    }
+
     /// Sets the wall clock to a time in nanoseconds since the Unix epoch.
     pub(crate) fn set_now(&self, now: i64) {
         self.0.world.lock().now = now;

@@ -1,0 +1,157 @@
+//! Dropping segments: power cuts and kills between all of its steps (row 12 of the reliability
+//! scorecard).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use runledger::{Cleanup, Durability, Error, Kind, Result, Status};
+
+use crate::crash::check::{check, check_recovery};
+use crate::crash::oracle::{Crash, Fate, SharedOracle, mark};
+use crate::crash::scaled;
+use crate::crash::workload::{Writer, error, event, run};
+use crate::support::disk::{Cut, Keep, KeepNames, Moment, SimDisk};
+use crate::support::rng::Rng;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Some segments of each kind; every fifth run stays open.
+fn fill(writer: &Writer, rng: &mut Rng, batches: usize) -> Result<()> {
+    for _ in 0..batches {
+        let size = 3000 + rng.below(9000);
+        let kind = rng.below(3);
+        let make = |batch: usize| match kind {
+            0 => vec![event(&mark(batch, 0), size), event(&mark(batch, 1), 100)],
+            1 => vec![error(&mark(batch, 0), size)],
+            _ => {
+                let open = batch.is_multiple_of(5);
+                let status = if open { Status::Running } else { Status::Success };
+                vec![run(&format!("run-{batch}"), &mark(batch, 0), status, size)]
+            }
+        };
+        writer.append(make, Durability::Sync)?;
+    }
+    Ok(())
+}
+
+/// Tells the oracle what a clean-up is about to drop. How many batches that are.
+fn expect_drop(writer: &Writer, cleanup: &Cleanup, before: usize) -> Result<u64> {
+    let plan = writer.ledger.cleanup(cleanup, true)?;
+    let mut oracle = writer.oracle.lock();
+    let mut count = 0;
+    for dropped in plan.dropped() {
+        let (first, last) = dropped.seqs.unwrap();
+        for (number, batch) in oracle.batches.iter_mut().enumerate() {
+            let body = &batch.bodies[0];
+            let is_open = matches!(body, runledger::Body::Run(run) if !run.status.is_terminal());
+            let of_stream = dropped.stream == format!("{}s", body.kind());
+            let Some(seqs) = &batch.seqs else { continue };
+            if of_stream && !is_open && (first..=last).contains(&seqs[0]) {
+                assert!(number < before, "batch {number} is too young to be dropped: {dropped:?}");
+                batch.fate = Fate::Dropping;
+                count += 1;
+            }
+        }
+    }
+    Ok(count)
+}
+
+fn dropped(oracle: &SharedOracle) {
+    for batch in &mut oracle.lock().batches {
+        if batch.fate == Fate::Dropping {
+            batch.fate = Fate::Dropped;
+        }
+    }
+}
+
+/// A ledger whose first records are 400 days old and which has new ones. The number of the first
+/// new batch.
+fn aged(writer: &Writer, disk: &SimDisk, rng: &mut Rng) -> Result<usize> {
+    writer.oracle.lock().carries = true;
+    fill(writer, rng, 60)?;
+    disk.advance(DAY * 400);
+    let before = writer.oracle.lock().batches.len();
+    fill(writer, rng, 15)?;
+    Ok(before)
+}
+
+#[test]
+fn what_retention_drops_stays_away_and_what_it_keeps_stays() -> Result<()> {
+    let images = Arc::new(Mutex::new((0_u64, 0_u64)));
+    for seed in 0..scaled(4) {
+        let disk = SimDisk::new(seed);
+        let oracle = SharedOracle::default();
+        let writer = Writer::open(&disk, &oracle, seed)?;
+        let mut rng = Rng::new(seed);
+        let before = aged(&writer, &disk, &mut rng)?;
+        assert!(expect_drop(&writer, &Cleanup::retention(), before)? > 20);
+        disk.set_probe({
+            let (oracle, images, mut rng) = (oracle.clone(), Arc::clone(&images), rng.clone());
+            move |moment| {
+                let label = format!("seed {seed}, before {:?}", moment.op);
+                images.lock().0 += crash_here(moment, &oracle, &label, &mut rng);
+            }
+        });
+        writer.ledger.maintain()?;
+        disk.clear_hooks();
+        dropped(&oracle);
+        for names in KeepNames::ALL {
+            let cut = Cut { files: Keep::Nothing, names, seed };
+            let found = disk.fork().power_cut(cut);
+            check(&found, &oracle.lock(), Crash::Power, &format!("seed {seed}, after, {cut:?}"));
+            images.lock().1 += 1;
+        }
+        check(&disk.fork(), &oracle.lock(), Crash::Kill, &format!("seed {seed}, killed after"));
+    }
+    let (during, after) = *images.lock();
+    println!("{during} crashes while segments were dropped, {after} after it");
+    assert!(during >= scaled(100));
+    Ok(())
+}
+
+fn crash_here(moment: &Moment<'_>, oracle: &SharedOracle, label: &str, rng: &mut Rng) -> u64 {
+    let oracle = oracle.lock();
+    check(&moment.kill(), &oracle, Crash::Kill, &format!("{label}, killed"));
+    let mut images = 1;
+    for names in KeepNames::ALL {
+        let files = Keep::ALL[rng.below(Keep::ALL.len())];
+        let cut = Cut { files, names, seed: rng.next() };
+        check(&moment.cut(cut), &oracle, Crash::Power, &format!("{label}, {cut:?}"));
+        images += 1;
+    }
+    if rng.below(5) == 0 {
+        let cut = Cut { files: Keep::Nothing, names: KeepNames::Prefix, seed: rng.next() };
+        let label = format!("{label}, {cut:?}");
+        images += check_recovery(&moment.cut(cut), &oracle, Crash::Power, &label, rng.next());
+    }
+    images
+}
+
+#[test]
+fn a_clean_up_makes_room_on_a_full_disk() -> Result<()> {
+    for seed in 0..scaled(4) {
+        let disk = SimDisk::new(seed);
+        let oracle = SharedOracle::default();
+        let writer = Writer::open(&disk, &oracle, seed)?;
+        let before = aged(&writer, &disk, &mut Rng::new(seed))?;
+        disk.set_capacity(Some(disk.used()));
+        let full = loop {
+            if let Err(err) = writer.append_event(5000, Durability::Sync) {
+                break err;
+            }
+        };
+        assert!(matches!(full, Error::NoSpace { .. }), "{full}");
+        let cleanup = Cleanup::retention().kind(Kind::Event);
+        assert!(expect_drop(&writer, &cleanup, before)? > 5);
+        let used = disk.used();
+        writer.ledger.cleanup(&cleanup, false)?;
+        dropped(&oracle);
+        // The writer's maps and handles hold nothing that was dropped.
+        assert!(disk.used() + 65_536 < used, "{} of {used} bytes are still used", disk.used());
+        writer.append_event(5000, Durability::Sync)?;
+        let nothing = Cut { files: Keep::Nothing, names: KeepNames::Nothing, seed };
+        check(&disk.power_cut(nothing), &oracle.lock(), Crash::Power, &format!("seed {seed}"));
+    }
+    Ok(())
+}
