@@ -51,7 +51,7 @@ fn shared() -> impl Strategy<Value = String> {
 }
 
 fn payload() -> impl Strategy<Value = String> {
-    let size = prop_oneof![3 => Just(0_usize), 1 => 1..20_usize, 1 => Just(3_000)];
+    let size = prop_oneof![3 => Just(0_usize), 1 => 1..20_usize, 1 => Just(10_000)];
     (size, any::<u8>())
         .prop_map(|(size, byte)| format!(r#"{{"n": {byte},"Text":"{}"}}"#, "Ab".repeat(size)))
 }
@@ -86,7 +86,7 @@ fn line() -> impl Strategy<Value = String> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 64,
+        cases: 256,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
