@@ -5,7 +5,9 @@ mod exec;
 mod export;
 mod general;
 mod import;
+mod queries;
 mod upkeep;
+mod views;
 
 use std::ffi::OsStr;
 use std::io::Write;

@@ -1,0 +1,146 @@
+//! Single records, traces, the tail and the statistics.
+
+use std::io::{BufRead, BufReader};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Bench, said};
+
+/// One parent with a child, an error in it, and an event of the trace that belongs to no run.
+fn family() -> Bench {
+    let bench = Bench::new();
+    let lines = concat!(
+        r#"{"kind":"run","ts":"2026-11-01T01:00:00Z","type":"deploy","run_id":"parent","trace_id":"t","status":"running","metadata":{"b":[1,{"a":null}]}}"#,
+        "\n",
+        r#"{"kind":"run","ts":"2026-11-01T01:00:02Z","type":"migrate","run_id":"child","parent_run_id":"parent","trace_id":"t","status":"running"}"#,
+        "\n",
+        r#"{"kind":"error","ts":"2026-11-01T01:00:05Z","type":"SqlError","run_id":"child","trace_id":"t","message":"deadlock","stack":"a\n  b"}"#,
+        "\n",
+        r#"{"kind":"event","ts":"2026-11-01T01:00:06Z","type":"alert","trace_id":"t","payload":{"to":"ops"}}"#,
+        "\n",
+        r#"{"kind":"run","ts":"2026-11-01T01:00:08Z","type":"migrate","run_id":"child","status":"failed","message":"deadlock"}"#,
+        "\n",
+        r#"{"kind":"run","ts":"2026-11-01T01:00:10Z","type":"deploy","run_id":"parent","status":"failed","message":"child failed"}"#,
+        "\n",
+    );
+    let said = bench.run_with_input(["import", "-"], lines.as_bytes());
+    assert_eq!(said.code, 0, "{said:?}");
+    bench
+}
+
+#[test]
+fn a_run_is_shown_with_its_history_and_what_belongs_to_it() {
+    let said = family().run(["show", "child"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    for expected in [
+        "run migrate  failed\n",
+        "  parent run   parent\n",
+        "  duration     6.00s\n",
+        "\nerror\n  deadlock\n",
+        "\nhistory\n",
+        "\n0 events\n1 error: runledger errors --run child\n",
+    ] {
+        assert!(said.out.contains(expected), "{expected:?} in {}", said.out);
+    }
+}
+
+#[test]
+fn a_record_is_shown_by_its_number() {
+    let bench = family();
+    let said = bench.run(["show", "1"]);
+    let pretty =
+        "metadata\n  {\n    \"b\": [\n      1,\n      {\n        \"a\": null\n      }\n    ]\n  }";
+    assert!(said.out.contains(pretty), "{}", said.out);
+    let said = bench.run(["show", "3"]);
+    assert!(said.out.contains("stack\n  a\n    b\n"), "{}", said.out);
+    let said = bench.run(["show", "3", "-o", "json"]);
+    assert_eq!(serde_json::from_str::<Value>(&said.out).unwrap()["type"], "SqlError");
+    for missing in ["99", "nobody"] {
+        let said = bench.run(["show", missing]);
+        assert_eq!((said.code, said.out.as_str()), (1, ""));
+        assert!(said.err.contains(missing), "{said:?}");
+    }
+}
+
+#[test]
+fn a_run_whose_id_is_a_number_is_found_when_no_record_has_it() {
+    let bench = Bench::new();
+    let run = ["append", "run", "--id", "77", "--type", "t", "--status", "success"];
+    assert_eq!(bench.run(run).code, 0);
+    let run = ["append", "run", "--id", "1", "--type", "u", "--status", "success"];
+    assert_eq!(bench.run(run).code, 0);
+    assert!(bench.run(["show", "77"]).out.starts_with("run t  success"));
+    assert!(bench.run(["show", "1"]).out.starts_with("run t  success"));
+    assert!(bench.run(["show", "1", "--run"]).out.starts_with("run u  success"));
+}
+
+#[test]
+fn a_trace_is_told_in_the_order_of_time() {
+    let bench = family();
+    let said = bench.run(["trace", "t"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let lines: Vec<&str> = said.out.lines().skip(1).map(str::trim_start).collect();
+    for (line, expected) in lines.iter().zip([
+        "+0.000 s  |================|  failed  10.0s  deploy       child failed",
+        "+2.000 s  |   ==========   |  failed  6.00s    migrate    deadlock",
+        "+5.000 s  |        x       |  error       -      SqlError  deadlock",
+        "+6.000 s  |         .      |  event       -  alert       {\"to\":\"ops\"}",
+    ]) {
+        let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(squeeze(line), squeeze(expected));
+    }
+    let of_run = bench.run(["trace", "child"]);
+    assert_eq!(of_run.out.lines().count(), 3, "a run id will do: {}", of_run.out);
+    assert_eq!(bench.run(["trace", "t", "-o", "json"]).out.lines().count(), 4);
+    assert_eq!(bench.run(["trace", "nobody"]).code, 1);
+}
+
+#[test]
+fn the_tail_shows_the_last_records_as_they_came() {
+    let bench = family();
+    let said = bench.run(["tail", "-n", "2", "-o", "json"]);
+    let seqs: Vec<u64> = said
+        .out
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].as_u64().unwrap())
+        .collect();
+    assert_eq!(seqs, [5, 6]);
+    assert_eq!(bench.run(["tail", "--kind", "event,error"]).out.lines().count(), 3);
+    assert_eq!(bench.run(["tail", "--type", "nope"]).code, 1);
+}
+
+#[test]
+fn a_tail_that_follows_shows_what_comes_and_ends_with_a_signal() {
+    let bench = family();
+    let args = ["tail", "-f", "-n", "1", "-o", "json", "--kind", "event"];
+    let mut child = bench.start(bench.program().args(args));
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("alert"));
+    assert_eq!(bench.run(["append", "event", "--type", "news"]).code, 0);
+    let begin = Instant::now();
+    assert!(lines.next().unwrap().unwrap().contains("news"));
+    assert!(begin.elapsed() < Duration::from_secs(20));
+    let kill = format!("kill -INT {}", child.id());
+    assert_eq!(bench.shell(&kill).code, 0);
+    let said = said(child.wait_with_output().unwrap());
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+}
+
+#[test]
+fn statistics_in_both_shapes() {
+    let bench = family();
+    let said = bench.run(["stats"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    for expected in ["Runs by status\nCOUNT  VALUE\n    2  failed\n", "100.0 %", "Lost\nnothing"] {
+        assert!(said.out.contains(expected), "{expected:?} in {}", said.out);
+    }
+    let said = bench.run(["stats", "-o", "json"]);
+    let stats: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(stats["streams"][0]["stream"], "runs");
+    assert_eq!(stats["streams"][0]["records"], 4);
+    assert_eq!(stats["lost"]["damaged_ranges"], 0);
+    let migrate = &stats["run_types"][1];
+    assert_eq!((&migrate["type"], &migrate["error_rate"]), (&"migrate".into(), &1.0.into()));
+    assert!((migrate["p50_ms"].as_f64().unwrap() - 6000.0).abs() < 12.0, "{migrate}");
+}
