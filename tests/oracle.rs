@@ -13,7 +13,7 @@ mod record;
 mod small;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
@@ -165,12 +165,12 @@ fn shared(names: &[&str]) -> Option<Vec<String>> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let mut lines = Vec::new();
     for name in names {
-        let Ok(file) = fs::File::open(data.join(format!("{name}.jsonl.gz"))) else {
+        let Ok(packed) = fs::read(data.join(format!("{name}.jsonl.gz"))) else {
             println!("skipped: no shared data ({name})");
             return None;
         };
-        let reader: Box<dyn Read> = Box::new(GzDecoder::new(file));
-        lines.extend(BufReader::new(reader).lines().map(Result::unwrap));
+        let reader = BufReader::new(GzDecoder::new(packed.as_slice()));
+        lines.extend(reader.lines().map(Result::unwrap));
     }
     Some(lines)
 }

@@ -82,10 +82,9 @@ impl Reader {
         let catalog = self.catalog();
         let mut stats = Stats {
             allocated_bytes: allocated(catalog, self.dir())?,
-            losses: self.noted_losses()?,
+            losses: self.losses()?,
             ..Stats::default()
         };
-        stats.losses.unreadable_segments = catalog.unreadable().len() as u64;
         for (number, (name, kind)) in STREAM_KINDS.iter().enumerate() {
             let segments = catalog.stream(number);
             let is_audit = number == crate::ledger::layout::AUDIT_STREAM;
@@ -93,13 +92,26 @@ impl Reader {
                 StreamStats { name, kind: (!is_audit).then_some(*kind), ..StreamStats::default() };
             for segment in &segments {
                 stream.add(segment);
-                let findings = segment.findings();
-                stats.losses.damaged_ranges += findings.damaged.len() as u64;
-                stats.losses.damaged_footers += u64::from(findings.footer.is_some());
             }
             stats.streams.push(stream);
         }
         Ok(stats)
+    }
+
+    /// What the ledger has lost: what the engine has noted, and the damage that is known without
+    /// reading what was not asked for. [`verify`](crate::verify) reads all.
+    ///
+    /// # Errors
+    /// As for [`Query::fetch`](crate::Query::fetch).
+    pub fn losses(&self) -> Result<Losses> {
+        let mut losses = self.noted_losses()?;
+        losses.unreadable_segments = self.catalog().unreadable().len() as u64;
+        for segment in self.catalog().all() {
+            let findings = segment.findings();
+            losses.damaged_ranges += findings.damaged.len() as u64;
+            losses.damaged_footers += u64::from(findings.footer.is_some());
+        }
+        Ok(losses)
     }
 
     fn noted_losses(&self) -> Result<Losses> {

@@ -197,22 +197,39 @@ fn colours_come_when_asked_for_and_nothing_raw_reaches_a_table() {
 }
 
 #[test]
-fn damage_is_named_and_the_rest_is_shown() {
+fn damage_is_never_hidden_behind_exit_0() {
     let bench = Bench::with_sample();
+    let event = |message: &str| {
+        let line = format!(
+            r#"{{"kind":"event","ts":"2026-11-01T01:00:11Z","type":"last","message":"{message}"}}"#
+        );
+        assert_eq!(bench.run_with_input(["import", "-"], line.as_bytes()).code, 0);
+    };
     let before = bench.run(["events", "-o", "json", "-n", "all"]).out.lines().count();
-    let said = bench.run_with_input(
-        ["import", "-"],
-        br#"{"kind":"event","ts":"2026-11-01T01:00:11Z","type":"last","message":"needle"}"#,
-    );
-    assert_eq!(said.code, 0, "{said:?}");
-    let file = std::fs::read_dir(bench.ledger().join("streams/events")).unwrap().next().unwrap();
-    let file = file.unwrap().path();
+    event("needle");
+    event("thread");
+    let folder = std::fs::read_dir(bench.ledger().join("streams/events")).unwrap();
+    let file = folder.map(|file| file.unwrap().path()).next().unwrap();
     let mut bytes = std::fs::read(&file).unwrap();
     let at = bytes.windows(6).position(|window| window == b"needle").unwrap();
     bytes[at] ^= 1;
     std::fs::write(&file, bytes).unwrap();
+    for args in [
+        &["events", "-o", "json", "-n", "all"][..],
+        &["events", "--count"],
+        &["events", "--count-by", "type"],
+        &["events", "--type", "nope"],
+        &["values", "type"],
+        &["tail"],
+        &["trace", "nope"],
+        &["stats"],
+    ] {
+        let said = bench.run(args);
+        assert_eq!(said.code, 3, "{args:?}: {said:?}");
+        assert!((said.err + &said.out).contains("runledger verify"), "{args:?}");
+    }
     let said = bench.run(["events", "-o", "json", "-n", "all"]);
-    assert_eq!(said.out.lines().count(), before, "{}", said.err);
+    assert_eq!(said.out.lines().count(), before + 1, "all but the one that was hit: {}", said.err);
 }
 
 #[test]

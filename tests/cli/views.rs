@@ -1,7 +1,6 @@
 //! Single records, traces, the tail and the statistics.
 
 use std::io::{BufRead, BufReader};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -118,9 +117,7 @@ fn a_tail_that_follows_shows_what_comes_and_ends_with_a_signal() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.next().unwrap().unwrap().contains("alert"));
     assert_eq!(bench.run(["append", "event", "--type", "news"]).code, 0);
-    let begin = Instant::now();
     assert!(lines.next().unwrap().unwrap().contains("news"));
-    assert!(begin.elapsed() < Duration::from_secs(20));
     let kill = format!("kill -INT {}", child.id());
     assert_eq!(bench.shell(&kill).code, 0);
     let said = said(child.wait_with_output().unwrap());

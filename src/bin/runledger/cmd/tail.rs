@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         follow(&reader, &args.kind, wanted, &mut printer)?;
         return Ok(Outcome::Done);
     }
-    Ok(query::found(any))
+    query::whole(&reader, query::found(any))
 }
 
 /// Writes the last records of a query, and says whether there were any.

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let reader = query::open(ctx)?;
     let Some(wanted) = find(&reader, &args.id)? else {
         say(&format!("no trace and no run {:?} in the ledger", args.id));
-        return Ok(Outcome::Notable);
+        return query::whole(&reader, Outcome::Notable);
     };
     let screen = Screen::stdout(ctx);
     let mut out = BufWriter::new(io::stdout().lock());
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         }
     };
     out.flush()?;
-    Ok(seen.outcome())
+    query::whole(&reader, seen.outcome())
 }
 
 /// What is of this trace, else what is of this run; `None` when there is neither.

@@ -30,7 +30,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
-    let mut query = args.filter.apply(query::open(ctx)?.query(), ctx)?;
+    let reader = query::open(ctx)?;
+    let mut query = args.filter.apply(reader.query(), ctx)?;
     if let Some(kind) = args.kind {
         args.filter.check(kind)?;
         query = query.kind(kind);
@@ -39,5 +40,5 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let counts: Vec<_> = counts.map(Count::from).collect();
     let out = BufWriter::new(io::stdout().lock());
     counts::by_value(args.field, &counts, args.output, &Screen::stdout(ctx), out)?;
-    Ok(found(!counts.is_empty()))
+    query::whole(&reader, found(!counts.is_empty()))
 }

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use runledger::{Cursor, Field, Kind, Order, Query};
 
-use super::{Filter, Pages, open};
+use super::{Filter, Pages, open, whole};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome, say};
 use crate::output::counts::{self, Count};
@@ -88,13 +88,14 @@ fn limit(text: &str) -> Result<usize, String> {
 /// When the ledger cannot be read, or the output cannot be written.
 pub(crate) fn list(kind: Kind, args: &Listing, ctx: &Context) -> Result<Outcome, Failure> {
     args.filter.check(kind)?;
-    let query = args.filter.apply(open(ctx)?.query().kind(kind), ctx)?;
+    let reader = open(ctx)?;
+    let query = args.filter.apply(reader.query().kind(kind), ctx)?;
     let screen = Screen::stdout(ctx);
     let mut out = BufWriter::new(io::stdout().lock());
     if args.count {
         let count = query.count()?;
         counts::total(count, args.output, &mut out)?;
-        return Ok(found(count > 0));
+        return whole(&reader, found(count > 0));
     }
     if let Some(field) = args.count_by {
         let counts = query.count_by(field)?;
@@ -105,9 +106,9 @@ pub(crate) fn list(kind: Kind, args: &Listing, ctx: &Context) -> Result<Outcome,
         if shown.len() < total {
             say(&format!("{} of {total} values shown; for all: -n all", shown.len()));
         }
-        return Ok(found(total > 0));
+        return whole(&reader, found(total > 0));
     }
-    records(kind, query, args, &screen, out)
+    whole(&reader, records(kind, query, args, &screen, out)?)
 }
 
 fn records(
