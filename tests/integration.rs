@@ -6,6 +6,7 @@
 //! - `layers`: the source keeps to its layers, its bounds of length and its bans.
 //! - `oracle`: every answer against one that is computed from the JSON lines by other means.
 //! - `repair`: damage as an operator meets it: verify and repair.
+//! - `retention`: what expires, what is kept and why, whatever the clock does.
 //! - `support`: a modelled disk that loses power, fills up and fails, with the tests of the model.
 
 #![cfg(test)]
@@ -17,4 +18,5 @@ mod format;
 mod layers;
 mod oracle;
 mod repair;
+mod retention;
 mod support;

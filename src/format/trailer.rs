@@ -32,9 +32,9 @@ const LAST_SEQ_AT: usize = FIRST_SEQ_AT + size_of::<u64>();
 const CREATED_MIN_AT: usize = LAST_SEQ_AT + size_of::<u64>();
 const CREATED_MAX_AT: usize = CREATED_MIN_AT + size_of::<i64>();
 const NEWEST_MAX_AT: usize = CREATED_MAX_AT + size_of::<i64>();
-const RECORDED_MIN_AT: usize = NEWEST_MAX_AT + size_of::<i64>();
-const RECORDED_MAX_AT: usize = RECORDED_MIN_AT + size_of::<i64>();
-const HASH_AT: usize = RECORDED_MAX_AT + size_of::<i64>();
+const RECORDED_FIRST_AT: usize = NEWEST_MAX_AT + size_of::<i64>();
+const RECORDED_LAST_AT: usize = RECORDED_FIRST_AT + size_of::<i64>();
+const HASH_AT: usize = RECORDED_LAST_AT + size_of::<i64>();
 const PREVIOUS_AT: usize = HASH_AT + HASH_BYTES;
 const CURRENT_AT: usize = PREVIOUS_AT + HASH_BYTES;
 const SUPERSEDED_AT: usize = CURRENT_AT + COUNTS_BYTES;
@@ -94,10 +94,10 @@ pub struct Trailer {
     pub created_max: i64,
     /// The latest of any record's own times: of a run, also when it began and ended.
     pub newest_max: i64,
-    /// The earliest time at which a record was appended.
-    pub recorded_min: i64,
-    /// The latest time at which a record was appended.
-    pub recorded_max: i64,
+    /// When the first frame was appended.
+    pub recorded_first: i64,
+    /// When the last frame was appended; earlier than the first if the clock was set back.
+    pub recorded_last: i64,
     /// BLAKE3 of the file up to `frames_end`.
     pub hash: [u8; HASH_BYTES],
     /// The [`link`](Trailer::link) of the segment that was sealed before this one in the stream;
@@ -134,8 +134,8 @@ impl Trailer {
         put::<CREATED_MIN_AT, _, _>(&mut out, self.created_min.to_le_bytes());
         put::<CREATED_MAX_AT, _, _>(&mut out, self.created_max.to_le_bytes());
         put::<NEWEST_MAX_AT, _, _>(&mut out, self.newest_max.to_le_bytes());
-        put::<RECORDED_MIN_AT, _, _>(&mut out, self.recorded_min.to_le_bytes());
-        put::<RECORDED_MAX_AT, _, _>(&mut out, self.recorded_max.to_le_bytes());
+        put::<RECORDED_FIRST_AT, _, _>(&mut out, self.recorded_first.to_le_bytes());
+        put::<RECORDED_LAST_AT, _, _>(&mut out, self.recorded_last.to_le_bytes());
         put::<HASH_AT, _, _>(&mut out, self.hash);
         put::<PREVIOUS_AT, _, _>(&mut out, self.previous);
         put::<CURRENT_AT, _, _>(&mut out, counts_to_bytes(&self.tags.current));
@@ -174,8 +174,8 @@ impl Trailer {
             created_min: i64::from_le_bytes(get::<CREATED_MIN_AT, _, _>(bytes)),
             created_max: i64::from_le_bytes(get::<CREATED_MAX_AT, _, _>(bytes)),
             newest_max: i64::from_le_bytes(get::<NEWEST_MAX_AT, _, _>(bytes)),
-            recorded_min: i64::from_le_bytes(get::<RECORDED_MIN_AT, _, _>(bytes)),
-            recorded_max: i64::from_le_bytes(get::<RECORDED_MAX_AT, _, _>(bytes)),
+            recorded_first: i64::from_le_bytes(get::<RECORDED_FIRST_AT, _, _>(bytes)),
+            recorded_last: i64::from_le_bytes(get::<RECORDED_LAST_AT, _, _>(bytes)),
             hash: get::<HASH_AT, _, _>(bytes),
             previous: get::<PREVIOUS_AT, _, _>(bytes),
             tags: TagCounts {
@@ -230,8 +230,8 @@ mod tests {
             created_min: i64::MIN,
             created_max: 9,
             newest_max: 10,
-            recorded_min: -11,
-            recorded_max: i64::MAX,
+            recorded_first: -11,
+            recorded_last: i64::MAX,
             hash: [13; 32],
             previous: [14; 32],
             tags,

@@ -50,7 +50,7 @@ pub(crate) struct Summary {
     pub created: (i64, i64),
     /// The latest of the records' own times.
     pub newest: i64,
-    /// The earliest and latest time at which a frame was recorded.
+    /// When the first and the last frame were recorded; not ordered when the clock went back.
     pub recorded: (i64, i64),
 }
 
@@ -83,8 +83,8 @@ impl MemIndex {
     /// Notes a frame that begins at `offset`, recorded at `recorded_at`; its rows follow.
     pub(crate) fn push_frame(&mut self, offset: u32, recorded_at: i64) {
         self.frames.push(offset);
-        let (first, last) = self.summary.recorded;
-        self.summary.recorded = (first.min(recorded_at), last.max(recorded_at));
+        let first = if self.frames.len() == 1 { recorded_at } else { self.summary.recorded.0 };
+        self.summary.recorded = (first, recorded_at);
     }
 
     /// Adds a row. Its keys follow by [`MemIndex::push_key`].
@@ -349,7 +349,7 @@ mod tests {
                     rows.push(row);
                     ControlFlow::Continue(())
                 });
-                assert_eq!(rows.len() as u32, index.posting_count(Field::Trace, code));
+                assert_eq!(rows.len(), index.posting_count(Field::Trace, code) as usize);
                 assert!(rows.iter().all(|&row| index.has_key(Field::Trace, code, row)));
             }
             rows

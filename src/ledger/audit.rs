@@ -1,6 +1,7 @@
 //! What the engine itself puts on record: what was cut, covered or dropped.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,41 +18,31 @@ pub(super) const SEGMENT_DROPPED: &str = "segment.dropped";
 pub(super) const SEGMENT_REPAIRED: &str = "segment.repaired";
 /// The type of the note on a tail that was cut.
 pub(super) const TAIL_CUT: &str = "recovery.tail_cut";
+/// The type of the note on a clock that has jumped.
+pub(super) const CLOCK_JUMPED: &str = "clock.jumped";
+/// The type of the note on appends that were refused.
+pub(super) const APPENDS_REFUSED: &str = "appends.refused";
 /// The type of the note on a hole that was covered.
 pub(super) const HOLE_COVERED: &str = "recovery.hole_covered";
-/// The type of the note on a wall clock that went another way than time.
-pub(super) const CLOCK_JUMPED: &str = "clock.jumped";
 
-/// A note: an event of the system. Its trace names the segment that it is about, as in
-/// `runs/00000000000000000001.seg`, so that all notes on a segment can be asked for.
+/// A note on a segment. Its trace names the segment, as in `runs/00000000000000000001.seg`, so that
+/// all notes on it can be asked for.
 pub(super) fn note(
     kind: &'static str,
     segment: &Segment,
     detail: &impl Serialize,
 ) -> Event<'static> {
-    let mut event = Event::new(kind).severity(Severity::Info);
+    let mut event = system(kind, detail);
     event.trace_id = Id::new(segment_name(segment)).ok();
+    event
+}
+
+/// A note: an event of the system.
+fn system(kind: &'static str, detail: &impl Serialize) -> Event<'static> {
+    let mut event = Event::new(kind).severity(Severity::Info);
     event.payload = Json::from_value(detail).ok();
     event.actor_type = Some(ActorType::System);
     event
-}
-
-/// The note on a wall clock that jumped by so many nanoseconds.
-pub(super) fn clock_jumped(nanos: i64) -> Event<'static> {
-    let seconds = nanos / 1_000_000_000;
-    let way = if nanos < 0 { "back" } else { "ahead" };
-    let mut event = Event::new(CLOCK_JUMPED).severity(Severity::Warning).message(format!(
-        "the clock was set {way} by {} s; the order of records is not affected",
-        seconds.unsigned_abs()
-    ));
-    event.payload = Json::from_value(&ClockDetail { seconds }).ok();
-    event.actor_type = Some(ActorType::System);
-    event
-}
-
-#[derive(Serialize)]
-struct ClockDetail {
-    seconds: i64,
 }
 
 /// The path of a segment in its ledger.
@@ -88,6 +79,30 @@ pub(super) fn lost(segment: &Segment, loss: &Loss) -> Event<'static> {
         range.end - range.start,
         segment_name(segment)
     ))
+}
+
+#[derive(Serialize)]
+struct JumpDetail {
+    nanoseconds: i64,
+}
+
+/// The note on a clock that has jumped.
+pub(super) fn clock_jumped(nanoseconds: i64) -> Event<'static> {
+    system(CLOCK_JUMPED, &JumpDetail { nanoseconds })
+        .severity(Severity::Warning)
+        .message(format!("the clock jumped by {} s", nanoseconds / 1_000_000_000))
+}
+
+/// How many appends were refused, as the note on them holds it.
+#[derive(Default, Serialize, Deserialize)]
+struct RefusedDetail {
+    count: u64,
+}
+
+/// How many refused appends a note tells of.
+pub(super) fn refused(note: &Body<'_>) -> u64 {
+    let Body::Event(Event { payload: Some(payload), .. }) = note else { return 0 };
+    payload.to_value::<RefusedDetail>().unwrap_or_default().count
 }
 
 /// The link of a segment in its stream's hash chain, as notes hold it.
@@ -127,6 +142,18 @@ pub(super) fn hex(hash: [u8; 32]) -> String {
 }
 
 impl Inner {
+    /// Puts on record how many appends were refused since the last such note.
+    pub(super) fn note_refused(&self) -> Result<()> {
+        match self.refused.swap(0, Ordering::AcqRel) {
+            0 => Ok(()),
+            count => self.note(
+                &system(APPENDS_REFUSED, &RefusedDetail { count })
+                    .severity(Severity::Warning)
+                    .message(format!("{count} appends were refused")),
+            ),
+        }
+    }
+
     /// Puts a note on record. A full disk keeps no note from being skipped: what it is about was
     /// done, and can be seen in the directory.
     ///

@@ -1,6 +1,7 @@
 //! Appending: from encoded batches to frames in the files, and the wait for their durability.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 
@@ -116,7 +117,14 @@ impl Inner {
         durability: Durability,
         on_reject: OnReject,
     ) -> Result<Appended> {
-        let (appended, positions) = with_batch(|batch| self.write(batch, records, on_reject))?;
+        let (appended, positions) = with_batch(|batch| self.write(batch, records, on_reject))
+            .inspect_err(|_| {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+            })?;
+        let rejected = appended.encoded.rejected.iter().filter(|outcome| outcome.is_some()).count();
+        if rejected > 0 {
+            self.refused.fetch_add(rejected as u64, Ordering::Relaxed);
+        }
         match durability {
             Durability::Sync => self.wait_synced(&positions)?,
             Durability::Interval => self.maintenance.note_dirty(),

@@ -98,6 +98,28 @@ impl Layout {
         })
     }
 
+    /// Refuses a directory that holds something else and no ledger. This comes before the lock, so
+    /// that nothing is left behind in it.
+    ///
+    /// # Errors
+    /// [`Error::NotALedger`] or [`Error::Io`].
+    pub(crate) fn refuse_foreign(&self, storage: &dyn Storage) -> Result<()> {
+        const OURS: [&str; 5] = [IDENTITY, LOCK, IDENTITY_DRAFT, STREAMS, SEQUENCE];
+        let entries = storage.list(&self.dir)?;
+        let is_ledger = entries.iter().any(|entry| entry.name == IDENTITY);
+        let foreign = entries.into_iter().find(|entry| !OURS.contains(&&*entry.name));
+        match foreign.filter(|_| !is_ledger) {
+            None => Ok(()),
+            Some(entry) => {
+                let reason = format!(
+                    "it holds {:?} and no file named LEDGER; name an empty directory for a new one",
+                    entry.name
+                );
+                Err(Error::NotALedger { path: self.dir.clone(), reason })
+            }
+        }
+    }
+
     /// Makes the directory, its streams and its identity, in an order in which a crash leaves
     /// either no ledger or a whole one.
     ///
@@ -105,15 +127,7 @@ impl Layout {
     /// [`Error::NotALedger`] when the directory holds files of something else; [`Error::NoSpace`]
     /// or [`Error::Io`].
     pub(crate) fn create(&self, storage: &dyn Storage) -> Result<Identity> {
-        let ours = [LOCK, IDENTITY_DRAFT, STREAMS, SEQUENCE];
-        let foreign = storage.list(&self.dir)?.into_iter().find(|e| !ours.contains(&&*e.name));
-        if let Some(entry) = foreign {
-            let reason = format!(
-                "it holds {:?} and no file named LEDGER; name an empty directory for a new one",
-                entry.name
-            );
-            return Err(Error::NotALedger { path: self.dir.clone(), reason });
-        }
+        self.refuse_foreign(storage)?;
         for (name, _) in STREAM_KINDS {
             storage.create_dir_all(&self.stream(name))?;
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Error, Result};
+use crate::ledger::audit;
 use crate::ledger::cleanup::Cleanup;
 use crate::ledger::handle::{Inner, Ledger};
 use crate::segment::Segment;
@@ -187,15 +188,26 @@ impl Inner {
 
     /// Begins new segments where the old are old enough, then drops what has expired.
     fn retain(&self) -> Result<()> {
-        self.retire_old();
+        self.note_refused()?;
+        let now = self.believed_now()?;
+        self.retire_old(now);
         self.seal_full();
-        self.clean(&Cleanup::retention(), false).map(drop)
+        self.clean(&Cleanup::retention(), now).map(drop)
+    }
+
+    /// The time by which records expire. A clock that has jumped is put on record.
+    pub(super) fn believed_now(&self) -> Result<i64> {
+        let storage = &self.options.storage;
+        let believed = self.clock.lock().look(storage.now(), storage.monotonic());
+        if let Some(jump) = believed.jump {
+            self.note(&audit::clock_jumped(jump))?;
+        }
+        Ok(believed.now)
     }
 
     /// Closes the segments that have reached their age, so that they can expire in a stream that
     /// is no longer written, too.
-    fn retire_old(&self) {
-        let now = self.options.storage.now();
+    fn retire_old(&self, now: i64) {
         for (number, stream) in self.streams.iter().enumerate() {
             let mut active = stream.lock();
             let is_old = active.segment.as_ref().is_some_and(|segment| {
@@ -208,11 +220,12 @@ impl Inner {
     }
 
     pub(super) fn close(&self) -> Result<()> {
+        let noted = self.check_writable().and_then(|()| self.note_refused());
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
         self.maintenance.stop();
-        let outcome = self.finish();
+        let outcome = noted.and(self.finish());
         self.lock.0.lock().take();
         outcome
     }

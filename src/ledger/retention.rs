@@ -4,7 +4,7 @@
 const FIRST_SANE: i64 = 1_577_836_800_000_000_000;
 
 /// The time at which the newest record of each segment of a stream arrived, at the latest, from
-/// the earliest and latest times at which its frames were recorded.
+/// the times at which its first and last frame were recorded.
 ///
 /// A clock that was set back, or was not set yet, makes nothing look older than what was appended
 /// before it: so nothing is dropped early. A time in the future is not believed, but bounded by
@@ -20,7 +20,8 @@ pub(super) fn arrivals(recorded: &[(i64, i64)], now: i64) -> Vec<i64> {
             continue;
         }
         let after = recorded.get(at + 1..).unwrap_or_default();
-        let bound = after.iter().map(|&(first, _)| first).filter(|&first| is_sane(first)).min();
+        let times = after.iter().flat_map(|&(first, last)| [first, last]);
+        let bound = times.filter(|&time| is_sane(time)).min();
         arrivals.push(bound.unwrap_or(now).max(latest));
     }
     arrivals
@@ -60,5 +61,6 @@ mod tests {
     fn a_time_in_the_future_pins_nothing() {
         assert_eq!(days(&[(1, 5), (9000, 9001), (6, 7)]), [5, 6, 7]);
         assert_eq!(days(&[(9000, 9001)]), [1000]);
+        assert_eq!(days(&[(1, 9000), (9000, 9001), (9001, 7)]), [7, 7, 7]);
     }
 }

@@ -1,5 +1,7 @@
 use crate::error::Result;
-use crate::ledger::audit::{CLOCK_JUMPED, HOLE_COVERED, SEGMENT_DROPPED, TAIL_CUT};
+use crate::ledger::audit::{
+    APPENDS_REFUSED, CLOCK_JUMPED, HOLE_COVERED, SEGMENT_DROPPED, TAIL_CUT, refused,
+};
 use crate::ledger::cleanup::allocated;
 use crate::ledger::layout::STREAM_KINDS;
 use crate::ledger::reader::Reader;
@@ -55,8 +57,11 @@ pub struct Losses {
     pub covered_holes: u64,
     /// Segments that clean-up or retention dropped.
     pub dropped_segments: u64,
-    /// Jumps of the wall clock that the writer noticed: back, or far ahead.
+    /// Jumps of the clock that were noticed while the ledger was written.
     pub clock_jumps: u64,
+    /// Appends that were refused, for what they held or for want of space; those of a writer that
+    /// is still open are counted with a delay of up to a minute.
+    pub refused_appends: u64,
     /// Ranges in which no whole frame can be found, in the segments that were scanned.
     pub damaged_ranges: u64,
     /// Footers that are damaged; what they held was made anew from the records.
@@ -122,8 +127,16 @@ impl Reader {
             covered_holes: count(HOLE_COVERED),
             dropped_segments: count(SEGMENT_DROPPED),
             clock_jumps: count(CLOCK_JUMPED),
+            refused_appends: self.noted_refusals()?,
             ..Losses::default()
         })
+    }
+}
+
+impl Reader {
+    fn noted_refusals(&self) -> Result<u64> {
+        let notes = self.audit().record_type(APPENDS_REFUSED).limit(usize::MAX - 1).fetch()?;
+        notes.records().map(|note| Ok(refused(&note?.body))).sum()
     }
 }
 

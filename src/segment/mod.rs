@@ -180,7 +180,7 @@ impl Segment {
                     summary: Summary {
                         created: (trailer.created_min, trailer.created_max),
                         newest: trailer.newest_max,
-                        recorded: (trailer.recorded_min, trailer.recorded_max),
+                        recorded: (trailer.recorded_first, trailer.recorded_last),
                     },
                     sealed: true,
                     index_memory: size_of::<SealedIndex>(),

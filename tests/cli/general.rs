@@ -100,6 +100,45 @@ fn without_permission_the_error_names_the_path() {
 }
 
 #[test]
+fn a_ledger_of_a_newer_format_is_left_alone() {
+    let bench = Bench::with_sample();
+    let path = bench.path("ledger/LEDGER");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8..10].copy_from_slice(&99_u16.to_le_bytes());
+    let end = bytes.len() - 4;
+    let sum = runledger::format::crc::masked(&bytes[..end]);
+    bytes[end..].copy_from_slice(&sum.to_le_bytes());
+    fs::write(path, bytes).unwrap();
+    for args in [&["runs"][..], &["append", "event", "--type", "x"], &["repair"]] {
+        let said = bench.run(args);
+        assert_eq!(said.code, 2, "{args:?}: {said:?}");
+        assert!(said.err.contains("format version 99"), "{args:?}: {}", said.err);
+        assert!(said.err.contains("use a newer runledger"), "{args:?}: {}", said.err);
+    }
+}
+
+#[test]
+fn a_read_only_file_system_can_be_read() {
+    let bench = Bench::with_sample();
+    let here = bench.path("").display().to_string();
+    let mount = format!("mount --bind {here} {here} && mount -o remount,ro,bind {here}");
+    if bench.shell(&format!("unshare -m sh -c '{mount}'")).code != 0 {
+        eprintln!("skipped: no file system can be mounted here");
+        return;
+    }
+    let read_only = |command: &str| {
+        bench.shell(&format!(
+            "unshare -m sh -c '{mount} && cd {here} && exec \"$runledger\" {command}'"
+        ))
+    };
+    assert_eq!(read_only("export").out.lines().count(), 431);
+    assert_eq!(read_only("verify").code, 0);
+    let said = read_only("append event --type x");
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains("ead-only"), "{}", said.err);
+}
+
+#[test]
 fn the_directory_comes_from_the_flag_then_the_environment() {
     let bench = Bench::new();
     let append = ["append", "event", "--type", "x"];

@@ -10,29 +10,32 @@ use crate::ledger::cleanup::plan::{Candidate, open_runs, plan};
 use crate::ledger::cleanup::{Cleanup, CleanupReport, Keep};
 use crate::ledger::handle::Inner;
 use crate::ledger::layout::STREAM_KINDS;
-use crate::model::Timestamp;
 use crate::segment::{Pinned, Segment};
 
 impl Inner {
-    pub(in crate::ledger) fn clean(
-        &self,
-        cleanup: &Cleanup,
-        dry_run: bool,
-    ) -> Result<CleanupReport> {
-        let time = self.clock.look(&*self.options.storage);
-        if dry_run {
-            return self.reader.plan_cleanup_at(cleanup, &self.options.retention, time.now);
-        }
-        if let Some(jump) = time.jump {
-            self.note(&audit::clock_jumped(jump))?;
-        }
+    /// Drops what goes by `now`. With a cap on the disk it is done again until that is met, as
+    /// carrying runs forward and taking notes needs space itself.
+    pub(in crate::ledger) fn clean(&self, cleanup: &Cleanup, now: i64) -> Result<CleanupReport> {
         let _one_at_a_time = self.cleaning.lock();
-        let candidates = plan(&self.catalog, cleanup, &self.options.retention, time.now)?;
         let mut report = CleanupReport::default();
+        loop {
+            let before = report.dropped().count();
+            report.segments.retain(|plan| plan.dropped_for.is_some());
+            self.clean_once(cleanup, now, &mut report)?;
+            if report.dropped().count() == before || self.options.retention.max_bytes.is_none() {
+                break;
+            }
+        }
+        report.segments.sort_by_key(|plan| (plan.stream, plan.seqs));
+        Ok(report)
+    }
+
+    fn clean_once(&self, cleanup: &Cleanup, now: i64, report: &mut CleanupReport) -> Result<()> {
+        let candidates = plan(&self.catalog, cleanup, &self.options.retention, now)?;
         // What needs no carrying goes first, so that a full disk has room for what does.
         let (mut easy, mut hard) = (Vec::new(), Vec::new());
         for mut candidate in candidates {
-            if candidate.plan.dropped_for.is_some() && self.retire(&mut candidate) {
+            if candidate.plan.dropped_for.is_some() && self.retire(&candidate) {
                 let runs = open_runs(&candidate.segment)?;
                 if runs.is_empty() {
                     easy.push(candidate);
@@ -40,32 +43,33 @@ impl Inner {
                     hard.push((candidate, runs));
                 }
             } else {
+                if candidate.plan.dropped_for.take().is_some() {
+                    candidate.plan.kept_for = Some(Keep::Appended);
+                }
                 report.segments.push(candidate.plan);
             }
         }
-        self.drop_segments(easy, &mut report)?;
+        self.drop_segments(easy, report)?;
         for (candidate, runs) in hard {
             report.carried += self.carry_forward(&candidate.segment, &runs)?;
-            self.drop_segments(vec![candidate], &mut report)?;
+            self.drop_segments(vec![candidate], report)?;
         }
-        report.segments.sort_by_key(|plan| (plan.stream, plan.seqs));
-        Ok(report)
+        Ok(())
     }
 
     /// Ends the segment, if it is the one that is written. False when something was appended to it
-    /// since it was looked at: then it is kept.
-    fn retire(&self, candidate: &mut Candidate) -> bool {
+    /// since it was looked at: then it has to be looked at anew.
+    fn retire(&self, candidate: &Candidate) -> bool {
         let Some(stream) = self.streams.get(candidate.stream) else { return false };
         let mut active = stream.lock();
-        if active.segment.as_ref().is_some_and(|s| Arc::ptr_eq(s, &candidate.segment)) {
-            let overview = candidate.segment.overview();
-            if overview.rows != candidate.overview.rows {
-                candidate.plan.dropped_for = None;
-                let newest = Timestamp::from_nanos(overview.summary.newest);
-                candidate.plan.kept_for = Some(Keep::Younger(newest));
-                return false;
-            }
-            active.retire();
+        if candidate.segment.overview().rows != candidate.overview.rows {
+            return false;
+        }
+        if active.segment.as_ref().is_some_and(|s| Arc::ptr_eq(s, &candidate.segment))
+            && let Some(segment) = active.retire()
+        {
+            // Should the dropping fail, it is still to be sealed.
+            self.maintenance.note_full(candidate.stream, segment);
         }
         true
     }

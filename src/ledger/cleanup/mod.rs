@@ -92,6 +92,8 @@ pub enum Keep {
     Supersedes,
     /// It holds nothing but runs that are still open.
     OpenRuns,
+    /// Something was appended to it while it was looked at.
+    Appended,
     /// It is empty.
     Empty,
 }
@@ -104,6 +106,7 @@ impl std::fmt::Display for Keep {
             Self::Forever => f.write_str("kept for ever"),
             Self::Supersedes => f.write_str("holds later states of runs in a segment that is kept"),
             Self::OpenRuns => f.write_str("holds only runs that are still open"),
+            Self::Appended => f.write_str("was appended to meanwhile"),
             Self::Empty => f.write_str("empty"),
         }
     }
@@ -135,15 +138,6 @@ impl Reader {
     /// [`Error::Io`](crate::Error::Io) when a directory or a segment cannot be read.
     pub fn plan_cleanup(&self, cleanup: &Cleanup, retention: &Retention) -> Result<CleanupReport> {
         let now = self.catalog().storage.now();
-        self.plan_cleanup_at(cleanup, retention, now)
-    }
-
-    fn plan_cleanup_at(
-        &self,
-        cleanup: &Cleanup,
-        retention: &Retention,
-        now: i64,
-    ) -> Result<CleanupReport> {
         let candidates = plan::plan(self.catalog(), cleanup, retention, now)?;
         let mut report = CleanupReport::default();
         for candidate in candidates {
@@ -166,6 +160,10 @@ impl Ledger {
     /// [`Error::Io`](crate::Error::Io) or [`Error::Poisoned`](crate::Error::Poisoned).
     pub fn cleanup(&self, cleanup: &Cleanup, dry_run: bool) -> Result<CleanupReport> {
         self.inner.check_writable()?;
-        self.inner.clean(cleanup, dry_run)
+        if dry_run {
+            return self.reader().plan_cleanup(cleanup, &self.inner.options.retention);
+        }
+        let now = self.inner.options.storage.now();
+        self.inner.clean(cleanup, now)
     }
 }
