@@ -10,6 +10,9 @@ use crate::output::records::write_json;
 use crate::output::waterfall::Waterfall;
 use crate::output::{Screen, Shape};
 
+/// Records of one time that are held to be put in order.
+const MOST_TIED: usize = 1000;
+
 /// Deepest indent of runs that other runs started.
 const DEEPEST: usize = 8;
 
@@ -41,7 +44,15 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         Shape::Table => {
             let tree = Tree::new(&wanted)?;
             let mut waterfall = Waterfall::new(&screen, tree.first, tree.last, &mut out);
-            let seen = pages.each(|record| Ok(waterfall.record(record, tree.depth(record))?))?;
+            let mut tie = Tie::default();
+            let seen = pages.each(|record| {
+                if !tie.takes(record) {
+                    tie.write(&tree, &mut waterfall)?;
+                }
+                tie.records.push(record.clone().into_owned());
+                Ok(())
+            })?;
+            tie.write(&tree, &mut waterfall)?;
             waterfall.flush()?;
             seen
         }
@@ -95,6 +106,25 @@ impl Tree {
             Body::Run(_) => run.copied().unwrap_or(0),
             _ => run.map_or(0, |depth| depth + 1),
         }
+    }
+}
+
+/// Records of one time, of which runs come first: what began at that moment before what happened.
+#[derive(Default)]
+struct Tie {
+    records: Vec<Record<'static>>,
+}
+
+impl Tie {
+    /// True when the record is of the same time as those that are held, and there is room.
+    fn takes(&self, record: &Record<'_>) -> bool {
+        let same = |held: &Record<'_>| held.body.created_at() == record.body.created_at();
+        self.records.len() < MOST_TIED && self.records.first().is_none_or(same)
+    }
+
+    fn write<W: Write>(&mut self, tree: &Tree, out: &mut Waterfall<'_, W>) -> io::Result<()> {
+        self.records.sort_by_key(|record| (record.body.kind() != Kind::Run, tree.depth(record)));
+        self.records.drain(..).try_for_each(|record| out.record(&record, tree.depth(&record)))
     }
 }
 

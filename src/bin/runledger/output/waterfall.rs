@@ -8,12 +8,16 @@ use runledger::{Body, Record, Timestamp};
 use crate::output::records::{level, message};
 use crate::output::{Cell, Column, Screen, Table, colour, human};
 
-/// Signs between the ends of the time line.
+/// Signs between the ends of the time line, and on a narrow terminal.
 const SLOTS: usize = 16;
+const FEW_SLOTS: usize = 10;
+
+/// Columns of a terminal that is not narrow.
+const WIDE: usize = 100;
 
 const COLUMNS: &[Column] = &[
     Column::number("OFFSET"),
-    Column::new("TIME LINE").optional(),
+    Column::new("TIME LINE"),
     Column::new("LEVEL"),
     Column::number("TOOK"),
     Column::text("TYPE", 12),
@@ -26,13 +30,17 @@ pub(crate) struct Waterfall<'a, W: Write> {
     first: Timestamp,
     unit: Unit,
     total: u64,
+    slots: usize,
 }
 
 impl<'a, W: Write> Waterfall<'a, W> {
     /// A waterfall from the first to the last time in it.
     pub(crate) fn new(screen: &'a Screen, first: Timestamp, last: Timestamp, out: W) -> Self {
         let total = distance(first, last);
-        Self { table: Table::new(screen, COLUMNS, out), first, unit: Unit::of(total), total }
+        let slots =
+            if screen.width().is_some_and(|width| width < WIDE) { FEW_SLOTS } else { SLOTS };
+        let table = Table::new(screen, COLUMNS, out);
+        Self { table, first, unit: Unit::of(total), total, slots }
     }
 
     /// Adds a record, indented by its depth.
@@ -75,25 +83,25 @@ impl<'a, W: Write> Waterfall<'a, W> {
     /// A bar from one time to another, or to the end with an open one.
     fn bar(&self, from: Timestamp, until: Option<Timestamp>) -> String {
         let begin = self.slot(from);
-        let end = until.map_or(SLOTS - 1, |until| self.slot(until)).max(begin);
+        let end = until.map_or(self.slots - 1, |until| self.slot(until)).max(begin);
         let sign = |slot| match slot {
             slot if slot < begin || slot > end => ' ',
             slot if slot == end && until.is_none() => '>',
             _ => '=',
         };
-        framed((0..SLOTS).map(sign))
+        framed((0..self.slots).map(sign))
     }
 
     fn mark(&self, at: Timestamp, sign: char) -> String {
         let at = self.slot(at);
-        framed((0..SLOTS).map(|slot| if slot == at { sign } else { ' ' }))
+        framed((0..self.slots).map(|slot| if slot == at { sign } else { ' ' }))
     }
 
     /// The slot of a time, from 0 for the first to the last.
     fn slot(&self, time: Timestamp) -> usize {
-        let place = u128::from(distance(self.first, time)) * SLOTS as u128;
+        let place = u128::from(distance(self.first, time)) * self.slots as u128;
         let slot = place.checked_div(u128::from(self.total)).unwrap_or(0);
-        usize::try_from(slot).unwrap_or(SLOTS).min(SLOTS - 1)
+        usize::try_from(slot).unwrap_or(SLOTS).min(self.slots - 1)
     }
 }
 
