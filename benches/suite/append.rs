@@ -18,12 +18,21 @@ const SMALL_SEGMENT: u32 = 4 << 20;
 
 pub(super) fn run(bench: &Bench, report: &mut Report) -> Outcome {
     let pool = Pool::new()?;
-    bulk(bench, &pool, report)?;
-    one_by_one(bench, &pool, report)?;
-    steady(bench, &pool, report, "64 MiB segments", Options::new())?;
-    let small = Options::new().segment_bytes(SMALL_SEGMENT);
-    steady(bench, &pool, report, "across seals", small)?;
-    durable::run(bench, &pool, report)
+    if bench.wants("bulk") {
+        bulk(bench, &pool, report)?;
+    }
+    if bench.wants("single") {
+        one_by_one(bench, &pool, report)?;
+    }
+    if bench.wants("latency") {
+        let small = Options::new().segment_bytes(SMALL_SEGMENT);
+        steady(bench, &pool, report, "64 MiB segments", Options::new())?;
+        steady(bench, &pool, report, "across seals", small)?;
+    }
+    if bench.wants("durable") {
+        durable::run(bench, &pool, report)?;
+    }
+    Ok(())
 }
 
 fn bulk(bench: &Bench, pool: &Pool, report: &mut Report) -> Outcome {

@@ -5,6 +5,8 @@
 //! operations show that it runs. Each group prints a table and writes it to
 //! `target/bench/<group>.json`.
 //!
+//! `cargo bench --bench append -- bulk` runs only what has the word in its name.
+//!
 //! The machine is never quiet, so a figure is the median of several rounds, and the table tells the
 //! fastest and the slowest of them.
 
@@ -35,6 +37,8 @@ struct Bench {
     ops: usize,
     rounds: usize,
     dir: PathBuf,
+    /// Words of which one is to be in the name of what is measured; none for all.
+    words: Vec<String>,
 }
 
 /// Runs one group of measurements.
@@ -42,7 +46,9 @@ pub(crate) fn main(group: &str) -> Outcome {
     if open::is_child() {
         return open::be_child();
     }
-    let is_bench = std::env::args().any(|arg| arg == "--bench");
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let is_bench = args.iter().any(|arg| arg == "--bench");
+    let words = args.into_iter().filter(|arg| !arg.starts_with('-')).collect();
     let ops = match std::env::var("RUNLEDGER_BENCH_OPS") {
         Ok(ops) => ops.parse()?,
         Err(_) if is_bench => FULL,
@@ -51,7 +57,7 @@ pub(crate) fn main(group: &str) -> Outcome {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let dir = std::env::var_os("RUNLEDGER_BENCH_DIR").map_or(target.to_owned(), PathBuf::from);
     let dir = dir.join(format!("bench-{group}-{}", std::process::id()));
-    let bench = Bench { ops, rounds: if ops < FULL { 3 } else { 5 }, dir };
+    let bench = Bench { ops, rounds: if ops < FULL { 3 } else { 5 }, dir, words };
     let mut report = Report::new(group, ops);
     let outcome = match group {
         "append" => append::run(&bench, &mut report),
@@ -66,6 +72,11 @@ pub(crate) fn main(group: &str) -> Outcome {
 }
 
 impl Bench {
+    /// True when a measurement of this name is asked for.
+    fn wants(&self, name: &str) -> bool {
+        self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()))
+    }
+
     /// An empty place for the files of one measurement.
     fn fresh(&self, name: &str) -> Outcome<PathBuf> {
         let dir = self.dir.join(name);

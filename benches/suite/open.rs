@@ -33,10 +33,17 @@ const SEGMENT_TO_DROP: u32 = 8 << 20;
 const MIB: f64 = 1048576.0;
 
 pub(super) fn run(bench: &Bench, report: &mut Report) -> Outcome {
-    clean(bench, report)?;
-    killed(bench, report, SEGMENTS.0)?;
-    killed(bench, report, SEGMENTS.1)?;
-    drop_half(bench, report)
+    if bench.wants("clean") {
+        clean(bench, report)?;
+    }
+    if bench.wants("kill") {
+        killed(bench, report, SEGMENTS.0)?;
+        killed(bench, report, SEGMENTS.1)?;
+    }
+    if bench.wants("drop") {
+        drop_half(bench, report)?;
+    }
+    Ok(())
 }
 
 fn clean(bench: &Bench, report: &mut Report) -> Outcome {

@@ -79,7 +79,7 @@ fn ask_all(
     picks: &[Pick],
     state: &str,
 ) -> Outcome {
-    for (name, times, goal, ask) in QUESTIONS {
+    for (name, times, goal, ask) in QUESTIONS.into_iter().filter(|(name, ..)| bench.wants(name)) {
         let mut rounds = Samples::default();
         let (mut seen, mut asked) = (0, 0);
         for _ in 0..bench.rounds {
