@@ -142,3 +142,30 @@ fn find_seq(segment: &Arc<Segment>, seq: u64) -> Result<Option<Stored>> {
     })?;
     Ok(offset.map(|offset| Stored::new(pinned, seq, offset)))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Durability, Event, Field, Ledger};
+
+    /// A query that reads records while it holds the rows must not wait for an append that waits
+    /// for the rows. When it does, this test never ends.
+    #[test]
+    fn counting_by_name_goes_on_while_another_thread_appends() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path().join("ledger")).unwrap();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for number in 0..3000 {
+                    let event = Event::new(format!("type-{}", number % 7)).message("a message");
+                    ledger.append_with(event, Durability::Os).unwrap();
+                }
+            });
+            while !writer.is_finished() {
+                let counts = ledger.query().count_by(Field::Type).unwrap();
+                let total: u64 = counts.iter().map(|(_, count)| count).sum();
+                assert!(ledger.query().text("message").count().unwrap() >= total);
+            }
+        });
+        assert_eq!(ledger.query().count().unwrap(), 3000);
+    }
+}

@@ -72,7 +72,9 @@ impl Segment {
 
     /// The number of the frame that `offset` lies in, and where it begins.
     fn frame_of(&self, offset: u32) -> Result<(usize, u32), Damage> {
-        match &*self.state.read() {
+        // A query reads records while it holds the rows: an append that waits for them must not
+        // stand between.
+        match &*self.state.read_recursive() {
             State::Memory(index) => {
                 let after = index.frames().partition_point(|&frame| frame <= offset);
                 let number = after.checked_sub(1).ok_or(Damage::Length)?;
