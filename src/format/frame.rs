@@ -75,6 +75,18 @@ impl FrameHeader {
         if u32::from_le_bytes(get::<HEADER_CRC_AT, _, _>(bytes)) != sum {
             return Err(Damage::HeaderChecksum);
         }
+        Self::fields(bytes)
+    }
+
+    /// Reads a header whose checksum was compared before, when it was written or first read.
+    ///
+    /// # Errors
+    /// [`Damage::Truncated`] or [`Damage::Length`].
+    pub fn decode_checked(bytes: &[u8]) -> Result<Self, Damage> {
+        Self::fields(bytes.first_chunk().ok_or(Damage::Truncated)?)
+    }
+
+    fn fields(bytes: &[u8; FRAME_HEADER_BYTES]) -> Result<Self, Damage> {
         let header = Self {
             payload_len: u32::from_le_bytes(get::<PAYLOAD_LEN_AT, _, _>(bytes)),
             count: u32::from_le_bytes(get::<COUNT_AT, _, _>(bytes)),

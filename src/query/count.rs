@@ -40,6 +40,11 @@ fn count_in<T: Table>(
 ) -> Result<()> {
     let Some(plan) = Plan::new(filter, pinned, table, exact_keys)? else { return Ok(()) };
     let mut groups = Groups::new(pinned.segment().kind(), field);
+    if filter.text.is_none() && plan.is_by_tag() && groups.is_by_tag() {
+        groups.add_tags(table, &plan);
+        counts.total += groups.total;
+        return groups.name(pinned, table, &mut counts.by_value);
+    }
     let mut damage = None;
     for_each_match(table, &plan, &mut |row| {
         if let Some(text) = &filter.text {
@@ -67,7 +72,9 @@ fn for_each_match<T: Table>(table: &T, plan: &Plan<'_>, visit: &mut dyn FnMut(Ro
         Some((_, field, codes)) => {
             for &code in codes {
                 table.for_each_posting(field, code, &mut |row| {
-                    if plan.in_window(table.created_at(row)) && plan.accepts(table, row) {
+                    if plan.accepts(table, row, Some(field))
+                        && plan.in_window(table.created_at(row))
+                    {
                         visit(row);
                     }
                     ControlFlow::Continue(())
@@ -76,7 +83,7 @@ fn for_each_match<T: Table>(table: &T, plan: &Plan<'_>, visit: &mut dyn FnMut(Ro
         }
         None => (low..high)
             .map(|position| table.time_row(position))
-            .filter(|&row| plan.accepts(table, row))
+            .filter(|&row| plan.accepts(table, row, None))
             .for_each(visit),
     }
 }
@@ -95,6 +102,29 @@ struct Groups {
 impl Groups {
     fn new(kind: Kind, field: Option<Field>) -> Self {
         Self { kind, field, total: 0, tags: [0; 32], codes: HashMap::new(), rows: Vec::new() }
+    }
+
+    /// True when the tag alone tells the group of a row.
+    const fn is_by_tag(&self) -> bool {
+        matches!(self.field, None | Some(Field::Status | Field::Severity))
+    }
+
+    /// Counts all rows of the window by their tags, then sorts out which tags match.
+    fn add_tags<T: Table>(&mut self, table: &T, plan: &Plan<'_>) {
+        let (low, high) = plan.window(table);
+        let mut counts = [0u64; 256];
+        for position in low..high {
+            if let Some(count) = counts.get_mut(usize::from(table.tag(table.time_row(position)))) {
+                *count += 1;
+            }
+        }
+        for (tag, &count) in (0u8..=u8::MAX).zip(&counts).filter(|(tag, _)| plan.accepts_tag(*tag))
+        {
+            self.total += count;
+            if let Some(of_tag) = self.tags.get_mut(usize::from(tag & !SUPERSEDED)) {
+                *of_tag += count;
+            }
+        }
     }
 
     fn add<T: Table>(&mut self, table: &T, row: Row) {

@@ -54,21 +54,35 @@ impl<'a> Plan<'a> {
         Ok(Some(Self { tags, keyed, superseded, since: filter.since, until: filter.until }))
     }
 
-    /// True when the row matches in all but its time and text.
-    pub(super) fn accepts<T: Table>(&self, table: &T, row: Row) -> bool {
-        let tag = table.tag(row);
-        if self.tags & 1u32.checked_shl((tag & !SUPERSEDED).into()).unwrap_or(0) == 0 {
-            return false;
+    /// True when the row matches in all but its time and text, and in but the key of `given`: the
+    /// field by whose postings the row was found.
+    pub(super) fn accepts<T: Table>(&self, table: &T, row: Row, given: Option<Field>) -> bool {
+        self.accepts_tag(table.tag(row))
+            && self.is_newest(table, row)
+            && self
+                .keyed
+                .iter()
+                .filter(|(field, _)| Some(*field) != given)
+                .all(|(field, codes)| codes.iter().any(|&code| table.has_key(*field, code, row)))
+    }
+
+    /// True when rows with this tag match, for all that the tag tells.
+    #[inline]
+    pub(super) fn accepts_tag(&self, tag: u8) -> bool {
+        self.tags & 1u32.checked_shl((tag & !SUPERSEDED).into()).unwrap_or(0) != 0
+            && (tag & SUPERSEDED == 0 || self.superseded.is_none())
+    }
+
+    /// True when the tag alone tells whether a row matches.
+    pub(super) fn is_by_tag(&self) -> bool {
+        self.keyed.is_empty() && self.superseded.as_ref().is_none_or(|rows| rows.is_empty())
+    }
+
+    fn is_newest<T: Table>(&self, table: &T, row: Row) -> bool {
+        match &self.superseded {
+            Some(overtaken) if !overtaken.is_empty() => !overtaken.contains(&table.seq(row)),
+            _ => true,
         }
-        if let Some(overtaken) = &self.superseded
-            && (tag & SUPERSEDED != 0
-                || !overtaken.is_empty() && overtaken.contains(&table.seq(row)))
-        {
-            return false;
-        }
-        self.keyed
-            .iter()
-            .all(|(field, codes)| codes.iter().any(|&code| table.has_key(*field, code, row)))
     }
 
     /// The field whose keys are carried by the fewest rows, and how many those are.

@@ -98,7 +98,8 @@ fn by_position<T: Table>(
     for step in 0..high - low {
         let position = if descending { high - 1 - step } else { low + step };
         let row = if by_time { table.time_row(position) } else { table.seq_row(position) };
-        let fits = plan.accepts(table, row) && (by_time || plan.in_window(table.created_at(row)));
+        let fits =
+            plan.accepts(table, row, None) && (by_time || plan.in_window(table.created_at(row)));
         if fits && take(wanted, Hit::new(table, row)).is_break() {
             return;
         }
@@ -120,12 +121,11 @@ fn by_postings<T: Table>(table: &T, plan: &Plan<'_>, wanted: &Wanted<'_>) -> Vec
     let mut hits = Vec::new();
     for &code in codes {
         table.for_each_posting(field, code, &mut |row| {
-            let created_at = table.created_at(row);
-            if plan.in_window(created_at)
-                && wanted.is_after(wanted.order.key(created_at, table.seq(row)))
-                && plan.accepts(table, row)
-            {
-                hits.push(Hit::new(table, row));
+            if plan.accepts(table, row, Some(field)) {
+                let hit = Hit::new(table, row);
+                if plan.in_window(hit.created_at) && wanted.is_after(hit.key(wanted.order)) {
+                    hits.push(hit);
+                }
             }
             match hits.len() < enough {
                 true => ControlFlow::Continue(()),

@@ -58,15 +58,17 @@ impl Segment {
     fn checked_frame(&self, map: &Map, offset: u32) -> Result<(u32, FrameHeader), Damage> {
         let (number, frame_at) = self.frame_of(offset)?;
         let frame = map.as_slice().get(frame_at as usize..).ok_or(Damage::Truncated)?;
+        let unchecked = self.unchecked.as_ref().filter(|frames| !frames.is_checked(number));
+        let Some(unchecked) = unchecked else {
+            return Ok((frame_at, FrameHeader::decode_checked(frame)?));
+        };
         let header = FrameHeader::decode(frame, &self.header().salt, u64::from(frame_at))?;
-        if let Some(checked) = self.unchecked.as_ref().filter(|frames| !frames.is_checked(number)) {
-            let payload_end = FRAME_HEADER_BYTES + header.payload_len as usize;
-            let payload = frame.get(FRAME_HEADER_BYTES..payload_end).ok_or(Damage::Truncated)?;
-            if payload_crc(payload) != header.payload_crc {
-                return Err(Damage::PayloadChecksum);
-            }
-            checked.set_checked(number);
+        let payload_end = FRAME_HEADER_BYTES + header.payload_len as usize;
+        let payload = frame.get(FRAME_HEADER_BYTES..payload_end).ok_or(Damage::Truncated)?;
+        if payload_crc(payload) != header.payload_crc {
+            return Err(Damage::PayloadChecksum);
         }
+        unchecked.set_checked(number);
         Ok((frame_at, header))
     }
 
