@@ -58,7 +58,8 @@ fn picks(pool: &Pool, workload: &Workload<'_>, ops: usize) -> Vec<Pick> {
     let nanos = u64::try_from(workload.now() - START_NANOS).unwrap_or_default();
     let time = |after: u64| Timestamp::from_nanos(START_NANOS.saturating_add_unsigned(after));
     let pick = |_| {
-        let run = rng.below(workload.runs());
+        // The last runs that were begun may have no record yet.
+        let run = rng.below(workload.runs() * 9 / 10);
         let from = rng.below(nanos * 9 / 10);
         Pick {
             trace: trace_id(SEED, run).to_string(),
