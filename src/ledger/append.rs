@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 
-use crate::error::{Error, Result};
+use crate::error::{Damage, Error, Result};
 use crate::format::codec::{self, Prior};
 use crate::format::frame::{FRAME_HEADER_BYTES, payload_crc};
 use crate::ledger::catalog::Catalog;
@@ -23,10 +24,21 @@ pub(super) struct Batch {
     pub(super) parts: [Part; STREAM_KINDS.len()],
     /// How many sequence numbers the batch takes.
     pub(super) records: u32,
-    /// The newest state of runs that occur in this batch more than once, and where it stands.
-    states: HashMap<Id<'static>, (u32, Run<'static>)>,
+    /// Where the newest states of runs stand, when the batch has several.
+    states: HashMap<Id<'static>, State>,
+    /// A copy of such a state: the bytes that it stands in move while the next one is encoded.
+    state: Vec<u8>,
     /// True when a record was refused only because its frame has no room for more.
     is_full: bool,
+}
+
+/// A state of a run in this batch.
+#[derive(Debug, Clone)]
+struct State {
+    /// Its place in the batch.
+    place: u32,
+    /// Where its record lies in the frame.
+    bytes: Range<usize>,
 }
 
 /// The frame of one stream.
@@ -133,11 +145,12 @@ impl Batch {
     ) -> Result<()> {
         match body {
             Body::Run(run) => self.push_run(catalog, run, now, several),
-            Body::Event(event) => {
+            Body::Event(event) if event.created_at.is_none() => {
                 let mut event = event.borrowed();
-                event.created_at.get_or_insert(now);
+                event.created_at = Some(now);
                 self.put(stream_of(Kind::Event), Prior::None, &Body::Event(event))
             }
+            Body::Event(_) => self.put(stream_of(Kind::Event), Prior::None, body),
             Body::Error(error) => {
                 let mut error = error.borrowed();
                 error.created_at.get_or_insert(now);
@@ -158,42 +171,54 @@ impl Batch {
         now: Timestamp,
         several: bool,
     ) -> Result<()> {
-        if several {
-            let id = run.run_id.borrowed().into_owned();
-            let before = self.states.remove(&id);
-            let after = self.put_run(catalog, run, now, before.as_ref());
-            let (after, outcome) = match after {
-                Ok(state) => (Some((self.records - 1, state.into_owned())), Ok(())),
-                Err(err) => (before, Err(err)),
-            };
-            self.states.extend(after.map(|state| (id, state)));
-            return outcome;
+        if !several {
+            return self.put_run(catalog, run, now);
         }
-        self.put_run(catalog, run, now, None).map(drop)
+        let id = run.run_id.borrowed().into_owned();
+        match self.states.get(&id).cloned() {
+            Some(state) => self.put_state_after(catalog, run, now, &state)?,
+            None => self.put_run(catalog, run, now)?,
+        }
+        let part = self.parts.get(stream_of(Kind::Run));
+        if let Some(bytes) = part.map(Part::last_record) {
+            self.states.insert(id, State { place: self.records - 1, bytes });
+        }
+        Ok(())
     }
 
-    /// Encodes a run as it is after `before`, its state earlier in this batch, or after its newest
-    /// record in the ledger.
-    fn put_run<'a>(
-        &mut self,
-        catalog: &Catalog,
-        run: &'a Run<'_>,
-        now: Timestamp,
-        before: Option<&'a (u32, Run<'static>)>,
-    ) -> Result<Run<'static>> {
-        let stream = stream_of(Kind::Run);
-        if let Some((place, state)) = before {
-            let merged = merge(run, Some(state), now)?;
-            let prior = Prior::Back(self.records - place);
-            self.put(stream, prior, &Body::Run(merged.borrowed()))?;
-            return Ok(merged.into_owned());
-        }
-        let found = newest(&catalog.stream(stream), &run.run_id)?;
+    /// Encodes a run as it is after its newest record in the ledger.
+    fn put_run(&mut self, catalog: &Catalog, run: &Run<'_>, now: Timestamp) -> Result<()> {
+        let found = newest(catalog, &run.run_id)?;
         let state = found.as_ref().map(|found| found.run()).transpose()?;
         let merged = merge(run, state.as_ref(), now)?;
         let prior = found.as_ref().map_or(Prior::None, |found| Prior::Seq(found.seq));
-        self.put(stream, prior, &Body::Run(merged.borrowed()))?;
-        Ok(merged.into_owned())
+        self.put(stream_of(Kind::Run), prior, &Body::Run(merged))
+    }
+
+    /// Encodes a run as it is after a state earlier in this batch.
+    fn put_state_after(
+        &mut self,
+        catalog: &Catalog,
+        run: &Run<'_>,
+        now: Timestamp,
+        before: &State,
+    ) -> Result<()> {
+        let stream = stream_of(Kind::Run);
+        let mut copy = std::mem::take(&mut self.state);
+        copy.clear();
+        let part = self.parts.get(stream);
+        copy.extend_from_slice(part.and_then(|p| p.bytes.get(before.bytes.clone())).unwrap_or(&[]));
+        let damaged = |damage| Error::damaged(catalog.layout.dir(), 0, damage);
+        let outcome = match codec::decode(Kind::Run, &copy).map_err(damaged).map(|it| it.body) {
+            Ok(Body::Run(state)) => merge(run, Some(&state), now).and_then(|merged| {
+                let prior = Prior::Back(self.records - before.place);
+                self.put(stream, prior, &Body::Run(merged))
+            }),
+            Ok(Body::Event(_) | Body::Error(_)) => Err(damaged(Damage::Record)),
+            Err(err) => Err(err),
+        };
+        self.state = copy;
+        outcome
     }
 
     /// Encodes a record whose times are settled.
@@ -242,6 +267,12 @@ impl Part {
         self.draft.push(body, prior, place - self.first, offset);
         self.last = place;
         Ok(())
+    }
+
+    /// Where the record lies that was pushed last.
+    fn last_record(&self) -> Range<usize> {
+        let start = self.draft.last_offset().unwrap_or(0) as usize;
+        FRAME_HEADER_BYTES + start..self.bytes.len()
     }
 
     fn finish(&mut self) {

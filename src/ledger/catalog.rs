@@ -45,6 +45,19 @@ impl Catalog {
         self.streams.get(stream).map(|segments| segments.read().clone()).unwrap_or_default()
     }
 
+    /// What `find` gives for the last segment of a stream for which it gives anything.
+    ///
+    /// # Errors
+    /// The first that `find` gives.
+    pub(crate) fn find_from_end<R>(
+        &self,
+        stream: usize,
+        find: impl Fn(&Arc<Segment>) -> Result<Option<R>>,
+    ) -> Result<Option<R>> {
+        let Some(segments) = self.streams.get(stream) else { return Ok(None) };
+        segments.read().iter().rev().find_map(|segment| find(segment).transpose()).transpose()
+    }
+
     /// The segments that hold runs, events and errors.
     pub(crate) fn records(&self) -> Vec<Arc<Segment>> {
         (0..AUDIT_STREAM).flat_map(|stream| self.stream(stream)).collect()

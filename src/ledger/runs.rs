@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::key;
 use crate::index::{Row, Table};
-use crate::model::{Body, Field, Id, Run, Status, Timestamp};
+use crate::ledger::catalog::Catalog;
+use crate::ledger::layout::stream_of;
+use crate::model::{Body, Field, Id, Kind, Run, Status, Timestamp};
 use crate::query::confirm;
 use crate::segment::{Pinned, Segment, TableRef};
 
@@ -32,32 +34,32 @@ impl Newest {
 }
 
 /// Finds the newest record of a run, looking at the newest segment first.
-pub(super) fn newest(segments: &[Arc<Segment>], run_id: &Id<'_>) -> Result<Option<Newest>> {
+pub(super) fn newest(catalog: &Catalog, run_id: &Id<'_>) -> Result<Option<Newest>> {
     let key = key::id_key(run_id);
-    for segment in segments.iter().rev() {
-        let pinned = Pinned::new(segment)?;
-        let found = segment.with_table(|table| match table {
-            TableRef::Memory(table) => table
-                .newest_row(Field::Run, key.as_slice())
-                .map(|row| (table.seq(row), table.offset(row))),
-            TableRef::Sealed(table) => {
-                let code = table.find(Field::Run, key.as_slice())?;
-                if !confirm(&pinned, table, Field::Run, code, key.as_slice()) {
-                    return None;
-                }
-                let mut newest: Option<(u64, Row)> = None;
-                table.for_each_posting(Field::Run, code, &mut |row| {
-                    newest = newest.max(Some((table.seq(row), row)));
-                    std::ops::ControlFlow::Continue(())
-                });
-                newest.map(|(seq, row)| (seq, table.offset(row)))
-            }
-        })?;
-        if let Some((seq, offset)) = found {
-            return Ok(Some(Newest { pinned, seq, offset }));
+    catalog.find_from_end(stream_of(Kind::Run), |segment| newest_in(segment, key.as_slice()))
+}
+
+fn newest_in(segment: &Arc<Segment>, key: &[u8]) -> Result<Option<Newest>> {
+    let found: Result<_> = segment.with_table(|table| match table {
+        TableRef::Memory(table) => {
+            Ok(table.newest_row(Field::Run, key).map(|row| (table.seq(row), table.offset(row))))
         }
-    }
-    Ok(None)
+        TableRef::Sealed(table) => {
+            let Some(code) = table.find(Field::Run, key) else { return Ok(None) };
+            if !confirm(&Pinned::new(segment)?, table, Field::Run, code, key) {
+                return Ok(None);
+            }
+            let mut newest: Option<(u64, Row)> = None;
+            table.for_each_posting(Field::Run, code, &mut |row| {
+                newest = newest.max(Some((table.seq(row), row)));
+                std::ops::ControlFlow::Continue(())
+            });
+            Ok(newest.map(|(seq, row)| (seq, table.offset(row))))
+        }
+    })?;
+    let Some((seq, offset)) = found? else { return Ok(None) };
+    // Held after the row was found: the view shows all frames that the index knows.
+    Ok(Some(Newest { pinned: Pinned::new(segment)?, seq, offset }))
 }
 
 /// The whole state of a run that is appended: what `run` leaves out is taken from `prior`.

@@ -53,6 +53,11 @@ impl Draft {
         self.rows.last().map(|row| base_seq.saturating_add(u64::from(row.relative_seq)))
     }
 
+    /// Where the last record lies, less where the payload begins.
+    pub(crate) fn last_offset(&self) -> Option<u32> {
+        self.rows.last().map(|row| row.offset)
+    }
+
     /// The records of segments before `first_seq` whose place these records take.
     pub(crate) fn superseded_before(
         &self,
