@@ -1,4 +1,4 @@
-//! The measurements behind the figures in the README, each beside the floor of what any log must do.
+//! The measurements behind the figures in the README, beside the floor of what any log must do.
 //!
 //! `cargo bench` runs all of it at a million operations. `RUNLEDGER_BENCH_OPS` sets another number,
 //! `RUNLEDGER_BENCH_DIR` another disk. Without the argument `--bench`, as under `cargo test`, a few
