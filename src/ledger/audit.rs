@@ -45,6 +45,21 @@ fn system(kind: &'static str, detail: &impl Serialize) -> Event<'static> {
     event
 }
 
+/// The note on a wall clock that jumped by so many nanoseconds.
+pub(super) fn clock_jumped(nanos: i64) -> Event<'static> {
+    let seconds = nanos / 1_000_000_000;
+    let way = if nanos < 0 { "back" } else { "ahead" };
+    system(CLOCK_JUMPED, &ClockDetail { seconds }).severity(Severity::Warning).message(format!(
+        "the clock was set {way} by {} s; the order of records is not affected",
+        seconds.unsigned_abs()
+    ))
+}
+
+#[derive(Serialize)]
+struct ClockDetail {
+    seconds: i64,
+}
+
 /// The path of a segment in its ledger.
 pub(super) fn segment_name(segment: &Segment) -> String {
     let file = segment.path().file_name().unwrap_or_default().to_string_lossy();
@@ -79,18 +94,6 @@ pub(super) fn lost(segment: &Segment, loss: &Loss) -> Event<'static> {
         range.end - range.start,
         segment_name(segment)
     ))
-}
-
-#[derive(Serialize)]
-struct JumpDetail {
-    nanoseconds: i64,
-}
-
-/// The note on a clock that has jumped.
-pub(super) fn clock_jumped(nanoseconds: i64) -> Event<'static> {
-    system(CLOCK_JUMPED, &JumpDetail { nanoseconds })
-        .severity(Severity::Warning)
-        .message(format!("the clock jumped by {} s", nanoseconds / 1_000_000_000))
 }
 
 /// How many appends were refused, as the note on them holds it.

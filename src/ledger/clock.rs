@@ -1,76 +1,103 @@
+//! How far the wall clock is believed when records are dropped for their age.
+
 use std::time::Duration;
 
-/// How far the wall clock may stray from the monotonic one, between two looks, before that is a
-/// jump (an hour, in nanoseconds).
-const TOLERANCE: i128 = 3_600_000_000_000;
+use parking_lot::Mutex;
 
-/// How long a clock that has jumped must run on steadily before it is believed.
-const PROBATION: Duration = Duration::from_secs(24 * 60 * 60);
+use crate::storage::Storage;
 
-/// Watches the wall clock by the monotonic one, so that a clock that jumps ahead lets nothing
-/// expire early.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ClockGuard {
-    believed: Reading,
-    /// The first reading after a jump that the clock has kept to since.
-    suspect: Option<Reading>,
+/// How far the wall clock may get ahead of the monotonic one from look to look: a machine that
+/// sleeps stops the one and not the other.
+const SLACK: i64 = 24 * 60 * 60 * 1_000_000_000;
+
+/// How long a clock that jumped ahead by more has to go on from there before it is believed.
+const TRIAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How far the clock may be set back without a note.
+const SET_BACK: i64 = 60 * 1_000_000_000;
+
+/// The wall clock, held against the monotonic one. One that jumps years ahead must not make all
+/// records look old at once; one that was set right by a jump is believed after a day.
+#[derive(Debug)]
+pub(super) struct Clock(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    last: Look,
+    /// Where the clock was last believed.
+    believed: Look,
+    /// Where it has been since it jumped ahead.
+    on_trial: Option<Look>,
 }
 
+/// What both clocks showed at one moment.
 #[derive(Debug, Clone, Copy)]
-struct Reading {
+struct Look {
     wall: i64,
     monotonic: Duration,
 }
 
-impl Reading {
-    /// What the wall clock should show now, if it ran steadily since this reading.
-    fn expects(self, monotonic: Duration) -> i64 {
+/// The time, as far as it is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Believed {
+    pub(super) now: i64,
+    /// By how many nanoseconds the clock has jumped since the last look: back, or far ahead.
+    pub(super) jump: Option<i64>,
+}
+
+impl Look {
+    fn at(storage: &dyn Storage) -> Self {
+        Self { wall: storage.now(), monotonic: storage.monotonic() }
+    }
+
+    /// What the wall clock should show when the monotonic one shows this.
+    fn wall_at(&self, monotonic: Duration) -> i64 {
         let passed = monotonic.saturating_sub(self.monotonic).as_nanos();
         self.wall.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX))
     }
 
-    fn agrees_with(self, now: Self) -> bool {
-        let strayed = i128::from(now.wall) - i128::from(self.expects(now.monotonic));
-        strayed.abs() <= TOLERANCE
+    /// By how much `later` is ahead of what follows from this.
+    fn lead_of(&self, later: &Self) -> i64 {
+        later.wall.saturating_sub(self.wall_at(later.monotonic))
     }
 }
 
-/// What a look at the clock gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Believed {
-    /// The time by which records may expire.
-    pub(super) now: i64,
-    /// How far the wall clock has jumped since the last look, in nanoseconds; negative when back.
-    pub(super) jump: Option<i64>,
-}
-
-impl ClockGuard {
-    /// Believes the clock as it is at the opening: there is nothing to compare it with.
-    pub(super) const fn new(wall: i64, monotonic: Duration) -> Self {
-        Self { believed: Reading { wall, monotonic }, suspect: None }
+impl Clock {
+    pub(super) fn new(storage: &dyn Storage) -> Self {
+        let now = Look::at(storage);
+        Self(Mutex::new(State { last: now, believed: now, on_trial: None }))
     }
 
-    /// The time to go by: the wall clock's, unless it has jumped. Then it is the earlier of what it
-    /// shows and what it should, until it has run on steadily for a day.
-    pub(super) fn look(&mut self, wall: i64, monotonic: Duration) -> Believed {
-        let now = Reading { wall, monotonic };
-        if self.believed.agrees_with(now) {
-            *self = Self { believed: now, suspect: None };
-            return Believed { now: wall, jump: None };
-        }
-        let expected = self.believed.expects(monotonic);
-        match self.suspect.filter(|suspect| suspect.agrees_with(now)) {
-            Some(first) if monotonic.saturating_sub(first.monotonic) >= PROBATION => {
-                *self = Self { believed: now, suspect: None };
-                Believed { now: wall, jump: None }
+    pub(super) fn look(&self, storage: &dyn Storage) -> Believed {
+        let mut state = self.0.lock();
+        let look = Look::at(storage);
+        let jump = state.last.lead_of(&look);
+        let jump = (!(-SET_BACK..=SLACK).contains(&jump)).then_some(jump);
+        state.last = look;
+        Believed { now: state.believe(look), jump }
+    }
+}
+
+impl State {
+    fn believe(&mut self, look: Look) -> i64 {
+        let lead = self.believed.lead_of(&look);
+        if lead <= SLACK {
+            self.on_trial = None;
+            // From a time in the past nothing is dropped early, and the way back is no jump.
+            if lead >= -SLACK {
+                self.believed = look;
             }
-            Some(_) => Believed { now: wall.min(expected), jump: None },
-            None => {
-                let before = self.suspect.map_or(expected, |suspect| suspect.expects(monotonic));
-                self.suspect = Some(now);
-                Believed { now: wall.min(expected), jump: Some(wall.saturating_sub(before)) }
-            }
+            return look.wall;
         }
+        let since = self.on_trial.filter(|since| since.lead_of(&look).abs() <= SLACK);
+        let since = since.unwrap_or(look);
+        if look.monotonic.saturating_sub(since.monotonic) >= TRIAL {
+            self.believed = look;
+            self.on_trial = None;
+            return look.wall;
+        }
+        self.on_trial = Some(since);
+        self.believed.wall_at(look.monotonic)
     }
 }
 
@@ -78,37 +105,34 @@ impl ClockGuard {
 mod tests {
     use super::*;
 
-    const HOUR: i64 = 3_600_000_000_000;
+    const HOUR: i64 = 60 * 60 * 1_000_000_000;
     const YEAR: i64 = 365 * 24 * HOUR;
 
-    fn hours(hours: u64) -> Duration {
-        Duration::from_secs(3600 * hours)
+    /// What is believed at each of these looks: hours on the monotonic clock, and the wall clock.
+    fn believed(looks: &[(u64, i64)]) -> Vec<i64> {
+        let start = Look { wall: 0, monotonic: Duration::ZERO };
+        let mut state = State { last: start, believed: start, on_trial: None };
+        let look = |&(hours, wall): &(u64, i64)| {
+            state.believe(Look { wall, monotonic: Duration::from_secs(hours * 3600) })
+        };
+        looks.iter().map(look).collect()
     }
 
     #[test]
-    fn a_steady_clock_is_believed_and_a_small_step_too() {
-        let mut guard = ClockGuard::new(0, hours(5));
-        let steady = Believed { now: 10 * HOUR, jump: None };
-        assert_eq!(guard.look(10 * HOUR, hours(15)), steady);
-        assert_eq!(guard.look(10 * HOUR + HOUR / 2, hours(15)).jump, None);
+    fn a_steady_clock_a_sleep_and_the_past_are_believed() {
+        assert_eq!(believed(&[(1, HOUR), (2, 20 * HOUR)]), [HOUR, 20 * HOUR]);
+        assert_eq!(believed(&[(1, -YEAR), (2, 2 * HOUR)]), [-YEAR, 2 * HOUR]);
     }
 
     #[test]
-    fn a_jump_ahead_is_told_once_and_believed_after_a_day() {
-        let mut guard = ClockGuard::new(0, hours(0));
-        assert_eq!(guard.look(YEAR, hours(1)), Believed { now: HOUR, jump: Some(YEAR - HOUR) });
-        assert_eq!(guard.look(YEAR + HOUR, hours(2)), Believed { now: 2 * HOUR, jump: None });
-        let day_later = YEAR + 24 * HOUR;
-        assert_eq!(guard.look(day_later, hours(25)), Believed { now: day_later, jump: None });
+    fn a_jump_ahead_is_believed_after_a_day() {
+        let looks = [(1, YEAR), (10, YEAR + 9 * HOUR), (25, YEAR + 24 * HOUR)];
+        assert_eq!(believed(&looks), [HOUR, 10 * HOUR, YEAR + 24 * HOUR]);
     }
 
     #[test]
-    fn a_jump_and_back_leaves_no_trace_and_a_jump_back_is_the_earlier_time() {
-        let mut guard = ClockGuard::new(YEAR, hours(0));
-        assert!(guard.look(9 * YEAR, hours(1)).jump.is_some());
-        assert_eq!(guard.look(YEAR + 2 * HOUR, hours(2)).now, YEAR + 2 * HOUR);
-        assert_eq!(guard.look(0, hours(3)), Believed { now: 0, jump: Some(-YEAR - 3 * HOUR) });
-        assert!(guard.look(i64::MIN, hours(4)).jump.is_some());
-        assert!(guard.look(i64::MAX, hours(5)).jump.is_some());
+    fn every_jump_is_on_trial_for_itself() {
+        let looks = [(1, YEAR), (20, 3 * YEAR), (26, 3 * YEAR + 6 * HOUR), (27, 27 * HOUR)];
+        assert_eq!(believed(&looks), [HOUR, 20 * HOUR, 26 * HOUR, 27 * HOUR]);
     }
 }

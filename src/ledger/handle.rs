@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
 use crate::ledger::catalog::Catalog;
-use crate::ledger::clock::ClockGuard;
+use crate::ledger::clock::Clock;
 use crate::ledger::layout::STREAM_KINDS;
 use crate::ledger::maintain::Maintenance;
 use crate::ledger::options::Options;
@@ -42,11 +42,12 @@ pub(super) struct Inner {
     pub(super) options: Options,
     pub(super) streams: [Stream; STREAM_KINDS.len()],
     pub(super) sequence: Sequence,
+    /// The time that retention goes by.
+    pub(super) clock: Clock,
     pub(super) maintenance: Arc<Maintenance>,
     /// Why nothing may be appended any more.
     pub(super) poisoned: OnceLock<String>,
     pub(super) closed: AtomicBool,
-    pub(super) clock: parking_lot::Mutex<ClockGuard>,
     /// Appends that were refused and not yet put on record.
     pub(super) refused: AtomicU64,
     /// Held while segments are dropped.

@@ -197,8 +197,7 @@ impl Inner {
 
     /// The time by which records expire. A clock that has jumped is put on record.
     pub(super) fn believed_now(&self) -> Result<i64> {
-        let storage = &self.options.storage;
-        let believed = self.clock.lock().look(storage.now(), storage.monotonic());
+        let believed = self.clock.look(&*self.options.storage);
         if let Some(jump) = believed.jump {
             self.note(&audit::clock_jumped(jump))?;
         }

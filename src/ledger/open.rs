@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::identity::Identity;
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
-use crate::ledger::clock::ClockGuard;
+use crate::ledger::clock::Clock;
 use crate::ledger::handle::{Inner, Ledger, LockGuard};
 use crate::ledger::layout::{Layout, STREAM_KINDS};
 use crate::ledger::maintain::Maintenance;
@@ -121,6 +121,7 @@ fn assemble(
         .max();
     let path = catalog.layout.sequence();
     let sequence = Sequence::open(&*options.storage, &path, identity.uuid, found, highest)?;
+    let clock = Clock::new(&*options.storage);
     let maintenance = Arc::<Maintenance>::default();
     let mut number = 0;
     let streams = STREAM_KINDS.map(|(name, kind)| {
@@ -137,17 +138,16 @@ fn assemble(
         let active = last.filter(|segment| segment.is_writable()).cloned();
         Stream::new(name, kind, catalog.layout.stream(name), active)
     });
-    let clock = ClockGuard::new(options.storage.now(), options.storage.monotonic());
     let inner = Arc::new(Inner {
         reader: Reader::of_writer(Arc::clone(&catalog)),
         catalog,
         options,
         streams,
         sequence,
+        clock,
         maintenance,
         poisoned: OnceLock::new(),
         closed: AtomicBool::new(false),
-        clock: parking_lot::Mutex::new(clock),
         refused: AtomicU64::new(0),
         cleaning: parking_lot::Mutex::default(),
         lock: LockGuard(parking_lot::Mutex::new(Some(lock))),

@@ -137,7 +137,15 @@ impl Reader {
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) when a directory or a segment cannot be read.
     pub fn plan_cleanup(&self, cleanup: &Cleanup, retention: &Retention) -> Result<CleanupReport> {
-        let now = self.catalog().storage.now();
+        self.plan_cleanup_at(cleanup, retention, self.catalog().storage.now())
+    }
+
+    fn plan_cleanup_at(
+        &self,
+        cleanup: &Cleanup,
+        retention: &Retention,
+        now: i64,
+    ) -> Result<CleanupReport> {
         let candidates = plan::plan(self.catalog(), cleanup, retention, now)?;
         let mut report = CleanupReport::default();
         for candidate in candidates {
@@ -160,10 +168,10 @@ impl Ledger {
     /// [`Error::Io`](crate::Error::Io) or [`Error::Poisoned`](crate::Error::Poisoned).
     pub fn cleanup(&self, cleanup: &Cleanup, dry_run: bool) -> Result<CleanupReport> {
         self.inner.check_writable()?;
-        if dry_run {
-            return self.reader().plan_cleanup(cleanup, &self.inner.options.retention);
+        let now = self.inner.believed_now()?;
+        match dry_run {
+            true => self.reader().plan_cleanup_at(cleanup, &self.inner.options.retention, now),
+            false => self.inner.clean(cleanup, now),
         }
-        let now = self.inner.options.storage.now();
-        self.inner.clean(cleanup, now)
     }
 }

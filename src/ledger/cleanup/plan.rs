@@ -24,7 +24,7 @@ pub(super) struct Candidate {
     pub(super) plan: SegmentPlan,
 }
 
-/// Looks at all segments that the clean-up is about.
+/// Looks at all segments that the clean-up is about. `now` is what their age is counted to.
 pub(super) fn plan(
     catalog: &Catalog,
     cleanup: &Cleanup,
