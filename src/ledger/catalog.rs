@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::ledger::layout::{AUDIT_STREAM, Layout, STREAM_KINDS, stream_of};
 use crate::model::Kind;
 use crate::segment::{Segment, parse_file_name};
-use crate::storage::{OpenMode, Storage};
+use crate::storage::{DirEntry, OpenMode, Storage};
 
 /// The segments of all streams, as they are known now.
 #[derive(Debug)]
@@ -151,6 +151,18 @@ impl Catalog {
             }
         }
         Ok(())
+    }
+
+    /// The entry of this segment file, when no other follows it in its stream: then a crash may
+    /// have left it half-made.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be listed.
+    pub(crate) fn last_of_its_stream(&self, path: &Path) -> Result<Option<DirEntry>> {
+        let Some(dir) = path.parent() else { return Ok(None) };
+        let mut entries = self.storage.list(dir)?;
+        entries.retain(|entry| parse_file_name(&entry.name).is_some());
+        Ok(entries.pop().filter(|last| path.ends_with(&last.name)))
     }
 
     fn open_segment(

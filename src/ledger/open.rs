@@ -82,16 +82,14 @@ fn sync_names(catalog: &Catalog) -> Result<()> {
 fn set_torn_creations_aside(catalog: &Catalog) -> Result<()> {
     catalog.refresh(OpenMode::Write)?;
     for torn in catalog.unreadable() {
-        let Some(dir) = torn.path.parent() else { continue };
-        let entries = catalog.storage.list(dir)?;
-        let is_segment = |name: &str| crate::segment::parse_file_name(name).is_some();
-        let last = entries.iter().rfind(|entry| is_segment(&entry.name));
-        let Some(last) = last.filter(|last| torn.path.ends_with(&last.name)) else { continue };
+        let Some(last) = catalog.last_of_its_stream(&torn.path)? else { continue };
         match last.len {
             0 => catalog.storage.remove(&torn.path)?,
             _ => catalog.storage.rename(&torn.path, &torn.path.with_extension("torn"))?,
         }
-        catalog.storage.sync_dir(dir)?;
+        if let Some(dir) = torn.path.parent() {
+            catalog.storage.sync_dir(dir)?;
+        }
     }
     Ok(())
 }

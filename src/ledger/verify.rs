@@ -56,6 +56,8 @@ pub struct Finding {
     pub remedy: &'static str,
 }
 
+const HEADER_GONE: &str = "its header is gone, and with it what its frames are bound to: \
+                           restore it from a backup, or run `runledger repair` to set it aside";
 const REPAIR: &str = "run `runledger repair`, which keeps a copy";
 
 /// Reads every segment of the ledger and compares it with its checksums, its index and its place
@@ -74,6 +76,7 @@ pub fn verify(dir: impl AsRef<Path>, storage: Arc<dyn Storage>) -> Result<Verify
     let links = known_links(&reader)?;
     let mut report = VerifyReport::default();
     for unreadable in catalog.unreadable() {
+        let is_torn = !clean && catalog.last_of_its_stream(&unreadable.path)?.is_some();
         report.findings.push(Finding {
             path: unreadable.path,
             offset: 0,
@@ -83,9 +86,11 @@ pub fn verify(dir: impl AsRef<Path>, storage: Arc<dyn Storage>) -> Result<Verify
                 _ => Damage::HeaderChecksum,
             },
             records_lost: None,
-            is_damage: true,
-            remedy: "its header is gone, and with it what its frames are bound to: \
-                     restore it from a backup, or run `runledger repair` to set it aside",
+            is_damage: !is_torn,
+            remedy: match is_torn {
+                true => "a crash tore it, or a writer is making it: the next opening mends that",
+                false => HEADER_GONE,
+            },
         });
     }
     for stream in 0..STREAM_KINDS.len() {

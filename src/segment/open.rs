@@ -42,7 +42,11 @@ impl Segment {
         let file = storage.open(path, OpenMode::CreateNew)?;
         if let Err(err) = file.write_at(&[copy, copy].concat(), 0) {
             // The error that counts is the first; an empty file that stays is removed by recovery.
-            let _ = storage.remove(path);
+            let removed = storage.remove(path);
+            // Unless the directory says so for good, the empty file may come back after a clean
+            // close, and would be taken for damage.
+            let _ =
+                removed.and_then(|()| path.parent().map_or(Ok(()), |dir| storage.sync_dir(dir)));
             return Err(err);
         }
         let index = MemIndex::new(key::hash, seed);
