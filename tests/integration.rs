@@ -3,6 +3,7 @@
 //! - `cli`: the program as it is used: what it says and its exit codes.
 //! - `crash`: power cuts, kills, failing operations and damage, on a modelled disk.
 //! - `format`: the worked examples of FORMAT.md, against the codec.
+//! - `fuzz_corpus`: the fuzz targets, on the kept corpus and on chance.
 //! - `layers`: the source keeps to its layers, its bounds of length and its bans.
 //! - `oracle`: every answer against one that is computed from the JSON lines by other means.
 //! - `repair`: damage as an operator meets it: verify and repair.
@@ -15,6 +16,7 @@
 mod cli;
 mod crash;
 mod format;
+mod fuzz_corpus;
 mod layers;
 mod oracle;
 mod repair;

@@ -1,0 +1,26 @@
+//! What the fuzz targets do with their input: `cargo +nightly fuzz run TARGET`.
+//!
+//! Each target is a function of bytes that panics when a promise is broken. Checksums are put right
+//! before the bytes are handed in, or a fuzzer would never get past them. The kept corpus runs
+//! under `cargo test` as well, through these same functions (`tests/fuzz_corpus.rs`).
+
+pub mod codec;
+pub mod footer;
+pub mod frame;
+pub mod headers;
+pub mod input;
+pub mod line;
+pub mod memory;
+pub mod model;
+pub mod segment;
+
+/// The name of each target with its function.
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("codec", codec::run),
+    ("footer", footer::run),
+    ("frame", frame::run),
+    ("headers", headers::run),
+    ("line", line::run),
+    ("model", model::run),
+    ("segment", segment::run),
+];
