@@ -5,7 +5,7 @@
 
 #[expect(unreachable_pub, reason = "the fuzz crate's library is taken in as it is")]
 #[path = "../fuzz/src/lib.rs"]
-mod fuzz;
+pub(crate) mod fuzz;
 
 use std::fs;
 use std::path::Path;

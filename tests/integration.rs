@@ -4,6 +4,7 @@
 //! - `crash`: power cuts, kills, failing operations and damage, on a modelled disk.
 //! - `format`: the worked examples of FORMAT.md, against the codec.
 //! - `fuzz_corpus`: the fuzz targets, on the kept corpus and on chance.
+//! - `golden`: ledgers that earlier versions of this program wrote.
 //! - `layers`: the source keeps to its layers, its bounds of length and its bans.
 //! - `oracle`: every answer against one that is computed from the JSON lines by other means.
 //! - `repair`: damage as an operator meets it: verify and repair.
@@ -17,6 +18,7 @@ mod cli;
 mod crash;
 mod format;
 mod fuzz_corpus;
+mod golden;
 mod layers;
 mod oracle;
 mod repair;
