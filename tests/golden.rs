@@ -1,5 +1,5 @@
-//! Ledgers that version 1 of the format wrote, as files: they open, verify and give the same answers
-//! for ever. `tests/fixtures/v1/NAME/` is a ledger, `NAME.jsonl` what is in it.
+//! Ledgers that version 1 of the format wrote, as files: they open, verify and give the same
+//! answers for ever. `tests/fixtures/v1/NAME/` is a ledger, `NAME.jsonl` what is in it.
 //!
 //! - `clean`: sealed segments and open ones, closed in order.
 //! - `killed`: no close; a frame torn in half and zeros after it, as a kill and a power cut leave.
@@ -173,7 +173,9 @@ fn written_clean() -> Arc<Memory> {
     ledger.append(first).unwrap();
     let error = RunError::new("disk full").error_type("IOError").stack("write\n  at disk.rs:9");
     let failed = run(Status::Failed, 60).error(error).result(Json::parse("null").unwrap());
-    ledger.append_batch(&[run(Status::Running, 1).into(), failed.into()], Durability::Sync).unwrap();
+    ledger
+        .append_batch(&[run(Status::Running, 1).into(), failed.into()], Durability::Sync)
+        .unwrap();
     let event = Event::new("table.dumped")
         .created_at(at(2))
         .severity(Severity::Info)

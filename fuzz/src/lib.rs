@@ -14,8 +14,11 @@ pub mod memory;
 pub mod model;
 pub mod segment;
 
-/// The name of each target with its function.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// A target: its name, and what it does with an input.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
     ("codec", codec::run),
     ("footer", footer::run),
     ("frame", frame::run),

@@ -1,4 +1,4 @@
-//! A storage in memory whose clock and chance are counters, so that a run of a target is repeatable.
+//! A storage in memory whose clock and chance are counters: a run of a target can be repeated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

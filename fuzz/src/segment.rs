@@ -1,5 +1,6 @@
-//! Segments: a file put together from whole frames and all kinds of broken ones is opened, asked and
-//! recovered. Nothing is returned that no whole frame holds, and a second recovery changes nothing.
+//! Segments: a file put together from whole frames and all kinds of broken ones is opened, asked
+//! and recovered. Nothing is returned that no whole frame holds, and a second recovery changes
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
