@@ -210,6 +210,10 @@ fn scan_into(
         if frame.base_seq < next_seq {
             return Err(Damage::Sequence);
         }
+        if frame.is_void() {
+            // It holds no record, and was recorded at no time.
+            return Ok(());
+        }
         draft.apply(index, offset, frame.base_seq, frame.recorded_at);
         if let Some(last) = draft.last_seq(frame.base_seq) {
             next_seq = last + 1;
