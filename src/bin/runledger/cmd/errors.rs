@@ -1,4 +1,4 @@
-use runledger::Kind;
+use runledger::{Kind, Reader};
 
 use super::query::{Listing, list};
 use crate::context::Context;
@@ -15,5 +15,5 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
-    list(Kind::Error, &args.listing, ctx)
+    list(Kind::Error, Reader::query, &args.listing, ctx)
 }

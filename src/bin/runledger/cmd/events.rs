@@ -1,4 +1,4 @@
-use runledger::Kind;
+use runledger::{Kind, Reader};
 
 use super::query::{Listing, list};
 use crate::context::Context;
@@ -11,8 +11,12 @@ use crate::exit::{Failure, Outcome};
 pub(crate) struct Args {
     #[command(flatten)]
     listing: Listing,
+    /// List the ledger's own notes instead: what was cut, dropped or found damaged, clock jumps
+    #[arg(long, help_heading = "Which records")]
+    audit: bool,
 }
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
-    list(Kind::Event, &args.listing, ctx)
+    let from = if args.audit { Reader::audit } else { Reader::query };
+    list(Kind::Event, from, &args.listing, ctx)
 }

@@ -199,7 +199,7 @@ impl Report {
             return writeln!(out, "nothing");
         }
         lost.iter().try_for_each(|line| writeln!(out, "{line}"))?;
-        writeln!(out, "For the particulars: runledger verify")
+        writeln!(out, "For the particulars: runledger events --audit")
     }
 
     fn write_streams(&self, screen: &Screen, out: &mut impl Write) -> io::Result<()> {

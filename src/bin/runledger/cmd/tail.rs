@@ -48,32 +48,38 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let mut printer = Printer::mixed(args.output == Shape::Json, &screen, out);
     let wanted = || args.filter.apply(reader.query().history(true), ctx);
     let last = args.kind.iter().fold(wanted()?, |query, kind| query.kind(*kind));
-    let any = show_last(last, args.limit, &mut printer)?;
+    let seen = show_last(last, args.limit, &mut printer)?;
     if args.follow {
-        follow(&reader, &args.kind, wanted, &mut printer)?;
+        let all = |kind: &Kind| args.kind.is_empty() || args.kind.contains(kind);
+        let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(all).collect();
+        follow(&reader, &kinds, wanted, &mut printer)?;
         return Ok(Outcome::Done);
     }
-    query::whole(&reader, query::found(any))
+    query::whole(&reader, seen)
 }
 
-/// Writes the last records of a query, and says whether there were any.
+/// Writes the last records of a query.
 fn show_last<W: Write>(
     query: Query,
     limit: usize,
     printer: &mut Printer<'_, W>,
-) -> Result<bool, Failure> {
+) -> Result<Outcome, Failure> {
     let page = query.order(Order::SeqDescending).limit(limit).fetch()?;
+    let mut outcome = query::found(!page.is_empty());
     for at in (0..page.len()).rev() {
         let Some(stored) = page.get(at) else { continue };
         match stored.record() {
             Ok(record) => printer.record(&record)?,
-            Err(err) => say(&err.to_string()),
+            Err(err) => {
+                outcome = Outcome::Damaged;
+                say(&err.to_string());
+            }
         }
     }
     if !page.is_empty() {
         printer.flush()?;
     }
-    Ok(!page.is_empty())
+    Ok(outcome)
 }
 
 /// Writes what comes, until a signal says to stop.
@@ -91,7 +97,7 @@ fn follow<W: Write>(
     // Each kind has its own place: of two kinds the record with the higher number may be there
     // before the one with the lower.
     let mut places = Vec::new();
-    for kind in if kinds.is_empty() { Kind::ALL } else { kinds } {
+    for kind in kinds {
         places.push((*kind, last_seq(reader, *kind)?));
     }
     printer.flush()?;

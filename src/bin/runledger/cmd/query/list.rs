@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, Write};
 
-use runledger::{Cursor, Field, Kind, Order, Query};
+use runledger::{Cursor, Field, Kind, Order, Query, Reader};
 
 use super::{Filter, Pages, open, whole};
 use crate::context::Context;
@@ -82,14 +82,19 @@ fn limit(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Lists records of a kind, or counts them.
+/// Lists records of a kind, or counts them. `from` says in what to look for them.
 ///
 /// # Errors
 /// When the ledger cannot be read, or the output cannot be written.
-pub(crate) fn list(kind: Kind, args: &Listing, ctx: &Context) -> Result<Outcome, Failure> {
+pub(crate) fn list(
+    kind: Kind,
+    from: impl FnOnce(&Reader) -> Query,
+    args: &Listing,
+    ctx: &Context,
+) -> Result<Outcome, Failure> {
     args.filter.check(kind)?;
     let reader = open(ctx)?;
-    let query = args.filter.apply(reader.query().kind(kind), ctx)?;
+    let query = args.filter.apply(from(&reader).kind(kind), ctx)?;
     let screen = Screen::stdout(ctx);
     let mut out = BufWriter::new(io::stdout().lock());
     if args.count {
