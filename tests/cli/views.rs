@@ -137,7 +137,23 @@ fn statistics_in_both_shapes() {
     assert_eq!(stats["streams"][0]["stream"], "runs");
     assert_eq!(stats["streams"][0]["records"], 4);
     assert_eq!(stats["lost"]["damaged_ranges"], 0);
+    assert_eq!(stats["lost"]["refused_appends"], 0);
     let migrate = &stats["run_types"][1];
     assert_eq!((&migrate["type"], &migrate["error_rate"]), (&"migrate".into(), &1.0.into()));
     assert!((migrate["p50_ms"].as_f64().unwrap() - 6000.0).abs() < 12.0, "{migrate}");
+}
+
+#[test]
+fn what_was_dropped_is_counted_and_can_be_asked_for() {
+    let bench = Bench::with_sample();
+    assert_eq!(bench.run(["events", "--audit"]).code, 1, "nothing happened yet");
+    assert_eq!(bench.run(["cleanup", "--days", "30", "--stream", "errors"]).code, 0);
+    let said = bench.run(["events", "--audit", "-o", "json", "--type", "segment.dropped"]);
+    assert_eq!((said.code, said.out.lines().count()), (0, 1), "{said:?}");
+    let note: Value = serde_json::from_str(&said.out).unwrap();
+    assert!(note["trace_id"].as_str().unwrap().starts_with("errors/"), "{note}");
+    assert_eq!(bench.run(["events", "--type", "segment.dropped"]).code, 1, "no event of a user's");
+    let said = bench.run(["stats"]);
+    assert!(said.out.contains("1 segment dropped by retention"), "{}", said.out);
+    assert!(said.out.contains("runledger events --audit"), "{}", said.out);
 }
