@@ -21,7 +21,7 @@ impl Segment {
     /// Makes the file, with its header. The directory is not synced.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] or [`Error::Io`]; what was made of the file is removed again.
+    /// `Error::NoSpace` or `Error::Io`; what was made of the file is removed again.
     pub(crate) fn create(
         storage: &dyn Storage,
         dir: &Path,
@@ -58,8 +58,8 @@ impl Segment {
     /// Opens a file. Without a valid trailer it is scanned, and its index is made anew in memory.
     ///
     /// # Errors
-    /// [`Error::NewerFormat`], [`Error::Damaged`] when both copies of its header are damaged, or
-    /// [`Error::Io`].
+    /// `Error::NewerFormat`, `Error::Damaged` when both copies of its header are damaged, or
+    /// `Error::Io`.
     pub(crate) fn open(
         storage: &dyn Storage,
         path: &Path,
