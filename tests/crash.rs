@@ -18,11 +18,15 @@
 
 mod check;
 mod clock;
+mod damage;
 mod faults;
+mod footers;
 mod locks;
 mod oracle;
 mod power;
 mod retention;
+mod segments;
+mod tails;
 mod workload;
 
 /// How many of something to do, for `base` in a CI run.

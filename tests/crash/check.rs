@@ -24,23 +24,44 @@ pub(crate) fn records(reader: &Reader) -> runledger::Result<Vec<Record<'static>>
 }
 
 /// Opens the disk that a crash left, compares it with the oracle, goes on appending, crashes it
-/// again, and compares again: a second recovery must find what the first one showed.
+/// again, and compares again: a second recovery must find what the first one showed. What a crash
+/// left must be no damage to `verify`.
 pub(crate) fn check(found: &SimDisk, oracle: &Oracle, crash: Crash, label: &dyn fmt::Display) {
+    check_with(found, oracle, crash, label, true);
+}
+
+/// As [`check`], where there may be damage besides.
+pub(crate) fn check_records(
+    found: &SimDisk,
+    oracle: &Oracle,
+    crash: Crash,
+    label: &dyn fmt::Display,
+) {
+    check_with(found, oracle, crash, label, false);
+}
+
+fn check_with(
+    found: &SimDisk,
+    oracle: &Oracle,
+    crash: Crash,
+    label: &dyn fmt::Display,
+    is_whole: bool,
+) {
     let settled = SharedOracle::default();
-    {
-        let writer = open(found, &settled, label);
-        let records = judged(&writer, oracle, crash, label);
+    let writer = open(found, &settled, label);
+    let records = judged(&writer, oracle, crash, label);
+    if is_whole {
         let report = verify(DIR, found.storage()).unwrap();
         assert!(!report.is_damaged(), "{label}: a crash is no damage: {:?}", report.findings);
-        *settled.lock() = oracle.settled(&records);
-        found.set_capacity(None);
-        let appended = writer.append_event(40, Durability::Sync);
-        appended.unwrap_or_else(|err| panic!("{label}: an append after recovery: {err}"));
-        let nothing = Cut { files: Keep::Nothing, names: KeepNames::Nothing, seed: 0 };
-        let again = found.power_cut(nothing);
-        let writer = open(&again, &SharedOracle::default(), label);
-        judged(&writer, &settled.lock(), Crash::Power, &format!("{label}, recovered twice"));
     }
+    *settled.lock() = oracle.settled(&records);
+    found.set_capacity(None);
+    let appended = writer.append_event(40, Durability::Sync);
+    appended.unwrap_or_else(|err| panic!("{label}: an append after recovery: {err}"));
+    let nothing = Cut { files: Keep::Nothing, names: KeepNames::Nothing, seed: 0 };
+    let again = found.power_cut(nothing);
+    let writer = open(&again, &SharedOracle::default(), label);
+    judged(&writer, &settled.lock(), Crash::Power, &format!("{label}, recovered twice"));
 }
 
 /// As [`check`], with power cuts at every operation of the recovery. How many there were.
@@ -70,8 +91,7 @@ pub(crate) fn check_recovery(
     let writer = open(found, &SharedOracle::default(), &label);
     judged(&writer, oracle, crash, &label);
     found.clear_hooks();
-    let count = *counted.lock();
-    count
+    *counted.lock()
 }
 
 fn open(disk: &SimDisk, oracle: &SharedOracle, label: &dyn fmt::Display) -> Writer {

@@ -197,7 +197,7 @@ fn judge_batch(batch: &Batch, found: &[(usize, u64)], crash: Crash) -> Result<()
         let of_kind = |place: &&usize| batch.bodies[**place].kind() == *kind;
         let there = places.iter().filter(of_kind).count();
         let all = batch.bodies.iter().filter(|body| body.kind() == *kind).count();
-        if there != 0 && there != all || owed && there != all {
+        if there != all && (there != 0 || owed) {
             return Err(format!("has {there} of its {all} {kind} records"));
         }
     }

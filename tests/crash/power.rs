@@ -52,8 +52,7 @@ fn probed_life(
     life(&disk, &oracle, seed, steps);
     // The handles are dropped after the power is gone, so no close helps.
     disk.clear_hooks();
-    let counts = counts.lock().clone();
-    counts
+    counts.lock().clone()
 }
 
 fn report(what: &str, lives: &[BTreeMap<OpKind, u64>]) -> u64 {

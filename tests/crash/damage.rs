@@ -1,0 +1,185 @@
+//! Damage: every bit, the body, and what is no damage but a torn tail (rows 4 and 5 of the
+//! reliability scorecard).
+
+use std::collections::BTreeSet;
+
+use runledger::{Durability, Error, Order, Record, Result, verify};
+
+use crate::crash::check::{check, reader};
+use crate::crash::oracle::{Crash, Fate, Oracle};
+use crate::crash::scaled;
+use crate::crash::segments::{FRAMES_START, Segment, events, segments, with_file};
+use crate::crash::workload::{DIR, Writer};
+use crate::support::disk::SimDisk;
+use crate::support::rng::Rng;
+
+/// What a reader gets of a damaged ledger: the records that are whole. Every other is an error that
+/// says so.
+fn readable(disk: &SimDisk, label: &str) -> Vec<Record<'static>> {
+    let reader = reader(disk).unwrap_or_else(|err| panic!("{label}: {err}"));
+    let page = reader.query().history(true).order(Order::Seq).limit(usize::MAX / 2).fetch();
+    let page = page.unwrap_or_else(|err| panic!("{label}: {err}"));
+    let whole = page.records().filter_map(|record| match record {
+        Ok(record) => Some(record.into_owned()),
+        Err(Error::Damaged { .. }) => None,
+        Err(other) => panic!("{label}: damage is told as {other}"),
+    });
+    whole.collect()
+}
+
+/// The same oracle, to which nothing is owed but that nothing is made up.
+fn lenient(oracle: &Oracle) -> Oracle {
+    let mut oracle = oracle.clone();
+    oracle.batches.iter_mut().for_each(|batch| batch.fate = Fate::Open);
+    oracle
+}
+
+/// Flips single bits: all of those in the first and last bytes, and `others` by chance.
+fn flip_bits(disk: &SimDisk, oracle: &Oracle, segment: &Segment, others: u64) -> u64 {
+    let mut rng = Rng::new(others);
+    let bits = segment.bytes.len() * 8;
+    let edges = (0..FRAMES_START * 8).step_by(5).chain(bits - 200 * 8..bits);
+    let chosen: BTreeSet<usize> =
+        edges.chain((0..others).map(|_| rng.below(bits))).filter(|bit| *bit < bits).collect();
+    let lenient = lenient(oracle);
+    for &bit in &chosen {
+        let mut bytes = segment.bytes.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let image = with_file(disk, &segment.path, bytes);
+        let label = format!("bit {} of byte {} of {:?}", bit % 8, bit / 8, segment.path);
+        let report = verify(DIR, image.storage()).unwrap();
+        let found = report.findings.iter().any(|f| f.is_damage && f.path == segment.path);
+        assert!(found, "{label}: not found, but {:?}", report.findings);
+        let records = readable(&image, &label);
+        if let Err(what) = lenient.judge(&records, Crash::Kill) {
+            panic!("{label}: {what}");
+        }
+        // One bit is in one frame at the most, and a frame is one record here.
+        let lost = lenient.batches.len() - records.len();
+        let in_frames = (FRAMES_START..segment.end()).contains(&(bit / 8));
+        assert!(lost <= usize::from(in_frames), "{label}: {lost} records lost");
+    }
+    chosen.len() as u64
+}
+
+#[test]
+fn every_flipped_bit_is_found_and_no_altered_record_is_given() -> Result<()> {
+    let (disk, oracle, writer) = events(4)?;
+    writer.close()?;
+    let segments = segments(&disk, "events");
+    let [sealed, open] = segments.as_slice() else { panic!("two segments") };
+    assert!(sealed.footer.is_some() && open.footer.is_none());
+    let oracle = oracle.lock().clone();
+    let in_sealed = flip_bits(&disk, &oracle, sealed, scaled(1000));
+    let in_open = flip_bits(&disk, &oracle, open, scaled(1000));
+    println!("{in_sealed} bits of a sealed segment, {in_open} of an open one");
+    Ok(())
+}
+
+/// Puts something else into a range.
+fn scribble(bytes: &mut [u8], rng: &mut Rng) {
+    match rng.below(3) {
+        0 => bytes.fill(0),
+        1 => bytes.fill(0xff),
+        _ => bytes.fill_with(|| rng.next().to_le_bytes()[0]),
+    }
+}
+
+/// The batches whose frames are not the same in both.
+fn batches_hit(oracle: &Oracle, segment: &Segment, damaged: &[u8]) -> BTreeSet<usize> {
+    let hit = segment.frames.iter().filter(|frame| {
+        damaged.get(frame.start..frame.end) != segment.bytes.get(frame.start..frame.end)
+    });
+    let seqs: BTreeSet<u64> = hit.map(|frame| frame.header.base_seq).collect();
+    let batches = oracle.batches.iter().enumerate();
+    let of_seqs = batches
+        .filter(|(_, batch)| batch.seqs.as_ref().is_some_and(|given| seqs.contains(&given[0])));
+    of_seqs.map(|(number, _)| number).collect()
+}
+
+/// The oracle of a ledger from which these batches, and no others, are gone.
+fn without(oracle: &Oracle, gone: &BTreeSet<usize>) -> Oracle {
+    let mut oracle = oracle.clone();
+    for (number, batch) in oracle.batches.iter_mut().enumerate() {
+        batch.fate = if gone.contains(&number) { Fate::Dropped } else { Fate::Durable };
+    }
+    oracle
+}
+
+#[test]
+fn damage_in_the_body_is_never_cut_away_and_hides_only_what_it_hit() -> Result<()> {
+    let (disk, oracle, writer) = events(5)?;
+    let oracle = oracle.lock().clone();
+    let found = disk.kill();
+    drop(writer);
+    let mut rng = Rng::new(5);
+    let (cases, mut lost) = (scaled(600), 0);
+    for case in 0..cases {
+        let of_stream = segments(&found, "events");
+        let segment = &of_stream[rng.below(of_stream.len())];
+        // What the last frame says was synced ends where it begins.
+        let body = segment.frames.last().unwrap().start - FRAMES_START;
+        let start = FRAMES_START + rng.below(body);
+        let end = (start + 1 + rng.below(4000)).min(FRAMES_START + body);
+        let mut bytes = segment.bytes.clone();
+        scribble(&mut bytes[start..end], &mut rng);
+        let gone = batches_hit(&oracle, segment, &bytes);
+        lost += gone.len();
+        let label = format!("case {case}: {start}..{end} of {:?}", segment.path);
+        let image = with_file(&found, &segment.path, bytes.clone());
+        let expected = without(&oracle, &gone);
+        let opened = Writer::open(&image, &crate::crash::oracle::SharedOracle::default(), 1);
+        let opened = opened.unwrap_or_else(|err| panic!("{label}: {err}"));
+        opened.ledger.append(runledger::Event::new("1000000/0"))?;
+        opened.ledger.close()?;
+        let kept = image.peek(&segment.path);
+        assert!(kept[..segment.end()] == bytes[..segment.end()], "{label}: the body was changed");
+        let mut records = readable(&image, &label);
+        records.pop();
+        if let Err(what) = expected.judge(&records, Crash::Power) {
+            panic!("{label}: {what}");
+        }
+        let report = verify(DIR, image.storage())?;
+        assert!(gone.is_empty() || report.is_damaged(), "{label}: not found");
+    }
+    println!("{cases} ranges of bodies damaged, {lost} records hidden");
+    Ok(())
+}
+
+#[test]
+fn a_torn_tail_costs_what_was_torn_and_is_no_damage() -> Result<()> {
+    let (disk, oracle, writer) = events(6)?;
+    let mut rng = Rng::new(6);
+    for _ in 0..8 {
+        writer.append_event(100 + rng.below(1500), Durability::Os)?;
+    }
+    let oracle = oracle.lock().clone();
+    let found = disk.kill();
+    drop(writer);
+    let of_stream = segments(&found, "events");
+    let segment = of_stream.last().unwrap();
+    let first_unsynced = segment.frames[segment.frames.len() - 8].start;
+    let (cases, mut lost) = (scaled(600), 0);
+    for case in 0..cases {
+        let torn = first_unsynced + rng.below(segment.end() - first_unsynced);
+        let mut bytes = segment.bytes.clone();
+        match rng.below(3) {
+            0 => bytes.truncate(torn),
+            1 => scribble(&mut bytes[torn..segment.end()], &mut rng),
+            _ => {
+                let end = (torn + 1 + rng.below(20_000)).min(bytes.len());
+                scribble(&mut bytes[torn..end], &mut rng);
+                bytes[end.max(segment.end())..].fill(0);
+                bytes[end.min(segment.end())..segment.end()].fill(0);
+            }
+        }
+        let gone = batches_hit(&oracle, segment, &bytes);
+        lost += gone.len();
+        let expected = without(&oracle, &gone);
+        let label = format!("case {case}: torn at {torn} of {:?}", segment.path);
+        let image = with_file(&found, &segment.path, bytes);
+        check(&image, &expected, Crash::Power, &label);
+    }
+    println!("{cases} torn tails, {lost} records lost that were never synced");
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Footers that are damaged, missing, or another's: the answers stay (row 11 of the reliability
+//! scorecard).
+
+use runledger::{Durability, Field, Kind, Order, Reader, Result, Severity, Status, Timestamp};
+
+use crate::crash::check::reader;
+use crate::crash::oracle::SharedOracle;
+use crate::crash::scaled;
+use crate::crash::segments::{Segment, segments, with_file};
+use crate::crash::workload::{DIR, Writer, options};
+use crate::support::disk::SimDisk;
+use crate::support::rng::Rng;
+
+/// The answers to many questions, as text.
+fn answers(reader: &Reader) -> Result<Vec<String>> {
+    let mut answers = Vec::new();
+    let query = || reader.query();
+    let middle = Timestamp::from_nanos(1_700_000_000_000_000_001);
+    let questions = [
+        query(),
+        query().history(true),
+        query().kind(Kind::Run),
+        query().status(Status::Running),
+        query().status(Status::Failed).history(true),
+        query().severity(Severity::Error),
+        query().trace("0af7651916cd43dd8448eb211c80319c"),
+        query().project("project"),
+        query().run("run-3").history(true),
+        query().since(middle),
+        query().until(middle).order(Order::Oldest),
+        query().kind(Kind::Event).order(Order::SeqDescending),
+        query().text("at line 2"),
+    ];
+    for question in questions {
+        answers.push(question.count()?.to_string());
+        let page = question.clone().limit(7).offset(2).fetch()?;
+        answers.push(format!("{:?}", page.seqs().collect::<Vec<_>>()));
+        let page = question.clone().limit(1000).fetch()?;
+        let bodies: Result<Vec<_>> = page.records().map(|r| r.map(|r| r.into_owned())).collect();
+        answers.push(format!("{:?}", bodies?));
+        for field in Field::ALL {
+            answers.push(format!("{:?}", question.count_by(*field)?));
+        }
+    }
+    Ok(answers)
+}
+
+/// Another end for a sealed segment; what it was is the second result.
+fn mutate(segment: &Segment, other: &Segment, rng: &mut Rng) -> (Vec<u8>, &'static str) {
+    let start = segment.footer.unwrap();
+    let mut bytes = segment.bytes.clone();
+    let at = start + rng.below(bytes.len() - start);
+    match rng.below(10) {
+        0 | 1 => {
+            bytes[at] ^= 1 << rng.below(8);
+            return (bytes, "a bit flipped");
+        }
+        2 => {
+            let end = (at + 1 + rng.below(600)).min(bytes.len());
+            bytes[at..end].fill(0);
+            return (bytes, "a range zeroed");
+        }
+        3 => {
+            let end = (at + 1 + rng.below(600)).min(bytes.len());
+            bytes[at..end].fill_with(|| rng.next().to_le_bytes()[0]);
+            return (bytes, "a range of garbage");
+        }
+        4 => bytes.truncate(at),
+        5 => {
+            bytes.truncate(start);
+            return (bytes, "no footer");
+        }
+        6 => {
+            bytes.resize(bytes.len() + 1 + rng.below(9000), 0);
+            return (bytes, "zeros behind it");
+        }
+        7 => {
+            bytes.truncate(start);
+            bytes.extend_from_slice(&other.bytes[other.footer.unwrap()..]);
+            return (bytes, "another segment's footer");
+        }
+        8 => {
+            let trailer = bytes.len() - runledger::format::trailer::TRAILER_BYTES;
+            let trailer = bytes[trailer..].to_vec();
+            bytes.truncate(start);
+            bytes.extend_from_slice(&trailer);
+            return (bytes, "only the trailer");
+        }
+        _ => {
+            bytes.truncate(start);
+            bytes.resize(segment.bytes.len(), 0);
+            return (bytes, "a footer of zeros");
+        }
+    }
+    (bytes, "cut short")
+}
+
+/// A closed ledger with several sealed segments, in which runs go on from segment to segment.
+fn ledger(disk: &SimDisk) -> Result<()> {
+    let oracle = SharedOracle::default();
+    let mut writer = Writer::open(disk, &oracle, 11)?;
+    for _ in 0..150 {
+        writer.step()?;
+    }
+    writer.append_event(100, Durability::Sync)?;
+    writer.close()
+}
+
+#[test]
+fn whatever_becomes_of_a_footer_the_answers_are_the_same() -> Result<()> {
+    let disk = SimDisk::new(11);
+    ledger(&disk)?;
+    let mut sealed: Vec<Segment> =
+        ["runs", "events", "errors"].iter().flat_map(|name| segments(&disk, name)).collect();
+    sealed.retain(|segment| segment.footer.is_some());
+    assert!(sealed.len() >= 4, "{} sealed segments", sealed.len());
+    let expected = answers(&reader(&disk)?)?;
+
+    // Without any footer all answers are those of a full scan.
+    let bare = disk.fork();
+    for segment in &sealed {
+        bare.poke(&segment.path, segment.bytes[..segment.footer.unwrap()].to_vec());
+    }
+    assert!(answers(&reader(&bare)?)? == expected, "the footers and a full scan disagree");
+
+    let mut rng = Rng::new(11);
+    let cases = scaled(250);
+    for case in 0..cases {
+        let segment = &sealed[rng.below(sealed.len())];
+        let other = &sealed[rng.below(sealed.len())];
+        let (bytes, what) = mutate(segment, other, &mut rng);
+        let image = with_file(&disk, &segment.path, bytes);
+        let label = format!("case {case}: {what}, {:?}", segment.path);
+        let found = reader(&image).and_then(|reader| answers(&reader));
+        let found = found.unwrap_or_else(|err| panic!("{label}: {err}"));
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!(found, expected, "{label}");
+        }
+        if case % 5 == 0 {
+            let ledger = options(&image).open(DIR).unwrap_or_else(|err| panic!("{label}: {err}"));
+            assert!(answers(ledger.reader())? == expected, "{label}, opened for writing");
+        }
+    }
+    println!("{cases} footers damaged, {} answers each", expected.len());
+    Ok(())
+}
