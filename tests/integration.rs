@@ -2,6 +2,7 @@
 //!
 //! - `cli`: the program as it is used: what it says and its exit codes.
 //! - `crash`: power cuts, kills, failing operations and damage, on a modelled disk.
+//! - `engine`: the engine under strain: threads, clean-up, full disks, damage.
 //! - `format`: the worked examples of FORMAT.md, against the codec.
 //! - `fuzz_corpus`: the fuzz targets, on the kept corpus and on chance.
 //! - `golden`: ledgers that earlier versions of this program wrote.
@@ -16,6 +17,7 @@
 #[cfg(feature = "cli")]
 mod cli;
 mod crash;
+mod engine;
 mod format;
 mod fuzz_corpus;
 mod golden;

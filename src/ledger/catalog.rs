@@ -68,6 +68,12 @@ impl Catalog {
         (0..STREAM_KINDS.len()).flat_map(|stream| self.stream(stream)).collect()
     }
 
+    /// The segments, one of each stream at the most, in which a record with this number may lie.
+    pub(crate) fn holders(&self, seq: u64) -> Vec<Arc<Segment>> {
+        let of_stream = |stream: &RwLock<Vec<_>>| holder(&stream.read(), seq).cloned();
+        self.streams.iter().filter_map(of_stream).collect()
+    }
+
     pub(crate) fn unreadable(&self) -> Vec<Unreadable> {
         self.unreadable.lock().clone()
     }
@@ -92,11 +98,13 @@ impl Catalog {
     /// # Errors
     /// [`Error::NewerFormat`] or [`Error::Io`]. A damaged segment is no error: it is noted.
     pub(crate) fn refresh(&self, mode: OpenMode) -> Result<()> {
+        // Held to the end: of two that look at once, the later look must not be undone.
+        let mut noted = self.unreadable.lock();
         let mut unreadable = Vec::new();
         for stream in 0..STREAM_KINDS.len() {
             self.refresh_stream(stream, mode, &mut unreadable)?;
         }
-        *self.unreadable.lock() = unreadable;
+        *noted = unreadable;
         Ok(())
     }
 
@@ -122,7 +130,7 @@ impl Catalog {
         for entry in listed {
             let Some(first_seq) = parse_file_name(&entry.name) else { continue };
             let path = dir.join(&entry.name);
-            match known.iter().find(|segment| segment.first_seq() == first_seq) {
+            match holder(&known, first_seq).filter(|segment| segment.first_seq() == first_seq) {
                 Some(segment) if segment.is_sealed() => current.push(Arc::clone(segment)),
                 Some(segment) => {
                     segment.follow()?;
@@ -147,7 +155,8 @@ impl Catalog {
         *segments.write() = current;
         if *kind == Kind::Run {
             for segment in new {
-                self.mark_superseded_by(&segment)?;
+                let runs = segments.read();
+                segment.supersedes()?.into_iter().for_each(|seq| mark(&runs, seq));
             }
         }
         Ok(())
@@ -182,20 +191,22 @@ impl Catalog {
         Ok(segment)
     }
 
-    /// Marks the records of earlier segments whose place was taken by one of this segment.
-    fn mark_superseded_by(&self, segment: &Segment) -> Result<()> {
-        for seq in segment.supersedes()? {
-            self.mark_superseded(seq);
-        }
-        Ok(())
-    }
-
     /// Marks a run's record as overtaken by one in a later segment.
     pub(crate) fn mark_superseded(&self, seq: u64) {
-        let runs = self.stream(stream_of(Kind::Run));
-        let after = runs.partition_point(|segment| segment.first_seq() <= seq);
-        if let Some(segment) = after.checked_sub(1).and_then(|at| runs.get(at)) {
-            segment.mark_superseded(seq);
+        if let Some(runs) = self.streams.get(stream_of(Kind::Run)) {
+            mark(&runs.read(), seq);
         }
     }
+}
+
+fn mark(runs: &[Arc<Segment>], seq: u64) {
+    if let Some(segment) = holder(runs, seq) {
+        segment.mark_superseded(seq);
+    }
+}
+
+/// The segment of a stream in which a record with this sequence number would lie.
+fn holder(segments: &[Arc<Segment>], seq: u64) -> Option<&Arc<Segment>> {
+    let after = segments.partition_point(|segment| segment.first_seq() <= seq);
+    segments.get(after.checked_sub(1)?)
 }

@@ -97,7 +97,7 @@ impl Reader {
     /// # Errors
     /// [`Error::NotFound`] when there is none, [`Error::Io`] when its segment cannot be read.
     pub fn get(&self, seq: u64) -> Result<Stored> {
-        for segment in self.catalog.all() {
+        for segment in self.catalog.holders(seq) {
             if let Some(stored) = find_seq(&segment, seq)? {
                 return Ok(stored);
             }
@@ -135,12 +135,12 @@ fn find_seq(segment: &Arc<Segment>, seq: u64) -> Result<Option<Stored>> {
     if seq < segment.first_seq() {
         return Ok(None);
     }
-    let pinned = Pinned::new(segment)?;
     let offset = segment.with_table(|table| match table {
         TableRef::Memory(table) => find(table, seq),
         TableRef::Sealed(table) => find(table, seq),
     })?;
-    Ok(offset.map(|offset| Stored::new(pinned, seq, offset)))
+    // Held only now, so that it holds what was found.
+    offset.map(|offset| Ok(Stored::new(Pinned::new(segment)?, seq, offset))).transpose()
 }
 
 #[cfg(test)]

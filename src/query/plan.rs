@@ -21,6 +21,8 @@ pub(super) struct Plan<'a> {
     superseded: Option<RwLockReadGuard<'a, HashSet<u64>>>,
     pub(super) since: Option<i64>,
     pub(super) until: Option<i64>,
+    /// Where the frames end that can be read; rows beyond came while the query was asked.
+    end: Option<u32>,
 }
 
 impl<'a> Plan<'a> {
@@ -51,13 +53,17 @@ impl<'a> Plan<'a> {
         }
         let newest_only = segment.kind() == Kind::Run && !filter.history;
         let superseded = newest_only.then(|| segment.superseded());
-        Ok(Some(Self { tags, keyed, superseded, since: filter.since, until: filter.until }))
+        // An index in memory names keys exactly, and it alone grows.
+        let end = exact_keys.then(|| pinned.end());
+        let Filter { since, until, .. } = *filter;
+        Ok(Some(Self { tags, keyed, superseded, since, until, end }))
     }
 
     /// True when the row matches in all but its time and text, and in but the key of `given`: the
     /// field by whose postings the row was found.
     pub(super) fn accepts<T: Table>(&self, table: &T, row: Row, given: Option<Field>) -> bool {
         self.accepts_tag(table.tag(row))
+            && self.end.is_none_or(|end| table.offset(row) < end)
             && self.is_newest(table, row)
             && self
                 .keyed
@@ -110,7 +116,8 @@ impl<'a> Plan<'a> {
 }
 
 /// True when the code is that of the key, and not of another with the same hash: the first record
-/// of it that can be read tells.
+/// of it that can be read tells. When none can, it is taken for the key's, so that the damage is
+/// seen and not passed over.
 pub(crate) fn confirm<T: Table>(
     pinned: &Pinned,
     table: &T,
@@ -118,11 +125,12 @@ pub(crate) fn confirm<T: Table>(
     code: Code,
     wanted: &[u8],
 ) -> bool {
-    let mut same = false;
+    let mut same = true;
     table.for_each_posting(field, code, &mut |row| {
         let Ok(record) = pinned.record(table.seq(row), table.offset(row)) else {
             return ControlFlow::Continue(());
         };
+        same = false;
         key::keys_of(&record.body, |other, bytes| same |= other == field && bytes == wanted);
         ControlFlow::Break(())
     });

@@ -60,8 +60,9 @@ impl Segment {
         if let Err(err) = self.file.write_at(bytes, u64::from(at)) {
             return Err(self.take_back(at, err));
         }
-        self.enter(at, frame, draft);
+        // A row that can be seen must lie before the end, as readers hold the file up to there.
         self.end.store(end, Ordering::Release);
+        self.enter(at, frame, draft);
         Ok(())
     }
 
