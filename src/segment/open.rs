@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 
 use crate::error::{Damage, Result};
 use crate::format::footer::FooterLayout;
-use crate::format::frame::FrameHeader;
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::header::SegmentHeader;
 use crate::format::key;
 use crate::format::trailer::{TRAILER_BYTES, Trailer};
@@ -127,10 +127,32 @@ impl Segment {
     pub(crate) fn follow(&self) -> Result<()> {
         let mut state = self.state.write();
         let State::Memory(index) = &mut *state else { return Ok(()) };
-        let found = scan_into(index, &*self.file, &self.header, self.end(), None)?;
+        let mut findings = self.findings.write();
+        if self.ends_in_zeros()? {
+            findings.tail = None;
+            return Ok(());
+        }
+        // Sealed meanwhile: its footer is the index from now on, once all frames were seen.
+        let mut of_footer = Findings::default();
+        let sealed = open_sealed(&*self.file, &self.header, &mut of_footer)?;
+        let sealed = sealed.map(|(sealed, _)| sealed);
+        let until = sealed.as_ref().map(|sealed| sealed.trailer.frames_end);
+        let found = scan_into(index, &*self.file, &self.header, self.end(), until)?;
         self.end.store(found.frames_end, Ordering::Release);
-        note(&mut self.findings.write(), &found);
+        note(&mut findings, &found);
+        let is_whole = findings.damaged.is_empty() && findings.footer.is_none();
+        if let Some(sealed) = sealed.filter(|_| is_whole && Some(found.frames_end) == until) {
+            *self.map.write() = Some(sealed.map.clone());
+            *state = State::Sealed(sealed);
+        }
         Ok(())
+    }
+
+    /// True when no frame was begun behind the last one.
+    fn ends_in_zeros(&self) -> Result<bool> {
+        let mut bytes = [0; FRAME_HEADER_BYTES];
+        let read = self.file.read_at(&mut bytes, u64::from(self.end()))?;
+        Ok(bytes.iter().take(read).all(|&byte| byte == 0))
     }
 
     /// Scans the frames into an index that is empty.
