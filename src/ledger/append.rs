@@ -111,6 +111,10 @@ impl Batch {
         on_reject: OnReject,
     ) -> Result<Encoded> {
         self.reset(catalog.seed);
+        let records = match on_reject {
+            OnReject::FailAll => records,
+            OnReject::Skip => records.get(..MAX_BATCH_RECORDS).unwrap_or(records),
+        };
         if records.len() > MAX_BATCH_RECORDS {
             let (size, limit) = (records.len() as u64, MAX_BATCH_RECORDS as u64);
             return Err(Error::TooLarge { what: "a batch in records", size, limit });
@@ -189,7 +193,11 @@ impl Batch {
     /// Encodes a run as it is after its newest record in the ledger.
     fn put_run(&mut self, catalog: &Catalog, run: &Run<'_>, now: Timestamp) -> Result<()> {
         let found = newest(catalog, &run.run_id)?;
-        let state = found.as_ref().map(|found| found.run()).transpose()?;
+        let state = match found.as_ref().map(|found| found.run()) {
+            // What it was cannot be read; what it becomes is taken as it is given.
+            Some(Err(Error::Damaged { .. })) => None,
+            state => state.transpose()?,
+        };
         let merged = merge(run, state.as_ref(), now)?;
         let prior = found.as_ref().map_or(Prior::None, |found| Prior::Seq(found.seq));
         self.put(stream_of(Kind::Run), prior, &Body::Run(merged))

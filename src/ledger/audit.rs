@@ -16,6 +16,8 @@ use crate::segment::{Loss, LossKind, Segment};
 pub(super) const SEGMENT_DROPPED: &str = "segment.dropped";
 /// The type of the note on a segment that a repair replaced.
 pub(super) const SEGMENT_REPAIRED: &str = "segment.repaired";
+/// The type of the note on an open run that was too damaged to be carried forward.
+pub(super) const RUN_LOST: &str = "run.lost";
 /// The type of the note on a tail that was cut.
 pub(super) const TAIL_CUT: &str = "recovery.tail_cut";
 /// The type of the note on a clock that has jumped.
@@ -108,6 +110,39 @@ pub(super) fn refused(note: &Body<'_>) -> u64 {
     payload.to_value::<RefusedDetail>().unwrap_or_default().count
 }
 
+#[derive(Serialize)]
+struct AsideDetail<'a> {
+    bytes: u64,
+    copy: &'a Path,
+}
+
+/// The note on a file without a whole header that was given another name.
+pub(super) fn set_aside(path: &Path, aside: &Path, bytes: u64) -> Event<'static> {
+    let stream = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = format!("{stream}/{file}");
+    let event = system(TAIL_CUT, &AsideDetail { bytes, copy: aside }).severity(Severity::Warning);
+    let mut event =
+        event.message(format!("{name}, of {bytes} bytes, has no whole header and was set aside"));
+    event.trace_id = Id::new(name).ok();
+    event
+}
+
+#[derive(Serialize)]
+struct LostRun {
+    seq: u64,
+    damage: String,
+}
+
+/// The note on the newest state of an open run that could not be carried forward.
+pub(super) fn lost_run(segment: &Segment, seq: u64, damage: &Error) -> Event<'static> {
+    let detail = LostRun { seq, damage: damage.to_string() };
+    note(RUN_LOST, segment, &detail).severity(Severity::Warning).message(format!(
+        "record {seq}, the newest of a run that is still open, cannot be read and goes with {}",
+        segment_name(segment)
+    ))
+}
+
 /// The link of a segment in its stream's hash chain, as notes hold it.
 #[derive(Default, Serialize, Deserialize)]
 struct Links {
@@ -157,22 +192,37 @@ impl Inner {
         }
     }
 
-    /// Puts a note on record. A full disk keeps no note from being skipped: what it is about was
-    /// done, and can be seen in the directory.
+    /// Puts a note on record. What it is about was done, so a full disk is no error: the note is
+    /// owed then, and written as soon as there is space.
     ///
     /// # Errors
     /// As for an append, but for a full disk.
-    pub(super) fn note(&self, event: &Event<'_>) -> Result<()> {
-        let now = self.options.storage.now();
-        let written = with_batch(|batch| {
-            let mut event = event.borrowed();
-            event.created_at.get_or_insert(Timestamp::from_nanos(now));
-            batch.encode_note(AUDIT_STREAM, self.catalog.seed, &Body::Event(event))?;
-            self.write_note(batch, now)
-        });
-        match written {
-            Err(Error::NoSpace { .. }) => Ok(()),
-            other => other,
+    pub(super) fn note(&self, event: &Event<'static>) -> Result<()> {
+        let mut event = event.clone();
+        event.created_at.get_or_insert(Timestamp::from_nanos(self.options.storage.now()));
+        self.owed_notes.lock().push_back(event);
+        self.write_owed_notes()
+    }
+
+    /// Writes the notes for which there was no space before, as far as there is now.
+    ///
+    /// # Errors
+    /// As for an append, but for a full disk.
+    pub(super) fn write_owed_notes(&self) -> Result<()> {
+        let mut owed = self.owed_notes.lock();
+        while let Some(event) = owed.front() {
+            let now = self.options.storage.now();
+            let written = with_batch(|batch| {
+                let body = Body::Event(event.borrowed());
+                batch.encode_note(AUDIT_STREAM, self.catalog.seed, &body)?;
+                self.write_note(batch, now)
+            });
+            match written {
+                Ok(()) => drop(owed.pop_front()),
+                Err(Error::NoSpace { .. }) => return Ok(()),
+                Err(err) => return Err(err),
+            }
         }
+        Ok(())
     }
 }

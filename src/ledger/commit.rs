@@ -141,6 +141,7 @@ impl Inner {
         records: &[Body<'_>],
         on_reject: OnReject,
     ) -> Result<(Appended, Positions)> {
+        self.check_process()?;
         self.check_writable()?;
         let now = self.options.storage.now();
         let time = Timestamp::from_nanos(now);
@@ -190,7 +191,7 @@ impl Inner {
         locks: [Option<MutexGuard<'_, Active>>; STREAM_KINDS.len()],
         now: i64,
     ) -> Result<(Appended, Positions)> {
-        let first_seq = self.sequence.take(u64::from(batch.records))?;
+        let first_seq = self.take_seqs(u64::from(batch.records))?;
         let mut locks = locks;
         // All space is found before anything is written, so that a full disk takes no part of a
         // batch and leaves out another.
@@ -233,6 +234,15 @@ impl Inner {
             *place = Some(segment);
         }
         Ok(segments)
+    }
+
+    fn take_seqs(&self, count: u64) -> Result<u64> {
+        self.sequence.take(count).inspect_err(|err| {
+            // After a failed sync nothing is known of the bound on the disk.
+            if matches!(err, Error::Io { .. }) {
+                self.poison(err);
+            }
+        })
     }
 
     fn write_part(
@@ -291,6 +301,7 @@ impl Inner {
             self.maintenance.note_full(number, full);
             if !self.options.background || self.maintenance.is_behind() {
                 self.seal_full();
+                self.check_poisoned()?;
             }
         }
         Ok(segment)

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
@@ -11,6 +12,7 @@ use crate::ledger::options::Options;
 use crate::ledger::reader::Reader;
 use crate::ledger::sequence::Sequence;
 use crate::ledger::stream::Stream;
+use crate::model::Event;
 use crate::query::Query;
 
 /// A ledger, open for writing.
@@ -33,6 +35,18 @@ use crate::query::Query;
 #[derive(Debug, Clone)]
 pub struct Ledger {
     pub(super) inner: Arc<Inner>,
+    /// Closes the ledger with the last handle, also while the background thread holds `inner`.
+    _closes: Arc<CloseOnDrop>,
+}
+
+#[derive(Debug)]
+struct CloseOnDrop(Arc<Inner>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        // Who wants to know of an error calls `close`.
+        let _ = self.0.close();
+    }
 }
 
 #[derive(Debug)]
@@ -50,6 +64,10 @@ pub(super) struct Inner {
     pub(super) closed: AtomicBool,
     /// Appends that were refused and not yet put on record.
     pub(super) refused: AtomicU64,
+    /// The process that opened the ledger: a fork of it is another, and not the writer.
+    pub(super) pid: u32,
+    /// Notes that the disk had no room for.
+    pub(super) owed_notes: parking_lot::Mutex<VecDeque<Event<'static>>>,
     /// Held while segments are dropped.
     pub(super) cleaning: parking_lot::Mutex<()>,
     pub(super) lock: LockGuard,
@@ -65,6 +83,10 @@ impl std::fmt::Debug for LockGuard {
 }
 
 impl Ledger {
+    pub(super) fn of(inner: Arc<Inner>) -> Self {
+        Self { _closes: Arc::new(CloseOnDrop(Arc::clone(&inner))), inner }
+    }
+
     /// Opens the ledger in this directory for writing, with the default [`Options`]; makes one
     /// where there is none.
     ///
@@ -93,6 +115,18 @@ impl Ledger {
 }
 
 impl Inner {
+    /// An error in a fork of the process that opened the ledger.
+    pub(super) fn check_process(&self) -> Result<()> {
+        match std::process::id() == self.pid {
+            true => Ok(()),
+            false => Err(Error::Locked {
+                path: self.catalog.layout.dir().to_owned(),
+                holder: format!("pid={}, of which this process is a fork", self.pid),
+                pid: Some(self.pid),
+            }),
+        }
+    }
+
     /// An error when nothing may be appended.
     pub(super) fn check_writable(&self) -> Result<()> {
         if self.closed.load(std::sync::atomic::Ordering::Acquire) {

@@ -36,13 +36,25 @@ struct State {
     stop: bool,
     /// Segments that are full, with the number of their stream, in the order of their ends.
     full: VecDeque<(usize, Arc<Segment>)>,
+    /// True when the disk had no room for the footer of the first of them.
+    no_space: bool,
     thread: Option<JoinHandle<()>>,
+}
+
+impl State {
+    /// True when there is nothing to be done at once. Sealing that failed for want of space is
+    /// tried again once a round.
+    fn is_idle(&self) -> bool {
+        !self.stop && (self.full.is_empty() || self.no_space)
+    }
 }
 
 impl Maintenance {
     /// Notes an append that is to be synced at the next interval.
     pub(super) fn note_dirty(&self) {
         if !self.dirty.load(Ordering::Relaxed) && !self.dirty.swap(true, Ordering::AcqRel) {
+            // With the lock, the thread is not between its look at the flag and its sleep.
+            let _state = self.state.lock();
             self.wake.notify_one();
         }
     }
@@ -78,38 +90,38 @@ impl Maintenance {
     }
 
     fn run(&self, inner: &Weak<Inner>, interval: Duration) {
-        let mut waited = Duration::ZERO;
-        while let Some(pause) = self.pause(interval) {
-            waited += pause;
+        let clock = |inner: &Weak<Inner>| Some(inner.upgrade()?.options.storage.monotonic());
+        let Some(mut round_began) = clock(inner) else { return };
+        while self.pause(interval) {
             let Some(inner) = inner.upgrade() else { return };
-            inner.seal_full();
+            let now = inner.options.storage.monotonic();
+            let is_round = now.saturating_sub(round_began) >= ROUND;
+            if is_round || !self.state.lock().no_space {
+                inner.seal_full();
+            }
             if self.dirty.swap(false, Ordering::AcqRel) && inner.sync().is_err() {
                 // The writer is poisoned now, and the next append says so.
                 continue;
             }
-            if waited >= ROUND {
-                waited = Duration::ZERO;
+            if is_round {
+                round_began = now;
                 // What cannot be cleaned up now is tried again in the next round.
                 let _ = inner.retain();
             }
         }
     }
 
-    /// Waits for work or the next interval; gives the time that passed at the most, `None` when it
-    /// is to stop.
-    fn pause(&self, interval: Duration) -> Option<Duration> {
+    /// Waits for work, the next interval or the next round; false when it is to stop.
+    fn pause(&self, interval: Duration) -> bool {
         let mut state = self.state.lock();
-        let mut passed = Duration::ZERO;
-        if !state.stop && state.full.is_empty() && !self.dirty.load(Ordering::Acquire) {
-            passed += ROUND;
+        if state.is_idle() && !self.dirty.load(Ordering::Acquire) {
             self.wake.wait_for(&mut state, ROUND);
         }
         // An append was made: it is synced an interval after it, with those that follow.
-        if !state.stop && state.full.is_empty() {
-            passed += interval;
+        if state.is_idle() {
             self.wake.wait_for(&mut state, interval);
         }
-        (!state.stop).then_some(passed)
+        !state.stop
     }
 
     /// Stops the thread and waits for it, unless it is the one that calls.
@@ -163,9 +175,11 @@ impl Inner {
             let next = self.maintenance.state.lock().full.pop_front();
             let Some((stream, segment)) = next else { return };
             match self.seal(stream, &segment) {
-                Ok(()) => {}
+                Ok(()) => self.maintenance.state.lock().no_space = false,
                 Err(Error::NoSpace { .. }) => {
-                    self.maintenance.state.lock().full.push_front((stream, segment));
+                    let mut state = self.maintenance.state.lock();
+                    state.full.push_front((stream, segment));
+                    state.no_space = true;
                     return;
                 }
                 Err(err) => {
@@ -188,6 +202,7 @@ impl Inner {
 
     /// Begins new segments where the old are old enough, then drops what has expired.
     fn retain(&self) -> Result<()> {
+        self.write_owed_notes()?;
         self.note_refused()?;
         let now = self.believed_now()?;
         self.retire_old(now);
@@ -219,8 +234,12 @@ impl Inner {
     }
 
     pub(super) fn close(&self) -> Result<()> {
-        let noted = self.check_writable().and_then(|()| self.note_refused());
-        if self.closed.swap(true, Ordering::AcqRel) {
+        // A note that is still owed is tried once more, while appends are taken.
+        let noted = self.check_writable().and_then(|()| {
+            self.write_owed_notes()?;
+            self.note_refused()
+        });
+        if self.closed.swap(true, Ordering::AcqRel) || self.check_process().is_err() {
             return Ok(());
         }
         self.maintenance.stop();
@@ -253,11 +272,4 @@ impl Inner {
 pub(super) fn is_old(segment: &Segment, now: i64, age: Duration) -> bool {
     let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
     now.abs_diff(segment.header().created_at) >= age
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // Who wants to know of an error calls `close`.
-        let _ = self.close();
-    }
 }

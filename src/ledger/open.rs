@@ -16,6 +16,7 @@ use crate::ledger::options::Options;
 use crate::ledger::reader::Reader;
 use crate::ledger::sequence::{self, Found, Sequence};
 use crate::ledger::stream::Stream;
+use crate::model::Event;
 use crate::segment::{Loss, Segment};
 use crate::storage::{OpenMode, Storage};
 
@@ -36,15 +37,23 @@ impl Ledger {
         for (name, _) in STREAM_KINDS {
             storage.create_dir_all(&catalog.layout.stream(name))?;
         }
+        let mut notes = Vec::new();
         if !found.is_clean() {
             sync_names(&catalog)?;
-            set_torn_creations_aside(&catalog)?;
+            notes = set_torn_creations_aside(&catalog)?;
         }
         catalog.refresh(OpenMode::Write)?;
         let losses = recover(&catalog, found)?;
+        notes.extend(losses.iter().map(|(segment, loss)| audit::lost(segment, loss)));
         let ledger = assemble(catalog, options, &identity, found, lock)?;
-        ledger.inner.finish_opening(&losses, found)?;
-        Ok(ledger)
+        match ledger.inner.finish_opening(&notes, found) {
+            Ok(()) => Ok(ledger),
+            Err(err) => {
+                // What is left to be done must not be taken for done: no clean close.
+                ledger.inner.poison(&err);
+                Err(err)
+            }
+        }
     }
 }
 
@@ -79,19 +88,26 @@ fn sync_names(catalog: &Catalog) -> Result<()> {
 /// A crash while a stream's last segment was made can leave a file without a whole header. Such a
 /// file holds nothing that was ever acknowledged as synced: an empty one is removed, any other gets
 /// another name.
-fn set_torn_creations_aside(catalog: &Catalog) -> Result<()> {
+///
+/// Gives the notes on those: damage to a header that was whole once looks the same.
+fn set_torn_creations_aside(catalog: &Catalog) -> Result<Vec<Event<'static>>> {
     catalog.refresh(OpenMode::Write)?;
+    let mut notes = Vec::new();
     for torn in catalog.unreadable() {
         let Some(last) = catalog.last_of_its_stream(&torn.path)? else { continue };
         match last.len {
             0 => catalog.storage.remove(&torn.path)?,
-            _ => catalog.storage.rename(&torn.path, &torn.path.with_extension("torn"))?,
+            len => {
+                let aside = torn.path.with_extension("torn");
+                catalog.storage.rename(&torn.path, &aside)?;
+                notes.push(audit::set_aside(&torn.path, &aside, len));
+            }
         }
         if let Some(dir) = torn.path.parent() {
             catalog.storage.sync_dir(dir)?;
         }
     }
-    Ok(())
+    Ok(notes)
 }
 
 /// Puts in order what a crash left in segments without a footer.
@@ -147,23 +163,21 @@ fn assemble(
         poisoned: OnceLock::new(),
         closed: AtomicBool::new(false),
         refused: AtomicU64::new(0),
+        pid: std::process::id(),
+        owed_notes: parking_lot::Mutex::default(),
         cleaning: parking_lot::Mutex::default(),
         lock: LockGuard(parking_lot::Mutex::new(Some(lock))),
     });
-    Ok(Ledger { inner })
+    Ok(Ledger::of(inner))
 }
 
 impl Inner {
-    fn finish_opening(
-        self: &Arc<Self>,
-        losses: &[(Arc<Segment>, Loss)],
-        found: Found,
-    ) -> Result<()> {
+    fn finish_opening(self: &Arc<Self>, notes: &[Event<'static>], found: Found) -> Result<()> {
         if !found.is_clean() {
             self.remove_what_came_back()?;
         }
-        for (segment, loss) in losses {
-            self.note(&audit::lost(segment, loss))?;
+        for note in notes {
+            self.note(note)?;
         }
         match self.options.background {
             true => self.maintenance.start(&Arc::downgrade(self), self.options.interval),

@@ -5,7 +5,7 @@ use crate::ledger::audit::{
 use crate::ledger::cleanup::allocated;
 use crate::ledger::layout::STREAM_KINDS;
 use crate::ledger::reader::Reader;
-use crate::model::{Field, Kind, Timestamp};
+use crate::model::{Kind, Timestamp};
 use crate::segment::Segment;
 
 /// How large the ledger is, and what it has lost.
@@ -120,13 +120,13 @@ impl Reader {
     }
 
     fn noted_losses(&self) -> Result<Losses> {
-        let notes = self.audit().count_by(Field::Type)?;
-        let count = |name: &str| notes.iter().find(|note| note.0 == name).map_or(0, |note| note.1);
+        // Counted without reading the notes, which may be damaged themselves.
+        let count = |name| self.audit().record_type(name).count();
         Ok(Losses {
-            torn_tails: count(TAIL_CUT),
-            covered_holes: count(HOLE_COVERED),
-            dropped_segments: count(SEGMENT_DROPPED),
-            clock_jumps: count(CLOCK_JUMPED),
+            torn_tails: count(TAIL_CUT)?,
+            covered_holes: count(HOLE_COVERED)?,
+            dropped_segments: count(SEGMENT_DROPPED)?,
+            clock_jumps: count(CLOCK_JUMPED)?,
             refused_appends: self.noted_refusals()?,
             ..Losses::default()
         })

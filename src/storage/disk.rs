@@ -89,8 +89,10 @@ impl Storage for Disk {
         let file = named("open the lock", path, || options.open(path))?;
         take(&file, path)?;
         named("write the lock's note to", path, || {
-            file.set_len(0)?;
-            file.write_all_at(note.as_bytes(), 0)
+            // Over the note that is there, not after cutting it: a disk that is full may not give
+            // the block back, and the ledger has to open for a clean-up.
+            file.write_all_at(note.as_bytes(), 0)?;
+            file.set_len(note.len() as u64)
         })?;
         Ok(Box::new(file))
     }

@@ -1,5 +1,6 @@
 //! Doing what was planned: carrying open runs forward, and dropping the files.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -10,6 +11,7 @@ use crate::ledger::cleanup::plan::{Candidate, open_runs, plan};
 use crate::ledger::cleanup::{Cleanup, CleanupReport, Keep};
 use crate::ledger::handle::Inner;
 use crate::ledger::layout::STREAM_KINDS;
+use crate::model::{Body, Record, Run};
 use crate::segment::{Pinned, Segment};
 
 impl Inner {
@@ -32,21 +34,23 @@ impl Inner {
 
     fn clean_once(&self, cleanup: &Cleanup, now: i64, report: &mut CleanupReport) -> Result<()> {
         let candidates = plan(&self.catalog, cleanup, &self.options.retention, now)?;
-        // What needs no carrying goes first, so that a full disk has room for what does.
-        let (mut easy, mut hard) = (Vec::new(), Vec::new());
+        // What needs no carrying goes first, so that a full disk has room for what does; but not
+        // before what it supersedes, which would be the newest again for as long as it is there.
+        let (mut easy, mut hard) = (Vec::new(), Vec::<(Candidate, _)>::new());
         for mut candidate in candidates {
-            if candidate.plan.dropped_for.is_some() && self.retire(&candidate) {
-                let runs = open_runs(&candidate.segment)?;
-                if runs.is_empty() {
-                    easy.push(candidate);
-                } else {
-                    hard.push((candidate, runs));
-                }
-            } else {
-                if candidate.plan.dropped_for.take().is_some() {
-                    candidate.plan.kept_for = Some(Keep::Appended);
-                }
+            if candidate.plan.dropped_for.is_some() && !self.retire(&candidate) {
+                candidate.keep(Keep::Appended);
+            }
+            if candidate.plan.dropped_for.is_none() {
                 report.segments.push(candidate.plan);
+                continue;
+            }
+            let runs = open_runs(&candidate.segment)?;
+            let waiting: Vec<_> = hard.iter().filter_map(|(other, _)| other.plan.seqs).collect();
+            if runs.is_empty() && !candidate.supersedes_any_of(&waiting)? {
+                easy.push(candidate);
+            } else {
+                hard.push((candidate, runs));
             }
         }
         self.drop_segments(easy, report)?;
@@ -79,9 +83,21 @@ impl Inner {
         let pinned = Pinned::new(segment)?;
         let mut carried = 0;
         for &(seq, offset) in runs {
-            let record = pinned.record(seq, offset)?;
-            // A run that ended since it was looked at needs no carrying: its end lies elsewhere.
-            match self.append(&[record.body], Durability::Os, OnReject::FailAll) {
+            let body = match pinned.record(seq, offset) {
+                Ok(record) => record.body,
+                // What cannot be read cannot be carried, and must not keep the others for ever.
+                Err(err @ Error::Damaged { .. }) => {
+                    self.note(&audit::lost_run(segment, seq, &err))?;
+                    continue;
+                }
+                Err(err) => return Err(err),
+            };
+            let Body::Run(run) = body else { continue };
+            // Only what makes it the run's next state: all else is taken from its newest record,
+            // which may have come since this one was looked at. A run that ended since needs no
+            // carrying: its end lies elsewhere.
+            let run = Body::Run(Run::with_id(run.run_id, run.run_type, run.status));
+            match self.append(&[run], Durability::Os, OnReject::FailAll) {
                 Ok(_) => carried += 1,
                 Err(Error::RunTransition { .. }) => {}
                 Err(err) => return Err(err),
@@ -112,16 +128,21 @@ impl Inner {
             report.segments.push(candidate.plan);
         }
         for (stream, _) in self.streams.iter().zip(touched).filter(|(_, touched)| *touched) {
-            self.options.storage.sync_dir(&stream.dir)?;
+            // The names of segments that were made may hang on this sync, too.
+            let synced = self.options.storage.sync_dir(&stream.dir);
+            synced.inspect_err(|err| self.poison(err))?;
         }
-        Ok(())
+        self.write_owed_notes()
     }
 
     /// Removes again the files of dropped segments that a crash brought back.
     pub(in crate::ledger) fn remove_what_came_back(&self) -> Result<()> {
         let notes = self.reader.audit().record_type(SEGMENT_DROPPED);
-        let dropped: std::collections::HashSet<String> =
-            notes.count_by(crate::model::Field::Trace)?.into_iter().map(|(name, _)| name).collect();
+        let page = notes.limit(usize::MAX - 1).fetch()?;
+        // A note that is damaged tells nothing; it must not keep the ledger from opening.
+        let trace = |note: Record<'_>| Some(note.body.trace_id()?.to_string());
+        let dropped: HashSet<String> =
+            page.records().filter_map(Result::ok).filter_map(trace).collect();
         if dropped.is_empty() {
             return Ok(());
         }

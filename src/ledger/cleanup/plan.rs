@@ -24,6 +24,23 @@ pub(super) struct Candidate {
     pub(super) plan: SegmentPlan,
 }
 
+impl Candidate {
+    /// Takes it off those that are dropped.
+    pub(super) fn keep(&mut self, why: Keep) {
+        self.plan.dropped_for = None;
+        self.plan.kept_for = Some(why);
+    }
+
+    /// True when it holds a later state of a run than one in these ranges of sequence numbers.
+    pub(super) fn supersedes_any_of(&self, ranges: &[(u64, u64)]) -> Result<bool> {
+        if ranges.is_empty() || self.segment.kind() != Kind::Run {
+            return Ok(false);
+        }
+        let is_in = |seq: &u64| ranges.iter().any(|&(first, last)| (first..=last).contains(seq));
+        Ok(self.segment.supersedes()?.iter().any(is_in))
+    }
+}
+
 /// Looks at all segments that the clean-up is about. `now` is what their age is counted to.
 pub(super) fn plan(
     catalog: &Catalog,
@@ -62,8 +79,9 @@ fn look_at(
     let sizes = catalog.storage.list(&catalog.layout.stream(name))?;
     let candidate = |((segment, overview), arrived): ((Arc<Segment>, Overview), i64)| {
         let file = segment.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let bytes =
-            sizes.iter().find(|entry| entry.name == file).map_or(0, |entry| entry.allocated);
+        let entry =
+            sizes.binary_search_by(|entry| entry.name.cmp(&file)).ok().and_then(|at| sizes.get(at));
+        let bytes = entry.map_or(0, |entry| entry.allocated);
         let time = Timestamp::from_nanos;
         let has_rows = overview.rows > 0;
         let summary = overview.summary;
@@ -172,14 +190,8 @@ pub(in crate::ledger) fn allocated(catalog: &Catalog, dir: &Path) -> Result<u64>
 fn keep_what_supersedes(candidates: &mut [Candidate]) -> Result<()> {
     let mut kept: Vec<(u64, u64)> = Vec::new();
     for candidate in candidates.iter_mut().filter(|c| c.segment.kind() == Kind::Run) {
-        if candidate.plan.dropped_for.is_some() && !kept.is_empty() {
-            let overtakes = candidate.segment.supersedes()?;
-            let in_kept =
-                |seq: &u64| kept.iter().any(|&(first, last)| (first..=last).contains(seq));
-            if overtakes.iter().any(in_kept) {
-                candidate.plan.dropped_for = None;
-                candidate.plan.kept_for = Some(Keep::Supersedes);
-            }
+        if candidate.plan.dropped_for.is_some() && candidate.supersedes_any_of(&kept)? {
+            candidate.keep(Keep::Supersedes);
         }
         if let (None, Some(seqs)) = (&candidate.plan.dropped_for, candidate.plan.seqs) {
             kept.push(seqs);
@@ -193,8 +205,7 @@ fn keep_open_runs(candidates: &mut [Candidate]) -> Result<()> {
     for candidate in candidates.iter_mut().filter(|c| c.plan.dropped_for.is_some()) {
         let open = open_runs(&candidate.segment)?.len();
         if open > 0 && open as u64 == candidate.plan.records {
-            candidate.plan.dropped_for = None;
-            candidate.plan.kept_for = Some(Keep::OpenRuns);
+            candidate.keep(Keep::OpenRuns);
         }
     }
     Ok(())

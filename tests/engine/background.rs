@@ -1,0 +1,147 @@
+//! The background thread, the close, and what is done without being asked.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use runledger::{Durability, Event, Ledger, Options, Reader};
+
+use super::hooked::Hooked;
+use super::{DIR, options, within_a_minute};
+use crate::support::disk::{Cut, Fault, Keep, KeepNames, OpKind, SimDisk};
+
+/// A ledger whose last handle was dropped while the background thread synced stayed open until that
+/// was done: who opened it again at once was told that it had a writer.
+#[test]
+fn the_last_handle_closes_the_ledger() {
+    within_a_minute(|| {
+        let disk = SimDisk::new(1);
+        let storage = Hooked::new(disk.storage());
+        let open = || {
+            let options = Options::new().storage(Arc::new(storage.clone()));
+            options.interval(Duration::from_millis(1)).open(DIR)
+        };
+        let ledger = open().unwrap();
+        let (syncing, is_syncing) = mpsc::channel();
+        storage.set(move |operation, path| {
+            if operation == "sync_dir" && path.ends_with("events") {
+                let _ = syncing.send(());
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        ledger.append_with(Event::new("t"), Durability::Interval).unwrap();
+        is_syncing.recv().unwrap();
+        drop(ledger);
+        assert_eq!(open().unwrap().query().count().unwrap(), 1);
+    });
+}
+
+/// With no space for a footer, the background thread tried again and again without a pause, and
+/// never came to retention, which would have made space.
+#[test]
+fn a_full_disk_is_waited_for_and_cleaned_up() {
+    within_a_minute(|| {
+        let disk = SimDisk::new(2);
+        let ledger = Options::new()
+            .storage(disk.storage())
+            .interval(Duration::from_millis(5))
+            .segment_bytes(runledger::limits::MIN_SEGMENT_BYTES)
+            .retention(runledger::Kind::Event, Some(Duration::from_secs(3600)));
+        let ledger = ledger.open(DIR).unwrap();
+        let event = || Event::new("t").message("x".repeat(40_000));
+        ledger.append(event()).unwrap();
+        // The frames of a segment begin behind its header; nothing but a footer is written at once
+        // to a segment that is full.
+        disk.set_faults(|op| {
+            let is_first = op.path.ends_with("events/00000000000000000001.seg");
+            (is_first && op.kind == OpKind::Write).then_some(Fault::NoSpace)
+        });
+        ledger.append(event()).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let before = disk.operations();
+        std::thread::sleep(Duration::from_millis(300));
+        let operations = disk.operations() - before;
+        assert!(operations < 50, "{operations} operations, with nothing to do");
+        disk.advance(Duration::from_secs(2 * 3600));
+        while ledger.query().record_type("t").count().unwrap() > 1 {
+            ledger.append(Event::new("later")).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+}
+
+/// The file of sequence numbers could not be synced; the append failed, and the next one was taken
+/// as if the sync had only to be tried again.
+#[test]
+fn a_failed_sync_of_the_sequence_stops_the_writer() {
+    let disk = SimDisk::new(3);
+    let ledger = options(&disk).open(DIR).unwrap();
+    disk.set_faults(|op| {
+        (op.kind == OpKind::Sync && op.path.ends_with("SEQ")).then_some(Fault::LostSync)
+    });
+    assert!(ledger.append(Event::new("t")).is_err());
+    disk.clear_hooks();
+    let second = ledger.append(Event::new("t")).unwrap_err();
+    assert!(matches!(second, runledger::Error::Poisoned { .. }), "{second}");
+}
+
+/// After a clean close nothing can be torn, and what looks so is damage. A segment that was sealed
+/// before anything was appended was not counted as a change: a power cut in the midst of its footer
+/// left "damage".
+#[test]
+fn a_power_cut_while_sealing_is_no_damage() {
+    let disk = SimDisk::new(4);
+    let ledger = options(&disk).open(DIR).unwrap();
+    ledger.append(Event::new("t")).unwrap();
+    ledger.close().unwrap();
+    let ledger = options(&disk).open(DIR).unwrap();
+    disk.advance(Duration::from_secs(48 * 3600));
+    let (found, cuts) = mpsc::channel();
+    disk.set_probe(move |moment| {
+        for (seed, files) in Keep::ALL.into_iter().enumerate() {
+            let seed = seed as u64;
+            let _ = found.send(moment.cut(Cut { files, names: KeepNames::All, seed }));
+        }
+    });
+    ledger.maintain().unwrap();
+    disk.clear_hooks();
+    let mut images = 0;
+    for image in cuts.try_iter() {
+        images += 1;
+        options(&image).open(DIR).unwrap().close().unwrap();
+        let report = runledger::verify(DIR, image.storage()).unwrap();
+        assert!(!report.is_damaged(), "{:?}", report.findings);
+    }
+    assert!(images > 10);
+}
+
+/// A reader that followed a writer kept the index of every segment in memory that was sealed under
+/// its eyes, and read all of their footers anew at each look.
+#[test]
+fn a_follower_takes_over_footers() {
+    let disk = SimDisk::new(5);
+    let ledger = options(&disk).open(DIR).unwrap();
+    ledger.append(Event::new("a")).unwrap();
+    let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
+    ledger.append(Event::new("b")).unwrap();
+    disk.advance(Duration::from_secs(48 * 3600));
+    ledger.maintain().unwrap();
+    reader.refresh().unwrap();
+    let stats = reader.stats().unwrap();
+    assert_eq!(stats.streams[1].sealed, 1);
+    assert_eq!(reader.query().record_type("b").count().unwrap(), 1);
+    let page = reader.query().fetch().unwrap();
+    assert!(page.records().all(|record| record.is_ok()));
+}
+
+/// More records than one frame takes were refused as a whole, where each was to be taken on its own
+/// merits.
+#[test]
+fn any_number_of_records_is_appended_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path().join("ledger")).unwrap();
+    let event = runledger::Body::Event(Event::new("t"));
+    let events = vec![event; runledger::limits::MAX_BATCH_RECORDS + 10];
+    let outcomes = ledger.append_each(&events, Durability::Os).unwrap();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), events.len());
+}

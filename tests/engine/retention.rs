@@ -1,0 +1,232 @@
+//! Clean-up and retention against appends, crashes and damage.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use runledger::{
+    Body, Cleanup, Error, Event, Json, Kind, Ledger, Options, Reader, Run, Status, Timestamp,
+};
+
+use super::hooked::Hooked;
+use super::{DIR, options};
+use crate::support::disk::{Fault, OpKind, SimDisk};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn run(id: &str, status: Status) -> Run<'static> {
+    Run::new(id.to_owned(), "t", status).unwrap()
+}
+
+fn event(time: i64) -> Event<'static> {
+    Event::new("t").created_at(Timestamp::from_nanos(time))
+}
+
+/// Runs expire after an hour.
+fn short(disk: &SimDisk) -> Options {
+    options(disk).retention(Kind::Run, Some(HOUR)).retention(Kind::Event, Some(HOUR))
+}
+
+fn notes(reader: &Reader, name: &str) -> u64 {
+    reader.audit().record_type(name).count().unwrap()
+}
+
+/// The files of a stream, in order.
+fn segments(disk: &SimDisk, stream: &str) -> Vec<PathBuf> {
+    let is_segment = |path: &PathBuf| path.to_string_lossy().contains(stream);
+    disk.files().into_iter().filter(is_segment).collect()
+}
+
+/// Clean-up looked at the open segment, found it expired, and dropped it together with what was
+/// appended and acknowledged between the look and the drop.
+#[test]
+fn what_is_appended_during_a_clean_up_is_kept() {
+    let disk = SimDisk::new(1);
+    let storage = Hooked::new(disk.storage());
+    let ledger = options(&disk).storage(Arc::new(storage.clone())).open(DIR).unwrap();
+    ledger.append(event(1)).unwrap();
+    let (writer, done) = (ledger.clone(), AtomicBool::new(false));
+    storage.set(move |operation, path| {
+        if operation == "list" && path.ends_with("events") && !done.swap(true, Ordering::SeqCst) {
+            writer.append(event(i64::MAX)).unwrap();
+        }
+    });
+    let report = ledger.cleanup(&Cleanup::older_than(HOUR), false).unwrap();
+    assert_eq!(report.dropped().count(), 0);
+    assert_eq!(ledger.query().since(Timestamp::from_nanos(2)).count().unwrap(), 1);
+}
+
+/// The segment with a run's end needed no carrying and was dropped first; the one with the run's
+/// beginning held another run that had to be carried, and waited. A crash, or a full disk, in
+/// between left the beginning alone: the run was running again.
+#[test]
+fn a_run_s_end_is_not_dropped_before_its_beginning() {
+    let disk = SimDisk::new(2);
+    let storage = Hooked::new(disk.storage());
+    let ledger = short(&disk).segment_age(Duration::ZERO).storage(Arc::new(storage.clone()));
+    let ledger = ledger.open(DIR).unwrap();
+    let begun = [Body::Run(run("a", Status::Running)), Body::Run(run("b", Status::Running))];
+    ledger.append_batch(&begun, runledger::Durability::Os).unwrap();
+    ledger.append(run("b", Status::Success)).unwrap();
+    disk.advance(2 * HOUR);
+    let removed = Arc::new(Mutex::new(Vec::new()));
+    let order = Arc::clone(&removed);
+    storage.set(move |operation, path| {
+        if operation == "remove" {
+            order.lock().push(path.to_owned());
+        }
+    });
+    let report = ledger.cleanup(&Cleanup::retention(), false).unwrap();
+    assert_eq!((report.dropped().count(), report.carried), (2, 1));
+    assert!(removed.lock().is_sorted(), "{:?}", removed.lock());
+    assert_eq!(ledger.query().run("a").status(Status::Running).count().unwrap(), 1);
+}
+
+/// A run that was still open was carried forward as it had been read, over a state that was
+/// appended meanwhile: what that had set was undone.
+#[test]
+fn carrying_forward_undoes_no_newer_state() {
+    let disk = SimDisk::new(3);
+    let storage = Hooked::new(disk.storage());
+    let ledger = short(&disk).storage(Arc::new(storage.clone())).open(DIR).unwrap();
+    let json = |text: &str| Json::parse(text.to_owned()).unwrap();
+    ledger.append(run("a", Status::Running).metadata(json("1"))).unwrap();
+    ledger.append(run("b", Status::Success)).unwrap();
+    disk.advance(2 * HOUR);
+    // The clock is looked at twice: for the plan, and for the append that carries.
+    let (writer, looks) = (ledger.clone(), Mutex::new(0));
+    storage.set(move |operation, _| {
+        let due = operation == "now" && {
+            *looks.lock() += 1;
+            *looks.lock() == 2
+        };
+        if due {
+            writer.append(run("a", Status::Running).metadata(json("2"))).unwrap();
+        }
+    });
+    ledger.cleanup(&Cleanup::retention(), false).unwrap();
+    let stored = ledger.reader().run("a").unwrap();
+    let Body::Run(state) = stored.record().unwrap().body else { panic!("a run") };
+    assert_eq!(state.metadata.unwrap().as_str(), "2");
+}
+
+/// Makes a sealed segment of a stream whose first frame is damaged.
+fn damage_first_frame(disk: &SimDisk, ledger: Ledger, stream: &str) {
+    disk.advance(48 * HOUR);
+    ledger.maintain().unwrap();
+    ledger.close().unwrap();
+    let path = segments(disk, stream).remove(0);
+    let mut bytes = disk.peek(&path);
+    let frame = bytes.windows(4).position(|window| window == b"\xf7RLf").unwrap();
+    bytes[frame + 45] ^= 1;
+    disk.poke(&path, bytes);
+}
+
+/// A damaged record of an open run could not be carried forward, so its segment was never dropped,
+/// nor any after it: the disk filled up.
+#[test]
+fn damage_does_not_stop_retention() {
+    let disk = SimDisk::new(4);
+    let ledger = options(&disk).open(DIR).unwrap();
+    ledger.append(run("a", Status::Running)).unwrap();
+    ledger.append(run("b", Status::Success)).unwrap();
+    damage_first_frame(&disk, ledger, "runs");
+    let ledger = short(&disk).open(DIR).unwrap();
+    let report = ledger.cleanup(&Cleanup::retention(), false).unwrap();
+    assert_eq!((report.dropped().count(), report.carried), (1, 0));
+    assert_eq!(notes(ledger.reader(), "run.lost"), 1);
+}
+
+/// Appends of a run whose newest record was damaged were refused for ever, and a query for the run
+/// found nothing and said nothing.
+#[test]
+fn a_damaged_record_is_told_and_does_not_stop_its_run() {
+    let disk = SimDisk::new(5);
+    let ledger = options(&disk).open(DIR).unwrap();
+    ledger.append(run("a", Status::Running)).unwrap();
+    damage_first_frame(&disk, ledger, "runs");
+    let ledger = options(&disk).open(DIR).unwrap();
+    let page = ledger.query().run("a").fetch().unwrap();
+    assert!(matches!(page.records().next(), Some(Err(Error::Damaged { .. }))));
+    ledger.append(run("a", Status::Success)).unwrap();
+    let page = ledger.query().run("a").fetch().unwrap();
+    let states: Vec<_> = page.records().map(|record| record.unwrap().body).collect();
+    assert!(matches!(&states[..], [Body::Run(state)] if state.status == Status::Success));
+}
+
+/// After a crash the notes on dropped segments are read; one that was damaged kept the ledger from
+/// opening.
+#[test]
+fn a_damaged_note_does_not_keep_the_ledger_from_opening() {
+    let disk = SimDisk::new(6);
+    let ledger = short(&disk).open(DIR).unwrap();
+    ledger.append(event(1)).unwrap();
+    disk.advance(2 * HOUR);
+    ledger.cleanup(&Cleanup::retention(), false).unwrap();
+    damage_first_frame(&disk, ledger, "audit");
+    let ledger = options(&disk).open(DIR).unwrap();
+    ledger.append(event(1)).unwrap();
+    let disk = disk.kill();
+    let ledger = options(&disk).open(DIR).unwrap();
+    assert_eq!(ledger.reader().stats().unwrap().losses.dropped_segments, 1);
+}
+
+/// On a full disk the note on a dropped segment was left out for good.
+#[test]
+fn a_note_without_space_is_written_later() {
+    let disk = SimDisk::new(7);
+    let ledger = short(&disk).open(DIR).unwrap();
+    ledger.append(event(1)).unwrap();
+    disk.advance(2 * HOUR);
+    disk.set_faults(|op| {
+        let is_audit = op.path.to_string_lossy().contains("audit");
+        (is_audit && op.kind == OpKind::Write).then_some(Fault::NoSpace)
+    });
+    let report = ledger.cleanup(&Cleanup::retention(), false).unwrap();
+    assert_eq!((report.dropped().count(), notes(ledger.reader(), "segment.dropped")), (1, 0));
+    disk.clear_hooks();
+    ledger.close().unwrap();
+    let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
+    assert_eq!(notes(&reader, "segment.dropped"), 1);
+}
+
+/// An opening that failed halfway, before it had removed again what a crash had brought back,
+/// closed the ledger as if all were well; the next opening left the records where they were.
+#[test]
+fn a_failed_opening_is_no_clean_close() {
+    let disk = SimDisk::new(8);
+    let storage = Hooked::new(disk.storage());
+    let ledger = short(&disk).storage(Arc::new(storage.clone())).open(DIR).unwrap();
+    ledger.append(event(1)).unwrap();
+    disk.advance(2 * HOUR);
+    let crashed = Arc::new(Mutex::new(None));
+    let (at_remove, live) = (Arc::clone(&crashed), disk.clone());
+    storage.set(move |operation, _| {
+        if operation == "remove" {
+            *at_remove.lock() = Some(live.fork());
+        }
+    });
+    ledger.cleanup(&Cleanup::retention(), false).unwrap();
+    let disk = crashed.lock().take().unwrap();
+    disk.set_faults(|op| (op.kind == OpKind::Remove).then_some(Fault::Io));
+    assert!(options(&disk).open(DIR).is_err());
+    disk.clear_hooks();
+    let ledger = options(&disk).open(DIR).unwrap();
+    assert_eq!(ledger.query().count().unwrap(), 0);
+}
+
+/// A segment that was begun while the clock was years ahead never grew old, and everything that
+/// was appended to it afterwards stayed with it.
+#[test]
+fn a_segment_from_the_future_grows_old() {
+    let disk = SimDisk::new(9);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let now = 1_795_000_000_000_000_000;
+    disk.set_now(now * 2);
+    ledger.append(event(1)).unwrap();
+    disk.set_now(now);
+    ledger.append(event(1)).unwrap();
+    assert_eq!(segments(&disk, "events").len(), 2);
+}
