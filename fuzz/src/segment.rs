@@ -163,12 +163,13 @@ impl Draft {
     fn frame_with_a_flaw(&mut self, input: &mut Input<'_>) {
         let (start, seq) = (self.bytes.len(), self.next_seq);
         let payload = self.records(input, 2);
-        self.frame(&payload, 2, false);
-        let whole = self.bytes.len() - start;
-        if input.flag() {
-            self.bytes.truncate(start + usize::from(input.short()) % whole);
+        // One that is cut off is whole again when what follows is what was cut: zeros, say.
+        let is_cut = input.flag();
+        self.frame(&payload, 2, is_cut);
+        let at = start + usize::from(input.short()) % (self.bytes.len() - start);
+        if is_cut {
+            self.bytes.truncate(at);
         } else {
-            let at = start + usize::from(input.short()) % whole;
             self.bytes[at] ^= 1 << input.below(8);
         }
         self.next_seq = seq.saturating_add(2);
