@@ -128,8 +128,8 @@ impl Segment {
         let mut state = self.state.write();
         let State::Memory(index) = &mut *state else { return Ok(()) };
         let mut findings = self.findings.write();
-        if self.ends_in_zeros()? {
-            findings.tail = None;
+        // A tail that was found may begin with zeros: only a scan tells that it is gone.
+        if findings.tail.is_none() && self.ends_in_zeros()? {
             return Ok(());
         }
         // Sealed meanwhile: its footer is the index from now on, once all frames were seen.
