@@ -86,7 +86,7 @@ fn line() -> impl Strategy<Value = String> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 256,
+        cases: 64,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
