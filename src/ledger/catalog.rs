@@ -181,7 +181,7 @@ impl Catalog {
         stream: &str,
         mode: OpenMode,
     ) -> Result<Segment> {
-        let segment = Segment::open(&*self.storage, path, mode, self.seed)?;
+        let segment = Segment::open(&self.storage, path, mode, self.seed)?;
         let header = segment.header();
         let named = path.file_name().and_then(|name| name.to_str()).and_then(parse_file_name);
         if header.kind != kind || header.stream != stream || named != Some(header.first_seq) {

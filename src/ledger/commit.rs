@@ -295,7 +295,7 @@ impl Inner {
             salt: self.options.storage.random()?,
         };
         let seed = self.catalog.seed;
-        let segment = Arc::new(Segment::create(&*self.options.storage, &stream.dir, header, seed)?);
+        let segment = Arc::new(Segment::create(&self.options.storage, &stream.dir, header, seed)?);
         self.catalog.add(number, Arc::clone(&segment));
         if let Some(full) = active.replace(Arc::clone(&segment)) {
             self.maintenance.note_full(number, full);

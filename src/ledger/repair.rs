@@ -181,7 +181,7 @@ fn replace(
     let dir = segment.path().parent().ok_or(Error::Closed)?;
     segment.copy_whole(storage, copy)?;
     let draft = segment.path().with_extension("seg.tmp");
-    let rescued = segment.salvage(storage, &draft, previous, all_whole)?;
+    let rescued = segment.salvage(&catalog.storage, &draft, previous, all_whole)?;
     let link = rescued.trailer().map(|trailer| trailer.link());
     drop(rescued);
     storage.rename(&draft, segment.path())?;

@@ -77,7 +77,8 @@ impl Stream {
     pub(super) fn appended(&self, active: &mut Active, segment: &Arc<Segment>, bytes: usize) {
         self.version.fetch_add(1, Ordering::AcqRel);
         active.written += bytes as u64;
-        if !active.unsynced.iter().any(|other| Arc::ptr_eq(other, segment)) {
+        // Only the last segment is ever appended to.
+        if !active.unsynced.last().is_some_and(|last| Arc::ptr_eq(last, segment)) {
             active.unsynced.push(Arc::clone(segment));
         }
     }

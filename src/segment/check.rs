@@ -83,7 +83,7 @@ impl Segment {
 
     fn footer_is(&self, index: &MemIndex, trailer: &Trailer) -> Result<bool> {
         let expected = seal::footer(index, trailer.frames_end)?;
-        let len = usize::try_from(self.file.len()?).unwrap_or(usize::MAX);
+        let len = usize::try_from(self.file().len()?).unwrap_or(usize::MAX);
         let map = self.map(len)?;
         let footer_end = len.saturating_sub(TRAILER_BYTES);
         let footer = map.as_slice().get(trailer.frames_end as usize..footer_end);
@@ -102,7 +102,7 @@ impl Segment {
     /// What is damaged beyond the frames: `start` is where they end.
     pub(crate) fn footer_range(&self, damage: Damage) -> DamagedRange {
         let start = u64::from(self.end().max(FRAMES_START));
-        let end = self.file.len().unwrap_or(start).max(start);
+        let end = self.file().len().unwrap_or(start).max(start);
         DamagedRange { start, end, damage, records: Some(0) }
     }
 }

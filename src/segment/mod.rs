@@ -3,6 +3,7 @@
 mod check;
 mod draft;
 mod frames;
+mod handle;
 mod header;
 mod open;
 mod read;
@@ -16,7 +17,6 @@ mod write;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -35,6 +35,7 @@ use crate::format::trailer::Trailer;
 use crate::index::{MemIndex, Summary, Table};
 use crate::model::Kind;
 use crate::segment::frames::CheckedFrames;
+use crate::segment::handle::Handle;
 use crate::segment::sealed::SealedIndex;
 use crate::storage::{File, Map};
 
@@ -50,7 +51,7 @@ pub(crate) const SEGMENT_SUFFIX: &str = ".seg";
 pub(crate) struct Segment {
     path: PathBuf,
     header: SegmentHeader,
-    file: Arc<dyn File>,
+    file: Handle,
     /// The seed of the index's hash function while it is in memory.
     seed: u64,
     /// Where the frames end.
@@ -130,7 +131,7 @@ impl Segment {
         self.end.load(Ordering::Acquire)
     }
 
-    pub(crate) fn file(&self) -> &Arc<dyn File> {
+    pub(crate) const fn file(&self) -> &dyn File {
         &self.file
     }
 
@@ -257,7 +258,7 @@ impl Segment {
         match place.as_ref().filter(|map| map.covers(end)) {
             Some(map) => Ok(map.clone()),
             None => {
-                let map = self.file.map(end)?;
+                let map = self.file().map(end)?;
                 *place = Some(map.clone());
                 Ok(map)
             }

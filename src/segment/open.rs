@@ -12,6 +12,7 @@ use crate::format::key;
 use crate::format::trailer::{TRAILER_BYTES, Trailer};
 use crate::index::MemIndex;
 use crate::segment::frames::CheckedFrames;
+use crate::segment::handle::Handle;
 use crate::segment::scan::{Bounds, Scan, scan};
 use crate::segment::sealed::SealedIndex;
 use crate::segment::{Draft, FRAMES_START, Findings, Segment, State, file_name, header};
@@ -23,7 +24,7 @@ impl Segment {
     /// # Errors
     /// `Error::NoSpace` or `Error::Io`; what was made of the file is removed again.
     pub(crate) fn create(
-        storage: &dyn Storage,
+        storage: &Arc<dyn Storage>,
         dir: &Path,
         header: SegmentHeader,
         seed: u64,
@@ -33,13 +34,13 @@ impl Segment {
 
     /// As [`Segment::create`], at this path.
     pub(super) fn create_at(
-        storage: &dyn Storage,
+        storage: &Arc<dyn Storage>,
         path: &Path,
         header: SegmentHeader,
         seed: u64,
     ) -> Result<Self> {
         let copy = header.encode()?;
-        let file = storage.open(path, OpenMode::CreateNew)?;
+        let file = handle(storage, path, OpenMode::CreateNew)?;
         if let Err(err) = file.write_at(&[copy, copy].concat(), 0) {
             // The error that counts is the first; an empty file that stays is removed by recovery.
             let removed = storage.remove(path);
@@ -61,17 +62,18 @@ impl Segment {
     /// `Error::NewerFormat`, `Error::Damaged` when both copies of its header are damaged, or
     /// `Error::Io`.
     pub(crate) fn open(
-        storage: &dyn Storage,
+        storage: &Arc<dyn Storage>,
         path: &Path,
         mode: OpenMode,
         seed: u64,
     ) -> Result<Self> {
-        let file = storage.open(path, mode)?;
-        let read = header::read(path, &*file)?;
+        let file = handle(storage, path, mode)?;
+        let read = header::read(path, &file)?;
         let mut findings = Findings { header: read.damaged_copy, ..Findings::default() };
         let header = read.header;
-        if let Some((sealed, frames)) = open_sealed(&*file, &header, &mut findings)? {
+        if let Some((sealed, frames)) = open_sealed(&file, &header, &mut findings)? {
             let end = sealed.trailer.frames_end;
+            file.close();
             let mut segment = Self::assemble(
                 path.to_owned(),
                 header,
@@ -85,7 +87,7 @@ impl Segment {
             return Ok(segment);
         }
         let mut index = MemIndex::new(key::hash, seed);
-        let found = scan_into(&mut index, &*file, &header, FRAMES_START, None)?;
+        let found = scan_into(&mut index, &file, &header, FRAMES_START, None)?;
         note(&mut findings, &found);
         let state = State::Memory(index);
         let end = found.frames_end;
@@ -95,7 +97,7 @@ impl Segment {
     fn assemble(
         path: PathBuf,
         header: SegmentHeader,
-        file: Arc<dyn File>,
+        file: Handle,
         seed: u64,
         state: State,
         findings: Findings,
@@ -134,16 +136,17 @@ impl Segment {
         }
         // Sealed meanwhile: its footer is the index from now on, once all frames were seen.
         let mut of_footer = Findings::default();
-        let sealed = open_sealed(&*self.file, &self.header, &mut of_footer)?;
+        let sealed = open_sealed(&self.file, &self.header, &mut of_footer)?;
         let sealed = sealed.map(|(sealed, _)| sealed);
         let until = sealed.as_ref().map(|sealed| sealed.trailer.frames_end);
-        let found = scan_into(index, &*self.file, &self.header, self.end(), until)?;
+        let found = scan_into(index, &self.file, &self.header, self.end(), until)?;
         self.end.store(found.frames_end, Ordering::Release);
         note(&mut findings, &found);
         let is_whole = findings.damaged.is_empty() && findings.footer.is_none();
         if let Some(sealed) = sealed.filter(|_| is_whole && Some(found.frames_end) == until) {
             *self.map.write() = Some(sealed.map.clone());
             *state = State::Sealed(sealed);
+            self.file.close();
         }
         Ok(())
     }
@@ -151,13 +154,13 @@ impl Segment {
     /// True when no frame was begun behind the last one.
     fn ends_in_zeros(&self) -> Result<bool> {
         let mut bytes = [0; FRAME_HEADER_BYTES];
-        let read = self.file.read_at(&mut bytes, u64::from(self.end()))?;
+        let read = self.file().read_at(&mut bytes, u64::from(self.end()))?;
         Ok(bytes.iter().take(read).all(|&byte| byte == 0))
     }
 
     /// Scans the frames into an index that is empty.
     pub(super) fn scan_frames(&self, index: &mut MemIndex, until: Option<u32>) -> Result<Scan> {
-        scan_into(index, &*self.file, &self.header, FRAMES_START, until)
+        scan_into(index, &self.file, &self.header, FRAMES_START, until)
     }
 
     /// Replaces the index in a damaged footer by one made from the records.
@@ -178,6 +181,11 @@ impl Segment {
         *state = State::Memory(index);
         Ok(())
     }
+}
+
+fn handle(storage: &Arc<dyn Storage>, path: &Path, mode: OpenMode) -> Result<Handle> {
+    let file = storage.open(path, mode)?;
+    Ok(Handle::new(Arc::clone(storage), path.to_owned(), file))
 }
 
 /// Reads the trailer and the footer's table of sections. `None` when the segment has no valid ones.

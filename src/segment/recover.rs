@@ -41,7 +41,7 @@ impl Segment {
         lost: &Path,
         clean: bool,
     ) -> Result<Vec<Loss>> {
-        let len = u32::try_from(self.file.len()?).unwrap_or(u32::MAX);
+        let len = u32::try_from(self.file().len()?).unwrap_or(u32::MAX);
         self.allocated.store(len, Ordering::Relaxed);
         let findings = self.findings();
         if clean {
@@ -63,14 +63,14 @@ impl Segment {
         }
         if let Some(tail) = findings.tail {
             let copy = self.copy_aside(storage, lost, &tail)?;
-            self.file.set_len(tail.start)?;
+            self.file().set_len(tail.start)?;
             self.allocated.store(self.end(), Ordering::Relaxed);
             self.findings.write().tail = None;
             losses.push(Loss { kind: LossKind::TornTail, range: tail, copy });
         }
         // What a killed writer left in the kernel becomes durable here, and the cuts with it.
         self.write_anew(u64::from(findings.synced))?;
-        self.file.sync()?;
+        self.file().sync()?;
         Ok(losses)
     }
 
@@ -83,11 +83,11 @@ impl Segment {
         while let Some(left) = u64::from(self.end()).checked_sub(at).filter(|&left| left > 0) {
             let want = usize::try_from(left).unwrap_or(COPY_BYTES).min(COPY_BYTES);
             let Some(chunk) = buffer.get_mut(..want) else { break };
-            let read = self.file.read_at(chunk, at)?;
+            let read = self.file().read_at(chunk, at)?;
             if read == 0 {
                 break;
             }
-            self.file.write_at(chunk.get(..read).unwrap_or_default(), at)?;
+            self.file().write_at(chunk.get(..read).unwrap_or_default(), at)?;
             at += read as u64;
         }
         Ok(())
@@ -137,7 +137,7 @@ impl Segment {
 
     /// Copies the whole file to a place in the ledger's directory for what was lost.
     pub(crate) fn copy_whole(&self, storage: &dyn Storage, path: &Path) -> Result<()> {
-        self.write_copy(storage, path, &DamagedRange::new(0, self.file.len()?))
+        self.write_copy(storage, path, &DamagedRange::new(0, self.file().len()?))
     }
 
     fn write_copy(&self, storage: &dyn Storage, path: &Path, range: &DamagedRange) -> Result<()> {
@@ -150,7 +150,7 @@ impl Segment {
         while at < range.end {
             let want = usize::try_from(range.end - at).unwrap_or(COPY_BYTES).min(COPY_BYTES);
             let Some(chunk) = buffer.get_mut(..want) else { break };
-            let read = self.file.read_at(chunk, at)?;
+            let read = self.file().read_at(chunk, at)?;
             if read == 0 {
                 break;
             }

@@ -1,6 +1,7 @@
 //! A new segment from the whole frames of a damaged one.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
@@ -17,7 +18,7 @@ impl Segment {
     /// [`Error::NoSpace`] or [`Error::Io`]; a half-made file may be left at `path`.
     pub(crate) fn salvage(
         &self,
-        storage: &dyn Storage,
+        storage: &Arc<dyn Storage>,
         path: &Path,
         previous: [u8; 32],
         all_whole: bool,
@@ -54,7 +55,7 @@ impl Segment {
             failed = rescued.append(&mut bytes, frame, &draft).err();
             Ok(())
         };
-        scan(&*self.file, &bounds, &mut copy)?;
+        scan(&self.file, &bounds, &mut copy)?;
         failed.map_or(Ok(()), Err::<(), Error>)?;
         rescued.seal(previous)?;
         Ok(rescued)

@@ -57,7 +57,7 @@ impl Segment {
         if let Some(room) = bytes.first_chunk_mut() {
             *room = header.encode(&self.header.salt, u64::from(at));
         }
-        if let Err(err) = self.file.write_at(bytes, u64::from(at)) {
+        if let Err(err) = self.file().write_at(bytes, u64::from(at)) {
             return Err(self.take_back(at, err));
         }
         // A row that can be seen must lie before the end, as readers hold the file up to there.
@@ -90,11 +90,11 @@ impl Segment {
         }
         let step = allocated.clamp(ALLOCATE_BYTES.0, ALLOCATE_BYTES.1);
         let target = end.saturating_add(step);
-        let reached = match self.file.allocate(u64::from(target)) {
+        let reached = match self.file().allocate(u64::from(target)) {
             Ok(()) => target,
             // A disk that has no room for the step may have room for the frame.
             Err(Error::NoSpace { .. }) => {
-                self.file.allocate(u64::from(end))?;
+                self.file().allocate(u64::from(end))?;
                 end
             }
             Err(err) => return Err(err),
@@ -105,7 +105,7 @@ impl Segment {
 
     /// Cuts what a failed write may have left. The space comes back with the next append.
     fn take_back(&self, at: u32, err: Error) -> Error {
-        match self.file.set_len(u64::from(at)) {
+        match self.file().set_len(u64::from(at)) {
             Ok(()) => {
                 self.allocated.store(at, Ordering::Relaxed);
                 err
@@ -123,8 +123,8 @@ impl Segment {
     /// When the operating system refuses.
     pub(crate) fn trim(&self) -> Result<()> {
         let end = self.end();
-        if u64::from(end) < self.file.len()? {
-            self.file.set_len(u64::from(end))?;
+        if u64::from(end) < self.file().len()? {
+            self.file().set_len(u64::from(end))?;
         }
         self.allocated.store(end, Ordering::Relaxed);
         Ok(())
@@ -138,7 +138,7 @@ impl Segment {
     /// # Errors
     /// [`Error::NoSpace`] or [`Error::Io`]: the segment stays as it was, with its index in memory.
     pub(crate) fn seal(&self, previous: [u8; 32]) -> Result<()> {
-        self.file.sync()?;
+        self.file().sync()?;
         let end = self.end();
         let (footer, trailer) = {
             let state = self.sorted();
@@ -149,18 +149,18 @@ impl Segment {
         };
         let trailer_at = u64::from(end) + footer.bytes.len() as u64;
         let written = self
-            .file
+            .file()
             .write_at(&footer.bytes, u64::from(end))
-            .and_then(|()| self.file.set_len(trailer_at))
-            .and_then(|()| self.file.sync())
+            .and_then(|()| self.file().set_len(trailer_at))
+            .and_then(|()| self.file().sync())
             .and_then(|()| {
                 let trailer = trailer.encode(&self.header.salt, trailer_at);
-                self.file.write_at(&trailer, trailer_at)
+                self.file().write_at(&trailer, trailer_at)
             })
-            .and_then(|()| self.file.sync());
+            .and_then(|()| self.file().sync());
         if let Err(err) = written {
             // Half a footer is no footer; the next opening makes the index anew.
-            let _ = self.file.set_len(u64::from(end));
+            let _ = self.file().set_len(u64::from(end));
             return Err(err);
         }
         self.adopt_footer(trailer, trailer_at + TRAILER_BYTES as u64)
@@ -198,12 +198,13 @@ impl Segment {
             size: total,
             limit: usize::MAX as u64,
         })?;
-        let map = self.file.map(whole)?;
+        let map = self.file().map(whole)?;
         let layout = FooterLayout::parse(map.as_slice(), &trailer)
             .map_err(|damage| self.damaged(trailer.frames_end, damage))?;
         let sealed = SealedIndex { trailer, layout, map: map.clone() };
         *self.map.write() = Some(map);
         *self.state.write() = State::Sealed(sealed);
+        self.file.close();
         Ok(())
     }
 
@@ -228,7 +229,7 @@ impl Segment {
 
     fn cover_one(&self, at: u64, payload_len: u32, base_seq: u64) -> Result<()> {
         let mut payload = vec![0; payload_len.min(MAX_FRAME_PAYLOAD) as usize];
-        self.file.read_at(&mut payload, at + FRAME_HEADER_BYTES as u64)?;
+        self.file().read_at(&mut payload, at + FRAME_HEADER_BYTES as u64)?;
         let header = FrameHeader {
             payload_len,
             count: 0,
@@ -237,6 +238,6 @@ impl Segment {
             recorded_at: 0,
             synced: 0,
         };
-        self.file.write_at(&header.encode(&self.header.salt, at), at)
+        self.file().write_at(&header.encode(&self.header.salt, at), at)
     }
 }

@@ -145,3 +145,30 @@ fn any_number_of_records_is_appended_each() {
     let outcomes = ledger.append_each(&events, Durability::Os).unwrap();
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), events.len());
 }
+
+/// Every sealed segment kept its file open: after some hundred segments, a year or two, the ledger
+/// could not be opened for want of file descriptors.
+#[cfg(target_os = "linux")]
+#[test]
+fn sealed_segments_hold_no_files_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let open_files = || {
+        let fds = std::path::Path::new("/proc/self/fd").read_dir().unwrap();
+        let targets = fds.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+        targets.filter(|target| target.starts_with(dir.path())).count()
+    };
+    let options = || Options::new().background(false).segment_age(Duration::ZERO);
+    let ledger = options().open(dir.path()).unwrap();
+    for _ in 0..30 {
+        ledger.append(Event::new("t")).unwrap();
+    }
+    assert!(open_files() < 10, "{} as they are written", open_files());
+    let reader = Reader::open(dir.path()).unwrap();
+    assert!(open_files() < 15, "{} with a reader", open_files());
+    drop(reader);
+    ledger.close().unwrap();
+    drop(ledger);
+    let ledger = options().open(dir.path()).unwrap();
+    assert!(open_files() < 10, "{} after an opening", open_files());
+    assert_eq!(ledger.query().fetch().unwrap().records().filter(|r| r.is_ok()).count(), 30);
+}
