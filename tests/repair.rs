@@ -156,6 +156,40 @@ fn a_segment_that_was_replaced_or_reordered_breaks_the_chain() {
 }
 
 #[test]
+fn a_segment_that_is_gone_without_a_note_is_missed() {
+    for gone in [0, 1] {
+        let dir = tempfile::tempdir().unwrap();
+        ledger(dir.path());
+        let more = Options::new().segment_bytes(64 << 10).open(dir.path()).unwrap();
+        for _ in 0..RECORDS {
+            more.append(Event::new("more").message("x".repeat(3_000))).unwrap();
+        }
+        more.close().unwrap();
+        fs::remove_file(&segments(dir.path(), "events")[gone]).unwrap();
+        assert!(is_damaged(dir.path()), "{gone}");
+    }
+}
+
+/// One flipped bit in 64 bytes kept the whole ledger from opening, and repair had no word for it.
+#[test]
+fn a_damaged_identity_is_named_and_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    ledger(dir.path());
+    let path = dir.path().join("LEDGER");
+    flip(&path, 20);
+    let report = verify(dir.path(), Arc::new(Disk)).unwrap();
+    assert!(report.findings.iter().any(|finding| finding.path == path && finding.is_damage));
+    let planned = repair(dir.path(), Arc::new(Disk), true).unwrap();
+    assert!(Ledger::open(dir.path()).is_err(), "a dry run changes nothing");
+    let report = repair(dir.path(), Arc::new(Disk), false).unwrap();
+    assert_eq!((planned.actions.len(), report.actions.len()), (1, 1), "{report:?}");
+    assert_eq!(events(dir.path()).len() as u64, RECORDS);
+    assert!(!is_damaged(dir.path()));
+    let next = Ledger::open(dir.path()).unwrap().append(Event::new("after")).unwrap();
+    assert!(next > RECORDS + 5, "{next}");
+}
+
+#[test]
 fn a_repair_is_refused_while_there_is_a_writer() {
     let dir = tempfile::tempdir().unwrap();
     ledger(dir.path());

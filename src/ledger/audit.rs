@@ -164,6 +164,15 @@ pub(super) fn repaired(
         .message(format!("{} was repaired", segment_name(segment)))
 }
 
+/// The note on a segment file that a repair set aside. Nothing in it can be read, so the link that
+/// goes with it is told by the segment that follows.
+pub(super) fn unreadable(path: &Path, link: Option<[u8; 32]>) -> Event<'static> {
+    let links = Links { hash: link.map(hex), new_hash: None };
+    system(SEGMENT_REPAIRED, &links)
+        .severity(Severity::Warning)
+        .message(format!("{} was set aside: its header is damaged", path.display()))
+}
+
 /// The links that a note tells: of the segment that is gone, and of the one in its place.
 pub(super) fn links(note: &Body<'_>) -> impl Iterator<Item = String> + use<> {
     let payload = match note {

@@ -132,6 +132,33 @@ impl Layout {
             storage.create_dir_all(&self.stream(name))?;
         }
         storage.sync_dir(&self.dir.join(STREAMS))?;
+        let identity = self.write_identity(storage)?;
+        if let Some(parent) = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            storage.sync_dir(parent)?;
+        }
+        Ok(identity)
+    }
+
+    /// Copies the identity's bytes, whatever they are, to `copy`.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] or [`Error::Io`].
+    pub(crate) fn keep_identity(&self, storage: &dyn Storage, copy: &Path) -> Result<()> {
+        let mut bytes = [0; IDENTITY_BYTES];
+        let read =
+            storage.open(&self.dir.join(IDENTITY), OpenMode::Read)?.read_at(&mut bytes, 0)?;
+        storage.create_dir_all(&self.lost())?;
+        let file = storage.open(copy, OpenMode::CreateNew)?;
+        file.write_at(bytes.get(..read).unwrap_or_default(), 0)?;
+        file.sync()?;
+        storage.sync_dir(&self.lost())
+    }
+
+    /// Writes a new identity, in place of the one that is there.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] or [`Error::Io`].
+    pub(crate) fn write_identity(&self, storage: &dyn Storage) -> Result<Identity> {
         let identity = Identity { uuid: storage.random()?, created_at: storage.now() };
         let draft = self.dir.join(IDENTITY_DRAFT);
         if storage.exists(&draft)? {
@@ -142,9 +169,6 @@ impl Layout {
         file.sync()?;
         storage.rename(&draft, &self.dir.join(IDENTITY))?;
         storage.sync_dir(&self.dir)?;
-        if let Some(parent) = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            storage.sync_dir(parent)?;
-        }
         Ok(identity)
     }
 }

@@ -26,9 +26,10 @@ pub struct RepairReport {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RepairAction {
-    /// Its frames are whole: only its footer, or one copy of its header, is made anew.
+    /// Its frames are whole: only its footer, or one copy of its header, is made anew. Or it is the
+    /// file `LEDGER`, which holds no records.
     Rebuilt {
-        /// The segment.
+        /// The file.
         path: PathBuf,
         /// How many records it holds.
         records: u64,
@@ -72,6 +73,15 @@ pub fn repair(
 ) -> Result<RepairReport> {
     let dir = dir.as_ref();
     let options = Options::new().storage(Arc::clone(&storage)).create(false).background(false);
+    if let Some(action) = repair_identity(dir, &*storage, dry_run)? {
+        // Without it there is nothing to go by; with it made anew, the rest is looked at.
+        let mut report = match dry_run {
+            true => RepairReport::default(),
+            false => repair(dir, storage, false)?,
+        };
+        report.actions.insert(0, action);
+        return Ok(report);
+    }
     if !dry_run {
         // What a crash left is the opening's business, not damage.
         options.clone().open(dir)?.close()?;
@@ -100,6 +110,28 @@ pub fn repair(
     Ok(report)
 }
 
+/// Makes the file that makes the directory a ledger anew, when it is damaged. What says how far
+/// sequence numbers were given out is bound to the old one, so the next opening skips far ahead.
+fn repair_identity(
+    dir: &Path,
+    storage: &dyn Storage,
+    dry_run: bool,
+) -> Result<Option<RepairAction>> {
+    let layout = Layout::new(dir);
+    let path = match layout.identity(storage) {
+        Err(Error::Damaged { path, .. }) => path,
+        Err(err) => return Err(err),
+        Ok(_) => return Ok(None),
+    };
+    let copy = layout.lost().join(format!("LEDGER.{}", storage.now()));
+    if !dry_run {
+        let _lock = storage.lock(&layout.lock(), &writer_note())?;
+        layout.keep_identity(storage, &copy)?;
+        layout.write_identity(storage)?;
+    }
+    Ok(Some(RepairAction::Rebuilt { path, records: 0, copy }))
+}
+
 type Notes = Vec<crate::model::Event<'static>>;
 
 fn repair_all(catalog: &Catalog, clean: bool, dry_run: bool) -> Result<(RepairReport, Notes)> {
@@ -108,6 +140,11 @@ fn repair_all(catalog: &Catalog, clean: bool, dry_run: bool) -> Result<(RepairRe
     for unreadable in catalog.unreadable() {
         let copy = unreadable.path.with_extension("unreadable");
         if !dry_run {
+            let follows =
+                |path: &Path| path.parent() == unreadable.path.parent() && path > &*unreadable.path;
+            let next = catalog.all().into_iter().find(|segment| follows(segment.path()));
+            let link = next.and_then(|segment| segment.trailer()).map(|trailer| trailer.previous);
+            notes.push(audit::unreadable(&unreadable.path, link));
             catalog.storage.rename(&unreadable.path, &copy)?;
             if let Some(dir) = copy.parent() {
                 catalog.storage.sync_dir(dir)?;

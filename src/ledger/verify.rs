@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Damage, Error, Result};
+use crate::format::identity::IDENTITY_BYTES;
 use crate::ledger::audit::{SEGMENT_DROPPED, SEGMENT_REPAIRED, links};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::layout::{Layout, STREAM_KINDS};
@@ -68,13 +69,27 @@ const REPAIR: &str = "run `runledger repair`, which keeps a copy";
 /// report.
 pub fn verify(dir: impl AsRef<Path>, storage: Arc<dyn Storage>) -> Result<VerifyReport> {
     let layout = Layout::new(dir.as_ref());
-    let identity = layout.identity(&*storage)?;
-    let clean = sequence::read(&*storage, &layout.sequence(), &identity.uuid)?.is_clean();
+    let mut report = VerifyReport::default();
+    let clean = match layout.identity(&*storage) {
+        Ok(id) => sequence::read(&*storage, &layout.sequence(), &id.uuid)?.is_clean(),
+        Err(Error::Damaged { path, offset, damage }) => {
+            report.findings.push(Finding {
+                path,
+                offset,
+                bytes: IDENTITY_BYTES as u64,
+                damage,
+                records_lost: Some(0),
+                is_damage: true,
+                remedy: REPAIR,
+            });
+            false
+        }
+        Err(err) => return Err(err),
+    };
     let catalog = Arc::new(Catalog::new(storage, layout)?);
     catalog.refresh(OpenMode::Read)?;
     let reader = Reader::of_writer(Arc::clone(&catalog));
     let links = known_links(&reader)?;
-    let mut report = VerifyReport::default();
     for unreadable in catalog.unreadable() {
         let is_torn = !clean && catalog.last_of_its_stream(&unreadable.path)?.is_some();
         report.findings.push(Finding {
@@ -114,7 +129,7 @@ fn verify_stream(
     links: &HashSet<String>,
     report: &mut VerifyReport,
 ) -> Result<()> {
-    let mut expected: Option<[u8; 32]> = None;
+    let mut expected = [0; 32];
     for segment in catalog.stream(stream) {
         let mut check = match segment.check() {
             // Retention may have removed it meanwhile.
@@ -145,13 +160,17 @@ fn verify_stream(
         }
         let Some(trailer) = segment.trailer() else { continue };
         let is_known = |link: [u8; 32]| links.contains(&*blake3::Hash::from(link).to_hex());
-        let chained = expected.is_none_or(|link| link == trailer.previous || is_known(link))
-            || is_known(trailer.previous);
+        let chained =
+            trailer.previous == expected || is_known(expected) || is_known(trailer.previous);
         if check.hash_differs || !chained {
             let range = DamagedRange::new(0, u64::from(segment.end()));
-            add(range.of(Damage::Hash), true, "compare it with a backup: it was replaced");
+            add(
+                range.of(Damage::Hash),
+                true,
+                "it, or one before it, was replaced or removed: compare with a backup",
+            );
         }
-        expected = Some(trailer.link());
+        expected = trailer.link();
     }
     Ok(())
 }
