@@ -3,6 +3,7 @@
 //! nothing.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use runledger::format::codec::Prior;
@@ -38,7 +39,7 @@ pub fn run(data: &[u8]) {
     storage.put(format!("{DIR}/LEDGER"), identity.encode().to_vec());
     let seq = SeqState { generation: 2, bound: 1 << 40, clean };
     storage.put(format!("{DIR}/SEQ"), seq.encode(&LEDGER).to_vec());
-    storage.put(format!("{DIR}/streams/{}/{:020}.seg", stream(kind), 1), file.bytes.clone());
+    storage.put(file.path(), file.bytes.clone());
 
     let reader = Reader::with_storage(DIR, storage.clone()).expect("damage keeps no reader out");
     let before = file.ask(&reader);
@@ -58,6 +59,12 @@ fn recover(file: &Draft, storage: &Arc<Memory>, before: u64) {
     let found = file.ask(ledger.reader());
     assert!(found >= before || file.forged, "recovery lost records: {before}, now {found}");
     let settled = storage.content();
+    let kept = settled.get(Path::new(&file.path())).map_or(&[][..], |bytes| trimmed(bytes));
+    if kept.len() < trimmed(&file.bytes).len() {
+        let has_copy = settled.keys().any(|path| path.starts_with(format!("{DIR}/lost")));
+        assert!(has_copy, "bytes were cut without a copy");
+        assert_ne!(ledger.reader().audit().count().expect("a count"), 0, "cut without a note");
+    }
     let seq = match ledger.append(Event::new("after")) {
         Ok(seq) => seq,
         Err(Error::TooLarge { .. }) => return,
@@ -71,13 +78,10 @@ fn recover(file: &Draft, storage: &Arc<Memory>, before: u64) {
     let again = Arc::new(storage.after_a_kill());
     let ledger = Options::new().background(false).storage(again.clone()).open(DIR);
     drop(ledger.expect("a closed ledger opens"));
-    for (path, bytes) in settled {
-        let is_old = path.to_str().is_some_and(|path| path.ends_with("/00000000000000000001.seg"));
-        let old_bytes = again.content().remove(&path);
-        if is_old && file.kind != Kind::Event && !file.forged {
-            let old_bytes = old_bytes.expect("recovery removes no segment with a header");
-            assert_eq!(trimmed(&old_bytes), trimmed(&bytes), "a second opening changed {path:?}");
-        }
+    if file.kind != Kind::Event && !file.forged {
+        let content = again.content();
+        let again = content.get(Path::new(&file.path())).map(|bytes| trimmed(bytes));
+        assert_eq!(again, Some(kept), "a second opening changed the segment");
     }
 }
 
@@ -117,6 +121,10 @@ impl Draft {
         };
         let bytes = header.encode().expect("a valid header").repeat(2);
         Self { kind, bytes, next_seq: 1, known: BTreeMap::new(), forged: false }
+    }
+
+    fn path(&self) -> String {
+        format!("{DIR}/streams/{}/{:020}.seg", stream(self.kind), 1)
     }
 
     fn piece(&mut self, input: &mut Input<'_>) {
