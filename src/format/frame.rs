@@ -163,6 +163,15 @@ mod tests {
     }
 
     #[test]
+    fn another_magic_number_fails_though_the_checksum_holds() {
+        let mut bytes = frame().encode(&SALT, 128);
+        bytes[0] ^= 1;
+        let sum = crc::bound(&SALT, 128, before::<HEADER_CRC_AT, _>(&bytes));
+        put::<HEADER_CRC_AT, _, _>(&mut bytes, sum.to_le_bytes());
+        assert_eq!(FrameHeader::decode(&bytes, &SALT, 128), Err(Damage::Magic));
+    }
+
+    #[test]
     fn lengths_out_of_bounds_fail_though_the_checksum_holds() {
         let bad = |change: fn(&mut FrameHeader)| {
             let mut header = frame();

@@ -301,7 +301,8 @@ mod tests {
         assert!(Packed::new(&[1, 0, 0, 0]).is_err());
         let mut wide = column(&[1, 2, 3]);
         wide[4 + WIDTH_AT] = 9;
-        assert!(Packed::new(&wide).is_err());
+        wide.extend([0; 64]);
+        assert!(Packed::new(&wide).is_err(), "wider than a value, though it fits");
         let mut far = column(&[1, 2, 3]);
         far[4 + PLACE_AT] = 1;
         assert!(Packed::new(&far).is_err());

@@ -263,6 +263,17 @@ mod tests {
     }
 
     #[test]
+    fn one_open_run_that_is_current_is_an_open_run() {
+        for status in Status::ALL {
+            let mut tags = TagCounts::default();
+            tags.add(status.code() | SUPERSEDED);
+            assert!(!tags.any_open_run(), "{status} was superseded");
+            tags.add(status.code());
+            assert_eq!(tags.any_open_run(), !status.is_terminal(), "{status}");
+        }
+    }
+
+    #[test]
     fn a_link_stands_for_all_frames_before() {
         let whole = trailer();
         let earlier = Trailer { previous: [0; 32], ..trailer() };
