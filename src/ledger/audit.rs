@@ -16,6 +16,8 @@ use crate::segment::{Loss, LossKind, Segment};
 pub(super) const SEGMENT_DROPPED: &str = "segment.dropped";
 /// The type of the note on a segment that a repair replaced.
 pub(super) const SEGMENT_REPAIRED: &str = "segment.repaired";
+/// The type of the note on copies that were removed.
+pub(super) const COPIES_DROPPED: &str = "copies.dropped";
 /// The type of the note on an open run that was too damaged to be carried forward.
 pub(super) const RUN_LOST: &str = "run.lost";
 /// The type of the note on a tail that was cut.
@@ -126,6 +128,18 @@ pub(super) fn set_aside(path: &Path, aside: &Path, bytes: u64) -> Event<'static>
         event.message(format!("{name}, of {bytes} bytes, has no whole header and was set aside"));
     event.trace_id = Id::new(name).ok();
     event
+}
+
+#[derive(Serialize)]
+struct CopiesDetail {
+    files: u64,
+    bytes: u64,
+}
+
+/// The note on copies of damaged or torn bytes that were removed to keep to the cap on the disk.
+pub(super) fn copies_dropped(files: u64, bytes: u64) -> Event<'static> {
+    system(COPIES_DROPPED, &CopiesDetail { files, bytes })
+        .message(format!("{files} copies of what was cut, of {bytes} bytes, were removed"))
 }
 
 #[derive(Serialize)]

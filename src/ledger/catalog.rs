@@ -154,9 +154,9 @@ impl Catalog {
         }
         *segments.write() = current;
         if *kind == Kind::Run {
+            let runs = segments.read().clone();
             for segment in new {
-                let runs = segments.read();
-                segment.supersedes()?.into_iter().for_each(|seq| mark(&runs, seq));
+                segment.supersedes()?.into_iter().for_each(|seq| mark(holder(&runs, seq), seq));
             }
         }
         Ok(())
@@ -194,13 +194,15 @@ impl Catalog {
     /// Marks a run's record as overtaken by one in a later segment.
     pub(crate) fn mark_superseded(&self, seq: u64) {
         if let Some(runs) = self.streams.get(stream_of(Kind::Run)) {
-            mark(&runs.read(), seq);
+            // A query may hold the marks for a while; the list is not held for so long.
+            let segment = holder(&runs.read(), seq).cloned();
+            mark(segment.as_ref(), seq);
         }
     }
 }
 
-fn mark(runs: &[Arc<Segment>], seq: u64) {
-    if let Some(segment) = holder(runs, seq) {
+fn mark(segment: Option<&Arc<Segment>>, seq: u64) {
+    if let Some(segment) = segment {
         segment.mark_superseded(seq);
     }
 }

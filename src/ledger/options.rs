@@ -10,6 +10,9 @@ use crate::storage::{Disk, Storage};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How many segments a cap on the disk has room for at the least.
+const SEGMENTS_UNDER_CAP: u64 = 16;
+
 /// How a ledger is opened for writing.
 ///
 /// ```
@@ -119,8 +122,9 @@ impl Options {
         self
     }
 
-    /// How many bytes of disk the whole directory may take: beyond, the oldest segments go.
-    /// `None` sets no bound.
+    /// How many bytes of disk the whole directory may take: beyond, the copies of what recovery has
+    /// cut go, and then the oldest segments. Segments are no larger than a sixteenth of it, so that
+    /// not everything goes at once. `None` sets no bound.
     pub fn max_bytes(mut self, bytes: Option<u64>) -> Self {
         self.retention.max_bytes = bytes;
         self
@@ -153,7 +157,7 @@ impl Options {
     /// already; [`Error::NotALedger`] when the directory is something else, or is missing and
     /// [`Options::create`] is off; [`Error::NewerFormat`] when a newer program wrote it;
     /// [`Error::NoSpace`], [`Error::ReadOnly`] or [`Error::Io`] when it cannot be made or read.
-    pub fn open(self, dir: impl AsRef<Path>) -> Result<Ledger> {
+    pub fn open(mut self, dir: impl AsRef<Path>) -> Result<Ledger> {
         if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&self.segment_bytes) {
             return Err(Error::invalid(
                 "segment size",
@@ -161,6 +165,9 @@ impl Options {
                 "65536 to 1073741824 bytes",
             ));
         }
+        let share = self.retention.max_bytes.map_or(u64::MAX, |cap| cap / SEGMENTS_UNDER_CAP);
+        let share = u32::try_from(share).unwrap_or(u32::MAX).max(MIN_SEGMENT_BYTES);
+        self.segment_bytes = self.segment_bytes.min(share);
         Ledger::open_with(dir.as_ref(), self)
     }
 }

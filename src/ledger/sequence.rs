@@ -109,12 +109,15 @@ impl Sequence {
 
     /// Gives out `count` numbers in a row; the first of them is the result.
     pub(super) fn take(&self, count: u64) -> Result<u64> {
-        let first = self.next.fetch_add(count, Ordering::AcqRel);
-        let end = first.checked_add(count).ok_or(Error::TooLarge {
+        let advance = |next: u64| next.checked_add(count);
+        let taken = self.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, advance);
+        // At the end it stays there: to go round would be to use numbers again.
+        let first = taken.map_err(|_| Error::TooLarge {
             what: "a sequence number",
             size: u64::MAX,
             limit: u64::MAX - 1,
         })?;
+        let end = first.saturating_add(count);
         if end > self.reserved.load(Ordering::Acquire) {
             self.reserve(end)?;
         }

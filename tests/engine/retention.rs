@@ -1,11 +1,12 @@
 //! Clean-up and retention against appends, crashes and damage.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use runledger::storage::OpenMode;
 use runledger::{
     Body, Cleanup, Error, Event, Json, Kind, Ledger, Options, Reader, Run, Status, Timestamp,
 };
@@ -229,4 +230,32 @@ fn a_segment_from_the_future_grows_old() {
     disk.set_now(now);
     ledger.append(event(1)).unwrap();
     assert_eq!(segments(&disk, "events").len(), 2);
+}
+
+/// Copies of torn tails count towards the cap on the disk; with more of them than the cap allows,
+/// every record was dropped for them, again and again. And a segment as large as the cap was
+/// dropped whole, with all that there was, as soon as it was full.
+#[test]
+fn a_cap_on_the_disk_leaves_the_newest_records() {
+    const CAP: u64 = 2 << 20;
+    let disk = SimDisk::new(10);
+    let capped = || options(&disk).max_bytes(Some(CAP));
+    let ledger = capped().open(DIR).unwrap();
+    for n in 0..3000 {
+        ledger.append(event(n).message("x".repeat(1000))).unwrap();
+        if n % 100 == 99 {
+            ledger.maintain().unwrap();
+            let left = ledger.query().count().unwrap();
+            assert!(left >= 500.min(n.cast_unsigned()), "{left} of {n}");
+            assert!(ledger.reader().stats().unwrap().allocated_bytes <= CAP);
+        }
+    }
+    drop(ledger);
+    let copy = Path::new(DIR).join("lost/runs-1.bin");
+    disk.storage().create_dir_all(copy.parent().unwrap()).unwrap();
+    disk.storage().open(&copy, OpenMode::CreateNew).unwrap().allocate(2 * CAP).unwrap();
+    let ledger = capped().open(DIR).unwrap();
+    ledger.maintain().unwrap();
+    assert!(ledger.query().count().unwrap() >= 500);
+    assert_eq!(notes(ledger.reader(), "copies.dropped"), 1);
 }

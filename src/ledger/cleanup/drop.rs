@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::ledger::Durability;
 use crate::ledger::append::OnReject;
 use crate::ledger::audit::{self, SEGMENT_DROPPED};
-use crate::ledger::cleanup::plan::{Candidate, open_runs, plan};
+use crate::ledger::cleanup::plan::{Candidate, allocated, open_runs, plan};
 use crate::ledger::cleanup::{Cleanup, CleanupReport, Keep};
 use crate::ledger::handle::Inner;
 use crate::ledger::layout::STREAM_KINDS;
@@ -20,6 +20,9 @@ impl Inner {
     pub(in crate::ledger) fn clean(&self, cleanup: &Cleanup, now: i64) -> Result<CleanupReport> {
         let _one_at_a_time = self.cleaning.lock();
         let mut report = CleanupReport::default();
+        if let (Some(cap), None) = (self.options.retention.max_bytes, cleanup.older_than) {
+            self.drop_copies(cap)?;
+        }
         loop {
             let before = report.dropped().count();
             report.segments.retain(|plan| plan.dropped_for.is_some());
@@ -59,6 +62,28 @@ impl Inner {
             self.drop_segments(vec![candidate], report)?;
         }
         Ok(())
+    }
+
+    /// Removes copies of what recovery and repair have cut, as long as the directory takes more
+    /// than `cap` bytes: records must not go to make room for them.
+    fn drop_copies(&self, cap: u64) -> Result<()> {
+        let (storage, dir) = (&*self.options.storage, self.catalog.layout.lost());
+        let mut total = allocated(&self.catalog, self.catalog.layout.dir())?;
+        let (mut files, mut bytes) = (0, 0);
+        let copies = if storage.exists(&dir)? { storage.list(&dir)? } else { Vec::new() };
+        for copy in copies.into_iter().filter(|entry| !entry.is_dir) {
+            if total <= cap {
+                break;
+            }
+            storage.remove(&dir.join(&copy.name))?;
+            total = total.saturating_sub(copy.allocated);
+            (files, bytes) = (files + 1, bytes + copy.allocated);
+        }
+        if files == 0 {
+            return Ok(());
+        }
+        storage.sync_dir(&dir)?;
+        self.note(&audit::copies_dropped(files, bytes))
     }
 
     /// Ends the segment, if it is the one that is written. False when something was appended to it

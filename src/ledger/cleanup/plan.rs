@@ -157,6 +157,10 @@ fn apply_cap(catalog: &Catalog, candidates: &mut [Candidate], cap: u64) -> Resul
     for candidate in candidates.iter().filter(|candidate| candidate.plan.dropped_for.is_some()) {
         total = total.saturating_sub(candidate.plan.bytes);
     }
+    if total > cap && catalog.storage.exists(&catalog.layout.lost())? {
+        // Copies of what was cut go before any record does.
+        total = total.saturating_sub(allocated(catalog, &catalog.layout.lost())?);
+    }
     let mut oldest: Vec<&mut Candidate> = candidates
         .iter_mut()
         .filter(|candidate| candidate.plan.dropped_for.is_none() && candidate.overview.rows > 0)
