@@ -1,12 +1,14 @@
 //! From records to a frame in each stream that they belong to.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ops::Range;
+
+use hashbrown::HashTable;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::codec::{self, Prior};
 use crate::format::frame::{FRAME_HEADER_BYTES, payload_crc};
+use crate::format::key;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::layout::{STREAM_KINDS, stream_of};
 use crate::ledger::runs::{merge, newest};
@@ -25,7 +27,7 @@ pub(super) struct Batch {
     /// How many sequence numbers the batch takes.
     pub(super) records: u32,
     /// Where the newest states of runs stand, when the batch has several.
-    states: HashMap<Id<'static>, State>,
+    states: HashTable<State>,
     /// A copy of such a state: the bytes that it stands in move while the next one is encoded.
     state: Vec<u8>,
     /// True when a record was refused only because its frame has no room for more.
@@ -33,8 +35,11 @@ pub(super) struct Batch {
 }
 
 /// A state of a run in this batch.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct State {
+    run_id: Id<'static>,
+    /// The hash of the run's key.
+    hash: u64,
     /// Its place in the batch.
     place: u32,
     /// Where its record lies in the frame.
@@ -178,14 +183,22 @@ impl Batch {
         if !several {
             return self.put_run(catalog, run, now);
         }
-        let id = run.run_id.borrowed().into_owned();
-        match self.states.get(&id).cloned() {
-            Some(state) => self.put_state_after(catalog, run, now, &state)?,
+        let hash = key::hash(catalog.seed, key::id_key(&run.run_id).as_slice());
+        let earlier = self.states.find(hash, |state| state.run_id == run.run_id);
+        match earlier.map(|state| (state.place, state.bytes.clone())) {
+            Some((place, bytes)) => self.put_state_after(catalog, run, now, place, bytes)?,
             None => self.put_run(catalog, run, now)?,
         }
-        let part = self.parts.get(stream_of(Kind::Run));
-        if let Some(bytes) = part.map(Part::last_record) {
-            self.states.insert(id, State { place: self.records - 1, bytes });
+        let place = self.records - 1;
+        let Some(bytes) = self.parts.get(stream_of(Kind::Run)).map(Part::last_record) else {
+            return Ok(());
+        };
+        if let Some(state) = self.states.find_mut(hash, |state| state.run_id == run.run_id) {
+            (state.place, state.bytes) = (place, bytes);
+        } else {
+            let run_id = run.run_id.borrowed().into_owned();
+            let state = State { run_id, hash, place, bytes };
+            self.states.insert_unique(hash, state, |state| state.hash);
         }
         Ok(())
     }
@@ -203,23 +216,24 @@ impl Batch {
         self.put(stream_of(Kind::Run), prior, &Body::Run(merged))
     }
 
-    /// Encodes a run as it is after a state earlier in this batch.
+    /// Encodes a run as it is after a state earlier in this batch: its place, and where it lies.
     fn put_state_after(
         &mut self,
         catalog: &Catalog,
         run: &Run<'_>,
         now: Timestamp,
-        before: &State,
+        place: u32,
+        bytes: Range<usize>,
     ) -> Result<()> {
         let stream = stream_of(Kind::Run);
         let mut copy = std::mem::take(&mut self.state);
         copy.clear();
         let part = self.parts.get(stream);
-        copy.extend_from_slice(part.and_then(|p| p.bytes.get(before.bytes.clone())).unwrap_or(&[]));
+        copy.extend_from_slice(part.and_then(|part| part.bytes.get(bytes)).unwrap_or_default());
         let damaged = |damage| Error::damaged(catalog.layout.dir(), 0, damage);
         let outcome = match codec::decode(Kind::Run, &copy).map_err(damaged).map(|it| it.body) {
             Ok(Body::Run(state)) => merge(run, Some(&state), now).and_then(|merged| {
-                let prior = Prior::Back(self.records - before.place);
+                let prior = Prior::Back(self.records - place);
                 self.put(stream, prior, &Body::Run(merged))
             }),
             Ok(Body::Event(_) | Body::Error(_)) => Err(damaged(Damage::Record)),

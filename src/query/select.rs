@@ -4,6 +4,9 @@ use crate::index::{Row, Table};
 use crate::query::cursor::Order;
 use crate::query::plan::Plan;
 
+/// For how many hits room is made at first.
+const ROOM: usize = 64;
+
 /// A row that matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Hit {
@@ -58,7 +61,12 @@ pub(super) fn select<T: Table>(table: &T, plan: &Plan<'_>, wanted: &mut Wanted<'
     };
     match plan.narrowest(table).filter(|&(rows, ..)| rows < window) {
         Some(_) => {
-            for hit in by_postings(table, plan, wanted) {
+            let mut found = by_postings(table, plan, wanted);
+            if wanted.accept.is_none() {
+                found.truncate(wanted.count);
+                return found;
+            }
+            for hit in found {
                 if take(wanted, hit).is_break() {
                     break;
                 }
@@ -108,7 +116,7 @@ fn by_position<T: Table>(
 
 /// All rows that match, found by the narrowest field's postings and put in order.
 fn by_postings<T: Table>(table: &T, plan: &Plan<'_>, wanted: &Wanted<'_>) -> Vec<Hit> {
-    let Some((_, field, codes)) = plan.narrowest(table) else { return Vec::new() };
+    let Some((rows, field, codes)) = plan.narrowest(table) else { return Vec::new() };
     // One key's rows come from the highest down, which may be the order that is wanted; then the
     // first that match are enough, unless a text is to be found in them.
     let follows = match wanted.order {
@@ -118,7 +126,8 @@ fn by_postings<T: Table>(table: &T, plan: &Plan<'_>, wanted: &Wanted<'_>) -> Vec
     };
     let first_are_enough = follows && codes.len() == 1 && wanted.accept.is_none();
     let enough = if first_are_enough { wanted.count } else { usize::MAX };
-    let mut hits = Vec::new();
+    let most = usize::try_from(rows).unwrap_or(usize::MAX).min(wanted.count);
+    let mut hits = Vec::with_capacity(most.min(ROOM));
     for &code in codes {
         table.for_each_posting(field, code, &mut |row| {
             if plan.accepts(table, row, Some(field)) {

@@ -44,6 +44,7 @@ impl Pinned {
     ///
     /// # Errors
     /// [`Error::Damaged`](crate::Error::Damaged) when its frame does not match its checksum.
+    #[inline]
     pub(crate) fn record(&self, seq: u64, offset: u32) -> Result<Record<'_>> {
         let damaged = |damage| self.segment.damaged(offset, damage);
         let (frame_at, header) = self.segment.checked_frame(&self.map, offset).map_err(damaged)?;

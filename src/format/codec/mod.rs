@@ -122,6 +122,7 @@ pub fn encode_error(out: &mut Vec<u8>, gap: u32, error: &ErrorRecord<'_>) -> Res
 /// # Errors
 /// [`Damage::Length`] for a length of 0 or over [`MAX_RECORD_BYTES`], [`Damage::Truncated`] when it
 /// reaches beyond `bytes`, [`Damage::Record`] when the record is not one of this kind.
+#[inline]
 pub fn decode(kind: Kind, bytes: &[u8]) -> Result<Decoded<'_>, Damage> {
     let (record, consumed) = split(bytes)?;
     let (gap, prior, body) = match kind {

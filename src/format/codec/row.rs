@@ -128,6 +128,7 @@ impl<'a> RunRow<'a> {
         })
     }
 
+    #[inline]
     pub(super) fn read(self) -> Result<(u32, Prior, Run<'a>), Damage> {
         let created_at = i64::from_le_bytes(self.created_at);
         let at = |after: i64| Timestamp::from_nanos(created_at.wrapping_add(after));
@@ -204,6 +205,7 @@ impl<'a> EventRow<'a> {
         })
     }
 
+    #[inline]
     pub(super) fn read(self) -> Result<(u32, Event<'a>), Damage> {
         let mut event = Event::new(read_name(self.event_type)?);
         event.created_at = Some(Timestamp::from_nanos(i64::from_le_bytes(self.created_at)));
@@ -266,6 +268,7 @@ impl<'a> ErrorRow<'a> {
         })
     }
 
+    #[inline]
     pub(super) fn read(self) -> Result<(u32, ErrorRecord<'a>), Damage> {
         let mut error = ErrorRecord::new(read_name(self.error_type)?, self.message);
         error.created_at = Some(Timestamp::from_nanos(i64::from_le_bytes(self.created_at)));
