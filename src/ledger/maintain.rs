@@ -38,6 +38,8 @@ struct State {
     full: VecDeque<(usize, Arc<Segment>)>,
     /// True when the disk had no room for the footer of the first of them.
     no_space: bool,
+    /// Segments whose files were removed: the disk gets their space when they are let go.
+    removed: Vec<Arc<Segment>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -45,7 +47,7 @@ impl State {
     /// True when there is nothing to be done at once. Sealing that failed for want of space is
     /// tried again once a round.
     fn is_idle(&self) -> bool {
-        !self.stop && (self.full.is_empty() || self.no_space)
+        !self.stop && self.removed.is_empty() && (self.full.is_empty() || self.no_space)
     }
 }
 
@@ -68,6 +70,16 @@ impl Maintenance {
     /// Takes a segment that is dropped off the list.
     pub(super) fn forget(&self, segment: &Arc<Segment>) {
         self.state.lock().full.retain(|(_, other)| !Arc::ptr_eq(other, segment));
+    }
+
+    /// Lets go of segments whose files were removed. A file system may take its time to free their
+    /// space, so the thread does it, if there is one.
+    pub(super) fn let_go(&self, segments: Vec<Arc<Segment>>) {
+        let mut state = self.state.lock();
+        if state.thread.is_some() && !state.stop {
+            state.removed.extend(segments);
+            self.wake.notify_one();
+        }
     }
 
     pub(super) fn is_behind(&self) -> bool {
@@ -94,6 +106,8 @@ impl Maintenance {
         let Some(mut round_began) = clock(inner) else { return };
         while self.pause(interval) {
             let Some(inner) = inner.upgrade() else { return };
+            let removed = std::mem::take(&mut self.state.lock().removed);
+            drop(removed);
             let now = inner.options.storage.monotonic();
             let is_round = now.saturating_sub(round_began) >= ROUND;
             if is_round || !self.state.lock().no_space {
@@ -137,6 +151,8 @@ impl Maintenance {
             // A panic of the thread has been printed; the close goes on.
             let _ = thread.join();
         }
+        let removed = std::mem::take(&mut self.state.lock().removed);
+        drop(removed);
     }
 }
 

@@ -143,6 +143,7 @@ impl Inner {
         }
         self.sync()?;
         let mut touched = [false; STREAM_KINDS.len()];
+        let mut removed = Vec::with_capacity(candidates.len());
         for candidate in candidates {
             self.maintenance.forget(&candidate.segment);
             self.catalog.forget(candidate.stream, candidate.segment.first_seq());
@@ -151,12 +152,14 @@ impl Inner {
                 *touched = true;
             }
             report.segments.push(candidate.plan);
+            removed.push(candidate.segment);
         }
         for (stream, _) in self.streams.iter().zip(touched).filter(|(_, touched)| *touched) {
             // The names of segments that were made may hang on this sync, too.
             let synced = self.options.storage.sync_dir(&stream.dir);
             synced.inspect_err(|err| self.poison(err))?;
         }
+        self.maintenance.let_go(removed);
         self.write_owed_notes()
     }
 
