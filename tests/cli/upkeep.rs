@@ -59,6 +59,7 @@ fn old_segments_go_and_open_runs_stay() {
     );
     let said = bench.run(["cleanup", "--days", "30"]);
     assert_eq!(said.code, 0);
+    assert!(!said.out.contains("carried"), "{}", said.out);
     assert_eq!(bench.records().len(), 1);
     assert_eq!(bench.run(["verify"]).code, 0);
 }

@@ -44,8 +44,8 @@ const COLUMNS: &[Column] = &[
     Column::number("BYTES"),
     Column::new("FIRST"),
     Column::new("NEWEST"),
-    Column::new("VERDICT"),
-    Column::text("WHY", 24),
+    Column::new("VERDICT").below(),
+    Column::new("WHY").below(),
 ];
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
@@ -81,14 +81,16 @@ fn print(report: &CleanupReport, dry_run: bool, screen: &Screen) -> io::Result<(
     table.flush()?;
     writeln!(
         out,
-        "{}{} of {} with {}, {}; {} carried forward",
+        "{}{} of {} with {}, {}",
         if dry_run { "would drop " } else { "dropped " },
         human::plural(report.dropped().count() as u64, "segment"),
         report.segments.len(),
         human::plural(report.dropped_records(), "record"),
         human::bytes(report.dropped_bytes()),
-        human::plural(report.carried, "open run"),
     )?;
+    if report.carried > 0 {
+        writeln!(out, "{} carried forward", human::plural(report.carried, "open run"))?;
+    }
     out.flush()
 }
 
@@ -112,8 +114,8 @@ fn row(plan: &SegmentPlan, dry_run: bool, screen: &Screen) -> Vec<Cell> {
         Cell::maybe(plan.seqs.map(|(first, last)| format!("{first}-{last}"))),
         Cell::new(&screen.count(plan.records)),
         Cell::new(&human::bytes(plan.bytes)),
-        Cell::maybe(plan.times.map(|(first, _)| screen.time(first))),
-        Cell::maybe(plan.times.map(|(_, newest)| screen.time(newest))),
+        Cell::maybe(plan.times.map(|(first, _)| screen.date(first))),
+        Cell::maybe(plan.times.map(|(_, newest)| screen.date(newest))),
         Cell::new(verdict),
         Cell::new(&why),
     ]

@@ -30,27 +30,36 @@ pub(crate) struct Column {
     least: Option<usize>,
     /// Left out on a terminal that is too narrow.
     optional: bool,
+    /// On a terminal it stands on a line of its own below the row.
+    below: bool,
 }
 
 impl Column {
     /// A column of short words, shown whole.
     pub(crate) const fn new(title: &'static str) -> Self {
-        Self { title, right: false, least: None, optional: false }
+        Self { title, right: false, least: None, optional: false, below: false }
     }
 
     /// A column of numbers.
     pub(crate) const fn number(title: &'static str) -> Self {
-        Self { title, right: true, least: None, optional: false }
+        Self { title, right: true, least: None, optional: false, below: false }
     }
 
     /// A column of text that may be cut to `least` columns of a terminal.
     pub(crate) const fn text(title: &'static str, least: usize) -> Self {
-        Self { title, right: false, least: Some(least), optional: false }
+        Self { title, right: false, least: Some(least), optional: false, below: false }
     }
 
     /// The same column, to be left out where there is no room for all.
     pub(crate) const fn optional(mut self) -> Self {
         self.optional = true;
+        self
+    }
+
+    /// The same column, which is never cut: on a terminal its cells stand below the row, without a
+    /// title, beside those of the other columns that do.
+    pub(crate) const fn below(mut self) -> Self {
+        self.below = true;
         self
     }
 }
@@ -124,7 +133,7 @@ impl<'a, W: Write> Table<'a, W> {
     /// Those of the writer.
     pub(crate) fn row(&mut self, cells: Vec<Cell>) -> io::Result<()> {
         if let Some(widths) = &self.widths {
-            return write_line(&mut self.out, self.screen, &self.columns, widths, &cells);
+            return write_row(&mut self.out, self.screen, &self.columns, widths, &cells);
         }
         self.rows.push(cells);
         if self.rows.len() >= SAMPLE { self.flush() } else { Ok(()) }
@@ -144,7 +153,7 @@ impl<'a, W: Write> Table<'a, W> {
             let titles: Vec<_> = titles.collect();
             write_line(&mut self.out, self.screen, &self.columns, &widths, &titles)?;
             for row in self.rows.drain(..) {
-                write_line(&mut self.out, self.screen, &self.columns, &widths, &row)?;
+                write_row(&mut self.out, self.screen, &self.columns, &widths, &row)?;
             }
             self.widths = Some(widths);
         }
@@ -168,6 +177,10 @@ fn widths(
     };
     let mut widths: Vec<usize> = (0..columns.len()).map(natural).collect();
     for (width, column) in widths.iter_mut().zip(columns) {
+        if screen.is_some() && column.below {
+            *width = 0;
+            continue;
+        }
         if screen.is_none() || *width > 0 || rows.is_empty() || follows {
             *width = (*width).max(column.title.len());
         }
@@ -237,6 +250,23 @@ fn total(widths: &[usize]) -> usize {
     let shown = widths.iter().filter(|&&width| width > 0);
     let gaps = shown.clone().count().saturating_sub(1) * GAP.len();
     shown.sum::<usize>() + gaps
+}
+
+/// Writes a row, and on a terminal below it what no column is to cut.
+fn write_row(
+    out: &mut impl Write,
+    screen: &Screen,
+    columns: &[Column],
+    widths: &[usize],
+    cells: &[Cell],
+) -> io::Result<()> {
+    write_line(out, screen, columns, widths, cells)?;
+    let below = columns
+        .iter()
+        .zip(cells)
+        .filter(|(column, cell)| column.below && screen.width().is_some() && !cell.text.is_empty());
+    let below: Vec<_> = below.map(|(_, cell)| screen.paint(&cell.text, cell.style)).collect();
+    if below.is_empty() { Ok(()) } else { writeln!(out, "{GAP}{}", below.join(GAP)) }
 }
 
 fn write_line(
@@ -348,6 +378,27 @@ mod tests {
     fn what_is_empty_takes_no_room_on_a_terminal() {
         assert_eq!(table(Some(80), &[["1", "a", "", "m"]])[0], "SEQ  TYPE  MESSAGE");
         assert_eq!(table(Some(80), &[])[0], "SEQ  TYPE  PROJECT  MESSAGE");
+    }
+
+    #[test]
+    fn what_must_not_be_cut_stands_below_on_a_terminal() {
+        let columns =
+            [Column::text("NAME", 4), Column::new("DONE").below(), Column::new("WHY").below()];
+        let table = |width| {
+            let screen = Screen::plain(width);
+            let mut out = Vec::new();
+            let mut table = Table::new(&screen, &columns, &mut out);
+            for row in [["a name", "kept", "because it is young"], ["b", "", ""]] {
+                table.row(row.iter().map(|text| Cell::new(text)).collect()).unwrap();
+            }
+            table.flush().unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(table(Some(6)), "NAME\na name\n  kept  because it is young\nb\n");
+        assert_eq!(
+            table(None),
+            "NAME    DONE  WHY\na name  kept  because it is young\nb       -     -\n"
+        );
     }
 
     #[test]
