@@ -186,6 +186,7 @@ fn the_demo_makes_a_fresh_folder_each_time() {
         assert!(said.out.contains(expected), "{expected}: {}", said.out);
     }
     assert!(!said.out.contains('\x1b'), "no colours in a pipe");
+    assert_eq!(said.err, "", "a tour says nothing of what it leaves out");
     assert!(bench.run(["demo"]).out.contains("./runledger-demo-2."));
     let said = bench.run(["demo", "it's here"]);
     assert!(said.out.contains(r"--dir 'it'\''s here' stats"), "{}", said.out);

@@ -46,18 +46,25 @@ pub(crate) struct Context {
     zone: TimeZone,
     color: When,
     now: Timestamp,
+    hints: bool,
 }
 
 impl Context {
     /// Takes the arguments, the zone and the clock, once for the whole command.
     pub(crate) fn new(global: Global) -> Self {
         let zone = if global.utc { TimeZone::UTC } else { TimeZone::system() };
-        Self { dir: global.dir, zone, color: global.color, now: clock() }
+        Self { dir: global.dir, zone, color: global.color, now: clock(), hints: true }
     }
 
-    /// The same for another ledger.
-    pub(crate) fn with_dir(&self, dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), zone: self.zone.clone(), color: self.color, now: self.now }
+    /// The same for another ledger, of which a tour shows a little: nothing is said of the rest.
+    pub(crate) fn for_tour(&self, dir: &Path) -> Self {
+        let (zone, color, now) = (self.zone.clone(), self.color, self.now);
+        Self { dir: dir.to_owned(), zone, color, now, hints: false }
+    }
+
+    /// True when a listing is to say how it goes on behind its limit.
+    pub(crate) const fn hints(&self) -> bool {
+        self.hints
     }
 
     /// The ledger's directory.

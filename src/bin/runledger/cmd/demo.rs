@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     }
     ledger.close()?;
 
-    let ctx = ctx.with_dir(&directory);
+    let ctx = ctx.for_tour(&directory);
     let mut out = io::stdout();
     writeln!(out, "{} records are in {}.", records.len(), directory.display())?;
     let sections: [(&str, &[&str]); 3] = [

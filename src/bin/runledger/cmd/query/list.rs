@@ -33,9 +33,9 @@ pub(crate) struct Listing {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Which part of them")]
 struct Part {
-    /// At most this many; `all` for no bound
-    #[arg(short = 'n', long, value_name = "N", default_value = "50", value_parser = limit)]
-    limit: usize,
+    /// At most this many; `all` for no bound [default: 50, and all values of --count-by]
+    #[arg(short = 'n', long, value_name = "N", value_parser = limit)]
+    limit: Option<usize>,
     /// Leave out this many first
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: u64,
@@ -49,6 +49,9 @@ struct Part {
     #[arg(long, value_enum, default_value_t = By::Time)]
     order: By,
 }
+
+/// Records that a listing shows when nothing is said of it.
+const USUAL: usize = 50;
 
 /// What the order goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -105,7 +108,7 @@ pub(crate) fn list(
     if let Some(field) = args.count_by {
         let counts = query.count_by(field)?;
         let total = counts.len();
-        let shown = counts.into_iter().take(args.part.limit);
+        let shown = counts.into_iter().take(args.part.limit.unwrap_or(usize::MAX));
         let shown: Vec<_> = shown.map(Count::from).collect();
         counts::by_value(field, &shown, args.output, &screen, out)?;
         if shown.len() < total {
@@ -113,18 +116,20 @@ pub(crate) fn list(
         }
         return whole(&reader, found(total > 0));
     }
-    whole(&reader, records(kind, query, args, &screen, out)?)
+    whole(&reader, records(kind, query, args, ctx, out)?)
 }
 
 fn records(
     kind: Kind,
     query: Query,
     args: &Listing,
-    screen: &Screen,
+    ctx: &Context,
     out: impl Write,
 ) -> Result<Outcome, Failure> {
-    let mut printer = Printer::new(args.output, kind, screen, out)?;
-    let mut pages = Pages::new(query.order(args.part.order()), args.part.limit)
+    let screen = Screen::stdout(ctx);
+    let mut printer = Printer::new(args.output, kind, &screen, out)?;
+    let limit = args.part.limit.unwrap_or(USUAL);
+    let mut pages = Pages::new(query.order(args.part.order()), limit)
         .offset(args.part.offset)
         .after(args.part.cursor);
     let seen = pages.each(|record| Ok(printer.record(record)?))?;
@@ -132,7 +137,9 @@ fn records(
         printer.flush()?;
     }
     if let Some(cursor) = pages.rest() {
-        say(&format!("more with --cursor {cursor}"));
+        if ctx.hints() {
+            say(&format!("more with --cursor {cursor}"));
+        }
     } else if !seen.any() {
         say(&format!("no {kind} matches"));
     }
