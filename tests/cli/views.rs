@@ -124,6 +124,34 @@ fn a_tail_that_follows_shows_what_comes_and_ends_with_a_signal() {
     assert_eq!((said.code, said.err.as_str()), (0, ""));
 }
 
+/// More has come since the last look than is taken at a time, of two kinds in turn.
+#[test]
+fn a_tail_that_is_far_behind_keeps_the_order() {
+    const LINES: u64 = 9_000;
+    let bench = family();
+    let mut child = bench.start(bench.program().args(["tail", "-f", "-n", "1", "-o", "json"]));
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut seq = || {
+        let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        line["seq"].as_u64().unwrap()
+    };
+    let first = seq();
+    let send = |signal: &str| bench.shell(&format!("kill -{signal} {}", child.id())).code;
+    assert_eq!(send("STOP"), 0);
+    let line = |number: u64| match number % 9 {
+        0 => format!(r#"{{"kind":"run","run_id":"r{number}","type":"t","status":"success"}}"#),
+        _ => r#"{"kind":"event","type":"t"}"#.to_owned(),
+    };
+    let input: Vec<String> = (0..LINES).map(line).collect();
+    let said = bench.run_with_input(["import", "-"], input.join("\n").as_bytes());
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(send("CONT"), 0);
+    let seqs: Vec<u64> = (0..LINES).map(|_| seq()).collect();
+    assert_eq!(send("INT"), 0);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(seqs.is_sorted_by(|a, b| a < b) && first < seqs[0]);
+}
+
 #[test]
 fn statistics_in_both_shapes() {
     let bench = family();

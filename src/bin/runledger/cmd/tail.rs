@@ -97,18 +97,18 @@ fn follow<W: Write>(
     // Each kind has its own place: of two kinds the record with the higher number may be there
     // before the one with the lower.
     let mut places = Vec::new();
-    for kind in kinds {
+    for kind in if kinds.is_empty() { Kind::ALL } else { kinds } {
         places.push((*kind, last_seq(reader, *kind)?));
     }
     printer.flush()?;
+    let mut more = false;
     while !stop.load(Ordering::Relaxed) {
-        std::thread::sleep(POLL);
-        reader.refresh()?;
-        let mut fresh = Vec::new();
-        for (kind, place) in &mut places {
-            *place = take(reader, wanted()?.kind(*kind), (*kind, *place), &mut fresh)?;
+        if !more {
+            std::thread::sleep(POLL);
         }
-        fresh.sort_by_key(|record| record.seq);
+        reader.refresh()?;
+        let (fresh, rest) = take_all(reader, &wanted, &mut places)?;
+        more = rest && !fresh.is_empty();
         fresh.iter().try_for_each(|record| printer.record(record))?;
         if !fresh.is_empty() {
             printer.flush()?;
@@ -117,16 +117,44 @@ fn follow<W: Write>(
     Ok(())
 }
 
-/// Takes the records of a kind behind a place, and gives the place up to which all were seen.
+/// Takes what came of all kinds in the order of its numbers, and says whether there is more.
+///
+/// Where one kind has more than is taken at a time, the others wait: nothing of them is taken that
+/// came after the last of that kind.
+fn take_all(
+    reader: &Reader,
+    wanted: impl Fn() -> Result<Query, Failure>,
+    places: &mut [(Kind, u64)],
+) -> Result<(Vec<Record<'static>>, bool), Failure> {
+    let mut fresh = Vec::new();
+    let mut seen = Vec::new();
+    let mut horizon = u64::MAX;
+    for (kind, place) in places.iter() {
+        let (upto, rest) = take(reader, wanted()?.kind(*kind), (*kind, *place), &mut fresh)?;
+        seen.push(upto);
+        if rest {
+            horizon = horizon.min(upto);
+        }
+    }
+    for ((_, place), upto) in places.iter_mut().zip(seen) {
+        *place = upto.min(horizon).max(*place);
+    }
+    fresh.retain(|record| record.seq <= horizon);
+    fresh.sort_by_key(|record| record.seq);
+    Ok((fresh, horizon < u64::MAX))
+}
+
+/// Takes the records of a kind behind a place, and gives the place up to which all were seen and
+/// whether there are more.
 fn take(
     reader: &Reader,
     wanted: Query,
     (kind, place): (Kind, u64),
     fresh: &mut Vec<Record<'static>>,
-) -> Result<u64, Failure> {
+) -> Result<(u64, bool), Failure> {
     let last = last_seq(reader, kind)?;
     if last <= place {
-        return Ok(place);
+        return Ok((place, false));
     }
     let mut pages =
         Pages::new(wanted.order(Order::Seq), AT_ONCE).after(Some(Cursor::after_seq(place)));
@@ -136,7 +164,7 @@ fn take(
         fresh.push(record.clone().into_owned());
         Ok(())
     })?;
-    Ok(if pages.rest().is_some() { seen } else { last })
+    Ok(if pages.rest().is_some() { (seen, true) } else { (last, false) })
 }
 
 /// The highest sequence number of a kind, 0 when there is none.
