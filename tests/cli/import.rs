@@ -1,4 +1,6 @@
 use std::fs;
+use std::io::Write;
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -246,4 +248,25 @@ fn the_public_sets_go_in() {
         assert_eq!((named, said.err.lines().count()), (refused, refused), "{name}");
         assert_eq!(bench.run(["verify", "--quiet"]).code, 0, "{name}");
     }
+}
+
+/// Who follows a service through a pipe sees each line when it comes, not when the batch is full.
+#[test]
+fn a_line_from_a_slow_pipe_goes_in_at_once() {
+    let bench = Bench::new();
+    let mut child = bench.start(bench.program().args(["import", "-"]).stdin(Stdio::piped()));
+    let mut pipe = child.stdin.take().unwrap();
+    for count in 1..=3 {
+        pipe.write_all(b"{\"kind\":\"event\",\"type\":\"tick\"}\n").unwrap();
+        let is_in = || bench.run(["events", "--count"]).out == format!("{count}\n");
+        assert!((0..500).any(|_| is_in() || pause()), "line {count} is not in");
+    }
+    drop(pipe);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// Waits a little; false, so that it can stand between two tries.
+fn pause() -> bool {
+    sleep(Duration::from_millis(20));
+    false
 }

@@ -17,6 +17,9 @@ const STDIN: &str = "-";
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
+/// The byte order mark, with which some programs begin a file of UTF-8.
+const MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// The lines of one input, with their numbers.
 pub(crate) struct Lines {
     name: String,
@@ -24,6 +27,7 @@ pub(crate) struct Lines {
     consumed: Rc<Cell<u64>>,
     size: Option<u64>,
     number: u64,
+    drained: bool,
 }
 
 /// What [`Lines::read_into`] found.
@@ -86,7 +90,7 @@ impl Lines {
             }
             Err(err) => return Err(Failure::io("read", path, err)),
         };
-        Ok(Self { name, reader, consumed, size, number: 0 })
+        Ok(Self { name, reader, consumed, size, number: 0, drained: false })
     }
 
     /// The input's name, for messages.
@@ -107,6 +111,11 @@ impl Lines {
     /// The length of the file in bytes; `None` for a pipe.
     pub(crate) fn size(&self) -> Option<u64> {
         self.size
+    }
+
+    /// True when the next line of a pipe may be long in coming: all that it has brought was read.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.drained && self.size.is_none()
     }
 
     /// Adds the next line to the buffer.
@@ -132,6 +141,7 @@ impl Lines {
                 Some(at) => (chunk.get(..at).unwrap_or_default(), at + 1),
                 None => (chunk, chunk.len()),
             };
+            self.drained = used == chunk.len();
             length += piece.len();
             // Past the limit the rest is read and dropped, so that memory stays bounded.
             if length <= MAX_LINE_BYTES {
@@ -150,6 +160,9 @@ impl Lines {
             }
             if buffer.len() > start && buffer.last() == Some(&b'\r') {
                 buffer.pop();
+            }
+            if self.number == 1 && buffer.get(start..).is_some_and(|line| line.starts_with(MARK)) {
+                buffer.drain(start..start + MARK.len());
             }
             return Ok(Found::Line);
         }
@@ -233,6 +246,8 @@ mod tests {
         assert_eq!(lines(b"").unwrap(), [""; 0]);
         assert_eq!(lines(b"a").unwrap(), ["a"]);
         assert_eq!(lines(b"a\r\n\n\nb\n").unwrap(), ["a", "", "", "b"]);
+        let marked = "\u{feff}a\n\u{feff}b\n";
+        assert_eq!(lines(marked.as_bytes()).unwrap(), ["a", "\u{feff}b"]);
     }
 
     #[test]

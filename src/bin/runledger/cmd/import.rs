@@ -143,7 +143,8 @@ impl Import<'_> {
                     return Err(err);
                 }
             }
-            if self.lines.len() >= BATCH_LINES || self.text.len() >= BATCH_BYTES {
+            let full = self.lines.len() >= BATCH_LINES || self.text.len() >= BATCH_BYTES;
+            if full || lines.may_wait() {
                 self.flush(&lines)?;
             }
         }
