@@ -52,7 +52,9 @@ fn bad_values_name_the_flag_and_the_remedy() {
     assert!(!bench.ledger().exists(), "nothing was made for a command that was wrong");
     let said = bench.run(["append", "run", "--type", "x", "--id", "r", "--status", "done"]);
     assert_eq!(said.code, 2);
-    assert!(said.err.contains("pending running success"), "{}", said.err);
+    assert!(said.err.contains("pending, running, success"), "{}", said.err);
+    let said = bench.run(["append", "run", "--type", "x", "--id", "r", "--status", "abandoned"]);
+    assert_eq!(said.code, 2, "the ledger alone says so");
 }
 
 #[test]

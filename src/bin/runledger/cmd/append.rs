@@ -65,7 +65,7 @@ struct RunArgs {
     #[arg(long, value_name = "ID", value_parser = args::id)]
     id: Id<'static>,
     /// pending, running, success, failed, skipped or cancelled
-    #[arg(long)]
+    #[arg(long, value_parser = args::status)]
     status: Status,
     /// Run that started it
     #[arg(long, value_name = "ID", value_parser = args::id)]
