@@ -1,12 +1,17 @@
+use std::sync::Arc;
+
 use crate::error::Result;
 use crate::ledger::audit::{
     APPENDS_REFUSED, CLOCK_JUMPED, HOLE_COVERED, SEGMENT_DROPPED, TAIL_CUT, refused,
 };
+use crate::ledger::catalog::Catalog;
 use crate::ledger::cleanup::allocated;
 use crate::ledger::layout::STREAM_KINDS;
 use crate::ledger::reader::Reader;
+use crate::ledger::sequence;
 use crate::model::{Kind, Timestamp};
-use crate::segment::Segment;
+use crate::segment::{Check, Segment};
+use crate::storage::OpenMode;
 
 /// How large the ledger is, and what it has lost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -116,7 +121,35 @@ impl Reader {
             losses.damaged_ranges += findings.damaged.len() as u64;
             losses.damaged_footers += u64::from(findings.footer.is_some());
         }
+        losses.damaged_ranges += self.damaged_ends()?;
         Ok(losses)
+    }
+
+    /// How many segments have part of a frame behind their last whole one although the writer
+    /// closed: that is no tail that a crash tore. Where a writer came between, none counts.
+    fn damaged_ends(&self) -> Result<u64> {
+        if self.catalog().all().iter().all(|segment| segment.findings().tail.is_none()) {
+            return Ok(0);
+        }
+        let layout = &self.catalog().layout;
+        let storage = &self.catalog().storage;
+        let ledger = layout.identity(&**storage)?.uuid;
+        let found = || sequence::read(&**storage, &layout.sequence(), &ledger);
+        let before = found()?;
+        let now = Catalog::new(Arc::clone(storage), layout.clone())?;
+        now.refresh(OpenMode::Read)?;
+        if !before.is_clean() || found()? != before {
+            return Ok(0);
+        }
+        let mut ends = 0;
+        for segment in now.all() {
+            let findings = segment.findings();
+            let known = findings.damaged.len();
+            let mut check = Check { findings, ..Check::default() };
+            check.end_is_damaged(&segment)?;
+            ends += u64::from(check.findings.damaged.len() > known);
+        }
+        Ok(ends)
     }
 
     fn noted_losses(&self) -> Result<Losses> {

@@ -69,11 +69,11 @@ const REPAIR: &str = "run `runledger repair`, which keeps a copy";
 /// report.
 pub fn verify(dir: impl AsRef<Path>, storage: Arc<dyn Storage>) -> Result<VerifyReport> {
     let layout = Layout::new(dir.as_ref());
-    let mut report = VerifyReport::default();
-    let clean = match layout.identity(&*storage) {
-        Ok(id) => sequence::read(&*storage, &layout.sequence(), &id.uuid)?.is_clean(),
+    let identity = match layout.identity(&*storage) {
+        Ok(identity) => identity,
         Err(Error::Damaged { path, offset, damage }) => {
-            report.findings.push(Finding {
+            let mut report = verify_all(&storage, &layout, false)?;
+            let finding = Finding {
                 path,
                 offset,
                 bytes: IDENTITY_BYTES as u64,
@@ -81,12 +81,26 @@ pub fn verify(dir: impl AsRef<Path>, storage: Arc<dyn Storage>) -> Result<Verify
                 records_lost: Some(0),
                 is_damage: true,
                 remedy: REPAIR,
-            });
-            false
+            };
+            report.findings.insert(0, finding);
+            return Ok(report);
         }
         Err(err) => return Err(err),
     };
-    let catalog = Arc::new(Catalog::new(storage, layout)?);
+    let found = || sequence::read(&*storage, &layout.sequence(), &identity.uuid);
+    let before = found()?;
+    let report = verify_all(&storage, &layout, before.is_clean())?;
+    if before.is_clean() && report.is_damaged() && found()? != before {
+        // A writer came meanwhile: what it was writing may have been met half written.
+        return verify_all(&storage, &layout, false);
+    }
+    Ok(report)
+}
+
+/// Verifies all streams. After a `clean` close nothing can be torn.
+fn verify_all(storage: &Arc<dyn Storage>, layout: &Layout, clean: bool) -> Result<VerifyReport> {
+    let mut report = VerifyReport::default();
+    let catalog = Arc::new(Catalog::new(Arc::clone(storage), layout.clone())?);
     catalog.refresh(OpenMode::Read)?;
     let reader = Reader::of_writer(Arc::clone(&catalog));
     let links = known_links(&reader)?;

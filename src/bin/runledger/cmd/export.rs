@@ -37,7 +37,8 @@ pub(crate) struct Args {
 const PAGE: usize = 4096;
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
-    let mut query = args.filter.apply(query::open(ctx)?.query(), ctx)?;
+    let reader = query::open(ctx)?;
+    let mut query = args.filter.apply(reader.query(), ctx)?;
     for kind in &args.kind {
         query = query.kind(*kind);
     }
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         let mut out = BufWriter::new(io::stdout().lock());
         let outcome = write_all(query, &mut out)?;
         out.flush()?;
-        return Ok(outcome);
+        return query::whole(&reader, outcome);
     };
     let named = |failure| match failure {
         Failure::Output(err) => Failure::io("write", path, err),
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         sink.finish()?;
         Ok(outcome)
     });
-    written.map_err(named)
+    query::whole(&reader, written.map_err(named)?)
 }
 
 fn write_all(mut query: Query, out: &mut impl Write) -> Result<Outcome, Failure> {
