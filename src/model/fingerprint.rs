@@ -260,6 +260,14 @@ mod tests {
         let of = |message: &str, stack: &str| Fingerprint::of("E", message, Some(stack));
         let long = "x".repeat(MESSAGE_BYTES);
         assert_eq!(of(&long, "a"), of(&format!("{long} and more"), "a"));
+        let line = "x".repeat(LINE_BYTES - 1);
+        assert_eq!(of("m", &format!("{line}a")), of("m", &format!("{line}ab")));
+        assert_ne!(of("m", &format!("{line}a")), of("m", &format!("{line}b")));
+        let of_type = |error_type: &str| Fingerprint::of(error_type, "m", None);
+        let long = "x".repeat(TYPE_BYTES - 1);
+        assert_eq!(of_type(&format!("{long}a")), of_type(&format!("{long}ab")));
+        assert_ne!(of_type(&format!("{long}a")), of_type(&format!("{long}b")));
+        assert_eq!([MESSAGE_BYTES, LINE_BYTES, TYPE_BYTES], [1024, 256, 256], "the rule's bounds");
         assert_eq!(of("m", "a\nb\nc\nd\ne"), of("m", "a\nb\nc\nd\ne\nf"));
         assert_ne!(of("m", "a\nb\nc\nd\ne"), of("m", "a\nb\nc\nd\nf"));
         assert_ne!(of("m", "a"), of("m a", ""));

@@ -296,6 +296,24 @@ fn what_is_refused_leaves_the_buffer_as_it_was() {
 }
 
 #[test]
+fn what_is_plainly_too_large_is_not_copied_first() {
+    let mut out = Vec::new();
+    let huge = small_event().message("x".repeat(MAX_RECORD_BYTES + 1));
+    assert!(matches!(encode_event(&mut out, 0, &huge), Err(Error::TooLarge { .. })));
+    assert_eq!(out.capacity(), 0);
+}
+
+#[test]
+fn an_attempt_that_is_not_named_is_the_first() {
+    let mut run = Run::new("r", "t", Status::Running).unwrap();
+    run.created_at = Some(Timestamp::from_nanos(1));
+    let mut out = Vec::new();
+    encode_run(&mut out, 0, Prior::None, &run).unwrap();
+    let Body::Run(read) = decode(Kind::Run, &out).unwrap().body else { panic!("a run") };
+    assert_eq!((read.attempt, read.at), (Some(1), run.created_at));
+}
+
+#[test]
 fn codes_that_mean_nothing_are_damage() {
     let mut out = Vec::new();
     encode_event(&mut out, 0, &small_event()).unwrap();

@@ -218,13 +218,13 @@ fn many_keys_have_no_codes_and_are_found_all_the_same() {
     let rows: Vec<_> = (0..5000_u64)
         .map(|n| {
             let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let keys = [Some(hash), Some(n), None, None, None, None, None];
+            let keys = [Some(hash), Some(n), Some(u64::MAX - 3 * n), None, None, None, None];
             Row { time: 0, seq: n, offset: 0, tag: 0, keys }
         })
         .collect();
     let (file, trailer) = file(&rows, 0, &[]);
     let layout = FooterLayout::parse(&file, &trailer).unwrap();
-    for (field, at) in [(Field::Type, 0), (Field::Trace, 1)] {
+    for (field, at) in [(Field::Type, 0), (Field::Trace, 1), (Field::Run, 2)] {
         let view = layout.field(&file, field).unwrap().unwrap();
         assert!(!view.has_codes());
         for (row, number) in rows.iter().zip(0..) {
@@ -281,4 +281,85 @@ fn columns_that_do_not_fit_together_are_refused() {
     assert!(build(&input, 0).is_ok());
     input.tags = &[];
     assert!(build(&input, 0).is_err());
+}
+
+#[test]
+fn rows_in_the_order_of_their_numbers_need_no_other_order() {
+    let mut rows = sample();
+    rows.iter_mut().zip(1..).for_each(|(row, seq)| row.seq = seq);
+    let (file, trailer) = file(&rows, 1, &[]);
+    let layout = FooterLayout::parse(&file, &trailer).unwrap();
+    assert!(layout.seq_order(&file).unwrap().is_none());
+}
+
+/// The sample's footer with its table changed, and the checksums put right.
+fn forged(change: impl FnOnce(&mut [[u8; ENTRY_BYTES]], &mut Trailer)) -> (Vec<u8>, FooterLayout) {
+    let (mut file, mut trailer) = file(&sample(), 1, &[5]);
+    let end = file.len() - TRAILER_BYTES;
+    let table = usize::try_from(trailer.table_offset).unwrap();
+    change(file[table + TABLE_HEAD_BYTES..end].as_chunks_mut().0, &mut trailer);
+    trailer.table_crc = crate::format::crc::masked(&file[table..end]);
+    let layout = FooterLayout::parse(&file, &trailer).unwrap();
+    (file, layout)
+}
+
+#[test]
+fn columns_of_another_length_fail_though_their_checksums_hold() {
+    let (file, layout) = forged(|_, trailer| trailer.rows += 1);
+    let uses = [layout.times(&file), layout.seqs(&file), layout.offsets(&file)];
+    assert!(uses.iter().all(Result::is_err));
+    assert!(layout.seq_order(&file).is_err());
+    assert!(layout.tags(&file).is_err());
+    assert!(layout.field(&file, Field::Type).is_err(), "the codes");
+    assert!(layout.frames(&file).is_ok() && layout.supersedes(&file).is_ok());
+}
+
+/// Puts the section that is `from` in the place of the one that is `to`.
+fn repoint(entries: &mut [[u8; ENTRY_BYTES]], from: (u8, u8), to: (u8, u8)) {
+    let at = |wanted| entries.iter().position(|entry| (entry[0], entry[1]) == wanted).unwrap();
+    let (from, to) = (at(from), at(to));
+    let content: [u8; ENTRY_BYTES - CRC_AT] = *entries[from].last_chunk().unwrap();
+    entries[to][CRC_AT..].copy_from_slice(&content);
+}
+
+#[test]
+fn sections_in_each_others_places_fail() {
+    let postings = (Section::Postings as u8, 1);
+    let starts = (Section::Starts as u8, 1);
+    let (file, layout) = forged(|entries, _| repoint(entries, postings, starts));
+    assert!(layout.field(&file, Field::Type).is_err(), "starts that are not of these keys");
+    let tags = (Section::Tags as u8, 0);
+    let (file, layout) = forged(|entries, _| repoint(entries, tags, (Section::Times as u8, 0)));
+    assert!(layout.times(&file).is_err(), "no packed column at all");
+}
+
+#[test]
+fn a_section_that_stands_twice_is_refused() {
+    let (mut file, mut trailer) = file(&sample(), 1, &[]);
+    let end = file.len() - TRAILER_BYTES;
+    let last = end - ENTRY_BYTES;
+    assert_eq!(file[last], Section::Codes as u8);
+    file[last] = Section::Postings as u8;
+    let table = usize::try_from(trailer.table_offset).unwrap();
+    trailer.table_crc = crate::format::crc::masked(&file[table..end]);
+    assert!(FooterLayout::parse(&file, &trailer).is_err());
+}
+
+#[test]
+fn starts_that_fall_or_lead_beyond_the_postings_are_no_rows() {
+    let column = |values: &[u64]| {
+        let mut out = Vec::new();
+        packed::encode(values.iter().copied(), &mut out).unwrap();
+        out
+    };
+    let (starts, postings) = (column(&[3, 1, 9, 2]), column(&[0, 1, 2]));
+    let view = FieldView {
+        keys: &[[0; 8], [1; 8], [2; 8]],
+        starts: Packed::new(&starts).unwrap(),
+        postings: Packed::new(&postings).unwrap(),
+        codes: None,
+    };
+    for rank in 0..3 {
+        assert_eq!((view.count(rank), view.postings(rank).next()), (0, None), "rank {rank}");
+    }
 }
