@@ -189,6 +189,25 @@ fn a_damaged_identity_is_named_and_made_anew() {
     assert!(next > RECORDS + 5, "{next}");
 }
 
+/// However little is left of the last frame: after a clean close it is damage, and queries know.
+#[test]
+fn a_frame_that_is_cut_short_after_a_clean_close_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    ledger(dir.path());
+    let path = segments(dir.path(), "runs")[0].clone();
+    let whole = fs::read(&path).unwrap();
+    let magic = runledger::format::frame::FRAME_MAGIC;
+    let last = whole.windows(magic.len()).rposition(|bytes| bytes == magic).unwrap();
+    for left in [1, 3, 39, 41, 60] {
+        fs::write(&path, &whole[..last + left]).unwrap();
+        assert!(is_damaged(dir.path()), "{left} bytes");
+        let losses = Reader::open(dir.path()).unwrap().losses().unwrap();
+        assert_eq!(losses.damaged_ranges, 1, "{left} bytes");
+    }
+    fs::write(&path, whole).unwrap();
+    assert_eq!(Reader::open(dir.path()).unwrap().losses().unwrap().damaged_ranges, 0);
+}
+
 #[test]
 fn a_repair_is_refused_while_there_is_a_writer() {
     let dir = tempfile::tempdir().unwrap();

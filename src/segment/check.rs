@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Damage, Result};
-use crate::format::frame::FRAME_MAGIC;
+use crate::format::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC};
 use crate::format::key;
 use crate::format::trailer::{TRAILER_BYTES, Trailer};
 use crate::index::{MemIndex, Table};
@@ -37,7 +37,9 @@ impl Check {
         let start = usize::try_from(tail.start).unwrap_or(usize::MAX);
         let map = segment.map(end)?;
         let bytes = map.as_slice().get(start..end).unwrap_or_default();
-        if memchr::memmem::find(bytes, &FRAME_MAGIC).is_some() {
+        // What is shorter than a frame's header may be the beginning of one; a footer is longer.
+        let short = bytes.len() < FRAME_HEADER_BYTES;
+        if short || memchr::memmem::find(bytes, &FRAME_MAGIC).is_some() {
             self.findings.damaged.push(tail);
         } else {
             self.findings.footer = Some(Damage::Footer);
