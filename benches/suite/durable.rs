@@ -19,23 +19,27 @@ pub(super) fn run(bench: &Bench, pool: &Pool, report: &mut Report) -> Outcome {
     let dir = bench.fresh("durable")?;
     let ledger = Options::new().open(dir.join("ledger"))?;
     let mut bare = Bare::new(&dir)?;
-    let mut workload = Workload::new(pool, 7);
-    // By turns, so that both meet the same disk.
-    let (mut floors, mut ones, mut rates) =
-        (Rounds::default(), Rounds::default(), [Samples::default(), Samples::default()]);
+    let mut workload = Workload::in_full_swing(pool, 7);
+    let (mut floors, mut ones) = (Rounds::default(), Rounds::default());
+    let (mut single, mut many) = (Samples::default(), Samples::default());
     for round in 0..bench.rounds {
-        floors.add(bare.durable(times)?);
-        let (one, seconds) = timed(|| one_by_one(&ledger, &mut workload, times));
-        ones.add(one?);
-        let [single, many] = &mut rates;
-        single.push(times as f64 / seconds);
+        let (mut floor, mut one) = (Samples::default(), Samples::default());
+        // By turns, so that both meet the same disk.
+        for body in workload.by_ref().take(times) {
+            floor.push(bare.durable()?);
+            let (done, seconds) = timed(|| ledger.append_with(body, Durability::Sync));
+            done?;
+            one.push(seconds * 1e6);
+        }
+        single.push(1e6 / one.mean());
+        floors.add(floor);
+        ones.add(one);
         many.push(rate(&ledger, pool, round, times / 2, Durability::Sync)?);
     }
     let floor = Row::new("bare write and fdatasync of 170 bytes, p50", "µs", floors.p50);
     let p50 = Row::new("append at Sync, 1 thread, p50", "µs", ones.p50);
     let p99 = Row::new("append at Sync, 1 thread, p99", "µs", ones.p99);
     let floor_p99 = Row::new("bare write and fdatasync of 170 bytes, p99", "µs", floors.p99);
-    let [single, many] = rates;
     let single = Row::new("append at Sync, 1 thread", "/s", single);
     let many = Row::new(format!("append at Sync, {THREADS} threads (against 1)"), "/s", many);
     report.add(p50.beside(floor.median()).goal(Goal::TimesAtMost(1.1)));
@@ -62,18 +66,6 @@ impl Rounds {
     }
 }
 
-fn one_by_one(
-    ledger: &Ledger,
-    workload: &mut Workload<'_>,
-    times: usize,
-) -> runledger::Result<Samples> {
-    let one = |body: Body<'_>| {
-        let (done, seconds) = timed(|| ledger.append_with(body, Durability::Sync));
-        done.map(|_| seconds * 1e6)
-    };
-    workload.take(times).map(one).collect()
-}
-
 /// Records a second of many threads, each of which appends so many one by one.
 pub(super) fn rate(
     ledger: &Ledger,
@@ -84,7 +76,7 @@ pub(super) fn rate(
 ) -> Outcome<f64> {
     let seed = |thread: usize| (1000 + round * THREADS + thread) as u64;
     let batches: Vec<Vec<Body<'_>>> = (0..THREADS)
-        .map(|thread| Workload::new(pool, seed(thread)).take(times).collect())
+        .map(|thread| Workload::in_full_swing(pool, seed(thread)).take(times).collect())
         .collect();
     let start = Barrier::new(THREADS + 1);
     let append = |batch: Vec<Body<'_>>| {

@@ -8,7 +8,7 @@ use runledger::format::frame::payload_crc;
 use runledger::storage::{Disk, File, OpenMode, Storage};
 
 use super::Outcome;
-use super::measure::{Samples, timed};
+use super::measure::timed;
 use super::workload::{Pool, Workload};
 
 /// Records in a batch.
@@ -75,17 +75,14 @@ impl Bare {
         Ok(Self { file, at: 0 })
     }
 
-    /// Writes as much as one record, and syncs it; gives the microseconds of each time.
-    pub(super) fn durable(&mut self, times: usize) -> Outcome<Samples> {
+    /// Writes as much as one record, and syncs it; gives the microseconds that it took.
+    pub(super) fn durable(&mut self) -> Outcome<f64> {
         let record = [0x5a; RECORD_BYTES];
-        let mut one = || {
-            let (done, seconds) = timed(|| {
-                self.file.write_at(&record, self.at)?;
-                self.file.sync()
-            });
-            self.at += RECORD_BYTES as u64;
-            done.map(|()| seconds * 1e6)
-        };
-        Ok((0..times).map(|_| one()).collect::<Result<_, _>>()?)
+        let (done, seconds) = timed(|| {
+            self.file.write_at(&record, self.at)?;
+            self.file.sync()
+        });
+        self.at += RECORD_BYTES as u64;
+        Ok(done.map(|()| seconds * 1e6)?)
     }
 }

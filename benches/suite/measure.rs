@@ -34,6 +34,10 @@ impl Samples {
         self.0.iter().enumerate().find(reached).map_or(f64::NAN, |(_, sample)| *sample)
     }
 
+    pub(super) fn mean(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.0.len() as f64
+    }
+
     pub(super) fn median(&mut self) -> f64 {
         self.percentile(50.0)
     }

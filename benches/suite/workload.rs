@@ -112,6 +112,14 @@ impl<'p> Workload<'p> {
         workload
     }
 
+    /// The same after its first records: at the beginning most are starts of runs.
+    pub(super) fn in_full_swing(pool: &'p Pool, seed: u64) -> Self {
+        let mut workload = Self::new(pool, seed);
+        let records = LANES * usize::try_from(RECORDS_PER_RUN).unwrap_or_default();
+        workload.by_ref().take(records).for_each(drop);
+        workload
+    }
+
     /// The next `count` records, in place of those in `batch`.
     pub(super) fn fill(&mut self, batch: &mut Vec<Body<'p>>, count: usize) {
         batch.clear();
