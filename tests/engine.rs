@@ -1,6 +1,7 @@
 //! The engine where it is under strain: threads against each other, clean-up against appends, full
 //! disks, damage. Each test tells the story of a bug that it keeps from coming back.
 
+mod answers;
 mod background;
 mod hooked;
 mod retention;
