@@ -3,6 +3,7 @@
 
 mod answers;
 mod background;
+mod follow;
 mod hooked;
 mod retention;
 mod side_by_side;

@@ -21,6 +21,10 @@ pub(crate) struct Catalog {
     unreadable: Mutex<Vec<Unreadable>>,
 }
 
+/// How often a stream is looked at while segments vanish under the look: a clean-up that drops
+/// thousands takes that long.
+const LOOKS: usize = 100;
+
 /// A segment file that cannot be read at all.
 #[derive(Debug, Clone)]
 pub(crate) struct Unreadable {
@@ -102,34 +106,39 @@ impl Catalog {
         let mut noted = self.unreadable.lock();
         let mut unreadable = Vec::new();
         for stream in 0..STREAM_KINDS.len() {
-            self.refresh_stream(stream, mode, &mut unreadable)?;
+            for _ in 0..LOOKS {
+                let before = unreadable.len();
+                if self.refresh_stream(stream, mode, &mut unreadable)? {
+                    break;
+                }
+                unreadable.truncate(before);
+            }
         }
         *noted = unreadable;
         Ok(())
     }
 
+    /// False when segments vanished during the look: a listing takes a while, and so does opening.
+    /// What was seen then may have gaps, as there never were.
     fn refresh_stream(
         &self,
         stream: usize,
         mode: OpenMode,
         unreadable: &mut Vec<Unreadable>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let (Some((name, kind)), Some(segments)) =
             (STREAM_KINDS.get(stream), self.streams.get(stream))
         else {
-            return Ok(());
+            return Ok(true);
         };
         let dir = self.layout.stream(name);
         let known = segments.read().clone();
         let mut current = Vec::with_capacity(known.len());
         let mut new = Vec::new();
-        let listed = match self.storage.exists(&dir)? {
-            true => self.storage.list(&dir)?,
-            false => Vec::new(),
-        };
-        for entry in listed {
-            let Some(first_seq) = parse_file_name(&entry.name) else { continue };
-            let path = dir.join(&entry.name);
+        let mut is_whole = true;
+        let listed = self.list_segments(&dir)?;
+        for (first_seq, name_of_file) in &listed {
+            let (first_seq, path) = (*first_seq, dir.join(name_of_file));
             match holder(&known, first_seq).filter(|segment| segment.first_seq() == first_seq) {
                 Some(segment) if segment.is_sealed() => current.push(Arc::clone(segment)),
                 Some(segment) => {
@@ -144,7 +153,7 @@ impl Catalog {
                         new.push(segment);
                     }
                     // Retention may have removed it since the listing.
-                    Err(_) if !self.storage.exists(&path)? => {}
+                    Err(_) if !self.storage.exists(&path)? => is_whole = false,
                     Err(reason @ Error::Damaged { .. }) => {
                         unreadable.push(Unreadable { path, reason: Arc::new(reason) });
                     }
@@ -152,14 +161,30 @@ impl Catalog {
                 },
             }
         }
-        *segments.write() = current;
         if *kind == Kind::Run {
-            let runs = segments.read().clone();
             for segment in new {
-                segment.supersedes()?.into_iter().for_each(|seq| mark(holder(&runs, seq), seq));
+                segment.supersedes()?.into_iter().for_each(|seq| mark(holder(&current, seq), seq));
             }
         }
-        Ok(())
+        *segments.write() = current;
+        let is_listed = |seqs: &[(u64, String)], seq: u64| {
+            seqs.binary_search_by_key(&seq, |(first_seq, _)| *first_seq).is_ok()
+        };
+        let is_steady = known.iter().all(|known| is_listed(&listed, known.first_seq()));
+        if is_whole && (known.is_empty() || !is_steady) {
+            let again = self.list_segments(&dir)?;
+            is_whole = listed.iter().all(|(seq, _)| is_listed(&again, *seq));
+        }
+        Ok(is_whole)
+    }
+
+    /// The segment files in a directory, with the sequence number that each is named for.
+    fn list_segments(&self, dir: &Path) -> Result<Vec<(u64, String)>> {
+        if !self.storage.exists(dir)? {
+            return Ok(Vec::new());
+        }
+        let entries = self.storage.list(dir)?.into_iter();
+        Ok(entries.filter_map(|entry| Some((parse_file_name(&entry.name)?, entry.name))).collect())
     }
 
     /// The entry of this segment file, when no other follows it in its stream: then a crash may
