@@ -13,7 +13,8 @@ use crate::writer::{self, Level};
 
 /// Append one record from flags, and print its sequence number
 ///
-/// For shell scripts and cron. To log a whole command as a run, see `runledger exec`.
+/// For shell scripts and cron. To log a whole command as a run, see `runledger exec`. A ledger has
+/// one writer at a time: another is waited for, for up to 10 seconds.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {

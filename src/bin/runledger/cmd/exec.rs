@@ -21,7 +21,9 @@ use crate::writer::{self, Level};
 /// with the end of its stderr as the error. SIGINT, SIGTERM and SIGHUP are passed on to it, and the
 /// run is then `cancelled`. The exit code is the command's own, 128 + N when signal N killed it.
 ///
-/// The command finds its run in RUNLEDGER_RUN_ID. The ledger is free for other writers meanwhile.
+/// The command finds its run in RUNLEDGER_RUN_ID. The ledger is free for other writers meanwhile;
+/// one that is at work is waited for, up to 2 seconds before the command and 10 after it. When the
+/// run cannot be logged, stderr says so, and the exit code is the command's all the same.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
