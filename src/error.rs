@@ -94,8 +94,11 @@ pub enum Error {
         pid: Option<u32>,
     },
 
-    /// The handle was opened read-only, or the file system is.
-    #[error("{path} is open read-only: {reason}")]
+    /// The file system lets nobody write.
+    #[error(
+        "{path} cannot be written: {reason}; mount its file system for writing, or use a ledger \
+         elsewhere"
+    )]
     ReadOnly {
         /// The ledger's directory.
         path: PathBuf,
@@ -115,7 +118,7 @@ pub enum Error {
     },
 
     /// The operating system refused an operation on a file.
-    #[error("cannot {operation} {path}: {source}")]
+    #[error("cannot {operation} {path}: {source}{}", remedy(.source))]
     Io {
         /// What was to be done.
         operation: &'static str,
@@ -190,6 +193,16 @@ pub enum Damage {
     Sequence,
 }
 
+/// What to do about an error of the operating system, where that can be said.
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; run this as the user who owns the ledger, or let this one read and write it"
+        }
+        _ => "",
+    }
+}
+
 impl Error {
     /// An [`Error::Invalid`] with the value cut to a length that fits a line.
     pub(crate) fn invalid(what: &'static str, value: &str, expected: &str) -> Self {
@@ -217,5 +230,21 @@ impl Error {
 
     pub(crate) fn damaged(path: &Path, offset: u64, damage: Damage) -> Self {
         Self::Damaged { path: path.to_owned(), offset, damage }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_is_named_with_a_remedy() {
+        let text =
+            |kind: io::ErrorKind| Error::io("open", Path::new("a/b"), kind.into()).to_string();
+        let denied = text(io::ErrorKind::PermissionDenied);
+        assert!(denied.starts_with("cannot open a/b: permission denied; run this as"), "{denied}");
+        assert_eq!(text(io::ErrorKind::NotFound), "cannot open a/b: entity not found");
+        assert!(text(io::ErrorKind::ReadOnlyFilesystem).contains("mount its file system"));
+        assert!(text(io::ErrorKind::StorageFull).contains("runledger cleanup"));
     }
 }
