@@ -13,6 +13,10 @@ const SLACK: i64 = 24 * 60 * 60 * 1_000_000_000;
 /// How long a clock that jumped ahead by more has to go on from there before it is believed.
 const TRIAL: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How far the clock may be ahead of the newest record when a ledger is opened: so long it may
+/// have lain idle.
+const IDLE: i64 = 8 * 24 * 60 * 60 * 1_000_000_000;
+
 /// How far the clock may be set back without a note.
 const SET_BACK: i64 = 60 * 1_000_000_000;
 
@@ -66,6 +70,15 @@ impl Clock {
     pub(super) fn new(storage: &dyn Storage) -> Self {
         let now = Look::at(storage);
         Self(Mutex::new(State { last: now, believed: now, on_trial: None }))
+    }
+
+    /// As [`Clock::new`], for a ledger whose newest record was appended at this time. A machine can
+    /// start with its clock years ahead: one that is far ahead of the newest record is on trial.
+    pub(super) fn after(storage: &dyn Storage, newest: Option<i64>) -> Self {
+        let now = Look::at(storage);
+        let newest = newest.filter(|newest| now.wall.saturating_sub(*newest) > IDLE);
+        let believed = Look { wall: newest.unwrap_or(now.wall), ..now };
+        Self(Mutex::new(State { last: now, believed, on_trial: newest.map(|_| now) }))
     }
 
     pub(super) fn look(&self, storage: &dyn Storage) -> Believed {

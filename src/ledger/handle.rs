@@ -56,8 +56,10 @@ pub(super) struct Inner {
     pub(super) options: Options,
     pub(super) streams: [Stream; STREAM_KINDS.len()],
     pub(super) sequence: Sequence,
-    /// The time that retention goes by.
+    /// The time that clean-up goes by.
     pub(super) clock: Clock,
+    /// The time that retention goes by besides, when nobody asks for it.
+    pub(super) doubting_clock: Clock,
     pub(super) maintenance: Arc<Maintenance>,
     /// Why nothing may be appended any more.
     pub(super) poisoned: OnceLock<String>,

@@ -223,7 +223,8 @@ impl Inner {
         let now = self.believed_now()?;
         self.retire_old(now);
         self.seal_full();
-        self.clean(&Cleanup::retention(), now).map(drop)
+        let doubted = self.doubting_clock.look(&*self.options.storage).now;
+        self.clean(&Cleanup::retention(), now.min(doubted)).map(drop)
     }
 
     /// The time by which records expire. A clock that has jumped is put on record.

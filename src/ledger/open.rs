@@ -136,6 +136,9 @@ fn assemble(
     let path = catalog.layout.sequence();
     let sequence = Sequence::open(&*options.storage, &path, identity.uuid, found, highest)?;
     let clock = Clock::new(&*options.storage);
+    let newest = segments.iter().map(|segment| segment.overview()).max_by_key(|it| it.last_seq);
+    let newest = newest.filter(|it| it.rows > 0).map(|it| it.summary.recorded.1);
+    let doubting_clock = Clock::after(&*options.storage, newest);
     let maintenance = Arc::<Maintenance>::default();
     let mut number = 0;
     let streams = STREAM_KINDS.map(|(name, kind)| {
@@ -159,6 +162,7 @@ fn assemble(
         streams,
         sequence,
         clock,
+        doubting_clock,
         maintenance,
         poisoned: OnceLock::new(),
         closed: AtomicBool::new(false),

@@ -259,3 +259,27 @@ fn a_cap_on_the_disk_leaves_the_newest_records() {
     assert!(ledger.query().count().unwrap() >= 500);
     assert_eq!(notes(ledger.reader(), "copies.dropped"), 1);
 }
+
+/// A machine that started with its clock years ahead dropped all of its records a minute later.
+#[test]
+fn a_clock_that_starts_years_ahead_drops_nothing() {
+    let disk = SimDisk::new(11);
+    let now = 1_795_000_000_000_000_000;
+    disk.set_now(now);
+    let ledger = options(&disk).open(DIR).unwrap();
+    ledger.append(event(1)).unwrap();
+    ledger.append(run("a", Status::Success)).unwrap();
+    ledger.close().unwrap();
+    drop(ledger);
+    disk.set_now(now + now / 5);
+    let ledger = options(&disk).open(DIR).unwrap();
+    ledger.maintain().unwrap();
+    disk.advance(2 * HOUR);
+    ledger.append(event(2)).unwrap();
+    ledger.maintain().unwrap();
+    assert_eq!(ledger.query().count().unwrap(), 3);
+    // A clock that stays there for a day is right after all.
+    disk.advance(30 * HOUR);
+    ledger.maintain().unwrap();
+    assert_eq!(ledger.query().count().unwrap(), 1);
+}
