@@ -30,6 +30,12 @@ fn family() -> Bench {
 
 #[test]
 fn a_run_is_shown_with_its_history_and_what_belongs_to_it() {
+    let bench = family();
+    let elsewhere = bench.command("mv").args(["ledger", "my ledger"]).status().unwrap();
+    assert!(elsewhere.success());
+    let said = bench.run(["--dir", "my ledger", "show", "child"]);
+    let command = "1 error: runledger --dir 'my ledger' errors --run child\n";
+    assert!(said.out.contains(command), "{}", said.out);
     let said = family().run(["show", "child"]);
     assert_eq!(said.code, 0, "{said:?}");
     for expected in [

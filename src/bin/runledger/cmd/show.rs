@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         Shape::Table => {
             View::of(&record, &screen).write(&screen, &mut out)?;
             if let Body::Run(run) = &record.body {
-                show_run(&reader, &run.run_id.to_string(), &screen, &mut out)?;
+                show_run(&reader, &run.run_id.to_string(), ctx, &screen, &mut out)?;
             }
         }
     }
@@ -65,6 +65,7 @@ fn find(reader: &Reader, args: &Args) -> Result<Stored, Failure> {
 fn show_run(
     reader: &Reader,
     id: &str,
+    ctx: &Context,
     screen: &Screen,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
@@ -88,7 +89,7 @@ fn show_run(
     for (count, noun) in [(events, "event"), (errors, "error")] {
         let total = crate::output::human::plural(count, noun);
         if count > 0 {
-            writeln!(out, "{total}: runledger {noun}s --run {}", quoted(id))?;
+            writeln!(out, "{total}: runledger {}{noun}s --run {}", at(ctx), quoted(id))?;
         } else {
             writeln!(out, "{total}")?;
         }
@@ -96,7 +97,14 @@ fn show_run(
     Ok(())
 }
 
-/// An id as a shell takes it.
+/// The flag that leads to this ledger, unless it is found without.
+fn at(ctx: &Context) -> String {
+    let dir = ctx.dir();
+    let usual = std::env::var_os("RUNLEDGER_DIR").unwrap_or_else(|| "./ledger".into());
+    if dir == usual { String::new() } else { format!("--dir {} ", quoted(&dir.to_string_lossy())) }
+}
+
+/// An id or a path as a shell takes it.
 fn quoted(id: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
     let id = crate::output::escape::line(id);
