@@ -102,6 +102,11 @@ fn dump_shows_frames_and_records_as_they_lie() {
     let said = bench.run(["dump", path.to_str().unwrap()]);
     assert_eq!((said.code, said.err.as_str()), (0, ""));
     assert!(said.out.contains("header  stream runs, kind run, first seq 2"), "{}", said.out);
+    assert!(
+        said.out.contains("       128  copy    stream runs, kind run, first seq 2"),
+        "{}",
+        said.out
+    );
     assert_eq!(said.out.matches("{\"seq\":").count(), 28);
     let frames = bench.run(["dump", "--frames", path.to_str().unwrap()]).out;
     assert!(frames.contains("frame ") && !frames.contains("{\"seq\":"), "{frames}");

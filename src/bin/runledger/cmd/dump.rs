@@ -59,12 +59,12 @@ pub(crate) fn run(args: &Args, _ctx: &Context) -> Result<Outcome, Failure> {
 /// Prints the header and its copy; gives the first that is whole.
 fn headers(bytes: &[u8], out: &mut impl Write) -> io::Result<Option<SegmentHeader>> {
     let mut found = None;
-    for at in [0, SEGMENT_HEADER_BYTES as usize] {
+    for (at, name) in [(0, "header"), (SEGMENT_HEADER_BYTES as usize, "copy  ")] {
         match SegmentHeader::decode(bytes.get(at..).unwrap_or_default()) {
             Ok(header) => {
                 writeln!(
                     out,
-                    "{at:>10}  header  stream {}, kind {}, first seq {}, made {}, salt {}",
+                    "{at:>10}  {name}  stream {}, kind {}, first seq {}, made {}, salt {}",
                     header.stream,
                     header.kind,
                     header.first_seq,
@@ -73,7 +73,7 @@ fn headers(bytes: &[u8], out: &mut impl Write) -> io::Result<Option<SegmentHeade
                 )?;
                 found.get_or_insert(header);
             }
-            Err(reason) => writeln!(out, "{at:>10}  header  damaged: {reason}")?,
+            Err(reason) => writeln!(out, "{at:>10}  {name}  damaged: {reason}")?,
         }
     }
     Ok(found)
