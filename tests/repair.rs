@@ -209,6 +209,19 @@ fn a_frame_that_is_cut_short_after_a_clean_close_is_damage() {
 }
 
 #[test]
+fn an_identity_that_is_gone_is_made_by_the_next_append() {
+    let dir = tempfile::tempdir().unwrap();
+    ledger(dir.path());
+    let whole = events(dir.path());
+    fs::remove_file(dir.path().join("LEDGER")).unwrap();
+    let said = Reader::open(dir.path()).unwrap_err().to_string();
+    assert!(said.contains("LEDGER is gone; the next append makes a new one"), "{said}");
+    Ledger::open(dir.path()).unwrap().append(Event::new("after")).unwrap();
+    assert_eq!(events(dir.path()).len(), whole.len() + 1);
+    assert!(!is_damaged(dir.path()));
+}
+
+#[test]
 fn a_repair_is_refused_while_there_is_a_writer() {
     let dir = tempfile::tempdir().unwrap();
     ledger(dir.path());

@@ -82,9 +82,12 @@ impl Layout {
     pub(crate) fn identity(&self, storage: &dyn Storage) -> Result<Identity> {
         let path = self.dir.join(IDENTITY);
         if !storage.exists(&path)? {
-            let reason = match storage.exists(&self.dir)? {
-                true => "it has no file named LEDGER",
-                false => "there is no such directory",
+            let reason = if storage.exists(&self.streams())? {
+                "its file LEDGER is gone; the next append makes a new one for what is there"
+            } else if storage.exists(&self.dir)? {
+                "it has no file named LEDGER"
+            } else {
+                "there is no such directory"
             };
             return Err(Error::NotALedger { path: self.dir.clone(), reason: reason.to_owned() });
         }
