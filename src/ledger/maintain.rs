@@ -188,6 +188,12 @@ impl Inner {
     pub(super) fn seal_full(&self) {
         let _one_at_a_time = self.maintenance.sealing.lock();
         loop {
+            if self.check_poisoned().is_err() {
+                // A sync that failed may have been that of their frames, and a second one would
+                // succeed all the same: a footer must not vouch for them. The next opening sees.
+                self.maintenance.state.lock().full.clear();
+                return;
+            }
             let next = self.maintenance.state.lock().full.pop_front();
             let Some((stream, segment)) = next else { return };
             match self.seal(stream, &segment) {

@@ -1,6 +1,7 @@
 //! The background thread, the close, and what is done without being asked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -171,4 +172,40 @@ fn sealed_segments_hold_no_files_open() {
     let ledger = options().open(dir.path()).unwrap();
     assert!(open_files() < 10, "{} after an opening", open_files());
     assert_eq!(ledger.query().fetch().unwrap().records().filter(|r| r.is_ok()).count(), 30);
+}
+
+/// The sync of a full segment failed in an append, which stopped the writer; the thread then synced
+/// the segment once more, which succeeded, and sealed it: its footer vouched for frames that the
+/// disk never got.
+#[test]
+fn nothing_is_sealed_after_a_failed_sync() {
+    within_a_minute(|| {
+        let disk = SimDisk::new(6);
+        let storage = Hooked::new(disk.storage());
+        let ledger = Options::new().storage(Arc::new(storage.clone()));
+        let ledger = ledger.segment_bytes(runledger::limits::MIN_SEGMENT_BYTES).open(DIR).unwrap();
+        let failed = Arc::new(AtomicBool::new(false));
+        let has_failed = Arc::clone(&failed);
+        // The thread looks at the clock before it seals; it is held there until the append failed.
+        storage.set(move |operation, _| {
+            let is_thread = std::thread::current().name() == Some("runledger");
+            while operation == "monotonic" && is_thread && !has_failed.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let event = || Event::new("t").message("x".repeat(40_000));
+        ledger.append_with(event(), Durability::Os).unwrap();
+        let path = disk.files().into_iter().find(|path| path.to_string_lossy().contains("events"));
+        let (path, mut is_first) = (path.unwrap(), true);
+        let full = path.clone();
+        disk.set_faults(move |op| {
+            let is_its_sync = op.kind == OpKind::Sync && op.path == full;
+            (is_its_sync && std::mem::take(&mut is_first)).then_some(Fault::LostSync)
+        });
+        ledger.append_with(event(), Durability::Sync).unwrap_err();
+        failed.store(true, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(200));
+        let trailer = disk.peek(&path).windows(7).any(|window| window == b"RUNLEND");
+        assert!(!trailer, "sealed after the writer was stopped");
+    });
 }

@@ -82,6 +82,7 @@ impl Storage for Hooked {
     }
 
     fn monotonic(&self) -> Duration {
+        self.call("monotonic", Path::new(""));
         self.inner.monotonic()
     }
 
