@@ -88,7 +88,7 @@ fn report(what: &str, lives: &[BTreeMap<OpKind, u64>]) -> u64 {
 
 #[test]
 fn a_power_cut_at_any_operation_takes_nothing_that_was_acknowledged() {
-    let lives = (0..scaled(3)).map(|seed| {
+    let lives = (0..scaled(5)).map(|seed| {
         probed_life(seed, 40, move |moment, oracle, rng| {
             for files in Keep::ALL {
                 let names = KeepNames::ALL[rng.below(KeepNames::ALL.len())];
