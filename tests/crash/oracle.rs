@@ -93,10 +93,17 @@ impl Oracle {
         }
     }
 
-    /// Notes a sync that succeeded and began when there were so many batches.
-    pub(crate) fn synced(&mut self, batches: usize) {
-        for batch in &mut self.batches[..batches] {
-            if batch.fate == Fate::Kept {
+    /// The batches that were appended and not yet synced. Those that are only begun may be written
+    /// after a sync that begins now.
+    pub(crate) fn kept(&self) -> Vec<usize> {
+        let kept = self.batches.iter().enumerate().filter(|(_, batch)| batch.fate == Fate::Kept);
+        kept.map(|(number, _)| number).collect()
+    }
+
+    /// Notes a sync that succeeded, and began when these batches were appended.
+    pub(crate) fn synced(&mut self, batches: &[usize]) {
+        for &number in batches {
+            if let Some(batch) = self.batches.get_mut(number).filter(|b| b.fate == Fate::Kept) {
                 batch.fate = Fate::Durable;
             }
         }

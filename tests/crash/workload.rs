@@ -70,17 +70,17 @@ impl Writer {
 
     /// Syncs and tells the oracle.
     pub(crate) fn sync(&self) -> Result<()> {
-        let before = self.oracle.lock().batches.len();
+        let before = self.oracle.lock().kept();
         self.ledger.sync()?;
-        self.oracle.lock().synced(before);
+        self.oracle.lock().synced(&before);
         Ok(())
     }
 
     /// Closes and tells the oracle.
     pub(crate) fn close(&self) -> Result<()> {
-        let before = self.oracle.lock().batches.len();
+        let before = self.oracle.lock().kept();
         self.ledger.close()?;
-        self.oracle.lock().synced(before);
+        self.oracle.lock().synced(&before);
         Ok(())
     }
 
