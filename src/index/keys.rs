@@ -94,7 +94,7 @@ impl Keys {
         self.keys.get(code as usize).map_or(0, |key| key.count)
     }
 
-    pub(super) fn newest(&self, code: Code) -> Option<Row> {
+    fn newest(&self, code: Code) -> Option<Row> {
         self.keys.get(code as usize).map(|key| key.newest)
     }
 

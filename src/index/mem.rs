@@ -148,13 +148,6 @@ impl MemIndex {
         &self.summary
     }
 
-    /// The newest row that carries the key.
-    #[must_use]
-    pub(crate) fn newest_row(&self, field: Field, key: &[u8]) -> Option<Row> {
-        let keys = self.keys(field)?;
-        keys.newest(self.find(field, key)?)
-    }
-
     /// The bytes of a key.
     #[must_use]
     pub(crate) fn key(&self, field: Field, code: Code) -> &[u8] {
@@ -358,7 +351,6 @@ mod tests {
         assert_eq!(rows("bb"), [4, 1]);
         assert_eq!(rows("cc"), [0; 0]);
         assert_eq!(index.code(Field::Trace, 3), Ok(None));
-        assert_eq!(index.newest_row(Field::Trace, b"bb"), Some(4));
     }
 
     #[test]

@@ -7,10 +7,12 @@
 
 mod keys;
 mod mem;
+mod newest;
 
 use std::ops::ControlFlow;
 
 pub(crate) use mem::{MemIndex, NewRow, Summary};
+pub(crate) use newest::{NewestStates, StatePlace};
 
 use crate::model::Field;
 

@@ -1,7 +1,6 @@
 //! From records to a frame in each stream that they belong to.
 
 use std::cell::RefCell;
-use std::ops::Range;
 
 use hashbrown::HashTable;
 
@@ -14,7 +13,7 @@ use crate::ledger::layout::{STREAM_KINDS, stream_of};
 use crate::ledger::runs::{merge, newest};
 use crate::limits::{MAX_BATCH_RECORDS, MAX_FRAME_PAYLOAD};
 use crate::model::{Body, Fingerprint, Id, Kind, Run, Timestamp};
-use crate::segment::Draft;
+use crate::segment::NewState;
 
 /// Buffers that grew beyond this are given back after use.
 const KEEP_BYTES: usize = 4 << 20;
@@ -26,24 +25,12 @@ pub(super) struct Batch {
     pub(super) parts: [Part; STREAM_KINDS.len()],
     /// How many sequence numbers the batch takes.
     pub(super) records: u32,
-    /// Where the newest states of runs stand, when the batch has several.
-    states: HashTable<State>,
+    /// The newest states of runs, when the batch has several: their numbers among its states.
+    newest: HashTable<usize>,
     /// A copy of such a state: the bytes that it stands in move while the next one is encoded.
     state: Vec<u8>,
     /// True when a record was refused only because its frame has no room for more.
     is_full: bool,
-}
-
-/// A state of a run in this batch.
-#[derive(Debug)]
-struct State {
-    run_id: Id<'static>,
-    /// The hash of the run's key.
-    hash: u64,
-    /// Its place in the batch.
-    place: u32,
-    /// Where its record lies in the frame.
-    bytes: Range<usize>,
 }
 
 /// The frame of one stream.
@@ -51,7 +38,10 @@ struct State {
 pub(super) struct Part {
     /// Room for the header, then the payload.
     pub(super) bytes: Vec<u8>,
-    pub(super) draft: Draft,
+    /// How many records the payload holds.
+    pub(super) count: u32,
+    /// The states of runs among them.
+    pub(super) states: Vec<NewState>,
     /// The place in the batch of its first record, and of the last one so far.
     pub(super) first: u32,
     last: u32,
@@ -92,13 +82,14 @@ pub(super) fn with_batch<R>(work: impl FnOnce(&mut Batch) -> R) -> R {
 
 impl Batch {
     /// Empties it.
-    pub(super) fn reset(&mut self, seed: u64) {
+    fn reset(&mut self) {
         self.records = 0;
         self.is_full = false;
-        self.states.clear();
+        self.newest.clear();
         for part in &mut self.parts {
             part.bytes.clear();
-            part.draft.reset(seed);
+            part.count = 0;
+            part.states.clear();
         }
     }
 
@@ -115,7 +106,7 @@ impl Batch {
         now: Timestamp,
         on_reject: OnReject,
     ) -> Result<Encoded> {
-        self.reset(catalog.seed);
+        self.reset();
         let records = match on_reject {
             OnReject::FailAll => records,
             OnReject::Skip => records.get(..MAX_BATCH_RECORDS).unwrap_or(records),
@@ -157,9 +148,9 @@ impl Batch {
             Body::Event(event) if event.created_at.is_none() => {
                 let mut event = event.borrowed();
                 event.created_at = Some(now);
-                self.put(stream_of(Kind::Event), Prior::None, &Body::Event(event))
+                self.put(stream_of(Kind::Event), &Body::Event(event))
             }
-            Body::Event(_) => self.put(stream_of(Kind::Event), Prior::None, body),
+            Body::Event(_) => self.put(stream_of(Kind::Event), body),
             Body::Error(error) => {
                 let mut error = error.borrowed();
                 error.created_at.get_or_insert(now);
@@ -168,7 +159,7 @@ impl Batch {
                     &error.message,
                     error.stack.as_deref(),
                 ));
-                self.put(stream_of(Kind::Error), Prior::None, &Body::Error(error))
+                self.put(stream_of(Kind::Error), &Body::Error(error))
             }
         }
     }
@@ -180,32 +171,39 @@ impl Batch {
         now: Timestamp,
         several: bool,
     ) -> Result<()> {
-        if !several {
-            return self.put_run(catalog, run, now);
-        }
         let hash = key::hash(catalog.seed, key::id_key(&run.run_id).as_slice());
-        let earlier = self.states.find(hash, |state| state.run_id == run.run_id);
-        match earlier.map(|state| (state.place, state.bytes.clone())) {
-            Some((place, bytes)) => self.put_state_after(catalog, run, now, place, bytes)?,
-            None => self.put_run(catalog, run, now)?,
-        }
-        let place = self.records - 1;
-        let Some(bytes) = self.parts.get(stream_of(Kind::Run)).map(Part::last_record) else {
-            return Ok(());
+        let Some(part) = self.parts.get(stream_of(Kind::Run)).filter(|_| several) else {
+            return self.put_run(catalog, run, now, hash);
         };
-        if let Some(state) = self.states.find_mut(hash, |state| state.run_id == run.run_id) {
-            (state.place, state.bytes) = (place, bytes);
-        } else {
-            let run_id = run.run_id.borrowed().into_owned();
-            let state = State { run_id, hash, place, bytes };
-            self.states.insert_unique(hash, state, |state| state.hash);
+        let next = part.states.len();
+        let is_of = |&number: &usize| part.is_state_of(number, hash, &run.run_id);
+        match self.newest.find(hash, is_of).copied() {
+            Some(earlier) => {
+                self.put_state_after(catalog, run, now, earlier)?;
+                if let Some(number) = self.newest.find_mut(hash, |&number| number == earlier) {
+                    *number = next;
+                }
+            }
+            None => {
+                self.put_run(catalog, run, now, hash)?;
+                let states = self.parts.get(stream_of(Kind::Run)).map(|part| &part.states);
+                let hash_of =
+                    |&number: &usize| states.and_then(|s| s.get(number)).map_or(0, |s| s.hash);
+                self.newest.insert_unique(hash, next, hash_of);
+            }
         }
         Ok(())
     }
 
     /// Encodes a run as it is after its newest record in the ledger.
-    fn put_run(&mut self, catalog: &Catalog, run: &Run<'_>, now: Timestamp) -> Result<()> {
-        let found = newest(catalog, &run.run_id)?;
+    fn put_run(
+        &mut self,
+        catalog: &Catalog,
+        run: &Run<'_>,
+        now: Timestamp,
+        hash: u64,
+    ) -> Result<()> {
+        let found = newest(catalog, &run.run_id, hash)?;
         let state = match found.as_ref().map(|found| found.run()) {
             // What it was cannot be read; what it becomes is taken as it is given.
             Some(Err(Error::Damaged { .. })) => None,
@@ -213,29 +211,28 @@ impl Batch {
         };
         let merged = merge(run, state.as_ref(), now)?;
         let prior = found.as_ref().map_or(Prior::None, |found| Prior::Seq(found.seq));
-        self.put(stream_of(Kind::Run), prior, &Body::Run(merged))
+        self.put_state(prior, merged, hash)
     }
 
-    /// Encodes a run as it is after a state earlier in this batch: its place, and where it lies.
+    /// Encodes a run as it is after a state earlier in this batch.
     fn put_state_after(
         &mut self,
         catalog: &Catalog,
         run: &Run<'_>,
         now: Timestamp,
-        place: u32,
-        bytes: Range<usize>,
+        earlier: usize,
     ) -> Result<()> {
-        let stream = stream_of(Kind::Run);
+        let Some(part) = self.parts.get(stream_of(Kind::Run)) else { return Err(Error::Closed) };
+        let Some(state) = part.states.get(earlier) else { return Err(Error::Closed) };
+        let place = part.first + state.relative_seq;
+        let hash = state.hash;
         let mut copy = std::mem::take(&mut self.state);
         copy.clear();
-        let part = self.parts.get(stream);
-        copy.extend_from_slice(part.and_then(|part| part.bytes.get(bytes)).unwrap_or_default());
+        copy.extend_from_slice(part.state(earlier));
         let damaged = |damage| Error::damaged(catalog.layout.dir(), 0, damage);
         let outcome = match codec::decode(Kind::Run, &copy).map_err(damaged).map(|it| it.body) {
-            Ok(Body::Run(state)) => merge(run, Some(&state), now).and_then(|merged| {
-                let prior = Prior::Back(self.records - place);
-                self.put(stream, prior, &Body::Run(merged))
-            }),
+            Ok(Body::Run(state)) => merge(run, Some(&state), now)
+                .and_then(|merged| self.put_state(Prior::Back(self.records - place), merged, hash)),
             Ok(Body::Event(_) | Body::Error(_)) => Err(damaged(Damage::Record)),
             Err(err) => Err(err),
         };
@@ -243,11 +240,36 @@ impl Batch {
         outcome
     }
 
-    /// Encodes a record whose times are settled.
-    fn put(&mut self, stream: usize, prior: Prior, body: &Body<'_>) -> Result<()> {
+    /// Encodes a state of a run.
+    fn put_state(&mut self, prior: Prior, run: Run<'_>, hash: u64) -> Result<()> {
+        let place = self.records;
+        let Some(part) = self.parts.get_mut(stream_of(Kind::Run)) else {
+            return Err(Error::Closed);
+        };
+        let offset = part.payload_len();
+        let pushed = part.push(place, |bytes, gap| codec::encode_run(bytes, gap, prior, &run));
+        self.note_pushed(pushed)?;
+        if let Some(part) = self.parts.get_mut(stream_of(Kind::Run)) {
+            let relative_seq = place - part.first;
+            part.states.push(NewState { hash, relative_seq, offset, prior });
+        }
+        Ok(())
+    }
+
+    /// Encodes an event or an error whose time is settled.
+    fn put(&mut self, stream: usize, body: &Body<'_>) -> Result<()> {
         let place = self.records;
         let Some(part) = self.parts.get_mut(stream) else { return Err(Error::Closed) };
-        if let Err(err) = part.push(place, prior, body) {
+        let pushed = part.push(place, |bytes, gap| match body {
+            Body::Run(run) => codec::encode_run(bytes, gap, Prior::None, run),
+            Body::Event(event) => codec::encode_event(bytes, gap, event),
+            Body::Error(error) => codec::encode_error(bytes, gap, error),
+        });
+        self.note_pushed(pushed)
+    }
+
+    fn note_pushed(&mut self, pushed: Result<(), Refused>) -> Result<()> {
+        if let Err(err) = pushed {
             self.is_full = matches!(err, Refused::Full(_));
             return Err(err.into());
         }
@@ -256,28 +278,28 @@ impl Batch {
     }
 
     /// Encodes one of the engine's own notes.
-    pub(super) fn encode_note(&mut self, stream: usize, seed: u64, body: &Body<'_>) -> Result<()> {
-        self.reset(seed);
-        self.put(stream, Prior::None, body)?;
+    pub(super) fn encode_note(&mut self, stream: usize, body: &Body<'_>) -> Result<()> {
+        self.reset();
+        self.put(stream, body)?;
         self.parts.iter_mut().for_each(Part::finish);
         Ok(())
     }
 }
 
 impl Part {
-    fn push(&mut self, place: u32, prior: Prior, body: &Body<'_>) -> Result<(), Refused> {
-        let is_first = self.draft.len() == 0;
+    fn push(
+        &mut self,
+        place: u32,
+        encode: impl FnOnce(&mut Vec<u8>, u32) -> Result<()>,
+    ) -> Result<(), Refused> {
+        let is_first = self.is_empty();
         if is_first {
             self.bytes.resize(FRAME_HEADER_BYTES, 0);
             self.first = place;
         }
         let before = self.bytes.len();
         let gap = if is_first { 0 } else { place - self.last - 1 };
-        let encoded = match body {
-            Body::Run(run) => codec::encode_run(&mut self.bytes, gap, prior, run),
-            Body::Event(event) => codec::encode_event(&mut self.bytes, gap, event),
-            Body::Error(error) => codec::encode_error(&mut self.bytes, gap, error),
-        };
+        let encoded = encode(&mut self.bytes, gap);
         let size = self.bytes.len() - FRAME_HEADER_BYTES;
         if encoded.is_err() || size > MAX_FRAME_PAYLOAD as usize {
             self.bytes.truncate(if is_first { 0 } else { before });
@@ -285,16 +307,29 @@ impl Part {
             let (size, limit) = (size as u64, u64::from(MAX_FRAME_PAYLOAD));
             return Err(Refused::Full(Error::TooLarge { what: "a batch in bytes", size, limit }));
         }
-        let offset = u32::try_from(before - FRAME_HEADER_BYTES).unwrap_or(u32::MAX);
-        self.draft.push(body, prior, place - self.first, offset);
+        self.count += 1;
         self.last = place;
         Ok(())
     }
 
-    /// Where the record lies that was pushed last.
-    fn last_record(&self) -> Range<usize> {
-        let start = self.draft.last_offset().unwrap_or(0) as usize;
-        FRAME_HEADER_BYTES + start..self.bytes.len()
+    fn payload_len(&self) -> u32 {
+        u32::try_from(self.bytes.len().saturating_sub(FRAME_HEADER_BYTES)).unwrap_or(u32::MAX)
+    }
+
+    /// The bytes of a state, from its number among the states.
+    fn state(&self, number: usize) -> &[u8] {
+        let start = |number: usize| self.states.get(number).map(|state| state.offset as usize);
+        let payload = self.bytes.get(FRAME_HEADER_BYTES..).unwrap_or_default();
+        let end = start(number + 1).unwrap_or(payload.len());
+        start(number).and_then(|start| payload.get(start..end)).unwrap_or_default()
+    }
+
+    /// True when the state is one of this run, whose key has this hash.
+    fn is_state_of(&self, number: usize, hash: u64, run_id: &Id<'_>) -> bool {
+        self.states.get(number).is_some_and(|state| state.hash == hash)
+            && codec::decode(Kind::Run, self.state(number)).is_ok_and(
+                |decoded| matches!(decoded.body, Body::Run(run) if run.run_id == *run_id),
+            )
     }
 
     fn finish(&mut self) {
@@ -304,7 +339,7 @@ impl Part {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.draft.len() == 0
+        self.count == 0
     }
 }
 

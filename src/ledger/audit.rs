@@ -237,7 +237,7 @@ impl Inner {
             let now = self.options.storage.now();
             let written = with_batch(|batch| {
                 let body = Body::Event(event.borrowed());
-                batch.encode_note(AUDIT_STREAM, self.catalog.seed, &body)?;
+                batch.encode_note(AUDIT_STREAM, &body)?;
                 self.write_note(batch, now)
             });
             match written {

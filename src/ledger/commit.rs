@@ -254,21 +254,29 @@ impl Inner {
         first_seq: u64,
         now: i64,
     ) -> Result<()> {
-        let base_seq = first_seq + u64::from(part.first);
+        let (base_seq, at) = (first_seq + u64::from(part.first), segment.end());
         let frame = NewFrame {
             base_seq,
             recorded_at: now,
+            count: part.count,
             payload_crc: part.payload_crc,
             synced: active.synced_to,
         };
-        segment.append(&mut part.bytes, frame, &part.draft).inspect_err(|err| {
+        segment.append(&mut part.bytes, frame, &part.states).inspect_err(|err| {
             if matches!(err, Error::Poisoned { .. }) {
                 self.poison(err);
             }
         })?;
         stream.appended(active, segment, part.bytes.len());
-        for seq in part.draft.superseded_before(base_seq, segment.first_seq()) {
-            self.catalog.mark_superseded(seq);
+        if Segment::is_slice_full(at, segment.end()) {
+            self.maintenance.note_lag();
+        }
+        for state in &part.states {
+            let prior = state.prior.resolve(base_seq + u64::from(state.relative_seq));
+            // Those in the segment itself are marked in its index.
+            if let Some(seq) = prior.filter(|&seq| seq < segment.first_seq()) {
+                self.catalog.mark_superseded(seq);
+            }
         }
         Ok(())
     }

@@ -25,6 +25,8 @@ const MOST_UNSEALED: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct Maintenance {
     dirty: AtomicBool,
+    /// True when the index of a segment that is written lags.
+    lags: AtomicBool,
     state: Mutex<State>,
     wake: Condvar,
     /// Held while segments are sealed: they are, one after the other.
@@ -56,6 +58,14 @@ impl Maintenance {
     pub(super) fn note_dirty(&self) {
         if !self.dirty.load(Ordering::Relaxed) && !self.dirty.swap(true, Ordering::AcqRel) {
             // With the lock, the thread is not between its look at the flag and its sleep.
+            let _state = self.state.lock();
+            self.wake.notify_one();
+        }
+    }
+
+    /// Notes that the index of a segment lags, and is to follow.
+    pub(super) fn note_lag(&self) {
+        if !self.lags.swap(true, Ordering::AcqRel) {
             let _state = self.state.lock();
             self.wake.notify_one();
         }
@@ -113,6 +123,9 @@ impl Maintenance {
             if is_round || !self.state.lock().no_space {
                 inner.seal_full();
             }
+            if self.lags.swap(false, Ordering::AcqRel) {
+                inner.catch_up();
+            }
             if self.dirty.swap(false, Ordering::AcqRel) && inner.sync().is_err() {
                 // The writer is poisoned now, and the next append says so.
                 continue;
@@ -128,11 +141,12 @@ impl Maintenance {
     /// Waits for work, the next interval or the next round; false when it is to stop.
     fn pause(&self, interval: Duration) -> bool {
         let mut state = self.state.lock();
-        if state.is_idle() && !self.dirty.load(Ordering::Acquire) {
+        let lags = || self.lags.load(Ordering::Acquire);
+        if state.is_idle() && !lags() && !self.dirty.load(Ordering::Acquire) {
             self.wake.wait_for(&mut state, ROUND);
         }
         // An append was made: it is synced an interval after it, with those that follow.
-        if state.is_idle() {
+        if state.is_idle() && !lags() && self.dirty.load(Ordering::Acquire) {
             self.wake.wait_for(&mut state, interval);
         }
         !state.stop
@@ -209,6 +223,20 @@ impl Inner {
                     return;
                 }
             }
+        }
+    }
+
+    /// Brings the indexes of the segments that are written up to date, unless there is one to seal
+    /// first.
+    fn catch_up(&self) {
+        let go_on = || {
+            let state = self.maintenance.state.lock();
+            !state.stop && (state.full.is_empty() || state.no_space)
+        };
+        for stream in &self.streams {
+            let segment = stream.lock().segment.clone();
+            // What cannot be read now is said to who asks for it.
+            let _ = segment.map_or(Ok(()), |segment| segment.catch_up(&go_on));
         }
     }
 

@@ -131,13 +131,15 @@ fn assemble(
     let segments = catalog.all();
     let highest = segments
         .iter()
-        .map(|segment| segment.overview().last_seq.unwrap_or(0).max(segment.first_seq()))
+        .map(|segment| {
+            segment.last_at_opening().map_or(0, |(last, _)| last).max(segment.first_seq())
+        })
         .max();
     let path = catalog.layout.sequence();
     let sequence = Sequence::open(&*options.storage, &path, identity.uuid, found, highest)?;
     let clock = Clock::new(&*options.storage);
-    let newest = segments.iter().map(|segment| segment.overview()).max_by_key(|it| it.last_seq);
-    let newest = newest.filter(|it| it.rows > 0).map(|it| it.summary.recorded.1);
+    let newest = segments.iter().filter_map(|segment| segment.last_at_opening()).max();
+    let newest = newest.map(|(_, recorded_at)| recorded_at);
     let doubting_clock = Clock::after(&*options.storage, newest);
     let maintenance = Arc::<Maintenance>::default();
     let mut number = 0;

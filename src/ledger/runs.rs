@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::key;
-use crate::index::{Row, Table};
+use crate::index::{Row, StatePlace, Table};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::layout::stream_of;
 use crate::model::{Body, Field, Id, Kind, Run, Status, Timestamp};
 use crate::query::confirm;
-use crate::segment::{Pinned, Segment, TableRef};
+use crate::segment::{NewestState, Pinned, Segment, TableRef};
 
 /// Where the newest record of a run lies.
 #[derive(Debug)]
@@ -17,12 +17,18 @@ pub(super) struct Newest {
     pinned: Pinned,
     pub(super) seq: u64,
     offset: u32,
+    /// Where its frame begins, when no index is there yet to tell.
+    frame: Option<u32>,
 }
 
 impl Newest {
     /// The run's state.
     pub(super) fn run(&self) -> Result<Run<'_>> {
-        match self.pinned.record(self.seq, self.offset)?.body {
+        let record = match self.frame {
+            Some(frame) => self.pinned.record_in(frame, self.seq, self.offset)?,
+            None => self.pinned.record(self.seq, self.offset)?,
+        };
+        match record.body {
             Body::Run(run) => Ok(run),
             Body::Event(_) | Body::Error(_) => Err(Error::damaged(
                 self.pinned.segment().path(),
@@ -33,33 +39,40 @@ impl Newest {
     }
 }
 
-/// Finds the newest record of a run, looking at the newest segment first.
-pub(super) fn newest(catalog: &Catalog, run_id: &Id<'_>) -> Result<Option<Newest>> {
-    let key = key::id_key(run_id);
-    catalog.find_from_end(stream_of(Kind::Run), |segment| newest_in(segment, key.as_slice()))
+/// Finds the newest record of a run, looking at the newest segment first. `hash` is that of its key
+/// with the catalog's seed.
+pub(super) fn newest(catalog: &Catalog, run_id: &Id<'_>, hash: u64) -> Result<Option<Newest>> {
+    catalog.find_from_end(stream_of(Kind::Run), |segment| {
+        Ok(match segment.newest_state(run_id, hash)? {
+            NewestState::At(pinned, place) => {
+                let StatePlace { seq, offset, frame, .. } = place;
+                Some(Newest { pinned, seq, offset, frame: Some(frame) })
+            }
+            NewestState::Nowhere => None,
+            NewestState::InFooter => newest_by_index(segment, key::id_key(run_id).as_slice())?,
+        })
+    })
 }
 
-fn newest_in(segment: &Arc<Segment>, key: &[u8]) -> Result<Option<Newest>> {
-    let found: Result<_> = segment.with_table(|table| match table {
-        TableRef::Memory(table) => {
-            Ok(table.newest_row(Field::Run, key).map(|row| (table.seq(row), table.offset(row))))
+fn newest_by_index(segment: &Arc<Segment>, key: &[u8]) -> Result<Option<Newest>> {
+    fn newest_of<T: Table>(pinned: &Pinned, table: &T, key: &[u8]) -> Option<(u64, u32)> {
+        let code = table.find(Field::Run, key)?;
+        if !confirm(pinned, table, Field::Run, code, key) {
+            return None;
         }
-        TableRef::Sealed(table) => {
-            let Some(code) = table.find(Field::Run, key) else { return Ok(None) };
-            if !confirm(&Pinned::new(segment)?, table, Field::Run, code, key) {
-                return Ok(None);
-            }
-            let mut newest: Option<(u64, Row)> = None;
-            table.for_each_posting(Field::Run, code, &mut |row| {
-                newest = newest.max(Some((table.seq(row), row)));
-                std::ops::ControlFlow::Continue(())
-            });
-            Ok(newest.map(|(seq, row)| (seq, table.offset(row))))
-        }
+        let mut newest: Option<(u64, Row)> = None;
+        table.for_each_posting(Field::Run, code, &mut |row| {
+            newest = newest.max(Some((table.seq(row), row)));
+            std::ops::ControlFlow::Continue(())
+        });
+        newest.map(|(seq, row)| (seq, table.offset(row)))
+    }
+    let pinned = Pinned::new(segment)?;
+    let found = segment.with_table(|table| match table {
+        TableRef::Memory(table) => newest_of(&pinned, table, key),
+        TableRef::Sealed(table) => newest_of(&pinned, table, key),
     })?;
-    let Some((seq, offset)) = found? else { return Ok(None) };
-    // Held after the row was found: the view shows all frames that the index knows.
-    Ok(Some(Newest { pinned: Pinned::new(segment)?, seq, offset }))
+    Ok(found.map(|(seq, offset)| Newest { pinned, seq, offset, frame: None }))
 }
 
 /// The whole state of a run that is appended: what `run` leaves out is taken from `prior`.

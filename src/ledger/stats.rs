@@ -101,7 +101,7 @@ impl Reader {
             let mut stream =
                 StreamStats { name, kind: (!is_audit).then_some(*kind), ..StreamStats::default() };
             for segment in &segments {
-                stream.add(segment);
+                stream.add(segment)?;
             }
             stats.streams.push(stream);
         }
@@ -117,6 +117,8 @@ impl Reader {
         let mut losses = self.noted_losses()?;
         losses.unreadable_segments = self.catalog().unreadable().len() as u64;
         for segment in self.catalog().all() {
+            // Records that do not decode are found when they are entered into the index.
+            segment.overview()?;
             let findings = segment.findings();
             losses.damaged_ranges += findings.damaged.len() as u64;
             losses.damaged_footers += u64::from(findings.footer.is_some());
@@ -174,15 +176,15 @@ impl Reader {
 }
 
 impl StreamStats {
-    fn add(&mut self, segment: &Segment) {
-        let overview = segment.overview();
+    fn add(&mut self, segment: &Segment) -> Result<()> {
+        let overview = segment.overview()?;
         self.segments += 1;
         self.sealed += u64::from(overview.sealed);
         self.records += u64::from(overview.rows);
         self.frame_bytes += u64::from(segment.end());
         self.footer_bytes += overview.footer_bytes;
         self.index_memory += overview.index_memory as u64;
-        let Some(last) = overview.last_seq else { return };
+        let Some(last) = overview.last_seq else { return Ok(()) };
         let (first, _) = self.seqs.unwrap_or((segment.first_seq(), last));
         self.seqs = Some((first, last));
         let created = overview.summary.created;
@@ -190,5 +192,6 @@ impl StreamStats {
             (created.0.min(from.as_nanos()), created.1.max(to.as_nanos()))
         });
         self.created = Some((Timestamp::from_nanos(from), Timestamp::from_nanos(to)));
+        Ok(())
     }
 }

@@ -92,12 +92,12 @@ fn by_promise(segments: &[Pinned], order: Order) -> Vec<usize> {
 /// The best key that a record of the segment can have.
 fn best_key(pinned: &Pinned, order: Order) -> (i64, u64) {
     let segment = pinned.segment();
-    let (first, last) = segment.created_range();
+    let (first, last) = segment.created_range().unwrap_or((i64::MIN, i64::MAX));
     match order {
         Order::Newest => (last, u64::MAX),
         Order::Oldest => (first, 0),
         Order::Seq => (0, segment.first_seq()),
-        Order::SeqDescending => (0, segment.overview().last_seq.unwrap_or(0)),
+        Order::SeqDescending => (0, segment.trailer().map_or(u64::MAX, |trailer| trailer.last_seq)),
     }
 }
 

@@ -144,10 +144,12 @@ pub(super) fn candidates(segments: &[Arc<Segment>], filter: &Filter) -> Result<V
         if filter.tags(segment.kind()).is_none() {
             continue;
         }
-        let (first, last) = segment.created_range();
-        let before = filter.until.is_some_and(|until| first >= until);
-        let after = filter.since.is_some_and(|since| last < since);
-        if first <= last && !before && !after {
+        let may_hold = segment.created_range().is_none_or(|(first, last)| {
+            let before = filter.until.is_some_and(|until| first >= until);
+            let after = filter.since.is_some_and(|since| last < since);
+            first <= last && !before && !after
+        });
+        if may_hold {
             pinned.push(Pinned::new(segment)?);
         }
     }

@@ -55,13 +55,13 @@ impl Segment {
     /// # Errors
     /// When the file cannot be read.
     pub(crate) fn check(self: &Arc<Self>) -> Result<Check> {
-        let mut findings = self.findings();
         let Some((trailer, seed)) = self.sealed_with() else {
-            let records = u64::from(self.overview().rows);
-            return Ok(Check { findings, records, hash_differs: false });
+            let records = u64::from(self.overview()?.rows);
+            return Ok(Check { findings: self.findings(), records, hash_differs: false });
         };
+        let mut findings = self.findings();
         let mut index = MemIndex::new(key::hash, seed);
-        let found = self.scan_frames(&mut index, Some(trailer.frames_end))?;
+        let found = self.enter_all(&mut index, Some(trailer.frames_end))?;
         findings.damaged = found.damaged;
         // Up to where the trailer says that the frames end, nothing can be torn.
         findings.damaged.extend(found.tail);

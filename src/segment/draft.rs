@@ -1,12 +1,12 @@
 use crate::error::Damage;
-use crate::format::codec::{self, Prior};
+use crate::format::codec::{self, Decoded, Prior};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::key;
 use crate::index::{MemIndex, NewRow};
 use crate::model::{Body, Field, Kind, Run};
 
-/// The index entries of one frame, made ready outside of any lock: an append makes them while it
-/// encodes, a scan while it decodes, and both enter them into the index at once.
+/// The index entries of one frame: they are made while it is decoded, and entered into the index
+/// only when all of it is whole.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
     seed: u64,
@@ -44,34 +44,13 @@ impl Draft {
         self.arena.clear();
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len()
-    }
-
     /// The last sequence number, when the frame's first one is `base_seq`.
     pub(crate) fn last_seq(&self, base_seq: u64) -> Option<u64> {
         self.rows.last().map(|row| base_seq.saturating_add(u64::from(row.relative_seq)))
     }
 
-    /// Where the last record lies, less where the payload begins.
-    pub(crate) fn last_offset(&self) -> Option<u32> {
-        self.rows.last().map(|row| row.offset)
-    }
-
-    /// The records of segments before `first_seq` whose place these records take.
-    pub(crate) fn superseded_before(
-        &self,
-        base_seq: u64,
-        first_seq: u64,
-    ) -> impl Iterator<Item = u64> + '_ {
-        self.rows
-            .iter()
-            .filter_map(move |row| row.prior.resolve(base_seq + u64::from(row.relative_seq)))
-            .filter(move |&seq| seq < first_seq)
-    }
-
     /// Adds a record that lies at `offset` in the payload. A time that is missing reads as zero.
-    pub(crate) fn push(&mut self, body: &Body<'_>, prior: Prior, relative_seq: u32, offset: u32) {
+    fn push(&mut self, body: &Body<'_>, prior: Prior, relative_seq: u32, offset: u32) {
         let created_at = body.created_at().unwrap_or_default();
         let newest = match body {
             Body::Run(run) => Run::newest_time(run).unwrap_or(created_at),
@@ -130,24 +109,41 @@ impl Draft {
         payload: &[u8],
     ) -> Result<(), Damage> {
         self.reset(self.seed);
-        if header.count == 0 {
-            return Ok(());
-        }
-        let (mut at, mut relative) = (0usize, 0u32);
-        for number in 0..header.count {
-            let record = codec::decode(kind, payload.get(at..).unwrap_or_default())?;
-            relative = relative
-                .checked_add(record.gap)
-                .and_then(|relative| relative.checked_add(u32::from(number > 0)))
-                .ok_or(Damage::Sequence)?;
-            let offset = u32::try_from(at).map_err(|_| Damage::Length)?;
+        for_each_record(kind, header, payload, |relative, offset, record| {
             self.push(&record.body, record.prior, relative, offset);
-            at += record.consumed;
-        }
-        let last = header.base_seq.checked_add(u64::from(relative)).ok_or(Damage::Sequence)?;
-        match at == payload.len() && last < u64::MAX {
-            true => Ok(()),
-            false => Err(Damage::Length),
-        }
+        })
+    }
+}
+
+/// Visits the records of a frame: the sequence number of each, less the frame's, and where it lies
+/// in the payload, whose checksum was compared.
+///
+/// # Errors
+/// When the records do not decode, or are not as many as the header says; some may have been
+/// visited.
+pub(super) fn for_each_record(
+    kind: Kind,
+    header: &FrameHeader,
+    payload: &[u8],
+    mut visit: impl FnMut(u32, u32, &Decoded<'_>),
+) -> Result<(), Damage> {
+    if header.is_void() {
+        return Ok(());
+    }
+    let (mut at, mut relative) = (0usize, 0u32);
+    for number in 0..header.count {
+        let record = codec::decode(kind, payload.get(at..).unwrap_or_default())?;
+        relative = relative
+            .checked_add(record.gap)
+            .and_then(|relative| relative.checked_add(u32::from(number > 0)))
+            .ok_or(Damage::Sequence)?;
+        let offset = u32::try_from(at).map_err(|_| Damage::Length)?;
+        visit(relative, offset, &record);
+        at += record.consumed;
+    }
+    let last = header.base_seq.checked_add(u64::from(relative)).ok_or(Damage::Sequence)?;
+    match at == payload.len() && last < u64::MAX {
+        true => Ok(()),
+        false => Err(Damage::Length),
     }
 }

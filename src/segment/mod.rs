@@ -1,5 +1,6 @@
 //! One segment file: making it, writing frames to it, reading it back, sealing and recovering it.
 
+mod catch_up;
 mod check;
 mod draft;
 mod frames;
@@ -12,6 +13,7 @@ mod salvage;
 mod scan;
 mod seal;
 mod sealed;
+mod states;
 mod window;
 mod write;
 
@@ -19,7 +21,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{RwLock, RwLockReadGuard};
 
 pub(crate) use check::Check;
 pub(crate) use draft::Draft;
@@ -27,12 +29,13 @@ pub(crate) use read::Pinned;
 pub(crate) use recover::{Loss, LossKind};
 pub use scan::DamagedRange;
 pub(crate) use sealed::SealedTable;
+pub(crate) use states::{NewState, NewestState};
 pub(crate) use write::NewFrame;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::format::trailer::Trailer;
-use crate::index::{MemIndex, Summary, Table};
+use crate::index::{MemIndex, NewestStates, Summary, Table};
 use crate::model::Kind;
 use crate::segment::frames::CheckedFrames;
 use crate::segment::handle::Handle;
@@ -56,10 +59,18 @@ pub(crate) struct Segment {
     seed: u64,
     /// Where the frames end.
     end: AtomicU32,
+    /// Up to where they are in the index in memory; changes with `state` locked.
+    indexed: AtomicU32,
+    /// The last sequence number that the opening found, and when that was recorded, when there was
+    /// no footer to say so.
+    last_found: Option<(u64, i64)>,
     /// Up to where the file was preallocated.
     allocated: AtomicU32,
     map: RwLock<Option<Map>>,
     state: RwLock<State>,
+    /// Where the newest states of runs lie: made when a run is looked up, kept up to date by the
+    /// appends, and let go once there is a footer.
+    newest: RwLock<Option<NewestStates>>,
     /// Which frames were compared with their checksums; none are left to be when `None`.
     unchecked: Option<CheckedFrames>,
     /// Sequence numbers of records here whose place was taken by one of a later segment.
@@ -69,7 +80,8 @@ pub(crate) struct Segment {
 
 #[derive(Debug)]
 enum State {
-    /// The index is in memory: the segment is still written, or has no valid footer.
+    /// The index is in memory: the segment is still written, or has no valid footer. It holds the
+    /// frames up to `indexed`.
     Memory(MemIndex),
     /// The index is the footer.
     Sealed(SealedIndex),
@@ -100,6 +112,8 @@ pub(crate) enum TableRef<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Overview {
     pub(crate) rows: u32,
+    /// Where the frames end that hold them.
+    pub(crate) end: u32,
     pub(crate) last_seq: Option<u64>,
     pub(crate) summary: Summary,
     pub(crate) sealed: bool,
@@ -155,28 +169,50 @@ impl Segment {
         }
     }
 
-    /// The earliest and latest creation; the first above the second when there are no rows.
-    pub(crate) fn created_range(&self) -> (i64, i64) {
+    /// The earliest and latest creation, the first above the second when there are no rows. `None`
+    /// while not all of them are in the index.
+    pub(crate) fn created_range(&self) -> Option<(i64, i64)> {
         match &*self.state.read() {
-            State::Memory(index) => index.summary().created,
-            State::Sealed(sealed) => (sealed.trailer.created_min, sealed.trailer.created_max),
+            State::Memory(index) => {
+                (self.indexed() == self.end()).then_some(index.summary().created)
+            }
+            State::Sealed(sealed) => Some((sealed.trailer.created_min, sealed.trailer.created_max)),
         }
     }
 
-    pub(crate) fn overview(&self) -> Overview {
+    /// The last sequence number that was found at the opening, and when it was recorded.
+    pub(crate) fn last_at_opening(&self) -> Option<(u64, i64)> {
         match &*self.state.read() {
+            State::Memory(_) => self.last_found,
+            State::Sealed(sealed) => {
+                let trailer = &sealed.trailer;
+                (trailer.rows > 0).then_some((trailer.last_seq, trailer.recorded_last))
+            }
+        }
+    }
+
+    /// What is known of the segment, with all frames that it has now.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn overview(&self) -> Result<Overview> {
+        let state = self.current()?;
+        let states = self.newest.read().as_ref().map_or(0, NewestStates::memory);
+        Ok(match &*state {
             State::Memory(index) => Overview {
                 rows: index.rows(),
+                end: self.indexed(),
                 last_seq: index.rows().checked_sub(1).map(|row| index.seq(row)),
                 summary: *index.summary(),
                 sealed: false,
-                index_memory: index.memory(),
+                index_memory: index.memory() + states,
                 footer_bytes: 0,
             },
             State::Sealed(sealed) => {
                 let trailer = &sealed.trailer;
                 Overview {
                     rows: trailer.rows,
+                    end: trailer.frames_end,
                     last_seq: (trailer.rows > 0).then_some(trailer.last_seq),
                     summary: Summary {
                         created: (trailer.created_min, trailer.created_max),
@@ -189,23 +225,15 @@ impl Segment {
                         .saturating_sub(u64::from(trailer.frames_end)),
                 }
             }
-        }
+        })
     }
 
     /// Calls `read` with the rows. A footer that turns out to be damaged is replaced by an index
     /// made from the records.
     pub(crate) fn with_table<R>(&self, read: impl FnOnce(TableRef<'_>) -> R) -> Result<R> {
         loop {
-            let state = self.state.read();
+            let state = self.current()?;
             let damage = match &*state {
-                State::Memory(index) if index.needs_sort() => {
-                    drop(state);
-                    let state = self.sorted();
-                    if let State::Memory(index) = &*state {
-                        return Ok(read(TableRef::Memory(index)));
-                    }
-                    continue;
-                }
                 State::Memory(index) => return Ok(read(TableRef::Memory(index))),
                 State::Sealed(sealed) => match sealed.table() {
                     Ok(table) => return Ok(read(TableRef::Sealed(&table))),
@@ -213,16 +241,8 @@ impl Segment {
                 },
             };
             drop(state);
-            self.rebuild(damage)?;
+            self.rebuild(damage);
         }
-    }
-
-    fn sorted(&self) -> RwLockReadGuard<'_, State> {
-        let mut state = self.state.write();
-        if let State::Memory(index) = &mut *state {
-            index.sort();
-        }
-        RwLockWriteGuard::downgrade(state)
     }
 
     /// Notes that the record's place was taken by one of a later segment.
@@ -238,14 +258,14 @@ impl Segment {
     /// The records of earlier segments whose place was taken by one here.
     pub(crate) fn supersedes(&self) -> Result<Vec<u64>> {
         loop {
-            let damage = match &*self.state.read() {
+            let damage = match &*self.current()? {
                 State::Memory(index) => return Ok(index.supersedes().to_vec()),
                 State::Sealed(sealed) => match sealed.supersedes() {
                     Ok(list) => return Ok(list),
                     Err(damage) => damage,
                 },
             };
-            self.rebuild(damage)?;
+            self.rebuild(damage);
         }
     }
 

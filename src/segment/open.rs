@@ -1,21 +1,23 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 
 use parking_lot::RwLock;
 
-use crate::error::{Damage, Result};
+use crate::error::Result;
 use crate::format::footer::FooterLayout;
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::header::SegmentHeader;
 use crate::format::key;
 use crate::format::trailer::{TRAILER_BYTES, Trailer};
 use crate::index::MemIndex;
+use crate::limits::{MAX_BATCH_RECORDS, MAX_FRAME_PAYLOAD};
+use crate::segment::catch_up::find_frames;
+use crate::segment::draft::for_each_record;
 use crate::segment::frames::CheckedFrames;
 use crate::segment::handle::Handle;
-use crate::segment::scan::{Bounds, Scan, scan};
 use crate::segment::sealed::SealedIndex;
-use crate::segment::{Draft, FRAMES_START, Findings, Segment, State, file_name, header};
+use crate::segment::{FRAMES_START, Findings, Segment, State, file_name, header};
 use crate::storage::{File, Map, OpenMode, Storage};
 
 impl Segment {
@@ -56,7 +58,8 @@ impl Segment {
         Ok(Self::assemble(path.to_owned(), header, file, seed, state, findings, FRAMES_START))
     }
 
-    /// Opens a file. Without a valid trailer it is scanned, and its index is made anew in memory.
+    /// Opens a file. Without a valid trailer its frames are looked for and compared with their
+    /// checksums; the index is made from them when it is asked for.
     ///
     /// # Errors
     /// `Error::NewerFormat`, `Error::Damaged` when both copies of its header are damaged, or
@@ -86,12 +89,28 @@ impl Segment {
             segment.unchecked = Some(CheckedFrames::new(frames));
             return Ok(segment);
         }
-        let mut index = MemIndex::new(key::hash, seed);
-        let found = scan_into(&mut index, &file, &header, FRAMES_START, None)?;
-        note(&mut findings, &found);
-        let state = State::Memory(index);
+        let found = find_frames(&file, &header)?;
+        findings.note(&found);
+        let state = State::Memory(MemIndex::new(key::hash, seed));
         let end = found.frames_end;
-        Ok(Self::assemble(path.to_owned(), header, file, seed, state, findings, end))
+        let mut segment = Self::assemble(path.to_owned(), header, file, seed, state, findings, end);
+        segment.last_found = found.last.map(|frame| segment.last_record(frame)).transpose()?;
+        Ok(segment)
+    }
+
+    /// The last sequence number in a frame that was found, and when it was recorded. Of records
+    /// that do not decode it is the last one that they can have.
+    fn last_record(&self, (at, header): (u64, FrameHeader)) -> Result<(u64, i64)> {
+        let mut payload = vec![0; header.payload_len.min(MAX_FRAME_PAYLOAD) as usize];
+        self.file().read_at(&mut payload, at + FRAME_HEADER_BYTES as u64)?;
+        let mut last = header.base_seq;
+        let read = for_each_record(self.kind(), &header, &payload, |relative, _, _| {
+            last = header.base_seq.saturating_add(relative.into());
+        });
+        if read.is_err() {
+            last = header.base_seq.saturating_add(MAX_BATCH_RECORDS as u64);
+        }
+        Ok((last, header.recorded_at))
     }
 
     fn assemble(
@@ -113,73 +132,16 @@ impl Segment {
             file,
             seed,
             end: AtomicU32::new(end),
+            indexed: AtomicU32::new(FRAMES_START),
+            last_found: None,
             allocated: AtomicU32::new(end),
             map: RwLock::new(map),
             state: RwLock::new(state),
+            newest: RwLock::default(),
             unchecked: None,
             superseded: RwLock::default(),
             findings: RwLock::new(findings),
         }
-    }
-
-    /// Scans what a writer in another process has added since the last look.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub(crate) fn follow(&self) -> Result<()> {
-        let mut state = self.state.write();
-        let State::Memory(index) = &mut *state else { return Ok(()) };
-        let mut findings = self.findings.write();
-        // A tail that was found may begin with zeros: only a scan tells that it is gone.
-        if findings.tail.is_none() && self.ends_in_zeros()? {
-            return Ok(());
-        }
-        // Sealed meanwhile: its footer is the index from now on, once all frames were seen.
-        let mut of_footer = Findings::default();
-        let sealed = open_sealed(&self.file, &self.header, &mut of_footer)?;
-        let sealed = sealed.map(|(sealed, _)| sealed);
-        let until = sealed.as_ref().map(|sealed| sealed.trailer.frames_end);
-        let found = scan_into(index, &self.file, &self.header, self.end(), until)?;
-        self.end.store(found.frames_end, Ordering::Release);
-        note(&mut findings, &found);
-        let is_whole = findings.damaged.is_empty() && findings.footer.is_none();
-        if let Some(sealed) = sealed.filter(|_| is_whole && Some(found.frames_end) == until) {
-            *self.map.write() = Some(sealed.map.clone());
-            *state = State::Sealed(sealed);
-            self.file.close();
-        }
-        Ok(())
-    }
-
-    /// True when no frame was begun behind the last one.
-    fn ends_in_zeros(&self) -> Result<bool> {
-        let mut bytes = [0; FRAME_HEADER_BYTES];
-        let read = self.file().read_at(&mut bytes, u64::from(self.end()))?;
-        Ok(bytes.iter().take(read).all(|&byte| byte == 0))
-    }
-
-    /// Scans the frames into an index that is empty.
-    pub(super) fn scan_frames(&self, index: &mut MemIndex, until: Option<u32>) -> Result<Scan> {
-        scan_into(index, &self.file, &self.header, FRAMES_START, until)
-    }
-
-    /// Replaces the index in a damaged footer by one made from the records.
-    pub(super) fn rebuild(&self, damage: Damage) -> Result<()> {
-        let mut state = self.state.write();
-        if matches!(*state, State::Memory(_)) {
-            return Ok(());
-        }
-        let mut index = MemIndex::new(key::hash, self.seed);
-        let until = Some(self.end());
-        let found = self.scan_frames(&mut index, until)?;
-        let mut findings = self.findings.write();
-        note(&mut findings, &found);
-        // Up to the end of the frames nothing can be torn.
-        let tail = findings.tail.take();
-        findings.damaged.extend(tail);
-        findings.footer = Some(damage);
-        *state = State::Memory(index);
-        Ok(())
     }
 }
 
@@ -189,7 +151,7 @@ fn handle(storage: &Arc<dyn Storage>, path: &Path, mode: OpenMode) -> Result<Han
 }
 
 /// Reads the trailer and the footer's table of sections. `None` when the segment has no valid ones.
-fn open_sealed(
+pub(super) fn open_sealed(
     file: &dyn File,
     header: &SegmentHeader,
     findings: &mut Findings,
@@ -218,44 +180,4 @@ fn open_sealed(
         Err(damage) => findings.footer = Some(damage),
     }
     Ok(None)
-}
-
-/// Scans frames into an index.
-fn scan_into(
-    index: &mut MemIndex,
-    file: &dyn File,
-    header: &SegmentHeader,
-    from: u32,
-    until: Option<u32>,
-) -> Result<Scan> {
-    use crate::index::Table;
-    let mut next_seq = match index.rows().checked_sub(1) {
-        Some(row) => index.seq(row) + 1,
-        None => header.first_seq,
-    };
-    let mut draft = Draft::default();
-    draft.reset(index.seed());
-    let mut visit = |offset: u32, frame: &FrameHeader, payload: &[u8]| {
-        draft.decode(header.kind, frame, payload)?;
-        if frame.base_seq < next_seq {
-            return Err(Damage::Sequence);
-        }
-        if frame.is_void() {
-            // It holds no record, and was recorded at no time.
-            return Ok(());
-        }
-        draft.apply(index, offset, frame.base_seq, frame.recorded_at);
-        if let Some(last) = draft.last_seq(frame.base_seq) {
-            next_seq = last + 1;
-        }
-        Ok(())
-    };
-    let bounds = Bounds { salt: &header.salt, from, until };
-    scan(file, &bounds, &mut visit)
-}
-
-fn note(findings: &mut Findings, found: &Scan) {
-    findings.damaged.extend_from_slice(&found.damaged);
-    findings.tail = found.tail;
-    findings.synced = findings.synced.max(found.synced);
 }

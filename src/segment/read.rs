@@ -48,7 +48,31 @@ impl Pinned {
     pub(crate) fn record(&self, seq: u64, offset: u32) -> Result<Record<'_>> {
         let damaged = |damage| self.segment.damaged(offset, damage);
         let (frame_at, header) = self.segment.checked_frame(&self.map, offset).map_err(damaged)?;
-        let frame_end = u64::from(frame_at) + frame_len(&header);
+        self.record_of(frame_at, &header, seq, offset)
+    }
+
+    /// As [`Pinned::record`], of a frame that begins at `frame` and was compared with its checksums
+    /// when it was written or found.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`](crate::Error::Damaged) when it is no record.
+    pub(crate) fn record_in(&self, frame: u32, seq: u64, offset: u32) -> Result<Record<'_>> {
+        let damaged = |damage| self.segment.damaged(offset, damage);
+        let bytes = self.map.as_slice().get(frame as usize..);
+        let bytes = bytes.ok_or_else(|| damaged(Damage::Truncated))?;
+        let header = FrameHeader::decode_checked(bytes).map_err(damaged)?;
+        self.record_of(frame, &header, seq, offset)
+    }
+
+    fn record_of(
+        &self,
+        frame_at: u32,
+        header: &FrameHeader,
+        seq: u64,
+        offset: u32,
+    ) -> Result<Record<'_>> {
+        let damaged = |damage| self.segment.damaged(offset, damage);
+        let frame_end = u64::from(frame_at) + frame_len(header);
         let frame_end = usize::try_from(frame_end).map_err(|_| damaged(Damage::Length))?;
         let bytes = self.map.as_slice().get(offset as usize..frame_end);
         let bytes = bytes.ok_or_else(|| damaged(Damage::Truncated))?;

@@ -2,9 +2,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use crate::error::{Damage, Error, Result};
-use crate::format::frame::FRAME_HEADER_BYTES;
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::segment::Segment;
 use crate::segment::scan::DamagedRange;
-use crate::segment::{Segment, State};
 use crate::storage::{OpenMode, Storage};
 
 /// How many bytes are copied at a time.
@@ -104,18 +104,18 @@ impl Segment {
             return Ok(Loss { kind: LossKind::Hole, range, copy });
         };
         if (end - start) as usize > FRAME_HEADER_BYTES {
-            self.cover(start, end, self.seq_at(end))?;
+            self.cover(start, end, self.seq_at(end)?)?;
             self.findings.write().damaged.retain(|other| *other != range);
         }
         Ok(Loss { kind: LossKind::Hole, range, copy })
     }
 
-    /// The first sequence number at or behind an offset.
-    fn seq_at(&self, offset: u32) -> u64 {
-        use crate::index::Table;
-        let State::Memory(index) = &*self.state.read() else { return self.first_seq() };
-        let row = (0..index.rows()).find(|&row| index.offset(row) >= offset);
-        row.map_or(self.first_seq(), |row| index.seq(row))
+    /// The first sequence number of the frame that begins at an offset.
+    fn seq_at(&self, offset: u32) -> Result<u64> {
+        let mut bytes = [0; FRAME_HEADER_BYTES];
+        self.file().read_at(&mut bytes, u64::from(offset))?;
+        let header = FrameHeader::decode(&bytes, &self.header.salt, u64::from(offset));
+        Ok(header.map_or(self.first_seq(), |header| header.base_seq))
     }
 
     fn copy_aside(

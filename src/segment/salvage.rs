@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
-use crate::segment::scan::{Bounds, scan};
-use crate::segment::{Draft, FRAMES_START, NewFrame, Segment};
+use crate::segment::draft::for_each_record;
+use crate::segment::scan::scan;
+use crate::segment::{FRAMES_START, NewFrame, Segment};
 use crate::storage::Storage;
 
 impl Segment {
@@ -33,13 +34,10 @@ impl Segment {
         }
         let rescued = Self::create_at(storage, path, header, self.seed)?;
         let until = self.trailer().map(|trailer| trailer.frames_end);
-        let bounds = Bounds { salt: &self.header.salt, from: FRAMES_START, until };
-        let mut draft = Draft::default();
-        draft.reset(self.seed);
         let mut bytes = Vec::new();
         let mut failed = None;
         let mut copy = |_: u32, frame: &FrameHeader, payload: &[u8]| {
-            draft.decode(self.header.kind, frame, payload)?;
+            for_each_record(self.header.kind, frame, payload, |_, _, _| {})?;
             if frame.is_void() && !all_whole || failed.is_some() {
                 return Ok(());
             }
@@ -49,13 +47,14 @@ impl Segment {
             let frame = NewFrame {
                 base_seq: frame.base_seq,
                 recorded_at: frame.recorded_at,
+                count: frame.count,
                 payload_crc: frame.payload_crc,
                 synced: if all_whole { frame.synced } else { 0 },
             };
-            failed = rescued.append(&mut bytes, frame, &draft).err();
+            failed = rescued.append(&mut bytes, frame, &[]).err();
             Ok(())
         };
-        scan(&self.file, &bounds, &mut copy)?;
+        scan(&self.file, &self.bounds(FRAMES_START, until), &mut copy)?;
         failed.map_or(Ok(()), Err::<(), Error>)?;
         rescued.seal(previous)?;
         Ok(rescued)

@@ -45,6 +45,10 @@ pub(crate) struct Scan {
     pub(crate) tail: Option<DamagedRange>,
     /// The highest offset that a whole frame says was on stable storage.
     pub(crate) synced: u32,
+    /// The last frame with records that the visitor took, and where it begins.
+    pub(crate) last: Option<(u64, FrameHeader)>,
+    /// Up to where it was scanned; no frame begins between there and the bounds.
+    pub(crate) reached: u64,
 }
 
 /// What frames are bound to, and where to look for them.
@@ -54,6 +58,8 @@ pub(crate) struct Bounds<'a> {
     pub(crate) from: u32,
     /// Where the last one ends, when that is known; else the end of the file.
     pub(crate) until: Option<u32>,
+    /// Frames that begin here or later are left for another scan.
+    pub(crate) stop: u32,
 }
 
 /// A whole frame: where it begins, its header and its payload. The visitor says what is wrong with
@@ -85,15 +91,26 @@ pub(crate) fn scan(
     let len = file.len()?.min(u64::from(u32::MAX));
     let end = bounds.until.map_or(len, |until| len.min(u64::from(until)));
     let mut scanner = Scanner { window: Window::new(file), salt: bounds.salt, end };
-    let mut found = Scan { frames_end: bounds.from, damaged: Vec::new(), tail: None, synced: 0 };
+    let mut found = Scan {
+        frames_end: bounds.from,
+        damaged: Vec::new(),
+        tail: None,
+        synced: 0,
+        last: None,
+        reached: 0,
+    };
     let mut at = u64::from(bounds.from);
-    while at < end {
+    while at < end.min(u64::from(bounds.stop)) {
         let (damage, resume, records) = match scanner.attempt(at)? {
             Attempt::Whole(header) => {
                 let end = at + frame_len(&header);
-                if let Err(damage) = scanner.visit(at, &header, visit)? {
-                    let records = Some(header.count);
-                    found.damaged.push(DamagedRange { start: at, end, damage, records });
+                match scanner.visit(at, &header, visit)? {
+                    Ok(()) if header.is_void() => {}
+                    Ok(()) => found.last = Some((at, header)),
+                    Err(damage) => {
+                        let records = Some(header.count);
+                        found.damaged.push(DamagedRange { start: at, end, damage, records });
+                    }
                 }
                 at = end;
                 found.frames_end = u32::try_from(at).unwrap_or(u32::MAX);
@@ -114,6 +131,7 @@ pub(crate) fn scan(
             at = next;
         }
     }
+    found.reached = at;
     Ok(found)
 }
 

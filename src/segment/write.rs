@@ -7,7 +7,7 @@ use crate::format::trailer::{TRAILER_BYTES, TagCounts, Trailer};
 use crate::index::{MemIndex, Table};
 use crate::limits::MAX_FRAME_PAYLOAD;
 use crate::segment::sealed::SealedIndex;
-use crate::segment::{Draft, Segment, State, seal};
+use crate::segment::{NewState, Segment, State, seal};
 
 /// The first preallocation, and the largest step by which it grows.
 const ALLOCATE_BYTES: (u32, u32) = (64 << 10, 8 << 20);
@@ -17,6 +17,8 @@ const ALLOCATE_BYTES: (u32, u32) = (64 << 10, 8 << 20);
 pub(crate) struct NewFrame {
     pub(crate) base_seq: u64,
     pub(crate) recorded_at: i64,
+    /// How many records the payload holds.
+    pub(crate) count: u32,
     /// The masked CRC32 of the payload.
     pub(crate) payload_crc: u32,
     /// Up to where this segment is known to be on stable storage.
@@ -24,15 +26,20 @@ pub(crate) struct NewFrame {
 }
 
 impl Segment {
-    /// Writes a frame at the end of the frames and enters its records into the index. `bytes` is
-    /// room for the header, then the payload.
+    /// Writes a frame at the end of the frames; the index follows when it is asked for. `bytes` is
+    /// room for the header, then the payload, and `states` are those of runs in it.
     ///
     /// One caller at a time. After an error the file is as it was before.
     ///
     /// # Errors
     /// [`Error::NoSpace`] or [`Error::Io`]; [`Error::Poisoned`] when a failed write could not be
     /// taken back, so that nothing may be appended any more.
-    pub(crate) fn append(&self, bytes: &mut [u8], frame: NewFrame, draft: &Draft) -> Result<()> {
+    pub(crate) fn append(
+        &self,
+        bytes: &mut [u8],
+        frame: NewFrame,
+        states: &[NewState],
+    ) -> Result<()> {
         let at = self.end();
         let payload_len = bytes.len().saturating_sub(FRAME_HEADER_BYTES);
         let too_large = || Error::TooLarge {
@@ -48,7 +55,7 @@ impl Segment {
         let end = at.checked_add(len).ok_or_else(too_large)?;
         let header = FrameHeader {
             payload_len,
-            count: u32::try_from(draft.len()).map_err(|_| too_large())?,
+            count: frame.count,
             payload_crc: frame.payload_crc,
             base_seq: frame.base_seq,
             recorded_at: frame.recorded_at,
@@ -60,16 +67,10 @@ impl Segment {
         if let Err(err) = self.file().write_at(bytes, u64::from(at)) {
             return Err(self.take_back(at, err));
         }
-        // A row that can be seen must lie before the end, as readers hold the file up to there.
+        // What can be seen must lie before the end, as readers hold the file up to there.
         self.end.store(end, Ordering::Release);
-        self.enter(at, frame, draft);
+        self.note_states(at, frame.base_seq, states);
         Ok(())
-    }
-
-    fn enter(&self, at: u32, frame: NewFrame, draft: &Draft) {
-        if let State::Memory(index) = &mut *self.state.write() {
-            draft.apply(index, at, frame.base_seq, frame.recorded_at);
-        }
     }
 
     /// Preallocates, so that a frame of so many bytes grows no file (a sync is faster then) and
@@ -141,7 +142,7 @@ impl Segment {
         self.file().sync()?;
         let end = self.end();
         let (footer, trailer) = {
-            let state = self.sorted();
+            let state = self.current()?;
             let State::Memory(index) = &*state else { return Ok(()) };
             let footer = seal::footer(index, end)?;
             let trailer = self.new_trailer(index, &footer, previous)?;
@@ -204,6 +205,7 @@ impl Segment {
         let sealed = SealedIndex { trailer, layout, map: map.clone() };
         *self.map.write() = Some(map);
         *self.state.write() = State::Sealed(sealed);
+        *self.newest.write() = None;
         self.file.close();
         Ok(())
     }

@@ -91,7 +91,7 @@ impl Inner {
     fn retire(&self, candidate: &Candidate) -> bool {
         let Some(stream) = self.streams.get(candidate.stream) else { return false };
         let mut active = stream.lock();
-        if candidate.segment.overview().rows != candidate.overview.rows {
+        if candidate.segment.end() != candidate.overview.end {
             return false;
         }
         if active.segment.as_ref().is_some_and(|s| Arc::ptr_eq(s, &candidate.segment))

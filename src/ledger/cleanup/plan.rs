@@ -74,7 +74,8 @@ fn look_at(
     now: i64,
 ) -> Result<Vec<Candidate>> {
     let segments = catalog.stream(stream);
-    let overviews: Vec<_> = segments.iter().map(|segment| segment.overview()).collect();
+    let overviews: Vec<_> =
+        segments.iter().map(|segment| segment.overview()).collect::<Result<_>>()?;
     let recorded: Vec<_> = overviews.iter().map(|overview| overview.summary.recorded).collect();
     let sizes = catalog.storage.list(&catalog.layout.stream(name))?;
     let candidate = |((segment, overview), arrived): ((Arc<Segment>, Overview), i64)| {

@@ -1,0 +1,209 @@
+//! The index of a segment that is still written follows its frames: an append enters nothing, and
+//! who needs the index brings it up to date from the file, as recovery does.
+
+use std::sync::atomic::Ordering;
+
+use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
+
+use crate::error::{Damage, Result};
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::format::header::SegmentHeader;
+use crate::format::key;
+use crate::index::{MemIndex, Table};
+use crate::segment::open::open_sealed;
+use crate::segment::scan::{Bounds, DamagedRange, Scan, scan};
+use crate::segment::{Draft, FRAMES_START, Findings, Segment, State};
+use crate::storage::File;
+
+/// By how many bytes of frames the index lags before the background enters them, so many at a time:
+/// whoever asks for the index waits for no more.
+const SLICE_BYTES: u32 = 1 << 20;
+
+impl Segment {
+    /// Enters frames into the index until it lags by little, a slice at a time, as long as `go_on`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn catch_up(&self, go_on: &dyn Fn() -> bool) -> Result<()> {
+        while let Some(until) = self.indexed().checked_add(SLICE_BYTES)
+            && until <= self.end()
+            && go_on()
+        {
+            self.enter_frames(&mut self.state.write(), until)?;
+        }
+        Ok(())
+    }
+
+    /// True when an append that ended at `end` made the index lag by another slice.
+    pub(crate) fn is_slice_full(at: u32, end: u32) -> bool {
+        at / SLICE_BYTES != end / SLICE_BYTES
+    }
+
+    /// The state, with all frames in the index that there are now, in the order of time, too.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn current(&self) -> Result<RwLockReadGuard<'_, State>> {
+        let end = self.end();
+        let state = self.state.read();
+        match &*state {
+            State::Memory(index) if self.indexed() < end || index.needs_sort() => drop(state),
+            State::Memory(_) | State::Sealed(_) => return Ok(state),
+        }
+        let mut state = self.state.write();
+        self.enter_frames(&mut state, end)?;
+        if let State::Memory(index) = &mut *state {
+            index.sort();
+        }
+        Ok(RwLockWriteGuard::downgrade(state))
+    }
+
+    /// Up to where the frames are in the index.
+    pub(super) fn indexed(&self) -> u32 {
+        self.indexed.load(Ordering::Acquire)
+    }
+
+    /// Enters the frames that begin before `until`, up to where all frames end at the most.
+    fn enter_frames(&self, state: &mut State, until: u32) -> Result<()> {
+        let (from, end) = (self.indexed(), self.end());
+        let State::Memory(index) = state else { return Ok(()) };
+        if from >= until {
+            return Ok(());
+        }
+        let bounds = Bounds { stop: until, ..self.bounds(from, Some(end)) };
+        let found = enter(index, &self.file, &self.header, &bounds)?;
+        let mut findings = self.findings.write();
+        findings.note_damage(&found.damaged);
+        // Where the frames end is known: what is no frame before it is damage, and nothing is torn.
+        let is_cut = found.reached < u64::from(until);
+        let reached = if is_cut { u64::from(end) } else { found.reached };
+        if is_cut {
+            let rest = DamagedRange::new(found.reached, reached);
+            findings.note_damage([&found.tail.map_or(rest, |tail| rest.of(tail.damage))]);
+        }
+        self.indexed.store(u32::try_from(reached).unwrap_or(end), Ordering::Release);
+        Ok(())
+    }
+
+    /// Looks for what a writer in another process has added since the last look.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn follow(&self) -> Result<()> {
+        let mut state = self.state.write();
+        let State::Memory(index) = &mut *state else { return Ok(()) };
+        let mut findings = self.findings.write();
+        // A tail that was found may begin with zeros: only a scan tells that it is gone.
+        if findings.tail.is_none() && self.ends_in_zeros()? {
+            return Ok(());
+        }
+        // Sealed meanwhile: its footer is the index from now on, once all frames were seen.
+        let mut of_footer = Findings::default();
+        let sealed = open_sealed(&self.file, &self.header, &mut of_footer)?;
+        let sealed = sealed.map(|(sealed, _)| sealed);
+        let until = sealed.as_ref().map(|sealed| sealed.trailer.frames_end);
+        let found = enter(index, &self.file, &self.header, &self.bounds(self.indexed(), until))?;
+        self.end.store(found.frames_end, Ordering::Release);
+        self.indexed.store(found.frames_end, Ordering::Release);
+        findings.note(&found);
+        let is_whole = findings.damaged.is_empty() && findings.footer.is_none();
+        if let Some(sealed) = sealed.filter(|_| is_whole && Some(found.frames_end) == until) {
+            *self.map.write() = Some(sealed.map.clone());
+            *state = State::Sealed(sealed);
+            self.file.close();
+        }
+        Ok(())
+    }
+
+    /// True when no frame was begun behind the last one.
+    fn ends_in_zeros(&self) -> Result<bool> {
+        let mut bytes = [0; FRAME_HEADER_BYTES];
+        let read = self.file().read_at(&mut bytes, u64::from(self.end()))?;
+        Ok(bytes.iter().take(read).all(|&byte| byte == 0))
+    }
+
+    /// Enters all frames into an index that is empty.
+    pub(super) fn enter_all(&self, index: &mut MemIndex, until: Option<u32>) -> Result<Scan> {
+        enter(index, &self.file, &self.header, &self.bounds(FRAMES_START, until))
+    }
+
+    pub(super) fn bounds(&self, from: u32, until: Option<u32>) -> Bounds<'_> {
+        Bounds { salt: &self.header.salt, from, until, stop: u32::MAX }
+    }
+
+    /// Replaces the index in a damaged footer by one that is made from the records.
+    pub(super) fn rebuild(&self, damage: Damage) {
+        let mut state = self.state.write();
+        if matches!(*state, State::Memory(_)) {
+            return;
+        }
+        self.findings.write().footer = Some(damage);
+        self.indexed.store(FRAMES_START, Ordering::Release);
+        *state = State::Memory(MemIndex::new(key::hash, self.seed));
+    }
+}
+
+impl Findings {
+    /// Adds what a scan has found.
+    pub(super) fn note(&mut self, found: &Scan) {
+        self.note_damage(&found.damaged);
+        self.tail = found.tail;
+        self.synced = self.synced.max(found.synced);
+    }
+
+    /// Adds damage, unless it is known: frames are scanned when they are looked for, and again
+    /// when they are entered into the index.
+    fn note_damage<'a>(&mut self, ranges: impl IntoIterator<Item = &'a DamagedRange>) {
+        for range in ranges {
+            if self.damaged.iter().all(|known| known.start != range.start) {
+                self.damaged.push(*range);
+            }
+        }
+    }
+}
+
+/// Looks for the frames of a file and compares them with their checksums; their records are left
+/// for the index.
+pub(super) fn find_frames(file: &dyn File, header: &SegmentHeader) -> Result<Scan> {
+    let mut next_seq = header.first_seq;
+    let mut visit = |_: u32, frame: &FrameHeader, _: &[u8]| {
+        if frame.base_seq < next_seq {
+            return Err(Damage::Sequence);
+        }
+        next_seq = frame.base_seq.checked_add(frame.count.into()).ok_or(Damage::Sequence)?;
+        Ok(())
+    };
+    let bounds = Bounds { salt: &header.salt, from: FRAMES_START, until: None, stop: u32::MAX };
+    scan(file, &bounds, &mut visit)
+}
+
+/// Enters frames into an index.
+fn enter(
+    index: &mut MemIndex,
+    file: &dyn File,
+    header: &SegmentHeader,
+    bounds: &Bounds<'_>,
+) -> Result<Scan> {
+    let mut next_seq = match index.rows().checked_sub(1) {
+        Some(row) => index.seq(row) + 1,
+        None => header.first_seq,
+    };
+    let mut draft = Draft::default();
+    draft.reset(index.seed());
+    let mut visit = |offset: u32, frame: &FrameHeader, payload: &[u8]| {
+        draft.decode(header.kind, frame, payload)?;
+        if frame.base_seq < next_seq {
+            return Err(Damage::Sequence);
+        }
+        if frame.is_void() {
+            // It holds no record, and was recorded at no time.
+            return Ok(());
+        }
+        draft.apply(index, offset, frame.base_seq, frame.recorded_at);
+        if let Some(last) = draft.last_seq(frame.base_seq) {
+            next_seq = last + 1;
+        }
+        Ok(())
+    };
+    scan(file, bounds, &mut visit)
+}
