@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::index::Table;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::layout::{AUDIT_STREAM, Layout};
-use crate::model::{Id, Kind, Record};
+use crate::model::{FieldSet, Id, Kind, Record};
 use crate::query::{Order, Query, Stored};
 use crate::segment::{Pinned, Segment, TableRef};
 use crate::storage::{Disk, OpenMode, Storage};
@@ -135,7 +135,7 @@ fn find_seq(segment: &Arc<Segment>, seq: u64) -> Result<Option<Stored>> {
     if seq < segment.first_seq() {
         return Ok(None);
     }
-    let offset = segment.with_table(|table| match table {
+    let offset = segment.with_table(FieldSet::NONE, |table| match table {
         TableRef::Memory(table) => find(table, seq),
         TableRef::Sealed(table) => find(table, seq),
     })?;

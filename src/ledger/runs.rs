@@ -7,7 +7,7 @@ use crate::format::key;
 use crate::index::{Row, StatePlace, Table};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::layout::stream_of;
-use crate::model::{Body, Field, Id, Kind, Run, Status, Timestamp};
+use crate::model::{Body, Field, FieldSet, Id, Kind, Run, Status, Timestamp};
 use crate::query::confirm;
 use crate::segment::{NewestState, Pinned, Segment, TableRef};
 
@@ -68,7 +68,7 @@ fn newest_by_index(segment: &Arc<Segment>, key: &[u8]) -> Result<Option<Newest>>
         newest.map(|(seq, row)| (seq, table.offset(row)))
     }
     let pinned = Pinned::new(segment)?;
-    let found = segment.with_table(|table| match table {
+    let found = segment.with_table(FieldSet::NONE.with(Field::Run), |table| match table {
         TableRef::Memory(table) => newest_of(&pinned, table, key),
         TableRef::Sealed(table) => newest_of(&pinned, table, key),
     })?;

@@ -75,6 +75,30 @@ impl Field {
     }
 }
 
+/// Some of the keyed fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct FieldSet(u8);
+
+impl FieldSet {
+    /// The set of none.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// The set with another field, when that is a keyed one.
+    #[must_use]
+    pub(crate) const fn with(self, field: Field) -> Self {
+        match field.key_index() {
+            Some(at) => Self(self.0 | 1 << at),
+            None => self,
+        }
+    }
+
+    pub(crate) const fn contains(self, field: Field) -> bool {
+        matches!(field.key_index(), Some(at) if self.0 & (1 << at) != 0)
+    }
+}
+
+const _: () = assert!(Field::KEYED <= u8::BITS as usize);
+
 impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

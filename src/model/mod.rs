@@ -20,6 +20,7 @@ mod time;
 pub use error_record::ErrorRecord;
 pub use event::Event;
 pub use field::Field;
+pub(crate) use field::FieldSet;
 pub use fingerprint::Fingerprint;
 pub use id::{Id, IdForm};
 pub use json::Json;

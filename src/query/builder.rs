@@ -68,19 +68,19 @@ impl Query {
 
     /// Only this kind of record.
     pub fn kind(mut self, kind: Kind) -> Self {
-        self.filter.kinds.push(kind);
+        self.filter.add_kind(kind);
         self
     }
 
     /// Only runs in this status.
     pub fn status(mut self, status: Status) -> Self {
-        self.filter.statuses.push(status);
+        self.filter.add_status(status);
         self
     }
 
     /// Only events and errors of this severity.
     pub fn severity(mut self, severity: Severity) -> Self {
-        self.filter.severities.push(severity);
+        self.filter.add_severity(severity);
         self
     }
 

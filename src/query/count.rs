@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use crate::error::Result;
 use crate::format::key;
 use crate::index::{Code, Row, SUPERSEDED, Table};
-use crate::model::{Field, Kind, Severity, Status};
+use crate::model::{Field, FieldSet, Kind, Severity, Status};
 use crate::query::filter::Filter;
 use crate::query::plan::Plan;
 use crate::query::select::Hit;
@@ -21,8 +21,9 @@ pub(super) struct Counts {
 /// text in them, and one for each value to tell its name.
 pub(super) fn count(segments: &[Pinned], filter: &Filter, field: Option<Field>) -> Result<Counts> {
     let mut counts = Counts::default();
+    let fields = field.into_iter().fold(filter.fields(), FieldSet::with);
     for pinned in segments {
-        pinned.segment().with_table(|table| match table {
+        pinned.segment().with_table(fields, |table| match table {
             TableRef::Memory(table) => count_in(pinned, table, filter, field, true, &mut counts),
             TableRef::Sealed(table) => count_in(pinned, table, filter, field, false, &mut counts),
         })??;
@@ -68,9 +69,9 @@ fn count_in<T: Table>(
 /// Visits the rows that match, in no order.
 fn for_each_match<T: Table>(table: &T, plan: &Plan<'_>, visit: &mut dyn FnMut(Row)) {
     let (low, high) = plan.window(table);
-    match plan.narrowest(table).filter(|&(rows, ..)| rows < u64::from(high - low)) {
-        Some((_, field, codes)) => {
-            for &code in codes {
+    match plan.narrowest(table).filter(|&(rows, _)| rows < u64::from(high - low)) {
+        Some((_, codes)) => {
+            for &(field, code) in codes {
                 table.for_each_posting(field, code, &mut |row| {
                     if plan.accepts(table, row, Some(field))
                         && plan.in_window(table.created_at(row))

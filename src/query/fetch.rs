@@ -68,7 +68,7 @@ fn select_in(pinned: &Pinned, filter: &Filter, part: &Part, count: usize) -> Res
         count,
         accept: filter.text.is_some().then_some(&mut has_text),
     };
-    let hits = pinned.segment().with_table(|table| match table {
+    let hits = pinned.segment().with_table(filter.fields(), |table| match table {
         TableRef::Memory(table) => Plan::new(filter, pinned, table, true)
             .map(|plan| plan.map(|plan| select(table, &plan, &mut wanted)).unwrap_or_default()),
         TableRef::Sealed(table) => Plan::new(filter, pinned, table, false)

@@ -1,15 +1,19 @@
-use crate::error::{Error, Result};
-use crate::format::key::{self, KeyBuf};
-use crate::model::{Field, Kind, Severity, Status};
+use crate::error::Result;
+use crate::format::key;
+use crate::model::{Field, FieldSet, Kind, Severity, Status};
 use crate::query::text::TextPattern;
 
 /// What a record has to match. Of the values of one field any will do; all fields must match.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Filter {
-    pub(super) kinds: Vec<Kind>,
-    pub(super) statuses: Vec<Status>,
-    pub(super) severities: Vec<Severity>,
-    pub(super) keys: [Vec<KeyBuf>; Field::KEYED],
+    /// The kinds that match, a bit for each; any when none is set.
+    kinds: u8,
+    /// The statuses that match, a bit for the code of each; any when none is set.
+    statuses: u32,
+    /// The severities that match, in the same form.
+    severities: u32,
+    /// The keys of which one must match, those of one field side by side.
+    keys: Vec<Wanted>,
     /// The first creation that matches.
     pub(super) since: Option<i64>,
     /// The first creation after those that match.
@@ -19,47 +23,64 @@ pub(super) struct Filter {
     pub(super) history: bool,
 }
 
+/// A key that a record may have in a field.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) field: Field,
+    pub(super) key: Box<[u8]>,
+}
+
 impl Filter {
+    pub(super) const fn add_kind(&mut self, kind: Kind) {
+        self.kinds |= 1 << kind as u8;
+    }
+
+    pub(super) fn add_status(&mut self, status: Status) {
+        self.statuses |= bit(status.code());
+    }
+
+    pub(super) fn add_severity(&mut self, severity: Severity) {
+        self.severities |= bit(severity.code());
+    }
+
     /// Adds a value to those of a keyed field, from its text.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when no record can have such a value.
+    /// [`Error::Invalid`](crate::Error::Invalid) when no record can have such a value.
     pub(super) fn add_key(&mut self, field: Field, text: &str) -> Result<()> {
-        let key = key::parse_key(field, text)?;
-        let place = field.key_index().and_then(|slot| self.keys.get_mut(slot));
-        place
-            .map(|keys| keys.push(key))
-            .ok_or_else(|| Error::invalid("field", field.name(), "a field with keys"))
+        let key = key::parse_key(field, text)?.as_slice().into();
+        let after = self.keys.partition_point(|wanted| wanted.field <= field);
+        self.keys.insert(after, Wanted { field, key });
+        Ok(())
     }
 
     /// The tags that match among records of this kind, a bit for each; `None` when none can.
-    pub(super) fn tags(&self, kind: Kind) -> Option<u32> {
-        if !self.kinds.is_empty() && !self.kinds.contains(&kind) {
-            return None;
+    pub(super) const fn tags(&self, kind: Kind) -> Option<u32> {
+        let (chosen, excluded) = match kind {
+            Kind::Run => (self.statuses, self.severities),
+            Kind::Event | Kind::Error => (self.severities, self.statuses),
+        };
+        let is_other_kind = self.kinds != 0 && self.kinds & (1 << kind as u8) == 0;
+        match (is_other_kind || excluded != 0, chosen) {
+            (true, _) => None,
+            (false, 0) => Some(u32::MAX),
+            (false, chosen) => Some(chosen),
         }
-        let is_run = kind == Kind::Run;
-        let excluded = match is_run {
-            true => !self.severities.is_empty(),
-            false => !self.statuses.is_empty(),
-        };
-        if excluded {
-            return None;
-        }
-        let bits = |codes: &mut dyn Iterator<Item = u8>| {
-            codes.fold(None, |bits, code| Some(bits.unwrap_or(0) | 1u32.checked_shl(code.into())?))
-        };
-        let chosen = match is_run {
-            true => bits(&mut self.statuses.iter().map(|status| status.code())),
-            false => bits(&mut self.severities.iter().map(|severity| severity.code())),
-        };
-        Some(chosen.unwrap_or(u32::MAX))
     }
 
     /// The keys that one of must match, by field.
-    pub(super) fn keyed(&self) -> impl Iterator<Item = (Field, &[KeyBuf])> {
-        Field::ALL.iter().filter_map(|&field| {
-            let keys = self.keys.get(field.key_index()?)?;
-            (!keys.is_empty()).then_some((field, keys.as_slice()))
-        })
+    pub(super) fn keyed(&self) -> impl Iterator<Item = (Field, &[Wanted])> {
+        let by_field = self.keys.chunk_by(|one, next| one.field == next.field);
+        by_field.filter_map(|keys| Some((keys.first()?.field, keys)))
     }
+
+    /// The fields that there are keys of.
+    pub(super) fn fields(&self) -> FieldSet {
+        self.keys.iter().fold(FieldSet::NONE, |fields, wanted| fields.with(wanted.field))
+    }
+}
+
+/// The bit of a code; codes are small.
+fn bit(code: u8) -> u32 {
+    1u32.checked_shl(code.into()).unwrap_or(0)
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use parking_lot::RwLockReadGuard;
 
 use crate::error::Result;
-use crate::format::key;
 use crate::index::{Code, Row, SUPERSEDED, Table};
 use crate::model::{Field, Kind};
 use crate::query::filter::Filter;
@@ -15,8 +14,8 @@ use crate::segment::{Pinned, Segment};
 pub(super) struct Plan<'a> {
     /// The tags that match, a bit for each.
     tags: u32,
-    /// For each field that is filtered by, the codes of which a row must have one.
-    pub(super) keyed: Vec<(Field, Vec<Code>)>,
+    /// The codes of which a row must have one in each field, those of a field side by side.
+    keyed: Vec<(Field, Code)>,
     /// Runs whose newest state alone counts: those overtaken in later segments.
     superseded: Option<RwLockReadGuard<'a, HashSet<u64>>>,
     pub(super) since: Option<i64>,
@@ -37,20 +36,20 @@ impl<'a> Plan<'a> {
         let Some(tags) = filter.tags(segment.kind()) else { return Ok(None) };
         let mut keyed = Vec::new();
         for (field, keys) in filter.keyed() {
-            let mut codes = Vec::with_capacity(keys.len());
+            let before = keyed.len();
             for wanted in keys {
-                let Some(code) = table.find(field, wanted.as_slice()) else { continue };
-                if exact_keys || confirm(pinned, table, field, code, wanted.as_slice()) {
-                    codes.push(code);
+                let Some(code) = table.find(field, &wanted.key) else { continue };
+                if exact_keys || confirm(pinned, table, field, code, &wanted.key) {
+                    keyed.push((field, code));
                 }
             }
-            if codes.is_empty() {
+            if keyed.len() == before {
                 return Ok(None);
             }
-            codes.sort_unstable();
-            codes.dedup();
-            keyed.push((field, codes));
         }
+        // Two keys are never one code, but a caller may name a key twice.
+        keyed.sort_unstable();
+        keyed.dedup();
         let newest_only = segment.kind() == Kind::Run && !filter.history;
         let superseded = newest_only.then(|| segment.superseded());
         // An index in memory names keys exactly, and it alone grows.
@@ -66,10 +65,13 @@ impl<'a> Plan<'a> {
             && self.end.is_none_or(|end| table.offset(row) < end)
             && self.is_newest(table, row)
             && self
-                .keyed
-                .iter()
-                .filter(|(field, _)| Some(*field) != given)
-                .all(|(field, codes)| codes.iter().any(|&code| table.has_key(*field, code, row)))
+                .by_field()
+                .filter(|codes| codes.first().map(|(field, _)| *field) != given)
+                .all(|codes| codes.iter().any(|&(field, code)| table.has_key(field, code, row)))
+    }
+
+    fn by_field(&self) -> impl Iterator<Item = &[(Field, Code)]> {
+        self.keyed.chunk_by(|(one, _), (next, _)| one == next)
     }
 
     /// True when rows with this tag match, for all that the tag tells.
@@ -91,15 +93,11 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The field whose keys are carried by the fewest rows, and how many those are.
-    pub(super) fn narrowest<T: Table>(&self, table: &T) -> Option<(u64, Field, &[Code])> {
-        self.keyed
-            .iter()
-            .map(|(field, codes)| {
-                let rows = codes.iter().map(|&code| u64::from(table.posting_count(*field, code)));
-                (rows.sum::<u64>(), *field, codes.as_slice())
-            })
-            .min_by_key(|&(rows, ..)| rows)
+    /// The keys of the field whose keys are carried by the fewest rows, and how many those are.
+    pub(super) fn narrowest<T: Table>(&self, table: &T) -> Option<(u64, &[(Field, Code)])> {
+        let rows = |(field, code): &_| u64::from(table.posting_count(*field, *code));
+        let counted = self.by_field().map(|codes| (codes.iter().map(rows).sum(), codes));
+        counted.min_by_key(|&(rows, _)| rows)
     }
 
     /// The rows between `since` and `until`, as positions in the order of time.
@@ -126,13 +124,16 @@ pub(crate) fn confirm<T: Table>(
     wanted: &[u8],
 ) -> bool {
     let mut same = true;
-    table.for_each_posting(field, code, &mut |row| {
-        let Ok(record) = pinned.record(table.seq(row), table.offset(row)) else {
-            return ControlFlow::Continue(());
-        };
-        same = false;
-        key::keys_of(&record.body, |other, bytes| same |= other == field && bytes == wanted);
-        ControlFlow::Break(())
+    table.for_each_posting(field, code, &mut |row| match pinned.has_key(
+        table.offset(row),
+        field,
+        wanted,
+    ) {
+        Ok(found) => {
+            same = found;
+            ControlFlow::Break(())
+        }
+        Err(_) => ControlFlow::Continue(()),
     });
     same
 }

@@ -59,7 +59,7 @@ pub(super) fn select<T: Table>(table: &T, plan: &Plan<'_>, wanted: &mut Wanted<'
             false => ControlFlow::Break(()),
         }
     };
-    match plan.narrowest(table).filter(|&(rows, ..)| rows < window) {
+    match plan.narrowest(table).filter(|&(rows, _)| rows < window) {
         Some(_) => {
             let mut found = by_postings(table, plan, wanted);
             if wanted.accept.is_none() {
@@ -116,7 +116,7 @@ fn by_position<T: Table>(
 
 /// All rows that match, found by the narrowest field's postings and put in order.
 fn by_postings<T: Table>(table: &T, plan: &Plan<'_>, wanted: &Wanted<'_>) -> Vec<Hit> {
-    let Some((rows, field, codes)) = plan.narrowest(table) else { return Vec::new() };
+    let Some((rows, codes)) = plan.narrowest(table) else { return Vec::new() };
     // One key's rows come from the highest down, which may be the order that is wanted; then the
     // first that match are enough, unless a text is to be found in them.
     let follows = match wanted.order {
@@ -128,7 +128,7 @@ fn by_postings<T: Table>(table: &T, plan: &Plan<'_>, wanted: &Wanted<'_>) -> Vec
     let enough = if first_are_enough { wanted.count } else { usize::MAX };
     let most = usize::try_from(rows).unwrap_or(usize::MAX).min(wanted.count);
     let mut hits = Vec::with_capacity(most.min(ROOM));
-    for &code in codes {
+    for &(field, code) in codes {
         table.for_each_posting(field, code, &mut |row| {
             if plan.accepts(table, row, Some(field)) {
                 let hit = Hit::new(table, row);

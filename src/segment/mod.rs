@@ -36,7 +36,7 @@ use crate::error::{Damage, Error, Result};
 use crate::format::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::format::trailer::Trailer;
 use crate::index::{MemIndex, NewestStates, Summary, Table};
-use crate::model::Kind;
+use crate::model::{FieldSet, Kind};
 use crate::segment::frames::CheckedFrames;
 use crate::segment::handle::Handle;
 use crate::segment::sealed::SealedIndex;
@@ -228,14 +228,18 @@ impl Segment {
         })
     }
 
-    /// Calls `read` with the rows. A footer that turns out to be damaged is replaced by an index
-    /// made from the records.
-    pub(crate) fn with_table<R>(&self, read: impl FnOnce(TableRef<'_>) -> R) -> Result<R> {
+    /// Calls `read` with the rows and the keys of these fields. A footer that turns out to be
+    /// damaged is replaced by an index made from the records.
+    pub(crate) fn with_table<R>(
+        &self,
+        fields: FieldSet,
+        read: impl FnOnce(TableRef<'_>) -> R,
+    ) -> Result<R> {
         loop {
             let state = self.current()?;
             let damage = match &*state {
                 State::Memory(index) => return Ok(read(TableRef::Memory(index))),
-                State::Sealed(sealed) => match sealed.table() {
+                State::Sealed(sealed) => match sealed.table(fields) {
                     Ok(table) => return Ok(read(TableRef::Sealed(&table))),
                     Err(damage) => damage,
                 },

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use crate::error::{Damage, Result};
 use crate::format::codec;
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
-use crate::model::{Record, Timestamp};
+use crate::model::{Field, Record, Timestamp};
 use crate::segment::scan::frame_len;
 use crate::segment::{Segment, State};
 use crate::storage::Map;
@@ -64,6 +64,27 @@ impl Pinned {
         self.record_of(frame, &header, seq, offset)
     }
 
+    /// True when the record that lies at `offset` has this key in this field.
+    ///
+    /// # Errors
+    /// As for [`Pinned::record`].
+    pub(crate) fn has_key(&self, offset: u32, field: Field, key: &[u8]) -> Result<bool> {
+        let damaged = |damage| self.segment.damaged(offset, damage);
+        let (frame_at, header) = self.segment.checked_frame(&self.map, offset).map_err(damaged)?;
+        let bytes = self.in_frame(frame_at, &header, offset)?;
+        codec::has_key(self.segment.kind(), bytes, field, key).map_err(damaged)
+    }
+
+    /// The bytes from `offset` to the end of the frame.
+    #[inline]
+    fn in_frame(&self, frame_at: u32, header: &FrameHeader, offset: u32) -> Result<&[u8]> {
+        let damaged = |damage| self.segment.damaged(offset, damage);
+        let end = u64::from(frame_at) + frame_len(header);
+        let end = usize::try_from(end).map_err(|_| damaged(Damage::Length))?;
+        self.map.as_slice().get(offset as usize..end).ok_or_else(|| damaged(Damage::Truncated))
+    }
+
+    #[inline]
     fn record_of(
         &self,
         frame_at: u32,
@@ -71,12 +92,9 @@ impl Pinned {
         seq: u64,
         offset: u32,
     ) -> Result<Record<'_>> {
-        let damaged = |damage| self.segment.damaged(offset, damage);
-        let frame_end = u64::from(frame_at) + frame_len(header);
-        let frame_end = usize::try_from(frame_end).map_err(|_| damaged(Damage::Length))?;
-        let bytes = self.map.as_slice().get(offset as usize..frame_end);
-        let bytes = bytes.ok_or_else(|| damaged(Damage::Truncated))?;
-        let record = codec::decode(self.segment.kind(), bytes).map_err(damaged)?;
+        let bytes = self.in_frame(frame_at, header, offset)?;
+        let record = codec::decode(self.segment.kind(), bytes)
+            .map_err(|damage| self.segment.damaged(offset, damage))?;
         Ok(Record {
             seq,
             recorded_at: Timestamp::from_nanos(header.recorded_at),

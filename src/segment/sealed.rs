@@ -6,7 +6,7 @@ use crate::format::key;
 use crate::format::packed::{Packed, to_time};
 use crate::format::trailer::Trailer;
 use crate::index::{Code, NoColumn, Row, Table};
-use crate::model::Field;
+use crate::model::{Field, FieldSet};
 use crate::storage::Map;
 
 /// The index of a sealed segment: its footer, where it lies.
@@ -18,15 +18,16 @@ pub(crate) struct SealedIndex {
 }
 
 impl SealedIndex {
-    /// The footer as a table. Each section is compared with its checksum the first time.
+    /// The footer as a table, with the keys of these fields; of the others it knows nothing. Each
+    /// section that this takes is compared with its checksum the first time.
     ///
     /// # Errors
-    /// When a section is damaged.
-    pub(crate) fn table(&self) -> Result<SealedTable<'_>, Damage> {
+    /// When one of them is damaged.
+    pub(crate) fn table(&self, with: FieldSet) -> Result<SealedTable<'_>, Damage> {
         let bytes = self.map.as_slice();
         let mut fields = [const { None }; Field::KEYED];
-        for &field in Field::ALL {
-            if let Some(place) = field.key_index().and_then(|slot| fields.get_mut(slot)) {
+        for (&field, place) in Field::ALL.iter().zip(&mut fields) {
+            if with.contains(field) {
                 *place = self.layout.field(bytes, field)?;
             }
         }
@@ -38,6 +39,7 @@ impl SealedIndex {
             offsets: self.layout.offsets(bytes)?,
             tags: self.layout.tags(bytes)?,
             seq_order: self.layout.seq_order(bytes)?,
+            with,
             fields,
         })
     }
@@ -65,11 +67,14 @@ pub(crate) struct SealedTable<'a> {
     tags: &'a [u8],
     /// The rows in the order of seq, when that is another order.
     seq_order: Option<Packed<'a>>,
+    /// The fields whose keys were asked for.
+    with: FieldSet,
     fields: [Option<FieldView<'a>>; Field::KEYED],
 }
 
 impl SealedTable<'_> {
     fn field(&self, field: Field) -> Option<&FieldView<'_>> {
+        debug_assert!(self.with.contains(field), "{field} was not asked for");
         self.fields.get(field.key_index()?)?.as_ref()
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! Decoding borrows: text and JSON stay where they lie.
 
+mod read;
 mod row;
 
 use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
@@ -14,8 +15,10 @@ use bincode::enc::write::Writer;
 use bincode::error::EncodeError;
 
 use crate::error::{Damage, Error, Result};
+use crate::format::key;
 use crate::limits::{MAX_NAME_BYTES, MAX_RECORD_BYTES};
-use crate::model::{Body, ErrorRecord, Event, Json, Kind, Run};
+use crate::model::{Body, ErrorRecord, Event, Field, Json, Kind, Run};
+use read::Row;
 use row::{ErrorRow, EventRow, RunRow};
 
 /// What bincode may claim for one record. It counts an integer by its size in memory, not by that
@@ -31,6 +34,8 @@ const ONE_BYTE_MAX: usize = 250;
 const U16_MARK: u8 = 251;
 /// What bincode puts before a 32-bit integer.
 const U32_MARK: u8 = 252;
+/// What bincode puts before a 64-bit integer.
+const U64_MARK: u8 = 253;
 /// The longest encoded length: the mark and 32 bits.
 const MAX_LEN_BYTES: usize = 5;
 /// Room for all of a record that is no text of the caller's: ids as bytes, marks, times.
@@ -125,40 +130,54 @@ pub fn encode_error(out: &mut Vec<u8>, gap: u32, error: &ErrorRecord<'_>) -> Res
 #[inline]
 pub fn decode(kind: Kind, bytes: &[u8]) -> Result<Decoded<'_>, Damage> {
     let (record, consumed) = split(bytes)?;
-    let (gap, prior, body) = match kind {
-        Kind::Run => {
-            let (gap, prior, run) = read::<RunRow<'_>>(record)?.read()?;
-            (gap, prior, Body::Run(run))
-        }
-        Kind::Event => {
-            let (gap, event) = read::<EventRow<'_>>(record)?.read()?;
-            (gap, Prior::None, Body::Event(event))
-        }
-        Kind::Error => {
-            let (gap, error) = read::<ErrorRow<'_>>(record)?.read()?;
-            (gap, Prior::None, Body::Error(error))
-        }
-    };
+    let (gap, prior, body) = read(kind, Row(record)).ok_or(Damage::Record)?;
     Ok(Decoded { gap, prior, body, consumed })
 }
 
+/// True when the record that begins at the beginning of `bytes` has this key in this field. Reads
+/// no more of an id's record than that takes.
+///
+/// # Errors
+/// As for [`decode`].
+pub fn has_key(kind: Kind, bytes: &[u8], field: Field, key: &[u8]) -> Result<bool, Damage> {
+    if matches!(field, Field::Trace | Field::Run | Field::Project | Field::User) {
+        let (record, _) = split(bytes)?;
+        let id = Row(record).id_in(kind, field).ok_or(Damage::Record)?;
+        return Ok(id.is_some_and(|id| key::id_key(&id).as_slice() == key));
+    }
+    let mut found = false;
+    key::keys_of(&decode(kind, bytes)?.body, |of, bytes| found |= of == field && bytes == key);
+    Ok(found)
+}
+
+#[inline]
+fn read(kind: Kind, mut row: Row<'_>) -> Option<(u32, Prior, Body<'_>)> {
+    Some(match kind {
+        Kind::Run => {
+            let (gap, prior, run) = row.run()?;
+            (gap, prior, Body::Run(run))
+        }
+        Kind::Event => {
+            let (gap, event) = row.event()?;
+            (gap, Prior::None, Body::Event(event))
+        }
+        Kind::Error => {
+            let (gap, error) = row.error()?;
+            (gap, Prior::None, Body::Error(error))
+        }
+    })
+}
+
 /// The bytes of the record at the beginning of `bytes`, and how many it takes with its length.
+#[inline]
 fn split(bytes: &[u8]) -> Result<(&[u8], usize), Damage> {
-    let head = bytes.get(..bytes.len().min(MAX_LEN_BYTES)).unwrap_or_default();
-    let (len, head_len): (u32, usize) =
-        bincode::decode_from_slice(head, CONFIG).map_err(|_| Damage::Length)?;
-    let len = usize::try_from(len).map_err(|_| Damage::Length)?;
+    let mut rest = Row(bytes);
+    let len = rest.u32().and_then(|len| usize::try_from(len).ok()).ok_or(Damage::Length)?;
     if !(1..=MAX_RECORD_BYTES).contains(&len) {
         return Err(Damage::Length);
     }
-    let end = head_len + len;
-    Ok((bytes.get(head_len..end).ok_or(Damage::Truncated)?, end))
-}
-
-fn read<'a, R: bincode::BorrowDecode<'a, ()>>(record: &'a [u8]) -> Result<R, Damage> {
-    bincode::borrow_decode_from_slice(record, CONFIG)
-        .map(|(row, _)| row)
-        .map_err(|_| Damage::Record)
+    let record = rest.0.get(..len).ok_or(Damage::Truncated)?;
+    Ok((record, bytes.len() - rest.0.len() + len))
 }
 
 /// Appends length and row; on an error `out` is as it was. `texts` is the number of bytes of text

@@ -1,3 +1,5 @@
+mod by_bincode;
+
 use std::borrow::Cow;
 
 use proptest::option;

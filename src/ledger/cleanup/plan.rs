@@ -12,7 +12,7 @@ use crate::ledger::cleanup::{Cleanup, Keep, SegmentPlan};
 use crate::ledger::layout::{AUDIT_STREAM, STREAM_KINDS};
 use crate::ledger::options::Retention;
 use crate::ledger::retention::arrivals;
-use crate::model::{Kind, Status, Timestamp};
+use crate::model::{FieldSet, Kind, Status, Timestamp};
 use crate::segment::{Overview, Segment, TableRef};
 
 /// A segment that is looked at.
@@ -236,7 +236,7 @@ pub(super) fn open_runs(segment: &Arc<Segment>) -> Result<Vec<(u64, u32)>> {
     }
     let superseded = segment.superseded().clone();
     let overtaken = |seq| superseded.contains(&seq);
-    segment.with_table(|table| match table {
+    segment.with_table(FieldSet::NONE, |table| match table {
         TableRef::Memory(table) => collect(table, &overtaken),
         TableRef::Sealed(table) => collect(table, &overtaken),
     })

@@ -1,0 +1,113 @@
+//! Reading by hand, held against bincode.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What bincode reads of a record by itself, as [`decode`] would give it.
+fn by_bincode(kind: Kind, bytes: &[u8]) -> Result<(u32, Prior, Body<'_>), Damage> {
+    fn row<'a, R: bincode::BorrowDecode<'a, ()>>(record: &'a [u8]) -> Result<R, Damage> {
+        let read = bincode::borrow_decode_from_slice(record, CONFIG);
+        read.map(|(row, _)| row).map_err(|_| Damage::Record)
+    }
+    let head = &bytes[..bytes.len().min(MAX_LEN_BYTES)];
+    let (len, head_len): (u32, usize) =
+        bincode::decode_from_slice(head, CONFIG).map_err(|_| Damage::Length)?;
+    if !(1..=MAX_RECORD_BYTES).contains(&(len as usize)) {
+        return Err(Damage::Length);
+    }
+    let record = bytes.get(head_len..head_len + len as usize).ok_or(Damage::Truncated)?;
+    Ok(match kind {
+        Kind::Run => {
+            let (gap, prior, run) = row::<RunRow<'_>>(record)?.read()?;
+            (gap, prior, Body::Run(run))
+        }
+        Kind::Event => {
+            let (gap, event) = row::<EventRow<'_>>(record)?.read()?;
+            (gap, Prior::None, Body::Event(event))
+        }
+        Kind::Error => {
+            let (gap, error) = row::<ErrorRow<'_>>(record)?.read()?;
+            (gap, Prior::None, Body::Error(error))
+        }
+    })
+}
+
+fn assert_read_alike(kind: Kind, bytes: &[u8]) {
+    let by_hand = decode(kind, bytes).map(|record| (record.gap, record.prior, record.body));
+    assert_eq!(by_hand, by_bincode(kind, bytes), "{kind:?} {bytes:02x?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2048))]
+    #[test]
+    fn bincode_reads_the_same(
+        body in body(), prior in prior(), kind in prop::sample::select(Kind::ALL),
+        edits in prop::collection::vec(
+            (any::<prop::sample::Index>(), prop_oneof![any::<u8>(), 0..4u8, 249..=255u8]), 0..4,
+        ),
+    ) {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, 7, prior, &body).unwrap();
+        assert_read_alike(body.kind(), &bytes);
+        for (at, byte) in edits {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            assert_read_alike(body.kind(), &bytes);
+        }
+        assert_read_alike(kind, &bytes);
+    }
+
+    #[test]
+    fn bincode_reads_the_same_of_any_bytes(
+        kind in prop::sample::select(Kind::ALL),
+        rest in prop::collection::vec(prop_oneof![any::<u8>(), 0..4u8, 249..=255u8], 0..200),
+    ) {
+        assert_read_alike(kind, &rest);
+        let mut whole = vec![u8::try_from(rest.len()).unwrap()];
+        whole.extend(rest);
+        assert_read_alike(kind, &whole);
+    }
+}
+
+#[test]
+fn numbers_longer_than_they_need_be_are_read_as_bincode_reads_them() {
+    let number = |mark: u8, len: usize| {
+        let mut bytes = vec![mark, 1];
+        bytes.resize(1 + len, 0);
+        bytes
+    };
+    let plain = [vec![0; 11], vec![1, b't'], vec![0; 7]].concat();
+    for (mark, len) in [(251, 2), (252, 4), (253, 8), (254, 16), (255, 0)] {
+        let gap = [number(mark, len), plain[1..].to_vec()].concat();
+        let name = [vec![0; 11], number(mark, len), vec![b't'], vec![0; 7]].concat();
+        let form = [plain[..13].to_vec(), vec![1], number(mark, len), vec![9; 16], vec![0; 6]];
+        for (record, longest) in [(gap, 252), (name, 253), (form.concat(), 252)] {
+            let bytes = [vec![u8::try_from(record.len()).unwrap()], record].concat();
+            assert_read_alike(Kind::Event, &bytes);
+            assert_eq!(decode(Kind::Event, &bytes).is_ok(), mark <= longest, "{bytes:02x?}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_key_is_looked_up_as_the_index_enters_it(
+        body in body(), prior in prior(), other in body(),
+    ) {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, 7, prior, &body).unwrap();
+        let keys = |body: &Body<'_>| {
+            let mut keys = Vec::new();
+            key::keys_of(body, |field, bytes| keys.push((field, bytes.to_vec())));
+            keys
+        };
+        let own = keys(&body);
+        for (field, key) in own.iter().chain(&keys(&other)) {
+            for field in Field::ALL.iter().filter(|at| *at == field || at.key_index() == Some(1)) {
+                let carried = own.iter().any(|(at, own)| at == field && own == key);
+                prop_assert_eq!(has_key(body.kind(), &bytes, *field, key), Ok(carried));
+            }
+        }
+    }
+}
