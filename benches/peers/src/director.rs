@@ -1,0 +1,263 @@
+//! The run: which child measures what, in which order.
+
+#![expect(clippy::print_stderr, reason = "a run of many minutes tells how far it is")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::Outcome;
+use crate::answers::Answers;
+use crate::args::Options;
+use crate::child::{Findings, Order, Task};
+use crate::engines::Name;
+use crate::measure::{disk_bytes, now};
+use crate::number::count;
+use crate::results::{Rounds, Size};
+
+/// From so many operations on figures are taken in full.
+const FULL: usize = 1_000_000;
+/// Segments of the steady rate that fill, and are sealed, several a second.
+const SEALED_OFTEN: u32 = 4 << 20;
+/// Segments of which there are so many in a million records that about half of them can go.
+const DROPPED_SEGMENT: u32 = 8 << 20;
+/// The default of runledger, and the largest.
+const SEGMENTS: (u32, u32) = (64 << 20, 1 << 30);
+/// Into how many small segments the records go, and bytes of a record with its index.
+const SMALL_SEGMENTS: usize = 1000;
+const RECORD_BYTES: usize = 160;
+/// Records that are written before a kill.
+const WRITTEN: usize = 100_000;
+/// Records after a kill of a ledger of which nothing is sealed.
+const UNSEALED: usize = 1_000_000;
+const SEED: u64 = 1;
+
+/// Measures at one size. `first` is true for the first of a run: what does not depend on the size
+/// of the ledger is measured then.
+pub(crate) fn measure(
+    options: &Options,
+    ops: usize,
+    first: bool,
+    begun: Duration,
+) -> Outcome<Size> {
+    let mut run = Run {
+        options,
+        ops,
+        begun,
+        seconds: if ops >= FULL { 1.0 } else { 0.05 },
+        rounds: Rounds::default(),
+        answers: Answers::default(),
+    };
+    for name in options.engines.iter().copied() {
+        run.ledger(name)?;
+        if first {
+            run.appends(name)?;
+        }
+    }
+    if options.engines.contains(&Name::Runledger) {
+        run.segments()?;
+    }
+    let answers = run.answers.verdict()?;
+    let figures = run.rounds.measured();
+    let mut size = Size {
+        operations: ops,
+        rounds: rounds(Name::Runledger, ops),
+        answers,
+        figures,
+        goals: Vec::new(),
+    };
+    size.goals = crate::goals::verdicts(&size);
+    Ok(size)
+}
+
+/// How often a figure is taken. A peer takes minutes to write ten million records: it does so once.
+const fn rounds(name: Name, ops: usize) -> usize {
+    match (ops, name) {
+        (..FULL, _) => 1,
+        (FULL, _) | (_, Name::Floor | Name::Runledger) => 3,
+        _ => 1,
+    }
+}
+
+struct Run<'a> {
+    options: &'a Options,
+    ops: usize,
+    begun: Duration,
+    seconds: f64,
+    rounds: Rounds,
+    answers: Answers,
+}
+
+impl Run<'_> {
+    /// Writes a ledger in bulk, and does with it all that needs one that is full.
+    fn ledger(&mut self, name: Name) -> Outcome {
+        let wants = |what| self.options.wants(what);
+        let reads = name != Name::Floor && (wants("query") || wants("open"));
+        if !(wants("bulk") || reads || wants("drop")) {
+            return Ok(());
+        }
+        let rounds = if wants("bulk") { rounds(name, self.ops) } else { 1 };
+        let mut dir = PathBuf::new();
+        for round in 0..rounds {
+            self.say(name, &format!("bulk, round {} of {rounds}", round + 1));
+            dir = self.fresh("ledger")?;
+            let findings = self.order(Task::Load, name, &dir).run()?;
+            self.rounds.add(name.text(), &findings, "", "");
+        }
+        let bytes = disk_bytes(&dir)? as f64 / self.ops as f64;
+        self.rounds.push(name.text(), "disk.bytes", bytes);
+        if reads {
+            self.reads(name, &dir)?;
+        }
+        if wants("drop") && name != Name::Floor {
+            self.drops(name, &dir)?;
+        }
+        self.fresh("ledger").map(drop)
+    }
+
+    fn reads(&mut self, name: Name, dir: &Path) -> Outcome {
+        let rounds = rounds(name, self.ops);
+        for round in 0..rounds {
+            self.say(name, &format!("open and queries, round {} of {rounds}", round + 1));
+            let findings = self.order(Task::Read, name, dir).run()?;
+            self.keep(name, "after a clean close", &findings)?;
+        }
+        let more = WRITTEN.min(self.ops / 10);
+        for round in 0..rounds {
+            self.say(name, &format!("kill -9, round {} of {rounds}", round + 1));
+            let mut order = self.order(Task::Write, name, dir);
+            order.ops += round * more;
+            order.more = more;
+            let findings = order.run_and_kill()?;
+            self.keep(name, &format!("written, round {round}"), &findings)?;
+            order.task = Task::ReadAfterKill;
+            order.ops += more;
+            let findings = order.run()?;
+            self.keep(name, &format!("after kill -9, round {round}"), &findings)?;
+        }
+        Ok(())
+    }
+
+    /// runledger drops whole segments: it is given a ledger of which about half can go. Any other
+    /// engine drops from the ledger that it has.
+    fn drops(&mut self, name: Name, dir: &Path) -> Outcome {
+        self.say(name, "drop");
+        if name != Name::Runledger {
+            let findings = self.order(Task::Drop, name, dir).run()?;
+            self.rounds.add(name.text(), &findings, "", "");
+            return Ok(());
+        }
+        for _ in 0..rounds(name, self.ops) {
+            let dir = self.fresh("drop")?;
+            let mut order = self.order(Task::Load, name, &dir);
+            let share = u64::from(DROPPED_SEGMENT) * self.ops as u64 / FULL as u64;
+            let bytes = u32::try_from(share)?.clamp(64 << 10, SEGMENTS.0);
+            order.segment_bytes = Some(bytes);
+            order.run()?;
+            order.task = Task::Drop;
+            let findings = order.run()?;
+            self.rounds.add(name.text(), &findings, "", "");
+        }
+        self.fresh("drop").map(drop)
+    }
+
+    /// Appends one by one, to ledgers that are empty.
+    fn appends(&mut self, name: Name) -> Outcome {
+        let tasks =
+            [("durable", Task::Durable), ("single", Task::Single), ("latency", Task::Latency)];
+        for (what, task) in tasks {
+            let by_turns = task == Task::Durable && name == Name::Floor;
+            if by_turns || !self.options.wants(what) {
+                continue;
+            }
+            self.say(name, what);
+            for round in 0..rounds(name, self.ops.min(FULL)) {
+                let findings = self.append(task, name, round, None)?;
+                self.rounds.add(name.text(), &findings, "", "");
+                if name == Name::Runledger && task == Task::Latency {
+                    let findings = self.append(task, name, round, Some(SEALED_OFTEN))?;
+                    self.rounds.add(name.text(), &findings, "latency.", "seals.");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn append(
+        &self,
+        task: Task,
+        name: Name,
+        round: usize,
+        segment_bytes: Option<u32>,
+    ) -> Outcome<Findings> {
+        let dir = self.fresh("append")?;
+        let mut order = self.order(task, name, &dir);
+        order.seed = SEED + round as u64;
+        order.segment_bytes = segment_bytes;
+        let findings = order.run()?;
+        self.fresh("append")?;
+        Ok(findings)
+    }
+
+    /// What only runledger has: very many segments, and one that is not sealed and very large.
+    fn segments(&mut self) -> Outcome {
+        if !self.options.wants("segments") {
+            return Ok(());
+        }
+        let name = Name::Runledger;
+        self.say(name, "small segments");
+        let dir = self.fresh("segments")?;
+        let mut order = self.order(Task::Load, name, &dir);
+        let bytes = u32::try_from(self.ops * RECORD_BYTES / SMALL_SEGMENTS)?;
+        order.segment_bytes = Some(bytes.max(64 << 10));
+        order.run()?;
+        order.task = Task::Read;
+        for _ in 0..rounds(name, self.ops) {
+            let findings = order.run()?;
+            self.answers.hold("after a clean close", name, &findings)?;
+            self.rounds.add(name.text(), &findings, "query.trace", "segments.trace");
+            self.rounds.add(name.text(), &findings, "clean.segments", "segments.count");
+        }
+        for _ in 0..rounds(name, self.ops) {
+            self.say(name, "kill -9 with nothing sealed");
+            let dir = self.fresh("segments")?;
+            let mut order = self.order(Task::Write, name, &dir);
+            order.segment_bytes = Some(SEGMENTS.1);
+            (order.ops, order.more) = (0, self.ops.min(UNSEALED));
+            order.run_and_kill()?;
+            order.task = Task::ReadAfterKill;
+            (order.ops, order.more) = (order.more, 0);
+            let findings = order.run()?;
+            self.rounds.add(name.text(), &findings, "kill.index_memory", "recover.index");
+            let figure = |key| findings.figures.get(key).copied().unwrap_or(f64::NAN);
+            let rate = figure("kill.frames") / figure("kill.open") / 1e6;
+            self.rounds.push(name.text(), "recover.rate", rate);
+        }
+        self.fresh("segments").map(drop)
+    }
+
+    fn keep(&mut self, name: Name, stage: &str, findings: &Findings) -> Outcome {
+        self.rounds.add(name.text(), findings, "", "");
+        self.answers.hold(stage, name, findings)
+    }
+
+    fn order(&self, task: Task, name: Name, dir: &Path) -> Order {
+        let mut order = Order::new(task, name, dir);
+        (order.ops, order.seed, order.seconds) = (self.ops, SEED, self.seconds);
+        order
+    }
+
+    /// An empty directory.
+    fn fresh(&self, what: &str) -> Outcome<PathBuf> {
+        let dir = self.options.dir.join(what);
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir)?;
+        }
+        std::fs::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+
+    fn say(&self, name: Name, what: &str) {
+        let seconds = (now() - self.begun).as_secs();
+        eprintln!("{seconds:>5} s  {} operations  {:<9}  {what}", count(self.ops), name.text());
+    }
+}
