@@ -10,7 +10,7 @@ use crate::format::frame::{FRAME_HEADER_BYTES, payload_crc};
 use crate::format::key;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::layout::{STREAM_KINDS, stream_of};
-use crate::ledger::runs::{merge, newest};
+use crate::ledger::runs::{Newest, merge, newest};
 use crate::limits::{MAX_BATCH_RECORDS, MAX_FRAME_PAYLOAD};
 use crate::model::{Body, Fingerprint, Id, Kind, Run, Timestamp};
 use crate::segment::NewState;
@@ -29,6 +29,8 @@ pub(super) struct Batch {
     newest: HashTable<usize>,
     /// A copy of such a state: the bytes that it stands in move while the next one is encoded.
     state: Vec<u8>,
+    /// What an error's fingerprint is made from.
+    text: Vec<u8>,
     /// True when a record was refused only because its frame has no room for more.
     is_full: bool,
 }
@@ -154,7 +156,8 @@ impl Batch {
             Body::Error(error) => {
                 let mut error = error.borrowed();
                 error.created_at.get_or_insert(now);
-                error.fingerprint = Some(Fingerprint::of(
+                error.fingerprint = Some(Fingerprint::of_in(
+                    &mut self.text,
                     &error.error_type,
                     &error.message,
                     error.stack.as_deref(),
@@ -203,15 +206,28 @@ impl Batch {
         now: Timestamp,
         hash: u64,
     ) -> Result<()> {
-        let found = newest(catalog, &run.run_id, hash)?;
-        let state = match found.as_ref().map(|found| found.run()) {
-            // What it was cannot be read; what it becomes is taken as it is given.
-            Some(Err(Error::Damaged { .. })) => None,
-            state => state.transpose()?,
-        };
-        let merged = merge(run, state.as_ref(), now)?;
-        let prior = found.as_ref().map_or(Prior::None, |found| Prior::Seq(found.seq));
-        self.put_state(prior, merged, hash)
+        let likely = newest(catalog, &run.run_id, hash, false)?;
+        let state = likely.as_ref().map(Newest::state).transpose()?.flatten();
+        if state.as_ref().is_none_or(|state| state.run_id == run.run_id) {
+            return self.put_after(likely.as_ref(), state.as_ref(), run, now, hash);
+        }
+        let found = newest(catalog, &run.run_id, hash, true)?;
+        let state = found.as_ref().map(Newest::state).transpose()?.flatten();
+        self.put_after(found.as_ref(), state.as_ref(), run, now, hash)
+    }
+
+    /// Encodes a run as it is after this record. When what it was cannot be read, what it becomes is
+    /// taken as it is given.
+    fn put_after(
+        &mut self,
+        prior: Option<&Newest>,
+        state: Option<&Run<'_>>,
+        run: &Run<'_>,
+        now: Timestamp,
+        hash: u64,
+    ) -> Result<()> {
+        let prior = prior.map_or(Prior::None, |prior| Prior::Seq(prior.seq));
+        self.put_state(prior, merge(run, state, now)?, hash)
     }
 
     /// Encodes a run as it is after a state earlier in this batch.

@@ -22,8 +22,18 @@ pub(super) struct Newest {
 }
 
 impl Newest {
-    /// The run's state.
-    pub(super) fn run(&self) -> Result<Run<'_>> {
+    /// The run's state; `None` when it is damaged.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn state(&self) -> Result<Option<Run<'_>>> {
+        match self.run() {
+            Err(Error::Damaged { .. }) => Ok(None),
+            state => state.map(Some),
+        }
+    }
+
+    fn run(&self) -> Result<Run<'_>> {
         let record = match self.frame {
             Some(frame) => self.pinned.record_in(frame, self.seq, self.offset)?,
             None => self.pinned.record(self.seq, self.offset)?,
@@ -40,24 +50,32 @@ impl Newest {
 }
 
 /// Finds the newest record of a run, looking at the newest segment first. `hash` is that of its key
-/// with the catalog's seed.
-pub(super) fn newest(catalog: &Catalog, run_id: &Id<'_>, hash: u64) -> Result<Option<Newest>> {
+/// with the catalog's seed. Unless `sure`, what is found may be of another run whose key has the
+/// same hash: who reads it sees that.
+pub(super) fn newest(
+    catalog: &Catalog,
+    run_id: &Id<'_>,
+    hash: u64,
+    sure: bool,
+) -> Result<Option<Newest>> {
     catalog.find_from_end(stream_of(Kind::Run), |segment| {
-        Ok(match segment.newest_state(run_id, hash)? {
+        Ok(match segment.newest_state(run_id, hash, sure)? {
             NewestState::At(pinned, place) => {
                 let StatePlace { seq, offset, frame, .. } = place;
                 Some(Newest { pinned, seq, offset, frame: Some(frame) })
             }
             NewestState::Nowhere => None,
-            NewestState::InFooter => newest_by_index(segment, key::id_key(run_id).as_slice())?,
+            NewestState::InFooter => {
+                newest_by_index(segment, key::id_key(run_id).as_slice(), sure)?
+            }
         })
     })
 }
 
-fn newest_by_index(segment: &Arc<Segment>, key: &[u8]) -> Result<Option<Newest>> {
-    fn newest_of<T: Table>(pinned: &Pinned, table: &T, key: &[u8]) -> Option<(u64, u32)> {
+fn newest_by_index(segment: &Arc<Segment>, key: &[u8], sure: bool) -> Result<Option<Newest>> {
+    let newest_of = |pinned: &Pinned, table: &dyn Table| -> Option<(u64, u32)> {
         let code = table.find(Field::Run, key)?;
-        if !confirm(pinned, table, Field::Run, code, key) {
+        if sure && !confirm(pinned, table, Field::Run, code, key) {
             return None;
         }
         let mut newest: Option<(u64, Row)> = None;
@@ -66,11 +84,11 @@ fn newest_by_index(segment: &Arc<Segment>, key: &[u8]) -> Result<Option<Newest>>
             std::ops::ControlFlow::Continue(())
         });
         newest.map(|(seq, row)| (seq, table.offset(row)))
-    }
+    };
     let pinned = Pinned::new(segment)?;
-    let found = segment.with_table(FieldSet::NONE.with(Field::Run), |table| match table {
-        TableRef::Memory(table) => newest_of(&pinned, table, key),
-        TableRef::Sealed(table) => newest_of(&pinned, table, key),
+let found = segment.with_table(FieldSet::NONE.with(Field::Run), |table| match table {
+        TableRef::Memory(table) => newest_of(&pinned, table),
+        TableRef::Sealed(table) => newest_of(&pinned, table),
     })?;
     Ok(found.map(|(seq, offset)| Newest { pinned, seq, offset, frame: None }))
 }

@@ -24,7 +24,6 @@ const LINE_BYTES: usize = 256;
 const LINES: usize = 5;
 /// The longest type that counts whole.
 const TYPE_BYTES: usize = 256;
-const BUFFER_BYTES: usize = TYPE_BYTES + 1 + MESSAGE_BYTES + LINES * (1 + LINE_BYTES);
 /// Hexadecimal digits from which on a run of them counts as a number.
 const HEX_DIGITS: usize = 8;
 
@@ -55,7 +54,18 @@ impl Fingerprint {
     /// ```
     #[must_use]
     pub fn of(error_type: &str, message: &str, stack: Option<&str>) -> Self {
-        let mut text = Buffer { bytes: [0; BUFFER_BYTES], len: 0, end: TYPE_BYTES };
+        Self::of_in(&mut Vec::new(), error_type, message, stack)
+    }
+
+    /// As [`Fingerprint::of`], with a buffer that is reused.
+    pub(crate) fn of_in(
+        buffer: &mut Vec<u8>,
+        error_type: &str,
+        message: &str,
+        stack: Option<&str>,
+    ) -> Self {
+        buffer.clear();
+        let mut text = Parts { bytes: buffer, end: TYPE_BYTES };
         text.push(error_type.as_bytes());
         text.part(MESSAGE_BYTES);
         normalise(message, true, &mut text);
@@ -64,45 +74,36 @@ impl Fingerprint {
             text.part(LINE_BYTES);
             normalise(line, false, &mut text);
         }
-        Self { version: Self::VERSION, hash: XxHash3_64::oneshot(text.filled()) }
+        Self { version: Self::VERSION, hash: XxHash3_64::oneshot(buffer) }
     }
 }
 
 /// What is hashed: parts with a zero byte between them, each of a bounded length.
-struct Buffer {
-    bytes: [u8; BUFFER_BYTES],
-    len: usize,
+struct Parts<'a> {
+    bytes: &'a mut Vec<u8>,
     end: usize,
 }
 
-impl Buffer {
+impl Parts<'_> {
     /// Appends what fits into the part; what does not is dropped.
     fn push(&mut self, text: &[u8]) {
-        let room = self.end.saturating_sub(self.len);
-        let taken = text.get(..text.len().min(room)).unwrap_or_default();
-        if let Some(place) = self.bytes.get_mut(self.len..self.len + taken.len()) {
-            place.copy_from_slice(taken);
-            self.len += taken.len();
-        }
+        let room = self.end.saturating_sub(self.bytes.len());
+        self.bytes.extend_from_slice(text.get(..room).unwrap_or(text));
     }
 
     /// Begins a part of at most this many bytes.
     fn part(&mut self, bytes: usize) {
-        self.end = self.len + 1;
+        self.end = self.bytes.len() + 1;
         self.push(&[0]);
-        self.end = self.len + bytes;
+        self.end = self.bytes.len() + bytes;
     }
 
     const fn is_full(&self) -> bool {
-        self.len >= self.end
-    }
-
-    fn filled(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        self.bytes.len() >= self.end
     }
 }
 
-fn normalise(text: &str, quotes: bool, out: &mut Buffer) {
+fn normalise(text: &str, quotes: bool, out: &mut Parts<'_>) {
     let mut rest = text.trim_ascii().as_bytes();
     let mut after_word = false;
     while let Some(&first) = rest.first() {
@@ -134,23 +135,23 @@ fn quoted(text: &[u8], after_word: bool) -> Option<usize> {
 }
 
 /// Writes the word that `text` begins with, with its numbers as `0`, and gives its length.
-fn word(text: &[u8], out: &mut Buffer) -> usize {
-    if let Some(len) = hexadecimal(text) {
+fn word(text: &[u8], out: &mut Parts<'_>) -> usize {
+    let len = count(text, u8::is_ascii_alphanumeric);
+    let mut rest = text.get(..len).unwrap_or_default();
+    let may_be_number = rest.get(1).is_some_and(|byte| matches!(byte, b'x' | b'X'))
+        || rest.iter().all(u8::is_ascii_hexdigit);
+    if let Some(len) = may_be_number.then(|| hexadecimal(text)).flatten() {
         out.push(b"0");
         return len;
     }
-    let len = count(text, u8::is_ascii_alphanumeric);
-    let mut rest = text.get(..len).unwrap_or_default();
-    while let Some(first) = rest.first() {
-        let digits = count(rest, u8::is_ascii_digit);
-        let taken = if digits > 0 {
+    while !rest.is_empty() {
+        let (letters, others) = rest.split_at(count(rest, |byte| !byte.is_ascii_digit()));
+        out.push(letters);
+        let digits = count(others, u8::is_ascii_digit);
+        if digits > 0 {
             out.push(b"0");
-            digits
-        } else {
-            out.push(&[*first]);
-            1
-        };
-        rest = rest.get(taken..).unwrap_or_default();
+        }
+        rest = others.get(digits..).unwrap_or_default();
     }
     len
 }
@@ -216,9 +217,10 @@ mod tests {
     use super::*;
 
     fn normal(text: &str, quotes: bool) -> String {
-        let mut out = Buffer { bytes: [0; BUFFER_BYTES], len: 0, end: MESSAGE_BYTES };
+        let mut bytes = Vec::new();
+        let mut out = Parts { bytes: &mut bytes, end: MESSAGE_BYTES };
         normalise(text, quotes, &mut out);
-        String::from_utf8_lossy(out.filled()).into_owned()
+        String::from_utf8(bytes).unwrap()
     }
 
     #[test]

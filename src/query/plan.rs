@@ -116,7 +116,7 @@ impl<'a> Plan<'a> {
 /// True when the code is that of the key, and not of another with the same hash: the first record
 /// of it that can be read tells. When none can, it is taken for the key's, so that the damage is
 /// seen and not passed over.
-pub(crate) fn confirm<T: Table>(
+pub(crate) fn confirm<T: Table + ?Sized>(
     pinned: &Pinned,
     table: &T,
     field: Field,

@@ -37,7 +37,8 @@ pub(crate) enum NewestState {
 }
 
 impl Segment {
-    /// Looks for the newest state of a run; `hash` is that of its key.
+    /// Looks for the newest state of a run; `hash` is that of its key. Unless `sure`, what is found
+    /// may be a state of another run whose key has the same hash: who reads it sees that.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -45,6 +46,7 @@ impl Segment {
         self: &Arc<Self>,
         run_id: &Id<'_>,
         hash: u64,
+        sure: bool,
     ) -> Result<NewestState> {
         loop {
             if let Some(states) = &*self.newest.read() {
@@ -53,13 +55,11 @@ impl Segment {
                     // Held after the state was found: the view shows all that are known.
                     let pinned = Pinned::new(self)?;
                     let is_newer = newest.as_ref().is_none_or(|(_, other)| other.seq < place.seq);
-                    if is_newer && is_of(&pinned, place, run_id) {
+                    if is_newer && (!sure || is_of(&pinned, place, run_id)) {
                         newest = Some((pinned, place));
                     }
                 }
-                return Ok(
-                    newest.map_or(NewestState::Nowhere, |(p, place)| NewestState::At(p, place))
-                );
+                return Ok(newest.map_or(NewestState::Nowhere, |(p, at)| NewestState::At(p, at)));
             }
             if !self.find_states()? {
                 return Ok(NewestState::InFooter);
