@@ -216,8 +216,8 @@ impl Batch {
         self.put_after(found.as_ref(), state.as_ref(), run, now, hash)
     }
 
-    /// Encodes a run as it is after this record. When what it was cannot be read, what it becomes is
-    /// taken as it is given.
+    /// Encodes a run as it is after this record. When what it was cannot be read, what it becomes
+    /// is taken as it is given.
     fn put_after(
         &mut self,
         prior: Option<&Newest>,
