@@ -237,12 +237,18 @@ impl Inner {
     }
 
     fn take_seqs(&self, count: u64) -> Result<u64> {
-        self.sequence.take(count).inspect_err(|err| {
-            // After a failed sync nothing is known of the bound on the disk.
-            if matches!(err, Error::Io { .. }) {
-                self.poison(err);
-            }
-        })
+        let first = self.sequence.take(count).inspect_err(|err| self.poison_by_sequence(err))?;
+        if self.sequence.is_low() {
+            self.maintenance.note_due();
+        }
+        Ok(first)
+    }
+
+    /// After a failed sync nothing is known of the bound on the disk.
+    pub(super) fn poison_by_sequence(&self, err: &Error) {
+        if matches!(err, Error::Io { .. }) {
+            self.poison(err);
+        }
     }
 
     fn write_part(
@@ -269,7 +275,7 @@ impl Inner {
         })?;
         stream.appended(active, segment, part.bytes.len());
         if Segment::is_slice_full(at, segment.end()) {
-            self.maintenance.note_lag();
+            self.maintenance.note_due();
         }
         for state in &part.states {
             let prior = state.prior.resolve(base_seq + u64::from(state.relative_seq));

@@ -25,8 +25,9 @@ const MOST_UNSEALED: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct Maintenance {
     dirty: AtomicBool,
-    /// True when the index of a segment that is written lags.
-    lags: AtomicBool,
+    /// True when appends made work that spares those to come a wait: the index of a segment lags,
+    /// or few sequence numbers are reserved.
+    due: AtomicBool,
     state: Mutex<State>,
     wake: Condvar,
     /// Held while segments are sealed: they are, one after the other.
@@ -57,15 +58,16 @@ impl Maintenance {
     /// Notes an append that is to be synced at the next interval.
     pub(super) fn note_dirty(&self) {
         if !self.dirty.load(Ordering::Relaxed) && !self.dirty.swap(true, Ordering::AcqRel) {
-            // With the lock, the thread is not between its look at the flag and its sleep.
+            // As in `note_due`.
             let _state = self.state.lock();
             self.wake.notify_one();
         }
     }
 
-    /// Notes that the index of a segment lags, and is to follow.
-    pub(super) fn note_lag(&self) {
-        if !self.lags.swap(true, Ordering::AcqRel) {
+    /// Notes that an index lags, or that few sequence numbers are left.
+    pub(super) fn note_due(&self) {
+        if !self.due.load(Ordering::Relaxed) && !self.due.swap(true, Ordering::AcqRel) {
+            // With the lock, the thread is not between its look at the flag and its sleep.
             let _state = self.state.lock();
             self.wake.notify_one();
         }
@@ -118,12 +120,16 @@ impl Maintenance {
             let Some(inner) = inner.upgrade() else { return };
             let removed = std::mem::take(&mut self.state.lock().removed);
             drop(removed);
+            let is_due = self.due.swap(false, Ordering::AcqRel);
+            if is_due && let Err(err) = inner.sequence.reserve_ahead() {
+                inner.poison_by_sequence(&err);
+            }
             let now = inner.options.storage.monotonic();
             let is_round = now.saturating_sub(round_began) >= ROUND;
             if is_round || !self.state.lock().no_space {
                 inner.seal_full();
             }
-            if self.lags.swap(false, Ordering::AcqRel) {
+            if is_due {
                 inner.catch_up();
             }
             if self.dirty.swap(false, Ordering::AcqRel) && inner.sync().is_err() {
@@ -141,12 +147,12 @@ impl Maintenance {
     /// Waits for work, the next interval or the next round; false when it is to stop.
     fn pause(&self, interval: Duration) -> bool {
         let mut state = self.state.lock();
-        let lags = || self.lags.load(Ordering::Acquire);
-        if state.is_idle() && !lags() && !self.dirty.load(Ordering::Acquire) {
+        let is_due = || self.due.load(Ordering::Acquire);
+        if state.is_idle() && !is_due() && !self.dirty.load(Ordering::Acquire) {
             self.wake.wait_for(&mut state, ROUND);
         }
         // An append was made: it is synced an interval after it, with those that follow.
-        if state.is_idle() && !lags() && self.dirty.load(Ordering::Acquire) {
+        if state.is_idle() && !is_due() && self.dirty.load(Ordering::Acquire) {
             self.wake.wait_for(&mut state, interval);
         }
         !state.stop

@@ -23,6 +23,8 @@ pub(super) struct Sequence {
     next: AtomicU64,
     /// Numbers below this may be given out.
     reserved: AtomicU64,
+    /// From this number on, more should be reserved before there are none left.
+    low: AtomicU64,
     file: Mutex<SeqFile>,
 }
 
@@ -92,6 +94,7 @@ impl Sequence {
         Ok(Self {
             next: AtomicU64::new(next),
             reserved: AtomicU64::new(next),
+            low: AtomicU64::new(next),
             file: Mutex::new(SeqFile {
                 file,
                 ledger,
@@ -124,6 +127,20 @@ impl Sequence {
         Ok(first)
     }
 
+    /// True when so few reserved numbers are left that more should be, before an append has to wait
+    /// for it.
+    pub(super) fn is_low(&self) -> bool {
+        self.peek() >= self.low.load(Ordering::Acquire)
+    }
+
+    /// Reserves more numbers, if few are left.
+    pub(super) fn reserve_ahead(&self) -> Result<()> {
+        match self.is_low() {
+            true => self.reserve(self.reserved.load(Ordering::Acquire).saturating_add(1)),
+            false => Ok(()),
+        }
+    }
+
     fn reserve(&self, end: u64) -> Result<()> {
         let mut file = self.file.lock();
         if end <= self.reserved.load(Ordering::Acquire) {
@@ -131,6 +148,7 @@ impl Sequence {
         }
         let bound = end.saturating_add(file.step);
         file.write(bound, false)?;
+        self.low.store(bound - file.step / 2, Ordering::Release);
         file.step = (file.step * 2).min(RESERVE.1);
         self.reserved.store(bound, Ordering::Release);
         Ok(())
