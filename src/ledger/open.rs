@@ -110,14 +110,35 @@ fn set_torn_creations_aside(catalog: &Catalog) -> Result<Vec<Event<'static>>> {
     Ok(notes)
 }
 
-/// Puts in order what a crash left in segments without a footer.
+/// Puts in order what a crash left in segments without a footer. What a killed writer left in the
+/// kernel stays there, to be synced with what follows, unless something is to be cut or covered or
+/// the kernel cannot be believed.
 fn recover(catalog: &Catalog, found: Found) -> Result<Vec<(Arc<Segment>, Loss)>> {
-    let lost = catalog.layout.lost();
-    let mut losses = Vec::new();
-    for segment in catalog.all().into_iter().filter(|segment| segment.is_writable()) {
-        let of_segment = segment.recover(&*catalog.storage, &lost, found.is_clean())?;
-        losses.extend(of_segment.into_iter().map(|loss| (Arc::clone(&segment), loss)));
+    let (storage, layout) = (&*catalog.storage, &catalog.layout);
+    let segments: Vec<_> = catalog.all().into_iter().filter(|it| it.is_writable()).collect();
+    let is_unsynced = layout.is_unsynced(storage)?;
+    let is_torn = !found.is_clean() && segments.iter().any(|segment| segment.is_torn());
+    if is_torn {
+        // Should a sync fail here, the next opening must not find all in order. A disk that is full
+        // must not keep the ledger from opening.
+        match layout.set_unsynced(storage, true) {
+            Ok(()) | Err(Error::NoSpace { .. }) => {}
+            Err(err) => return Err(err),
+        }
     }
+    let lost = layout.lost();
+    let mut losses = Vec::new();
+    for segment in segments {
+        if found.is_clean() {
+            segment.go_on()?;
+        } else if is_torn || is_unsynced {
+            let of_segment = segment.recover(storage, &lost)?;
+            losses.extend(of_segment.into_iter().map(|loss| (Arc::clone(&segment), loss)));
+        } else {
+            segment.note_allocated()?;
+        }
+    }
+    layout.set_unsynced(storage, false)?;
     Ok(losses)
 }
 
@@ -150,12 +171,12 @@ fn assemble(
             None => (None, segments.as_slice()),
         };
         // A crash can leave more than one segment without a footer.
-        for segment in before.iter().filter(|segment| segment.is_writable()) {
-            maintenance.note_full(number, Arc::clone(segment));
-        }
+        let full = before.iter().filter(|segment| segment.is_writable()).cloned();
+        let full: Vec<_> =
+            full.inspect(|it| maintenance.note_full(number, Arc::clone(it))).collect();
         number += 1;
         let active = last.filter(|segment| segment.is_writable()).cloned();
-        Stream::new(name, kind, catalog.layout.stream(name), active)
+        Stream::new(name, kind, catalog.layout.stream(name), full, active)
     });
     let inner = Arc::new(Inner {
         reader: Reader::of_writer(Arc::clone(&catalog)),
@@ -186,7 +207,13 @@ impl Inner {
             self.note(note)?;
         }
         match self.options.background {
-            true => self.maintenance.start(&Arc::downgrade(self), self.options.interval),
+            true => {
+                self.maintenance.start(&Arc::downgrade(self), self.options.interval)?;
+                // What a crash left is synced and entered into the index meanwhile.
+                self.maintenance.note_due();
+                self.maintenance.note_dirty();
+                Ok(())
+            }
             false => {
                 self.seal_full();
                 Ok(())

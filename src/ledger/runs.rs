@@ -86,7 +86,7 @@ fn newest_by_index(segment: &Arc<Segment>, key: &[u8], sure: bool) -> Result<Opt
         newest.map(|(seq, row)| (seq, table.offset(row)))
     };
     let pinned = Pinned::new(segment)?;
-let found = segment.with_table(FieldSet::NONE.with(Field::Run), |table| match table {
+    let found = segment.with_table(FieldSet::NONE.with(Field::Run), |table| match table {
         TableRef::Memory(table) => newest_of(&pinned, table),
         TableRef::Sealed(table) => newest_of(&pinned, table),
     })?;

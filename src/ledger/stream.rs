@@ -46,19 +46,32 @@ struct Synced {
 }
 
 impl Stream {
+    /// The stream whose segments without a footer are these: those that are `full`, and the one to
+    /// be written, if there is one.
     pub(super) fn new(
         name: &'static str,
         kind: Kind,
         dir: PathBuf,
+        full: Vec<Arc<Segment>>,
         segment: Option<Arc<Segment>>,
     ) -> Self {
-        // Recovery has synced what is there.
-        let synced_to = segment.as_ref().map_or(0, |segment| segment.end());
+        let synced_to = segment.as_ref().map_or(0, |segment| segment.synced_at_opening());
+        // What a killed writer left in the kernel counts as the first append.
+        let mut unsynced = full;
+        unsynced.extend(segment.clone());
+        unsynced.retain(|segment| segment.synced_at_opening() < segment.end());
+        let written = u64::from(!unsynced.is_empty());
         Self {
             name,
             kind,
             dir,
-            active: Mutex::new(Active { segment, synced_to, ..Active::default() }),
+            active: Mutex::new(Active {
+                segment,
+                synced_to,
+                written,
+                unsynced,
+                ..Active::default()
+            }),
             version: AtomicU64::new(0),
             synced: Mutex::default(),
             sync_done: Condvar::new(),

@@ -10,6 +10,8 @@ use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::header::SegmentHeader;
 use crate::format::key;
 use crate::index::{MemIndex, Table};
+use crate::model::Kind;
+use crate::segment::draft::for_each_prior;
 use crate::segment::open::open_sealed;
 use crate::segment::scan::{Bounds, DamagedRange, Scan, scan};
 use crate::segment::{Draft, FRAMES_START, Findings, Segment, State};
@@ -163,18 +165,28 @@ impl Findings {
 }
 
 /// Looks for the frames of a file and compares them with their checksums; their records are left
-/// for the index.
-pub(super) fn find_frames(file: &dyn File, header: &SegmentHeader) -> Result<Scan> {
+/// for the index. Gives besides the records of earlier segments whose place was taken by one here.
+pub(super) fn find_frames(file: &dyn File, header: &SegmentHeader) -> Result<(Scan, Vec<u64>)> {
     let mut next_seq = header.first_seq;
-    let mut visit = |_: u32, frame: &FrameHeader, _: &[u8]| {
+    let (mut supersedes, mut of_frame) = (Vec::new(), Vec::new());
+    let mut visit = |_: u32, frame: &FrameHeader, payload: &[u8]| {
         if frame.base_seq < next_seq {
             return Err(Damage::Sequence);
         }
         next_seq = frame.base_seq.checked_add(frame.count.into()).ok_or(Damage::Sequence)?;
+        if header.kind == Kind::Run {
+            of_frame.clear();
+            for_each_prior(frame, payload, |relative, prior| {
+                let prior = prior.resolve(frame.base_seq.saturating_add(relative.into()));
+                of_frame.extend(prior.filter(|&seq| seq < header.first_seq));
+            })?;
+            supersedes.append(&mut of_frame);
+        }
         Ok(())
     };
     let bounds = Bounds { salt: &header.salt, from: FRAMES_START, until: None, stop: u32::MAX };
-    scan(file, &bounds, &mut visit)
+    let found = scan(file, &bounds, &mut visit)?;
+    Ok((found, supersedes))
 }
 
 /// Enters frames into an index.

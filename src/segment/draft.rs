@@ -127,19 +127,52 @@ pub(super) fn for_each_record(
     payload: &[u8],
     mut visit: impl FnMut(u32, u32, &Decoded<'_>),
 ) -> Result<(), Damage> {
+    walk(
+        header,
+        payload,
+        |bytes| codec::decode(kind, bytes).map(|record| (record.gap, record.consumed, record)),
+        |relative, offset, record| visit(relative, offset, &record),
+    )
+}
+
+/// As [`for_each_record`], with what of a run's record tells which one it supersedes.
+///
+/// # Errors
+/// As for [`for_each_record`].
+pub(super) fn for_each_prior(
+    header: &FrameHeader,
+    payload: &[u8],
+    mut visit: impl FnMut(u32, Prior),
+) -> Result<(), Damage> {
+    walk(
+        header,
+        payload,
+        |bytes| codec::decode_prior(bytes).map(|(gap, prior, consumed)| (gap, consumed, prior)),
+        |relative, _, prior| visit(relative, prior),
+    )
+}
+
+/// Reads the records of a frame one after the other: `read` gives the gap before one, the bytes
+/// that it takes, and what `visit` is to have of it.
+fn walk<'p, R>(
+    header: &FrameHeader,
+    payload: &'p [u8],
+    read: impl Fn(&'p [u8]) -> Result<(u32, usize, R), Damage>,
+    mut visit: impl FnMut(u32, u32, R),
+) -> Result<(), Damage> {
     if header.is_void() {
         return Ok(());
     }
     let (mut at, mut relative) = (0usize, 0u32);
     for number in 0..header.count {
-        let record = codec::decode(kind, payload.get(at..).unwrap_or_default())?;
+        let (gap, consumed, record) = read(payload.get(at..).unwrap_or_default())?;
         relative = relative
-            .checked_add(record.gap)
+            .checked_add(gap)
             .and_then(|relative| relative.checked_add(u32::from(number > 0)))
             .ok_or(Damage::Sequence)?;
         let offset = u32::try_from(at).map_err(|_| Damage::Length)?;
-        visit(relative, offset, &record);
-        at += record.consumed;
+        visit(relative, offset, record);
+        at += consumed;
     }
     let last = header.base_seq.checked_add(u64::from(relative)).ok_or(Damage::Sequence)?;
     match at == payload.len() && last < u64::MAX {

@@ -61,9 +61,8 @@ pub(crate) struct Segment {
     end: AtomicU32,
     /// Up to where they are in the index in memory; changes with `state` locked.
     indexed: AtomicU32,
-    /// The last sequence number that the opening found, and when that was recorded, when there was
-    /// no footer to say so.
-    last_found: Option<(u64, i64)>,
+    /// What the opening found in the frames, when there was no footer to tell.
+    found: Option<Found>,
     /// Up to where the file was preallocated.
     allocated: AtomicU32,
     map: RwLock<Option<Map>>,
@@ -85,6 +84,17 @@ enum State {
     Memory(MemIndex),
     /// The index is the footer.
     Sealed(SealedIndex),
+}
+
+/// What is found in frames without making an index of them.
+#[derive(Debug)]
+struct Found {
+    /// Where they ended.
+    end: u32,
+    /// The last sequence number, and when it was recorded.
+    last: Option<(u64, i64)>,
+    /// Records of earlier segments whose place was taken by one here.
+    supersedes: Vec<u64>,
 }
 
 /// What is wrong with a segment.
@@ -183,7 +193,7 @@ impl Segment {
     /// The last sequence number that was found at the opening, and when it was recorded.
     pub(crate) fn last_at_opening(&self) -> Option<(u64, i64)> {
         match &*self.state.read() {
-            State::Memory(_) => self.last_found,
+            State::Memory(_) => self.found.as_ref()?.last,
             State::Sealed(sealed) => {
                 let trailer = &sealed.trailer;
                 (trailer.rows > 0).then_some((trailer.last_seq, trailer.recorded_last))
@@ -261,6 +271,10 @@ impl Segment {
 
     /// The records of earlier segments whose place was taken by one here.
     pub(crate) fn supersedes(&self) -> Result<Vec<u64>> {
+        let found = self.found.as_ref().filter(|found| found.end == self.end());
+        if let Some(found) = found.filter(|_| !self.is_sealed()) {
+            return Ok(found.supersedes.clone());
+        }
         loop {
             let damage = match &*self.current()? {
                 State::Memory(index) => return Ok(index.supersedes().to_vec()),

@@ -17,7 +17,7 @@ use crate::segment::draft::for_each_record;
 use crate::segment::frames::CheckedFrames;
 use crate::segment::handle::Handle;
 use crate::segment::sealed::SealedIndex;
-use crate::segment::{FRAMES_START, Findings, Segment, State, file_name, header};
+use crate::segment::{FRAMES_START, Findings, Found, Segment, State, file_name, header};
 use crate::storage::{File, Map, OpenMode, Storage};
 
 impl Segment {
@@ -89,12 +89,13 @@ impl Segment {
             segment.unchecked = Some(CheckedFrames::new(frames));
             return Ok(segment);
         }
-        let found = find_frames(&file, &header)?;
+        let (found, supersedes) = find_frames(&file, &header)?;
         findings.note(&found);
         let state = State::Memory(MemIndex::new(key::hash, seed));
         let end = found.frames_end;
         let mut segment = Self::assemble(path.to_owned(), header, file, seed, state, findings, end);
-        segment.last_found = found.last.map(|frame| segment.last_record(frame)).transpose()?;
+        let last = found.last.map(|frame| segment.last_record(frame)).transpose()?;
+        segment.found = Some(Found { end, last, supersedes });
         Ok(segment)
     }
 
@@ -133,7 +134,7 @@ impl Segment {
             seed,
             end: AtomicU32::new(end),
             indexed: AtomicU32::new(FRAMES_START),
-            last_found: None,
+            found: None,
             allocated: AtomicU32::new(end),
             map: RwLock::new(map),
             state: RwLock::new(state),

@@ -3,8 +3,8 @@ use std::sync::atomic::Ordering;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
-use crate::segment::Segment;
 use crate::segment::scan::DamagedRange;
+use crate::segment::{Findings, Segment};
 use crate::storage::{OpenMode, Storage};
 
 /// How many bytes are copied at a time.
@@ -29,37 +29,50 @@ pub(crate) enum LossKind {
 }
 
 impl Segment {
-    /// Makes an unsealed segment ready for appends: cuts a torn tail and covers holes that a crash
-    /// left, each after a copy into `lost`. After a clean close nothing can be torn, so what looks
-    /// like it is damage, and stays.
+    /// Makes an unsealed segment ready for appends after a clean close: all of it is on stable
+    /// storage, and what looks torn is damage, and stays.
+    ///
+    /// # Errors
+    /// When the operating system refuses to tell its length.
+    pub(crate) fn go_on(&self) -> Result<()> {
+        self.note_allocated()?;
+        let mut findings = self.findings.write();
+        findings.synced = self.end();
+        if let Some(tail) = findings.tail.take() {
+            findings.damaged.push(tail);
+            findings.footer = Some(Damage::Footer);
+        }
+        Ok(())
+    }
+
+    /// Makes an unsealed segment ready for appends after a crash that left nothing torn. What the
+    /// kernel has of it is synced with what follows.
+    ///
+    /// # Errors
+    /// When the operating system refuses to tell its length.
+    pub(crate) fn note_allocated(&self) -> Result<()> {
+        let len = u32::try_from(self.file().len()?).unwrap_or(u32::MAX);
+        self.allocated.store(len, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Up to where the segment is known to be on stable storage, from what was found at its opening
+    /// and recovered since.
+    pub(crate) fn synced_at_opening(&self) -> u32 {
+        self.findings.read().synced.min(self.end())
+    }
+
+    /// Makes an unsealed segment ready for appends after a crash: cuts a torn tail and covers
+    /// holes, each after a copy into `lost`, and writes anew what may not be on the disk.
     ///
     /// # Errors
     /// When the copies or the cut cannot be made.
-    pub(crate) fn recover(
-        &self,
-        storage: &dyn Storage,
-        lost: &Path,
-        clean: bool,
-    ) -> Result<Vec<Loss>> {
-        let len = u32::try_from(self.file().len()?).unwrap_or(u32::MAX);
-        self.allocated.store(len, Ordering::Relaxed);
+    pub(crate) fn recover(&self, storage: &dyn Storage, lost: &Path) -> Result<Vec<Loss>> {
+        self.note_allocated()?;
         let findings = self.findings();
-        if clean {
-            if let Some(tail) = findings.tail {
-                let mut findings = self.findings.write();
-                findings.tail = None;
-                findings.damaged.push(tail);
-                findings.footer = Some(Damage::Footer);
-            }
-            return Ok(Vec::new());
-        }
         let mut losses = Vec::new();
-        for range in findings.damaged {
-            // Records that do not decode, in a frame that is whole, are not what a crash leaves.
-            let is_whole = matches!(range.damage, Damage::Record | Damage::Sequence);
-            if range.start >= u64::from(findings.synced) && !is_whole {
-                losses.push(self.cover_hole(storage, lost, range)?);
-            }
+        for range in holes(&findings) {
+            losses.push(self.cover_hole(storage, lost, range)?);
         }
         if let Some(tail) = findings.tail {
             let copy = self.copy_aside(storage, lost, &tail)?;
@@ -71,7 +84,14 @@ impl Segment {
         // What a killed writer left in the kernel becomes durable here, and the cuts with it.
         self.write_anew(u64::from(findings.synced))?;
         self.file().sync()?;
+        self.findings.write().synced = self.end();
         Ok(losses)
+    }
+
+    /// True when a crash left bytes in the segment that are to be cut or covered.
+    pub(crate) fn is_torn(&self) -> bool {
+        let findings = self.findings();
+        findings.tail.is_some() || holes(&findings).next().is_some()
     }
 
     /// Writes the bytes from `start` to the end of the frames once more. When a sync has failed,
@@ -160,4 +180,13 @@ impl Segment {
         copy.sync()?;
         storage.sync_dir(dir)
     }
+}
+
+/// Damage in bytes that were never synced: a crash can leave it.
+fn holes(findings: &Findings) -> impl Iterator<Item = DamagedRange> + '_ {
+    let synced = u64::from(findings.synced);
+    // Records that do not decode, in a frame that is whole, are not what a crash leaves.
+    let is_whole = |damage| matches!(damage, Damage::Record | Damage::Sequence);
+    let ranges = findings.damaged.iter().copied();
+    ranges.filter(move |range| range.start >= synced && !is_whole(range.damage))
 }

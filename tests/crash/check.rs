@@ -54,7 +54,7 @@ fn check_with(
         let report = verify(DIR, found.storage()).unwrap();
         assert!(!report.is_damaged(), "{label}: a crash is no damage: {:?}", report.findings);
     }
-    *settled.lock() = oracle.settled(&records);
+    *settled.lock() = oracle.settled(&records, crash);
     found.set_capacity(None);
     let appended = writer.append_event(40, Durability::Sync);
     appended.unwrap_or_else(|err| panic!("{label}: an append after recovery: {err}"));

@@ -139,9 +139,10 @@ impl Oracle {
         Ok(())
     }
 
-    /// What is owed after a recovery that found these records: they stay, and what was not among
-    /// them stays away.
-    pub(crate) fn settled(&self, records: &[Record<'static>]) -> Self {
+    /// What is owed after a recovery that found these records: what was not among them stays away.
+    /// What a power cut has left stays; what the kernel still had of a killed process stays as it
+    /// was promised, until it is synced.
+    pub(crate) fn settled(&self, records: &[Record<'static>], crash: Crash) -> Self {
         let mut settled = self.clone();
         let there: BTreeSet<usize> =
             records.iter().filter_map(|record| Some(parse_mark(&record.body)?.0)).collect();
@@ -152,7 +153,8 @@ impl Oracle {
                 (Fate::Dropping, false) => Fate::Dropped,
                 // Of a batch over several streams each stream may have kept its part or not.
                 (_, true) if batch.spans_kinds() => Fate::Open,
-                (_, true) => Fate::Durable,
+                (_, true) if crash == Crash::Power => Fate::Durable,
+                (fate, true) => fate,
                 (_, false) => Fate::Refused,
             };
         }

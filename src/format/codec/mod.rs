@@ -168,6 +168,17 @@ fn read(kind: Kind, mut row: Row<'_>) -> Option<(u32, Prior, Body<'_>)> {
     })
 }
 
+/// Of the run's record that begins at the beginning of `bytes`: its gap, which record it
+/// supersedes, and how many bytes it takes. The rest of it is not looked at.
+///
+/// # Errors
+/// As for [`decode`].
+pub fn decode_prior(bytes: &[u8]) -> Result<(u32, Prior, usize), Damage> {
+    let (record, consumed) = split(bytes)?;
+    let (gap, prior) = Row(record).run_head().ok_or(Damage::Record)?;
+    Ok((gap, prior, consumed))
+}
+
 /// The bytes of the record at the beginning of `bytes`, and how many it takes with its length.
 #[inline]
 fn split(bytes: &[u8]) -> Result<(&[u8], usize), Damage> {

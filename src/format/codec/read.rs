@@ -120,6 +120,11 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// The gap and the prior that a run's record begins with.
+    pub(super) fn run_head(&mut self) -> Option<(u32, Prior)> {
+        Some((self.u32()?, self.prior()?))
+    }
+
     fn subject(&mut self) -> Option<Subject<'a>> {
         let kind = self.text()?;
         Subject::from_parts(kind, self.id()?).ok()
