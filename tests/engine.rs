@@ -5,6 +5,7 @@ mod answers;
 mod background;
 mod follow;
 mod hooked;
+mod many_segments;
 mod retention;
 mod side_by_side;
 

@@ -8,11 +8,13 @@
 mod keys;
 mod mem;
 mod newest;
+mod sliced;
 
 use std::ops::ControlFlow;
 
 pub(crate) use mem::{MemIndex, NewRow, Summary};
 pub(crate) use newest::{NewestStates, StatePlace};
+pub(crate) use sliced::{Lanes, SlicedFilter};
 
 use crate::model::Field;
 

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::{Error, Result};
+use crate::format::identity::Identity;
+use crate::format::key;
 use crate::ledger::layout::{AUDIT_STREAM, Layout, STREAM_KINDS, stream_of};
 use crate::model::Kind;
+use crate::query::SegmentList;
 use crate::segment::{Segment, parse_file_name};
 use crate::storage::{DirEntry, OpenMode, Storage};
 
@@ -14,9 +17,10 @@ use crate::storage::{DirEntry, OpenMode, Storage};
 pub(crate) struct Catalog {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) layout: Layout,
-    /// The seed of the hash function of indexes in memory.
+    /// The seed of the hash function of indexes: one for all that are made of this ledger, so that
+    /// a key is looked up in many footers by one hash.
     pub(crate) seed: u64,
-    streams: [RwLock<Vec<Arc<Segment>>>; STREAM_KINDS.len()],
+    streams: [RwLock<Arc<SegmentList>>; STREAM_KINDS.len()],
     /// Files that cannot be read as segments, and why.
     unreadable: Mutex<Vec<Unreadable>>,
 }
@@ -33,38 +37,30 @@ pub(crate) struct Unreadable {
 }
 
 impl Catalog {
-    pub(crate) fn new(storage: Arc<dyn Storage>, layout: Layout) -> Result<Self> {
-        let random = u128::from_le_bytes(storage.random()?);
-        Ok(Self {
-            storage,
-            layout,
-            seed: u64::try_from(random & u128::from(u64::MAX)).unwrap_or_default(),
-            streams: std::array::from_fn(|_| RwLock::default()),
-            unreadable: Mutex::default(),
-        })
+    /// A catalog of no segments yet, of the ledger with this identity; `None` when that is lost.
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        layout: Layout,
+        identity: Option<&Identity>,
+    ) -> Self {
+        let seed = identity.map_or(0, |identity| key::hash(0, &identity.uuid));
+        let streams = std::array::from_fn(|_| RwLock::default());
+        Self { storage, layout, seed, streams, unreadable: Mutex::default() }
+    }
+
+    /// The segments of a stream as they are now.
+    pub(crate) fn list(&self, stream: usize) -> Arc<SegmentList> {
+        self.streams.get(stream).map(|list| Arc::clone(&list.read())).unwrap_or_default()
     }
 
     /// The segments of a stream, in the order of their sequence numbers.
     pub(crate) fn stream(&self, stream: usize) -> Vec<Arc<Segment>> {
-        self.streams.get(stream).map(|segments| segments.read().clone()).unwrap_or_default()
-    }
-
-    /// What `find` gives for the last segment of a stream for which it gives anything.
-    ///
-    /// # Errors
-    /// The first that `find` gives.
-    pub(crate) fn find_from_end<R>(
-        &self,
-        stream: usize,
-        find: impl Fn(&Arc<Segment>) -> Result<Option<R>>,
-    ) -> Result<Option<R>> {
-        let Some(segments) = self.streams.get(stream) else { return Ok(None) };
-        segments.read().iter().rev().find_map(|segment| find(segment).transpose()).transpose()
+        self.list(stream).segments().cloned().collect()
     }
 
     /// The segments that hold runs, events and errors.
-    pub(crate) fn records(&self) -> Vec<Arc<Segment>> {
-        (0..AUDIT_STREAM).flat_map(|stream| self.stream(stream)).collect()
+    pub(crate) fn records(&self) -> Vec<Arc<SegmentList>> {
+        (0..AUDIT_STREAM).map(|stream| self.list(stream)).collect()
     }
 
     /// The segments of all streams.
@@ -74,8 +70,7 @@ impl Catalog {
 
     /// The segments, one of each stream at the most, in which a record with this number may lie.
     pub(crate) fn holders(&self, seq: u64) -> Vec<Arc<Segment>> {
-        let of_stream = |stream: &RwLock<Vec<_>>| holder(&stream.read(), seq).cloned();
-        self.streams.iter().filter_map(of_stream).collect()
+        self.streams.iter().filter_map(|list| list.read().holder(seq).cloned()).collect()
     }
 
     pub(crate) fn unreadable(&self) -> Vec<Unreadable> {
@@ -84,15 +79,15 @@ impl Catalog {
 
     /// Adds a segment that was just made at the end of a stream.
     pub(crate) fn add(&self, stream: usize, segment: Arc<Segment>) {
-        if let Some(segments) = self.streams.get(stream) {
-            segments.write().push(segment);
+        if let Some(list) = self.streams.get(stream) {
+            Arc::make_mut(&mut list.write()).push(segment);
         }
     }
 
     /// Forgets a segment that is about to be removed.
     pub(crate) fn forget(&self, stream: usize, first_seq: u64) {
-        if let Some(segments) = self.streams.get(stream) {
-            segments.write().retain(|segment| segment.first_seq() != first_seq);
+        if let Some(list) = self.streams.get(stream) {
+            Arc::make_mut(&mut list.write()).remove(first_seq);
         }
     }
 
@@ -126,13 +121,13 @@ impl Catalog {
         mode: OpenMode,
         unreadable: &mut Vec<Unreadable>,
     ) -> Result<bool> {
-        let (Some((name, kind)), Some(segments)) =
-            (STREAM_KINDS.get(stream), self.streams.get(stream))
+        let (Some((name, kind)), Some(list)) = (STREAM_KINDS.get(stream), self.streams.get(stream))
         else {
             return Ok(true);
         };
         let dir = self.layout.stream(name);
-        let known = segments.read().clone();
+        let before = self.list(stream);
+        let known: Vec<_> = before.segments().cloned().collect();
         let mut current = Vec::with_capacity(known.len());
         let mut new = Vec::new();
         let mut is_whole = true;
@@ -166,7 +161,7 @@ impl Catalog {
                 segment.supersedes()?.into_iter().for_each(|seq| mark(holder(&current, seq), seq));
             }
         }
-        *segments.write() = current;
+        *list.write() = Arc::new(before.renewed(current));
         let is_listed = |seqs: &[(u64, String)], seq: u64| {
             seqs.binary_search_by_key(&seq, |(first_seq, _)| *first_seq).is_ok()
         };
@@ -220,7 +215,7 @@ impl Catalog {
     pub(crate) fn mark_superseded(&self, seq: u64) {
         if let Some(runs) = self.streams.get(stream_of(Kind::Run)) {
             // A query may hold the marks for a while; the list is not held for so long.
-            let segment = holder(&runs.read(), seq).cloned();
+            let segment = runs.read().holder(seq).cloned();
             mark(segment.as_ref(), seq);
         }
     }

@@ -247,13 +247,16 @@ impl Inner {
     }
 
     fn seal(&self, stream: usize, segment: &Segment) -> Result<()> {
-        let before = self.catalog.stream(stream).into_iter().rev();
+        let list = self.catalog.list(stream);
+        let before = list.segments().rev();
         let previous = before
             .filter(|other| other.first_seq() < segment.first_seq())
             .find_map(|other| other.trailer())
             .map_or([0; 32], |trailer| trailer.link());
         self.sequence.unclose()?;
-        segment.seal(previous)
+        segment.seal(previous)?;
+        list.enter_sealed(segment);
+        Ok(())
     }
 
     /// Begins new segments where the old are old enough, then drops what has expired.

@@ -33,7 +33,7 @@ impl Ledger {
         let lock = storage.lock(&layout.lock(), &writer_note())?;
         let identity = identity(&*storage, &layout, options.create)?;
         let found = sequence::read(&*storage, &layout.sequence(), &identity.uuid)?;
-        let catalog = Arc::new(Catalog::new(Arc::clone(&storage), layout)?);
+        let catalog = Arc::new(Catalog::new(Arc::clone(&storage), layout, Some(&identity)));
         for (name, _) in STREAM_KINDS {
             storage.create_dir_all(&catalog.layout.stream(name))?;
         }

@@ -51,8 +51,9 @@ impl Reader {
     /// As for [`Reader::open`].
     pub fn with_storage(dir: impl AsRef<Path>, storage: Arc<dyn Storage>) -> Result<Self> {
         let layout = Layout::new(dir.as_ref());
-        layout.identity(&*storage)?;
-        let reader = Self { catalog: Arc::new(Catalog::new(storage, layout)?), follows: true };
+        let identity = layout.identity(&*storage)?;
+        let catalog = Arc::new(Catalog::new(storage, layout, Some(&identity)));
+        let reader = Self { catalog, follows: true };
         reader.refresh()?;
         Ok(reader)
     }
@@ -89,7 +90,7 @@ impl Reader {
 
     /// A question to the engine's own notes: what was cut, dropped or found damaged, as events.
     pub fn audit(&self) -> Query {
-        Query::new(self.catalog.stream(AUDIT_STREAM))
+        Query::new(vec![self.catalog.list(AUDIT_STREAM)])
     }
 
     /// The record with this sequence number, of the engine's own notes too.

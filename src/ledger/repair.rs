@@ -94,7 +94,7 @@ pub fn repair(
         };
         let identity = layout.identity(&*storage)?;
         let clean = sequence::read(&*storage, &layout.sequence(), &identity.uuid)?.is_clean();
-        let catalog = Catalog::new(storage, layout)?;
+        let catalog = Catalog::new(storage, layout, Some(&identity));
         catalog.refresh(OpenMode::Read)?;
         let outcome = repair_all(&catalog, clean, dry_run)?;
         drop(lock);

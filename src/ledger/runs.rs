@@ -58,7 +58,11 @@ pub(super) fn newest(
     hash: u64,
     sure: bool,
 ) -> Result<Option<Newest>> {
-    catalog.find_from_end(stream_of(Kind::Run), |segment| {
+    let hash_with = |seed| match seed == catalog.seed {
+        true => hash,
+        false => key::hash(seed, key::id_key(run_id).as_slice()),
+    };
+    catalog.list(stream_of(Kind::Run)).find_from_end(Field::Run, hash_with, |segment| {
         Ok(match segment.newest_state(run_id, hash, sure)? {
             NewestState::At(pinned, place) => {
                 let StatePlace { seq, offset, frame, .. } = place;

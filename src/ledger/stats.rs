@@ -43,7 +43,8 @@ pub struct StreamStats {
     pub frame_bytes: u64,
     /// Bytes of footers.
     pub footer_bytes: u64,
-    /// Bytes of memory that the indexes of segments without a footer take.
+    /// Bytes of memory that the indexes of segments without a footer take, and what tells which
+    /// segments hold a key.
     pub index_memory: u64,
     /// The lowest and highest sequence number.
     pub seqs: Option<(u64, u64)>,
@@ -96,13 +97,14 @@ impl Reader {
             ..Stats::default()
         };
         for (number, (name, kind)) in STREAM_KINDS.iter().enumerate() {
-            let segments = catalog.stream(number);
+            let list = catalog.list(number);
             let is_audit = number == crate::ledger::layout::AUDIT_STREAM;
             let mut stream =
                 StreamStats { name, kind: (!is_audit).then_some(*kind), ..StreamStats::default() };
-            for segment in &segments {
+            for segment in list.segments() {
                 stream.add(segment)?;
             }
+            stream.index_memory += list.filter_memory() as u64;
             stats.streams.push(stream);
         }
         Ok(stats)
@@ -135,10 +137,10 @@ impl Reader {
         }
         let layout = &self.catalog().layout;
         let storage = &self.catalog().storage;
-        let ledger = layout.identity(&**storage)?.uuid;
-        let found = || sequence::read(&**storage, &layout.sequence(), &ledger);
+        let ledger = layout.identity(&**storage)?;
+        let found = || sequence::read(&**storage, &layout.sequence(), &ledger.uuid);
         let before = found()?;
-        let now = Catalog::new(Arc::clone(storage), layout.clone())?;
+        let now = Catalog::new(Arc::clone(storage), layout.clone(), Some(&ledger));
         now.refresh(OpenMode::Read)?;
         if !before.is_clean() || found()? != before {
             return Ok(0);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Damage, Error, Result};
-use crate::format::identity::IDENTITY_BYTES;
+use crate::format::identity::{IDENTITY_BYTES, Identity};
 use crate::ledger::audit::{SEGMENT_DROPPED, SEGMENT_REPAIRED, links};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::layout::{Layout, STREAM_KINDS};
@@ -72,7 +72,7 @@ pub fn verify(dir: impl AsRef<Path>, storage: Arc<dyn Storage>) -> Result<Verify
     let identity = match layout.identity(&*storage) {
         Ok(identity) => identity,
         Err(Error::Damaged { path, offset, damage }) => {
-            let mut report = verify_all(&storage, &layout, false)?;
+            let mut report = verify_all(&storage, &layout, None, false)?;
             let finding = Finding {
                 path,
                 offset,
@@ -89,18 +89,23 @@ pub fn verify(dir: impl AsRef<Path>, storage: Arc<dyn Storage>) -> Result<Verify
     };
     let found = || sequence::read(&*storage, &layout.sequence(), &identity.uuid);
     let before = found()?;
-    let report = verify_all(&storage, &layout, before.is_clean())?;
+    let report = verify_all(&storage, &layout, Some(&identity), before.is_clean())?;
     if before.is_clean() && report.is_damaged() && found()? != before {
         // A writer came meanwhile: what it was writing may have been met half written.
-        return verify_all(&storage, &layout, false);
+        return verify_all(&storage, &layout, Some(&identity), false);
     }
     Ok(report)
 }
 
 /// Verifies all streams. After a `clean` close nothing can be torn.
-fn verify_all(storage: &Arc<dyn Storage>, layout: &Layout, clean: bool) -> Result<VerifyReport> {
+fn verify_all(
+    storage: &Arc<dyn Storage>,
+    layout: &Layout,
+    identity: Option<&Identity>,
+    clean: bool,
+) -> Result<VerifyReport> {
     let mut report = VerifyReport::default();
-    let catalog = Arc::new(Catalog::new(Arc::clone(storage), layout.clone())?);
+    let catalog = Arc::new(Catalog::new(Arc::clone(storage), layout.clone(), identity));
     catalog.refresh(OpenMode::Read)?;
     let reader = Reader::of_writer(Arc::clone(&catalog));
     let links = known_links(&reader)?;

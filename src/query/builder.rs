@@ -6,10 +6,9 @@ use crate::query::count::count;
 use crate::query::cursor::{Cursor, Order};
 use crate::query::fetch::{Part, fetch};
 use crate::query::filter::Filter;
+use crate::query::list::SegmentList;
 use crate::query::page::Page;
-use crate::query::plan::candidates;
 use crate::query::text::TextPattern;
-use crate::segment::Segment;
 
 /// How many records a page holds when no limit is set.
 const DEFAULT_LIMIT: usize = 100;
@@ -35,7 +34,7 @@ const DEFAULT_LIMIT: usize = 100;
 #[derive(Debug, Clone)]
 #[must_use = "a query does nothing until it is fetched or counted"]
 pub struct Query {
-    segments: Vec<Arc<Segment>>,
+    lists: Vec<Arc<SegmentList>>,
     filter: Filter,
     order: Order,
     after: Option<Cursor>,
@@ -54,9 +53,9 @@ struct Invalid {
 }
 
 impl Query {
-    pub(crate) fn new(segments: Vec<Arc<Segment>>) -> Self {
+    pub(crate) fn new(lists: Vec<Arc<SegmentList>>) -> Self {
         Self {
-            segments,
+            lists,
             filter: Filter::default(),
             order: Order::Newest,
             after: None,
@@ -193,7 +192,7 @@ impl Query {
         self.check()?;
         let part =
             Part { order: self.order, after: self.after, offset: self.offset, limit: self.limit };
-        fetch(candidates(&self.segments, &self.filter)?, &self.filter, &part)
+        fetch(&self.lists, &self.filter, &part)
     }
 
     /// How many records match, whatever the limit, offset and cursor.
@@ -202,7 +201,7 @@ impl Query {
     /// As for [`Query::fetch`].
     pub fn count(&self) -> Result<u64> {
         self.check()?;
-        Ok(count(&candidates(&self.segments, &self.filter)?, &self.filter, None)?.total)
+        Ok(count(&self.lists, &self.filter, None)?.total)
     }
 
     /// How many of the records that match carry each value of a field, the most frequent value
@@ -212,8 +211,7 @@ impl Query {
     /// As for [`Query::fetch`].
     pub fn count_by(&self, field: Field) -> Result<Vec<(String, u64)>> {
         self.check()?;
-        let segments = candidates(&self.segments, &self.filter)?;
-        let counts = count(&segments, &self.filter, Some(field))?;
+        let counts = count(&self.lists, &self.filter, Some(field))?;
         let mut values: Vec<_> = counts.by_value.into_iter().collect();
         values.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         Ok(values)

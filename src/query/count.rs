@@ -1,13 +1,14 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use crate::error::Result;
 use crate::format::key;
 use crate::index::{Code, Row, SUPERSEDED, Table};
 use crate::model::{Field, FieldSet, Kind, Severity, Status};
 use crate::query::filter::Filter;
-use crate::query::plan::Plan;
-use crate::query::select::Hit;
+use crate::query::list::{InVain, SegmentList};
+use crate::query::plan::{Plan, candidates};
 use crate::segment::{Pinned, TableRef};
 
 /// How many records match, and of them how many carry each value of a field.
@@ -19,15 +20,28 @@ pub(super) struct Counts {
 
 /// Counts the records that match; with a field also by its values. Records are read only to find a
 /// text in them, and one for each value to tell its name.
-pub(super) fn count(segments: &[Pinned], filter: &Filter, field: Option<Field>) -> Result<Counts> {
+pub(super) fn count(
+    lists: &[Arc<SegmentList>],
+    filter: &Filter,
+    field: Option<Field>,
+) -> Result<Counts> {
     let mut counts = Counts::default();
     let fields = field.into_iter().fold(filter.fields(), FieldSet::with);
-    for pinned in segments {
-        pinned.segment().with_table(fields, |table| match table {
-            TableRef::Memory(table) => count_in(pinned, table, filter, field, true, &mut counts),
-            TableRef::Sealed(table) => count_in(pinned, table, filter, field, false, &mut counts),
-        })??;
+    let mut in_vain = InVain::default();
+    for mut candidate in candidates(lists, filter)? {
+        let pinned = candidate.pin()?;
+        let counted = pinned.segment().with_table(fields, |table| match table {
+            TableRef::Memory(table) => Plan::new(filter, &pinned, table, true)
+                .map(|plan| count_in(&pinned, table, filter, &plan, field, &mut counts)),
+            TableRef::Sealed(table) => Plan::new(filter, &pinned, table, false)
+                .map(|plan| count_in(&pinned, table, filter, &plan, field, &mut counts)),
+        })?;
+        match counted {
+            Ok(counted) => counted?,
+            Err(field) => in_vain.note(candidate.list, candidate.entry, field),
+        }
     }
+    in_vain.enter();
     Ok(counts)
 }
 
@@ -35,22 +49,20 @@ fn count_in<T: Table>(
     pinned: &Pinned,
     table: &T,
     filter: &Filter,
+    plan: &Plan<'_>,
     field: Option<Field>,
-    exact_keys: bool,
     counts: &mut Counts,
 ) -> Result<()> {
-    let Some(plan) = Plan::new(filter, pinned, table, exact_keys)? else { return Ok(()) };
     let mut groups = Groups::new(pinned.segment().kind(), field);
     if filter.text.is_none() && plan.is_by_tag() && groups.is_by_tag() {
-        groups.add_tags(table, &plan);
+        groups.add_tags(table, plan);
         counts.total += groups.total;
         return groups.name(pinned, table, &mut counts.by_value);
     }
     let mut damage = None;
-    for_each_match(table, &plan, &mut |row| {
+    for_each_match(table, plan, &mut |row| {
         if let Some(text) = &filter.text {
-            let hit = Hit { created_at: 0, seq: table.seq(row), offset: table.offset(row) };
-            match pinned.record(hit.seq, hit.offset) {
+            match pinned.record(table.seq(row), table.offset(row)) {
                 Ok(record) if text.matches(&record.body) => {}
                 Ok(_) => return,
                 Err(err) => {

@@ -1,9 +1,13 @@
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
 use crate::error::Result;
 use crate::query::cursor::{Cursor, Order};
 use crate::query::filter::Filter;
-use crate::query::page::{Page, PageHit};
-use crate::query::plan::Plan;
-use crate::query::select::{Hit, Wanted, select};
+use crate::query::list::{Entry, InVain, SegmentList};
+use crate::query::page::Page;
+use crate::query::plan::{Candidate, Plan, candidates};
+use crate::query::select::{Hit, Wanted, select, sort};
 use crate::segment::{Pinned, TableRef};
 
 /// Which part of the result is asked for.
@@ -14,45 +18,55 @@ pub(super) struct Part {
     pub(super) limit: usize,
 }
 
-/// A hit and the segment it is in.
-type Found = (u32, Hit);
-
 /// The part of all records that match.
-pub(super) fn fetch(segments: Vec<Pinned>, filter: &Filter, part: &Part) -> Result<Page> {
+pub(super) fn fetch(lists: &[Arc<SegmentList>], filter: &Filter, part: &Part) -> Result<Page> {
     let offset = usize::try_from(part.offset).unwrap_or(usize::MAX);
     // One more than is given tells whether there are more.
     let count = offset.saturating_add(part.limit).saturating_add(1);
-    let mut best: Vec<Found> = Vec::new();
+    let (mut segments, mut hits) = (Vec::new(), Vec::new());
+    let mut in_vain = InVain::default();
     let mut threshold = None;
-    for number in by_promise(&segments, part.order) {
-        let Some(segment) = segments.get(number) else { continue };
-        if threshold.is_some_and(|bound| !may_hold(segment, part.order, bound)) {
-            continue;
+    let mut left = by_promise(candidates(lists, filter)?, part.order);
+    while let Some(Promising { promise, mut candidate }) = left.pop() {
+        if threshold.is_some_and(|threshold| promise <= threshold) {
+            // Neither this one nor those that promise less can hold a better one.
+            break;
         }
-        let hits = select_in(segment, filter, part, count)?;
-        let number = u32::try_from(number).unwrap_or(u32::MAX);
-        best.extend(hits.into_iter().map(|hit| (number, hit)));
-        threshold = keep_best(&mut best, part.order, count);
+        let pinned = candidate.pin()?;
+        let before = hits.len();
+        match select_in(&pinned, filter, part, count, &mut hits)? {
+            Ok(()) => {}
+            Err(field) => in_vain.note(candidate.list, candidate.entry, field),
+        }
+        if let Some(new) = hits.get_mut(before..).filter(|new| !new.is_empty()) {
+            let segment = u32::try_from(segments.len()).unwrap_or(u32::MAX);
+            new.iter_mut().for_each(|hit| hit.segment = segment);
+            segments.push(pinned);
+            threshold = keep_best(&mut hits, part.order, count);
+        }
     }
-    sort(&mut best, part.order);
-    Ok(page(segments, best, part, offset))
+    in_vain.enter();
+    sort(&mut hits, part.order);
+    Ok(page(segments, hits, part, offset))
 }
 
-fn page(segments: Vec<Pinned>, found: Vec<Found>, part: &Part, offset: usize) -> Page {
-    let more = found.len() > offset.saturating_add(part.limit);
-    let given: Vec<Found> = found.into_iter().skip(offset).take(part.limit).collect();
-    let next = given
-        .last()
-        .filter(|_| more)
-        .map(|(_, hit)| Cursor { order: part.order, key: hit.key(part.order) });
-    let hits = given
-        .iter()
-        .map(|(segment, hit)| PageHit { segment: *segment, offset: hit.offset, seq: hit.seq })
-        .collect();
+fn page(segments: Vec<Pinned>, mut hits: Vec<Hit>, part: &Part, offset: usize) -> Page {
+    let more = hits.len() > offset.saturating_add(part.limit);
+    hits.drain(..offset.min(hits.len()));
+    hits.truncate(part.limit);
+    let last = hits.last().filter(|_| more);
+    let next = last.map(|hit| Cursor { order: part.order, key: hit.key(part.order) });
     Page { segments, hits, next }
 }
 
-fn select_in(pinned: &Pinned, filter: &Filter, part: &Part, count: usize) -> Result<Vec<Hit>> {
+/// Adds the hits of one segment, or gives the field none of whose keys is there.
+fn select_in(
+    pinned: &Pinned,
+    filter: &Filter,
+    part: &Part,
+    count: usize,
+    hits: &mut Vec<Hit>,
+) -> Result<Result<(), crate::model::Field>> {
     let mut damage = None;
     let mut has_text = |hit: &Hit| match (&filter.text, pinned.record(hit.seq, hit.offset)) {
         (Some(text), Ok(record)) => text.matches(&record.body),
@@ -68,59 +82,71 @@ fn select_in(pinned: &Pinned, filter: &Filter, part: &Part, count: usize) -> Res
         count,
         accept: filter.text.is_some().then_some(&mut has_text),
     };
-    let hits = pinned.segment().with_table(filter.fields(), |table| match table {
+    let selected = pinned.segment().with_table(filter.fields(), |table| match table {
         TableRef::Memory(table) => Plan::new(filter, pinned, table, true)
-            .map(|plan| plan.map(|plan| select(table, &plan, &mut wanted)).unwrap_or_default()),
+            .map(|plan| select(table, &plan, &mut wanted, hits)),
         TableRef::Sealed(table) => Plan::new(filter, pinned, table, false)
-            .map(|plan| plan.map(|plan| select(table, &plan, &mut wanted)).unwrap_or_default()),
-    })??;
+            .map(|plan| select(table, &plan, &mut wanted, hits)),
+    })?;
     // A record that cannot be read might hold the text: that is not to pass in silence.
-    damage.map_or(Ok(hits), Err)
+    damage.map_or(Ok(selected), Err)
 }
 
-/// Segments in an order in which the best hits come early.
-fn by_promise(segments: &[Pinned], order: Order) -> Vec<usize> {
-    let mut numbers: Vec<usize> = (0..segments.len()).collect();
-    let first = |number: &usize| segments.get(*number).map(|s| best_key(s, order));
-    match order.is_descending() {
-        true => numbers.sort_by_key(|number| std::cmp::Reverse(first(number))),
-        false => numbers.sort_by_key(first),
+/// A segment to be searched, those first that promise the best hits.
+struct Promising<'a> {
+    /// The best that a record of the segment can be.
+    promise: (i64, u64),
+    candidate: Candidate<'a>,
+}
+
+impl Ord for Promising<'_> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.promise.cmp(&other.promise)
     }
-    numbers
+}
+
+impl PartialOrd for Promising<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Eq for Promising<'_> {}
+
+impl PartialEq for Promising<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.promise == other.promise
+    }
+}
+
+fn by_promise(candidates: Vec<Candidate<'_>>, order: Order) -> BinaryHeap<Promising<'_>> {
+    let promise = |entry| goodness(best_key(entry, order), order);
+    let candidates = candidates.into_iter();
+    candidates.map(|it| Promising { promise: promise(it.entry), candidate: it }).collect()
 }
 
 /// The best key that a record of the segment can have.
-fn best_key(pinned: &Pinned, order: Order) -> (i64, u64) {
-    let segment = pinned.segment();
-    let (first, last) = segment.created_range().unwrap_or((i64::MIN, i64::MAX));
+fn best_key(entry: &Entry, order: Order) -> (i64, u64) {
+    let span = entry.span();
     match order {
-        Order::Newest => (last, u64::MAX),
-        Order::Oldest => (first, 0),
-        Order::Seq => (0, segment.first_seq()),
-        Order::SeqDescending => (0, segment.trailer().map_or(u64::MAX, |trailer| trailer.last_seq)),
+        Order::Newest => (span.map_or(i64::MAX, |span| span.created.1), u64::MAX),
+        Order::Oldest => (span.map_or(i64::MIN, |span| span.created.0), 0),
+        Order::Seq => (0, entry.first_seq()),
+        Order::SeqDescending => (0, span.map_or(u64::MAX, |span| span.last_seq)),
     }
 }
 
-fn may_hold(pinned: &Pinned, order: Order, threshold: (i64, u64)) -> bool {
-    match order.is_descending() {
-        true => best_key(pinned, order) > threshold,
-        false => best_key(pinned, order) < threshold,
-    }
+/// A key turned such that the better one is the larger one.
+const fn goodness(key: (i64, u64), order: Order) -> (i64, u64) {
+    if order.is_descending() { key } else { (!key.0, !key.1) }
 }
 
-/// Keeps the best `count`; gives the key of the last of them once there are so many.
-fn keep_best(found: &mut Vec<Found>, order: Order, count: usize) -> Option<(i64, u64)> {
-    if found.len() < count {
+/// Keeps the best `count`; once there are so many, gives how good the last of them is.
+fn keep_best(hits: &mut Vec<Hit>, order: Order, count: usize) -> Option<(i64, u64)> {
+    if hits.len() < count {
         return None;
     }
-    sort(found, order);
-    found.truncate(count);
-    found.last().map(|(_, hit)| hit.key(order))
-}
-
-fn sort(found: &mut [Found], order: Order) {
-    match order.is_descending() {
-        true => found.sort_unstable_by_key(|(_, hit)| std::cmp::Reverse(hit.key(order))),
-        false => found.sort_unstable_by_key(|(_, hit)| hit.key(order)),
-    }
+    sort(hits, order);
+    hits.truncate(count);
+    hits.last().map(|hit| goodness(hit.key(order), order))
 }

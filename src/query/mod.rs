@@ -9,6 +9,7 @@ mod count;
 mod cursor;
 mod fetch;
 mod filter;
+mod list;
 mod page;
 mod plan;
 mod select;
@@ -18,4 +19,5 @@ pub use builder::Query;
 pub use cursor::{Cursor, Order};
 pub use page::{Page, Stored};
 
+pub(crate) use list::SegmentList;
 pub(crate) use plan::confirm;

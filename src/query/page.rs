@@ -1,6 +1,7 @@
 use crate::error::Result;
 use crate::model::Record;
 use crate::query::cursor::Cursor;
+use crate::query::select::Hit;
 use crate::segment::Pinned;
 
 /// Records that a query has found, in its order.
@@ -10,16 +11,8 @@ use crate::segment::Pinned;
 #[derive(Debug, Clone, Default)]
 pub struct Page {
     pub(super) segments: Vec<Pinned>,
-    pub(super) hits: Vec<PageHit>,
+    pub(super) hits: Vec<Hit>,
     pub(super) next: Option<Cursor>,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PageHit {
-    /// Which of the page's segments.
-    pub(super) segment: u32,
-    pub(super) offset: u32,
-    pub(super) seq: u64,
 }
 
 impl Page {
@@ -59,7 +52,7 @@ impl Page {
         Some(Stored { segment, seq: hit.seq, offset: hit.offset })
     }
 
-    fn read(&self, hit: PageHit) -> Result<Record<'_>> {
+    fn read(&self, hit: Hit) -> Result<Record<'_>> {
         match self.segments.get(hit.segment as usize) {
             Some(segment) => segment.record(hit.seq, hit.offset),
             None => Err(crate::error::Error::Closed),

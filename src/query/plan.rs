@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::index::{Code, Row, SUPERSEDED, Table};
 use crate::model::{Field, Kind};
 use crate::query::filter::Filter;
-use crate::segment::{Pinned, Segment};
+use crate::query::list::{Entry, SegmentList};
+use crate::segment::Pinned;
 
 /// A filter in terms of one segment: codes in place of keys.
 pub(super) struct Plan<'a> {
@@ -25,15 +26,16 @@ pub(super) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// `None` when no record of the segment can match.
+    /// # Errors
+    /// The field none of whose keys is in the segment, when there is one.
     pub(super) fn new<T: Table>(
         filter: &Filter,
         pinned: &'a Pinned,
         table: &T,
         exact_keys: bool,
-    ) -> Result<Option<Self>> {
+    ) -> Result<Self, Field> {
         let segment = pinned.segment();
-        let Some(tags) = filter.tags(segment.kind()) else { return Ok(None) };
+        let tags = filter.tags(segment.kind()).unwrap_or(0);
         let mut keyed = Vec::new();
         for (field, keys) in filter.keyed() {
             let before = keyed.len();
@@ -44,7 +46,7 @@ impl<'a> Plan<'a> {
                 }
             }
             if keyed.len() == before {
-                return Ok(None);
+                return Err(field);
             }
         }
         // Two keys are never one code, but a caller may name a key twice.
@@ -55,7 +57,7 @@ impl<'a> Plan<'a> {
         // An index in memory names keys exactly, and it alone grows.
         let end = exact_keys.then(|| pinned.end());
         let Filter { since, until, .. } = *filter;
-        Ok(Some(Self { tags, keyed, superseded, since, until, end }))
+        Ok(Self { tags, keyed, superseded, since, until, end })
     }
 
     /// True when the row matches in all but its time and text, and in but the key of `given`: the
@@ -138,21 +140,47 @@ pub(crate) fn confirm<T: Table + ?Sized>(
     same
 }
 
-/// Segments whose created range the window touches, each held with its bytes.
-pub(super) fn candidates(segments: &[Arc<Segment>], filter: &Filter) -> Result<Vec<Pinned>> {
-    let mut pinned = Vec::new();
-    for segment in segments {
-        if filter.tags(segment.kind()).is_none() {
+/// A segment that may hold an answer.
+pub(super) struct Candidate<'a> {
+    pub(super) list: &'a SegmentList,
+    pub(super) entry: &'a Entry,
+    /// What is still written is held from the beginning, so that all of it is of one time.
+    pinned: Option<Pinned>,
+}
+
+impl Candidate<'_> {
+    /// The segment, held with its bytes.
+    pub(super) fn pin(&mut self) -> Result<Pinned> {
+        self.pinned.take().map_or_else(|| Pinned::new(&self.entry.segment), Ok)
+    }
+}
+
+/// The segments whose created range the window touches, and that hold a key of each field that is
+/// filtered by, as far as is known without touching them.
+pub(super) fn candidates<'a>(
+    lists: &'a [Arc<SegmentList>],
+    filter: &Filter,
+) -> Result<Vec<Candidate<'a>>> {
+    let mut candidates = Vec::with_capacity(lists.len() * 2);
+    for list in lists {
+        let Some(first) = list.entries().first() else { continue };
+        if filter.tags(first.segment.kind()).is_none() {
             continue;
         }
-        let may_hold = segment.created_range().is_none_or(|(first, last)| {
-            let before = filter.until.is_some_and(|until| first >= until);
-            let after = filter.since.is_some_and(|since| last < since);
-            first <= last && !before && !after
-        });
-        if may_hold {
-            pinned.push(Pinned::new(segment)?);
+        let without = list.without_keys(filter);
+        for entry in list.entries().iter().filter(|entry| !without.contains(entry.lane())) {
+            let span = entry.span();
+            let may_hold = span.map(|span| span.created).is_none_or(|(first, last)| {
+                let before = filter.until.is_some_and(|until| first >= until);
+                let after = filter.since.is_some_and(|since| last < since);
+                first <= last && !before && !after
+            });
+            if may_hold {
+                let is_written = span.is_none();
+                let pinned = is_written.then(|| Pinned::new(&entry.segment)).transpose()?;
+                candidates.push(Candidate { list, entry, pinned });
+            }
         }
     }
-    Ok(pinned)
+    Ok(candidates)
 }

@@ -1,6 +1,7 @@
 use std::ops::ControlFlow;
 
-use crate::index::{Row, Table};
+use crate::index::{Code, Row, Table};
+use crate::model::Field;
 use crate::query::cursor::Order;
 use crate::query::plan::Plan;
 
@@ -13,11 +14,14 @@ pub(super) struct Hit {
     pub(super) created_at: i64,
     pub(super) seq: u64,
     pub(super) offset: u32,
+    /// Which of the segments of its page it is in.
+    pub(super) segment: u32,
 }
 
 impl Hit {
-    fn new<T: Table>(table: &T, row: Row) -> Self {
-        Self { created_at: table.created_at(row), seq: table.seq(row), offset: table.offset(row) }
+    pub(super) fn new<T: Table>(table: &T, row: Row) -> Self {
+        let (created_at, seq) = (table.created_at(row), table.seq(row));
+        Self { created_at, seq, offset: table.offset(row), segment: 0 }
     }
 
     pub(super) const fn key(&self, order: Order) -> (i64, u64) {
@@ -45,36 +49,39 @@ impl Wanted<'_> {
     }
 }
 
-/// The first rows that match, in the order that is wanted.
-pub(super) fn select<T: Table>(table: &T, plan: &Plan<'_>, wanted: &mut Wanted<'_>) -> Vec<Hit> {
+/// Adds the first rows that match, in the order that is wanted.
+pub(super) fn select<T: Table>(
+    table: &T,
+    plan: &Plan<'_>,
+    wanted: &mut Wanted<'_>,
+    hits: &mut Vec<Hit>,
+) {
     let (low, high) = positions(table, plan, wanted);
     let window = u64::from(high.saturating_sub(low));
-    let mut hits = Vec::new();
+    let before = hits.len();
+    let narrowest = plan.narrowest(table).filter(|&(rows, _)| rows < window);
+    if let Some((rows, codes)) = narrowest.filter(|_| wanted.accept.is_none()) {
+        by_postings(table, plan, wanted, (rows, codes), hits);
+        return hits.truncate(before.saturating_add(wanted.count));
+    }
     let mut take = |wanted: &mut Wanted<'_>, hit: Hit| {
         if wanted.accept.as_mut().is_none_or(|accept| accept(&hit)) {
             hits.push(hit);
         }
-        match hits.len() < wanted.count {
+        match hits.len() - before < wanted.count {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         }
     };
-    match plan.narrowest(table).filter(|&(rows, _)| rows < window) {
-        Some(_) => {
-            let mut found = by_postings(table, plan, wanted);
-            if wanted.accept.is_none() {
-                found.truncate(wanted.count);
-                return found;
-            }
-            for hit in found {
-                if take(wanted, hit).is_break() {
-                    break;
-                }
-            }
+    match narrowest {
+        Some(narrowest) => {
+            let mut found = Vec::new();
+            by_postings(table, plan, wanted, narrowest, &mut found);
+            // Stops when there are enough.
+            let _ = found.into_iter().try_for_each(|hit| take(wanted, hit));
         }
         None => by_position(table, plan, wanted, (low, high), &mut take),
     }
-    hits
 }
 
 /// The rows to look at, as positions in the order that is wanted.
@@ -114,9 +121,15 @@ fn by_position<T: Table>(
     }
 }
 
-/// All rows that match, found by the narrowest field's postings and put in order.
-fn by_postings<T: Table>(table: &T, plan: &Plan<'_>, wanted: &Wanted<'_>) -> Vec<Hit> {
-    let Some((rows, codes)) = plan.narrowest(table) else { return Vec::new() };
+/// Adds the rows that match, found by the postings of these keys and put in order: all of them, or
+/// the first `count` and some more.
+fn by_postings<T: Table>(
+    table: &T,
+    plan: &Plan<'_>,
+    wanted: &Wanted<'_>,
+    (rows, codes): (u64, &[(Field, Code)]),
+    hits: &mut Vec<Hit>,
+) {
     // One key's rows come from the highest down, which may be the order that is wanted; then the
     // first that match are enough, unless a text is to be found in them.
     let follows = match wanted.order {
@@ -124,10 +137,11 @@ fn by_postings<T: Table>(table: &T, plan: &Plan<'_>, wanted: &Wanted<'_>) -> Vec
         Order::SeqDescending => table.rows_follow_seq(),
         Order::Oldest | Order::Seq => false,
     };
+    let before = hits.len();
     let first_are_enough = follows && codes.len() == 1 && wanted.accept.is_none();
     let enough = if first_are_enough { wanted.count } else { usize::MAX };
     let most = usize::try_from(rows).unwrap_or(usize::MAX).min(wanted.count);
-    let mut hits = Vec::with_capacity(most.min(ROOM));
+    hits.reserve(most.min(ROOM));
     for &(field, code) in codes {
         table.for_each_posting(field, code, &mut |row| {
             if plan.accepts(table, row, Some(field)) {
@@ -136,15 +150,19 @@ fn by_postings<T: Table>(table: &T, plan: &Plan<'_>, wanted: &Wanted<'_>) -> Vec
                     hits.push(hit);
                 }
             }
-            match hits.len() < enough {
+            match hits.len() - before < enough {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             }
         });
     }
-    match wanted.order.is_descending() {
-        true => hits.sort_unstable_by_key(|hit| std::cmp::Reverse(hit.key(wanted.order))),
-        false => hits.sort_unstable_by_key(|hit| hit.key(wanted.order)),
+    sort(hits.get_mut(before..).unwrap_or_default(), wanted.order);
+}
+
+/// Sorts into the order that is wanted.
+pub(super) fn sort(hits: &mut [Hit], order: Order) {
+    match order.is_descending() {
+        true => hits.sort_unstable_by_key(|hit| std::cmp::Reverse(hit.key(order))),
+        false => hits.sort_unstable_by_key(|hit| hit.key(order)),
     }
-    hits
 }

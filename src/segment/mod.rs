@@ -36,7 +36,7 @@ use crate::error::{Damage, Error, Result};
 use crate::format::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::format::trailer::Trailer;
 use crate::index::{MemIndex, NewestStates, Summary, Table};
-use crate::model::{FieldSet, Kind};
+use crate::model::{Field, FieldSet, Kind};
 use crate::segment::frames::CheckedFrames;
 use crate::segment::handle::Handle;
 use crate::segment::sealed::SealedIndex;
@@ -118,6 +118,14 @@ pub(crate) enum TableRef<'a> {
     Sealed(&'a SealedTable<'a>),
 }
 
+/// What the records of a sealed segment span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// The earliest and the latest creation.
+    pub(crate) created: (i64, i64),
+    pub(crate) last_seq: u64,
+}
+
 /// What is known of a segment without reading its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Overview {
@@ -179,14 +187,23 @@ impl Segment {
         }
     }
 
-    /// The earliest and latest creation, the first above the second when there are no rows. `None`
-    /// while not all of them are in the index.
-    pub(crate) fn created_range(&self) -> Option<(i64, i64)> {
+    /// What a sealed segment spans.
+    pub(crate) fn sealed_span(&self) -> Option<Span> {
         match &*self.state.read() {
-            State::Memory(index) => {
-                (self.indexed() == self.end()).then_some(index.summary().created)
-            }
-            State::Sealed(sealed) => Some((sealed.trailer.created_min, sealed.trailer.created_max)),
+            State::Memory(_) => None,
+            State::Sealed(sealed) => Some(Span {
+                created: (sealed.trailer.created_min, sealed.trailer.created_max),
+                last_seq: sealed.trailer.last_seq,
+            }),
+        }
+    }
+
+    /// The seed of a sealed segment, and the highest 32 bits of the hash of each key of a field.
+    /// `None` while the index is in memory, and when the footer is damaged.
+    pub(crate) fn key_heads(&self, field: Field) -> Option<(u64, Vec<u32>)> {
+        match &*self.state.read() {
+            State::Memory(_) => None,
+            State::Sealed(sealed) => Some((sealed.layout.seed(), sealed.key_heads(field).ok()?)),
         }
     }
 

@@ -44,6 +44,11 @@ impl SealedIndex {
         })
     }
 
+    /// The highest 32 bits of the hash of each key of a field.
+    pub(crate) fn key_heads(&self, field: Field) -> Result<Vec<u32>, Damage> {
+        self.layout.key_heads(self.map.as_slice(), field)
+    }
+
     /// Where the frames begin.
     pub(crate) fn frames(&self) -> Result<Packed<'_>, Damage> {
         self.layout.frames(self.map.as_slice())

@@ -203,6 +203,21 @@ impl FooterLayout {
         Ok(Some(FieldView { keys, starts, postings, codes }))
     }
 
+    /// The highest 32 bits of the hash of each key of a field, from its keys alone; none when no
+    /// record has one.
+    ///
+    /// # Errors
+    /// [`Damage::Footer`].
+    pub fn key_heads(&self, file: &[u8], field: Field) -> Result<Vec<u32>, Damage> {
+        let number = field.key_index().and_then(|at| u8::try_from(at + 1).ok());
+        let keys = self.slot(Section::Keys, number.ok_or(Damage::Footer)?)?;
+        if !keys.present {
+            return Ok(Vec::new());
+        }
+        let keys = keys.bytes(file, |bytes| bytes.len() % size_of::<u64>() == 0)?;
+        Ok(keys.as_chunks().0.iter().map(|key| head(u64::from_le_bytes(*key))).collect())
+    }
+
     /// Compares the checksum of every section that is there.
     ///
     /// # Errors
@@ -236,6 +251,12 @@ impl FooterLayout {
         let whole = |bytes| Packed::new(bytes).is_ok_and(|column| check(&column));
         Packed::unchecked(self.slot(section, field)?.bytes(file, whole)?)
     }
+}
+
+/// The highest 32 bits of a hash.
+#[must_use]
+pub fn head(hash: u64) -> u32 {
+    u32::try_from(hash >> 32).unwrap_or_default()
 }
 
 /// Takes an entry of the table; one of a section that this version does not know is passed over.

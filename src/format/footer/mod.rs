@@ -11,7 +11,7 @@ mod layout;
 
 pub use build::{Built, FieldInput, FooterInput, NO_CODE, build};
 pub use field::{FieldView, Postings};
-pub use layout::FooterLayout;
+pub use layout::{FooterLayout, head};
 
 use crate::format::bytes::{get, put};
 

@@ -1,0 +1,290 @@
+use std::iter;
+
+/// How many rows a key sets its bit in.
+const PROBES: u64 = 6;
+
+/// Rows for each key, at the least: with [`PROBES`] a key that is not there seems to be in a
+/// segment once in a thousand times, or less often.
+const ROWS_PER_KEY: usize = 16;
+
+/// No block has fewer rows.
+const LEAST_ROWS: usize = 64;
+
+/// No row is longer: as long as a line of the processor's cache.
+const MOST_ROW_BYTES: usize = 64;
+
+/// Which of many segments may hold a key: a Bloom filter for each segment, with those of up to 512
+/// segments interleaved bit by bit. A row holds the same bit of all of them, so that a look-up
+/// reads a few rows however many segments there are.
+///
+/// A segment is known by its lane, a small number that the caller gives it.
+#[derive(Debug)]
+pub(crate) struct SlicedFilter {
+    blocks: Vec<Block>,
+    entered: Lanes,
+    /// How many bytes the rows may take. When they would take more, blocks are folded.
+    most_bytes: usize,
+}
+
+/// The filters of segments that have about as many keys, hashed with one seed.
+#[derive(Debug)]
+struct Block {
+    seed: u64,
+    /// How many rows there were before any were folded: what segments join it for.
+    full_rows: usize,
+    /// How many rows there are, a power of two.
+    rows: usize,
+    /// Bytes of a row, a power of two.
+    row_bytes: usize,
+    /// The lane of each bit of a row.
+    lanes: Vec<u32>,
+    bits: Vec<u8>,
+}
+
+/// A set of lanes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lanes(Vec<u64>);
+
+impl Lanes {
+    pub(crate) fn contains(&self, lane: u32) -> bool {
+        self.0.get(lane as usize / 64).is_some_and(|word| word & (1 << (lane % 64)) != 0)
+    }
+
+    fn insert(&mut self, lane: u32) {
+        let at = lane as usize / 64;
+        if at >= self.0.len() {
+            self.0.resize(at + 1, 0);
+        }
+        if let Some(word) = self.0.get_mut(at) {
+            *word |= 1 << (lane % 64);
+        }
+    }
+
+    /// Adds the lanes of `these` that are not among `others`.
+    pub(crate) fn add_without(&mut self, these: &Self, others: &Self) {
+        if self.0.len() < these.0.len() {
+            self.0.resize(these.0.len(), 0);
+        }
+        let others = others.0.iter().copied().chain(iter::repeat(0));
+        for ((word, these), others) in self.0.iter_mut().zip(&these.0).zip(others) {
+            *word |= these & !others;
+        }
+    }
+}
+
+impl SlicedFilter {
+    /// An empty filter, whose rows are not to take more bytes than this.
+    pub(crate) const fn new(most_bytes: usize) -> Self {
+        Self { blocks: Vec::new(), entered: Lanes(Vec::new()), most_bytes }
+    }
+
+    /// True when no segment was entered.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// The segments that were entered.
+    pub(crate) const fn entered(&self) -> &Lanes {
+        &self.entered
+    }
+
+    /// Enters a segment: `heads` are the highest 32 bits of the hashes of all its keys. One that
+    /// was entered before stays as it is.
+    pub(crate) fn enter(&mut self, lane: u32, seed: u64, heads: &[u32]) {
+        if self.entered.contains(lane) {
+            return;
+        }
+        let full_rows = (heads.len() * ROWS_PER_KEY).next_power_of_two().max(LEAST_ROWS);
+        let has_room =
+            |block: &Block| block.lanes.len() < MOST_ROW_BYTES * 8 && block.full_rows == full_rows;
+        let place = self.blocks.iter().position(|block| block.seed == seed && has_room(block));
+        let place = place.unwrap_or_else(|| {
+            let rows = full_rows.min(self.most_bytes.next_power_of_two());
+            self.blocks.push(Block::new(seed, full_rows, rows.max(LEAST_ROWS)));
+            self.blocks.len() - 1
+        });
+        if let Some(block) = self.blocks.get_mut(place) {
+            block.enter(lane, heads);
+            self.entered.insert(lane);
+        }
+        while self.memory() > self.most_bytes && self.fold() {}
+    }
+
+    /// Of the segments that were entered, those that may hold the key. `head` gives the highest 32
+    /// bits of the key's hash with a seed.
+    pub(crate) fn probe(&self, head: impl Fn(u64) -> u32, found: &mut Lanes) {
+        let mut last = None;
+        for block in &self.blocks {
+            let head = match last {
+                Some((seed, head)) if seed == block.seed => head,
+                _ => head(block.seed),
+            };
+            last = Some((block.seed, head));
+            block.probe(head, found);
+        }
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn memory(&self) -> usize {
+        self.blocks.iter().map(|block| block.bits.len()).sum()
+    }
+
+    /// Halves the largest block; false when none can be.
+    fn fold(&mut self) -> bool {
+        let can_be = self.blocks.iter_mut().filter(|block| block.rows > LEAST_ROWS);
+        can_be.max_by_key(|block| block.bits.len()).map(Block::fold).is_some()
+    }
+}
+
+impl Block {
+    fn new(seed: u64, full_rows: usize, rows: usize) -> Self {
+        Self { seed, full_rows, rows, row_bytes: 1, lanes: Vec::new(), bits: vec![0; rows] }
+    }
+
+    fn enter(&mut self, lane: u32, heads: &[u32]) {
+        let at = self.lanes.len();
+        if at == self.row_bytes * 8 {
+            self.widen();
+        }
+        self.lanes.push(lane);
+        for &head in heads {
+            for row in rows_of(head, self.rows) {
+                if let Some(byte) = self.bits.get_mut(row * self.row_bytes + at / 8) {
+                    *byte |= 1 << (at % 8);
+                }
+            }
+        }
+    }
+
+    /// Makes room for as many segments again.
+    fn widen(&mut self) {
+        let mut wider = vec![0; self.bits.len() * 2];
+        let rows = self.bits.chunks_exact(self.row_bytes);
+        for (new, old) in wider.chunks_exact_mut(self.row_bytes * 2).zip(rows) {
+            for (new, old) in new.iter_mut().zip(old) {
+                *new = *old;
+            }
+        }
+        self.bits = wider;
+        self.row_bytes *= 2;
+    }
+
+    /// Lays the upper half of the rows over the lower one: half the memory, and more segments that
+    /// seem to hold a key. Those that do still do, as the number of a row is taken modulo theirs.
+    fn fold(&mut self) {
+        let half = self.bits.len() / 2;
+        let (lower, upper) = self.bits.split_at_mut(half);
+        lower.iter_mut().zip(upper).for_each(|(low, high)| *low |= *high);
+        self.bits.truncate(half);
+        self.bits.shrink_to_fit();
+        self.rows /= 2;
+    }
+
+    fn probe(&self, head: u32, found: &mut Lanes) {
+        let mut all = [u8::MAX; MOST_ROW_BYTES];
+        for row in rows_of(head, self.rows) {
+            let start = row * self.row_bytes;
+            let bytes = self.bits.get(start..start + self.row_bytes).unwrap_or_default();
+            all.iter_mut().zip(bytes).for_each(|(all, byte)| *all &= byte);
+        }
+        for (lanes, &byte) in self.lanes.chunks(8).zip(&all) {
+            let mut left = byte;
+            while left != 0 {
+                if let Some(&lane) = lanes.get(left.trailing_zeros() as usize) {
+                    found.insert(lane);
+                }
+                left &= left - 1;
+            }
+        }
+    }
+}
+
+/// The rows that a key sets its bit in.
+fn rows_of(head: u32, rows: usize) -> impl Iterator<Item = usize> {
+    // Double hashing: all rows follow from one product, whose halves are as good as two hashes.
+    let mixed = u64::from(head).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let (start, step) = (mixed >> 32, mixed | 1);
+    (0..PROBES).map(move |probe| {
+        let row = start.wrapping_add(probe.wrapping_mul(step));
+        usize::try_from(row & u64::from(u32::MAX)).unwrap_or_default() & (rows - 1)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys of a segment, all different from those of others.
+    fn heads(segment: u32, count: u32) -> Vec<u32> {
+        (0..count).map(|key| mix(segment * 1_000_000 + key)).collect()
+    }
+
+    fn mix(value: u32) -> u32 {
+        let wide = u64::from(value + 1).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        ((wide ^ (wide >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 32) as u32
+    }
+
+    fn found(filter: &SlicedFilter, head: u32, segments: u32) -> Vec<u32> {
+        let mut lanes = Lanes::default();
+        filter.probe(|seed| head ^ u32::try_from(seed).unwrap(), &mut lanes);
+        (0..segments).filter(|&lane| lanes.contains(lane)).collect()
+    }
+
+    /// A filter with segments of many sizes and of two seeds.
+    fn filled(segments: u32, keys: impl Fn(u32) -> u32, most_bytes: usize) -> SlicedFilter {
+        let mut filter = SlicedFilter::new(most_bytes);
+        for segment in 0..segments {
+            let seed = u32::from(segment.is_multiple_of(17));
+            let heads: Vec<_> =
+                heads(segment, keys(segment)).iter().map(|head| head ^ seed).collect();
+            filter.enter(segment, seed.into(), &heads);
+            filter.enter(segment, seed.into(), &[]);
+        }
+        filter
+    }
+
+    #[test]
+    fn every_key_is_found_and_few_others_are() {
+        let keys = |segment: u32| 1 + (segment % 5) * 150;
+        let filter = filled(1200, keys, usize::MAX >> 1);
+        let (mut false_ones, mut asked) = (0, 0);
+        for segment in 0..1200 {
+            for head in heads(segment, keys(segment)).into_iter().step_by(37) {
+                let lanes = found(&filter, head, 1200);
+                assert!(lanes.contains(&segment));
+                (false_ones, asked) = (false_ones + lanes.len() - 1, asked + 1);
+            }
+        }
+        // A thousandth of the segments at the most, and so about one a look-up.
+        assert!(false_ones < asked * 12 / 10, "{false_ones} in {asked}");
+        assert!(!filter.entered().contains(1200) && filter.entered().contains(1199));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_no_key_is_lost() {
+        for most_bytes in [0, 4 << 10, 64 << 10, 512 << 10] {
+            let keys = |segment: u32| if segment.is_multiple_of(50) { 20_000 } else { 200 };
+            let filter = filled(600, keys, most_bytes);
+            // Blocks of the fewest rows are left when all are folded.
+            let least = filter.blocks.len() * LEAST_ROWS * MOST_ROW_BYTES;
+            assert!(filter.memory() <= most_bytes.max(least), "{} bytes", filter.memory());
+            for segment in (0..600).step_by(7) {
+                for head in heads(segment, keys(segment)).into_iter().step_by(31) {
+                    assert!(found(&filter, head, 600).contains(&segment), "at {most_bytes}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lanes_are_a_set() {
+        let mut these = Lanes::default();
+        [0, 63, 64, 500].into_iter().for_each(|lane| these.insert(lane));
+        let mut others = Lanes::default();
+        [63, 70].into_iter().for_each(|lane| others.insert(lane));
+        let mut left = Lanes::default();
+        left.add_without(&these, &others);
+        let left: Vec<_> = (0..600).filter(|&lane| left.contains(lane)).collect();
+        assert_eq!(left, [0, 64, 500]);
+    }
+}

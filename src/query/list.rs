@@ -1,0 +1,244 @@
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::RwLock;
+
+use crate::error::Result;
+use crate::format::footer::head;
+use crate::format::key;
+use crate::index::{Lanes, SlicedFilter};
+use crate::model::Field;
+use crate::query::filter::Filter;
+use crate::segment::{Segment, Span};
+
+/// So many segments are searched one by one; only of more is it noted what they hold.
+const FEW: usize = 8;
+
+/// How many bytes the filter of one field of one stream may take. All of them together, should
+/// every field of every stream hold ids by the million, stay below 64 MiB.
+const MOST_FILTER_BYTES: usize = 3 << 20;
+
+/// How many keys a look-up enters into the filters at the most, unless one segment has more: about
+/// a millisecond's work.
+const MOST_KEYS_ENTERED: usize = 1 << 15;
+
+/// So many lanes may be those of segments that are gone, besides as many as are of others.
+const SPARE_LANES: usize = 64;
+
+/// The segments of one stream as they were at one time, in the order of their sequence numbers.
+///
+/// Beside them stands what is known of the keys that they hold: segments that were searched in vain
+/// are entered into a filter, and need not be looked at the next time.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SegmentList {
+    entries: Vec<Entry>,
+    filters: Arc<Filters>,
+    /// The lane of the next segment that is added.
+    next_lane: u32,
+}
+
+/// A segment, and what tells without touching it whether it may hold an answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) segment: Arc<Segment>,
+    first_seq: u64,
+    /// Its lane in the filters.
+    lane: u32,
+    /// What it spans, once it is sealed.
+    span: OnceLock<Span>,
+}
+
+/// Which segments may hold a key, for each keyed field. A lane stands for one segment for good, so
+/// that lists of different times share the filters.
+#[derive(Debug)]
+struct Filters([RwLock<SlicedFilter>; Field::KEYED]);
+
+impl Default for Filters {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| RwLock::new(SlicedFilter::new(MOST_FILTER_BYTES))))
+    }
+}
+
+impl Filters {
+    fn of(&self, field: Field) -> Option<&RwLock<SlicedFilter>> {
+        self.0.get(field.key_index()?)
+    }
+}
+
+impl Entry {
+    pub(super) fn first_seq(&self) -> u64 {
+        self.first_seq
+    }
+
+    pub(super) fn lane(&self) -> u32 {
+        self.lane
+    }
+
+    /// What it spans; `None` while it is written, or has no valid footer.
+    pub(super) fn span(&self) -> Option<Span> {
+        self.span.get().copied().or_else(|| {
+            let span = self.segment.sealed_span()?;
+            Some(*self.span.get_or_init(|| span))
+        })
+    }
+}
+
+impl SegmentList {
+    /// These segments, which are in the order of their sequence numbers. What was known of those
+    /// that were in the list before stays known.
+    pub(crate) fn renewed(&self, segments: Vec<Arc<Segment>>) -> Self {
+        let (filters, next_lane) = (Arc::clone(&self.filters), self.next_lane);
+        let mut list = Self { entries: Vec::with_capacity(segments.len()), filters, next_lane };
+        for segment in segments {
+            let known = self.holder_entry(segment.first_seq());
+            match known.filter(|known| Arc::ptr_eq(&known.segment, &segment)) {
+                Some(known) => list.entries.push(known.clone()),
+                None => list.push(segment),
+            }
+        }
+        list
+    }
+
+    /// Adds a segment at the end.
+    pub(crate) fn push(&mut self, segment: Arc<Segment>) {
+        if self.next_lane as usize > 2 * self.entries.len() + SPARE_LANES {
+            self.begin_anew();
+        }
+        let (first_seq, lane) = (segment.first_seq(), self.next_lane);
+        self.next_lane += 1;
+        self.entries.push(Entry { segment, first_seq, lane, span: OnceLock::new() });
+    }
+
+    /// Forgets what is known: most of it is of segments that are gone.
+    fn begin_anew(&mut self) {
+        self.filters = Arc::default();
+        self.next_lane = 0;
+        for entry in &mut self.entries {
+            entry.lane = self.next_lane;
+            self.next_lane += 1;
+        }
+    }
+
+    /// Takes out the segment that begins with this sequence number.
+    pub(crate) fn remove(&mut self, first_seq: u64) {
+        self.entries.retain(|entry| entry.first_seq != first_seq);
+    }
+
+    pub(crate) fn segments(&self) -> impl DoubleEndedIterator<Item = &Arc<Segment>> {
+        self.entries.iter().map(|entry| &entry.segment)
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The segment in which a record with this sequence number would lie.
+    pub(crate) fn holder(&self, seq: u64) -> Option<&Arc<Segment>> {
+        self.holder_entry(seq).map(|entry| &entry.segment)
+    }
+
+    fn holder_entry(&self, seq: u64) -> Option<&Entry> {
+        let after = self.entries.partition_point(|entry| entry.first_seq <= seq);
+        self.entries.get(after.checked_sub(1)?)
+    }
+
+    /// Bytes of memory that the filters hold.
+    pub(crate) fn filter_memory(&self) -> usize {
+        self.filters.0.iter().map(|filter| filter.read().memory()).sum()
+    }
+
+    /// What `find` gives for the last segment for which it gives anything, of those that may hold
+    /// the key. `hash` is that of the key with a seed.
+    ///
+    /// # Errors
+    /// The first that `find` gives.
+    pub(crate) fn find_from_end<R>(
+        &self,
+        field: Field,
+        hash: impl Fn(u64) -> u64,
+        find: impl Fn(&Arc<Segment>) -> Result<Option<R>>,
+    ) -> Result<Option<R>> {
+        let mut without = Lanes::default();
+        if self.entries.len() > FEW {
+            self.exclude(field, &[hash], &mut without);
+        }
+        let mut in_vain = InVain::default();
+        for entry in self.entries.iter().rev().filter(|entry| !without.contains(entry.lane)) {
+            if let Some(found) = find(&entry.segment)? {
+                return Ok(Some(found));
+            }
+            in_vain.note(self, entry, field);
+        }
+        in_vain.enter();
+        Ok(None)
+    }
+
+    /// The segments that hold none of the keys that the filter asks for in some field.
+    pub(super) fn without_keys(&self, filter: &Filter) -> Lanes {
+        let mut without = Lanes::default();
+        if self.entries.len() > FEW {
+            for (field, keys) in filter.keyed() {
+                let hashes: Vec<_> =
+                    keys.iter().map(|wanted| |seed| key::hash(seed, &wanted.key)).collect();
+                self.exclude(field, &hashes, &mut without);
+            }
+        }
+        without
+    }
+
+    /// Adds those segments to `without` that hold no key with one of these hashes.
+    fn exclude(&self, field: Field, hashes: &[impl Fn(u64) -> u64], without: &mut Lanes) {
+        let Some(filter) = self.filters.of(field).map(|filter| filter.read()) else { return };
+        if filter.is_empty() {
+            return;
+        }
+        let mut found = Lanes::default();
+        hashes.iter().for_each(|hash| filter.probe(|seed| head(hash(seed)), &mut found));
+        without.add_without(filter.entered(), &found);
+    }
+
+    /// Enters a segment that was just sealed into the filters that are in use, so that no look-up
+    /// has to.
+    pub(crate) fn enter_sealed(&self, segment: &Segment) {
+        let Some(entry) = self.holder_entry(segment.first_seq()) else { return };
+        for &field in Field::ALL {
+            if self.filters.of(field).is_some_and(|filter| !filter.read().is_empty()) {
+                self.enter_keys(entry, field);
+            }
+        }
+    }
+
+    /// Gives how many keys there were to enter.
+    fn enter_keys(&self, entry: &Entry, field: Field) -> usize {
+        let keys = entry.segment.key_heads(field);
+        let (Some((seed, heads)), Some(filter)) = (keys, self.filters.of(field)) else { return 0 };
+        filter.write().enter(entry.lane, seed, &heads);
+        heads.len().max(1)
+    }
+}
+
+/// Segments with a footer in which no key of a field was found.
+#[derive(Debug, Default)]
+pub(super) struct InVain<'a>(Vec<(&'a SegmentList, &'a Entry, Field)>);
+
+impl<'a> InVain<'a> {
+    /// Notes a segment in which no key of this field was found.
+    pub(super) fn note(&mut self, list: &'a SegmentList, entry: &'a Entry, field: Field) {
+        if entry.span().is_some() {
+            self.0.push((list, entry, field));
+        }
+    }
+
+    /// Enters them into the filters, when they are more than a few.
+    pub(super) fn enter(&self) {
+        if self.0.len() <= FEW {
+            return;
+        }
+        let mut left = MOST_KEYS_ENTERED;
+        for (list, entry, field) in &self.0 {
+            left = left.saturating_sub(list.enter_keys(entry, *field));
+            if left == 0 {
+                return;
+            }
+        }
+    }
+}
