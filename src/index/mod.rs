@@ -89,7 +89,7 @@ pub(crate) trait Table {
 pub(crate) struct NoColumn;
 
 /// The first of `0..len` for which `before` is false; `before` must be true, then false.
-fn partition(len: u32, before: impl Fn(u32) -> bool) -> u32 {
+pub(crate) fn partition(len: u32, before: impl Fn(u32) -> bool) -> u32 {
     let (mut low, mut high) = (0, len);
     while low < high {
         let middle = low + (high - low) / 2;

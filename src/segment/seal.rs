@@ -1,7 +1,7 @@
 //! Making the footer of a segment from its index in memory.
 
 use crate::error::{Error, Result};
-use crate::format::footer::{Built, FieldInput, FooterInput, build};
+use crate::format::footer::{Built, FieldInput, FooterInput, build, is_distinct};
 use crate::format::key;
 use crate::index::{MemIndex, Table};
 use crate::model::Field;
@@ -74,7 +74,7 @@ fn rank(index: &MemIndex, order: &[u32], field: Field, seed: u64) -> Option<Rank
         }
     }
     let hashes: Vec<u64> = by_hash.iter().map(|&(hash, _)| hash).collect();
-    if hashes.windows(2).any(|pair| pair.first() == pair.last()) {
+    if !is_distinct(&hashes) {
         return None;
     }
     let code = |row| index.code(field, row).ok().flatten();

@@ -5,7 +5,7 @@ use crate::format::footer::{FieldView, FooterLayout};
 use crate::format::key;
 use crate::format::packed::{Packed, to_time};
 use crate::format::trailer::Trailer;
-use crate::index::{Code, NoColumn, Row, Table};
+use crate::index::{Code, NoColumn, Row, Table, partition};
 use crate::model::{Field, FieldSet};
 use crate::storage::Map;
 
@@ -150,11 +150,7 @@ impl Table for SealedTable<'_> {
         visit: &mut dyn FnMut(Row) -> ControlFlow<()>,
     ) {
         let Some(field) = self.field(field) else { return };
-        for row in field.postings(code).rev() {
-            if visit(row).is_break() {
-                return;
-            }
-        }
+        let _ = field.postings(code).for_each_back(visit);
     }
 
     fn has_key(&self, field: Field, code: Code, row: Row) -> bool {
@@ -171,6 +167,23 @@ impl Table for SealedTable<'_> {
             None => Ok(None),
             Some(view) if view.has_codes() => Ok(view.code(row as usize)),
             Some(_) => Err(NoColumn),
+        }
+    }
+
+    fn time_position(&self, created_at: i64, seq: u64) -> u32 {
+        let start = count(self.times.partition_point(|time| to_time(time) < created_at));
+        if seq == 0 {
+            return start;
+        }
+        let end = count(self.times.partition_point(|time| to_time(time) <= created_at));
+        // Rows of one time lie in the order of their sequence numbers.
+        start + partition(end.saturating_sub(start), |at| self.seq(start + at) < seq)
+    }
+
+    fn seq_position(&self, seq: u64) -> u32 {
+        match &self.seq_order {
+            None => count(self.seqs.partition_point(|other| other < seq)),
+            Some(_) => partition(self.rows, |position| self.seq(self.seq_row(position)) < seq),
         }
     }
 }

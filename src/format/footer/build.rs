@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::format::{crc, packed};
 use crate::model::Field;
 
-use super::{Entry, MAX_CODED_KEYS, Section, TABLE_MAGIC};
+use super::{Entry, MAX_CODED_KEYS, Section, TABLE_MAGIC, stored_hash};
 
 /// The code of a row that has no key in a field.
 pub const NO_CODE: u32 = u32::MAX;
@@ -34,7 +34,8 @@ pub struct FooterInput<'a> {
 /// The keys of one field.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FieldInput<'a> {
-    /// The hashes of the keys, rising. The place of a key is its rank.
+    /// The hashes of the keys, rising; no two may be the same in what is stored of them. The place
+    /// of a key is its rank, and each has a row.
     pub hashes: &'a [u64],
     /// For each row the rank of its key, or [`NO_CODE`].
     pub codes: &'a [u32],
@@ -92,12 +93,19 @@ fn check(input: &FooterInput<'_>) -> Result<()> {
     let columns = [input.seqs.len(), input.offsets.len(), input.tags.len()];
     let fields = input.fields.iter().flatten();
     let whole = columns.iter().all(|len| *len == rows)
-        && fields.clone().all(|field| field.codes.len() == rows && field.hashes.is_sorted());
+        && fields.clone().all(|field| field.codes.len() == rows && is_distinct(field.hashes));
     if whole {
         Ok(())
     } else {
-        Err(Error::invalid("footer", "", "columns of one length and sorted hashes"))
+        Err(Error::invalid("footer", "", "columns of one length and different, sorted hashes"))
     }
+}
+
+/// True when hashes rise, and what is stored of them does so, too.
+#[must_use]
+pub fn is_distinct(hashes: &[u64]) -> bool {
+    let stored = |hash: &u64| stored_hash(*hash, hashes.len());
+    hashes.is_sorted_by(|one, next| stored(one) < stored(next))
 }
 
 struct Builder {
@@ -137,20 +145,19 @@ impl Builder {
         &mut self,
         section: Section,
         field: u8,
-        values: impl ExactSizeIterator<Item = u64>,
+        values: impl ExactSizeIterator<Item = u64> + Clone,
     ) -> Result<()> {
         self.section(section, field, |out| packed::encode(values, out))
     }
 
     fn field(&mut self, number: u8, field: &FieldInput<'_>) -> Result<()> {
-        let (starts, postings) = invert(field)?;
+        let Inverted { firsts, starts, later } = invert(field)?;
         let wide = |value: &u32| u64::from(*value);
-        self.section(Section::Keys, number, |out| {
-            out.extend(field.hashes.iter().flat_map(|hash| hash.to_le_bytes()));
-            Ok(())
-        })?;
+        let stored = |hash: &u64| stored_hash(*hash, field.hashes.len());
+        self.column(Section::Keys, number, field.hashes.iter().map(stored))?;
+        self.column(Section::Firsts, number, firsts.iter().map(wide))?;
         self.column(Section::Starts, number, starts.iter().map(wide))?;
-        self.column(Section::Postings, number, postings.iter().map(wide))?;
+        self.column(Section::Postings, number, later.iter().map(wide))?;
         if field.hashes.len() <= MAX_CODED_KEYS {
             // No code is the largest number: adding 1 makes it 0.
             let codes = field.codes.iter().map(|code| u64::from(code.wrapping_add(1)));
@@ -174,28 +181,48 @@ impl Builder {
     }
 }
 
-/// From codes by row to rows by code: where the rows of each key start, and the rows.
-fn invert(field: &FieldInput<'_>) -> Result<(Vec<u32>, Vec<u32>)> {
+/// The rows of each key.
+struct Inverted {
+    /// The first row of each.
+    firsts: Vec<u32>,
+    /// Where the later rows of each begin, and where the last ones end.
+    starts: Vec<u32>,
+    /// How far they lie behind the first.
+    later: Vec<u32>,
+}
+
+/// From codes by row to rows by code.
+fn invert(field: &FieldInput<'_>) -> Result<Inverted> {
     let unknown = || Error::invalid("footer", "", "codes that are ranks of the keys");
-    let place = |code: u32| usize::try_from(code).map_err(|_| unknown());
-    let coded = || field.codes.iter().copied().zip(0_u32..).filter(|(code, _)| *code != NO_CODE);
-    let mut starts = vec![0_u32; field.hashes.len() + 1];
-    let mut total = 0;
-    for (code, _) in coded() {
-        *starts.get_mut(place(code)? + 1).ok_or_else(unknown)? += 1;
+    let coded = || field.codes.iter().zip(0_u32..).filter(|(code, _)| **code != NO_CODE);
+    let keys = field.hashes.len();
+    // The first row of each key is not one of the later ones.
+    let mut starts = vec![u32::MAX; keys];
+    let mut total = 0_usize;
+    for (&code, _) in coded() {
+        let count = starts.get_mut(code as usize).ok_or_else(unknown)?;
+        *count = count.wrapping_add(1);
         total += 1;
     }
     let mut sum = 0;
     for start in &mut starts {
-        sum += *start;
+        let count = *start;
         *start = sum;
+        sum = sum.checked_add(count).ok_or_else(unknown)?;
     }
+    starts.push(sum);
     let mut next = starts.clone();
-    let mut postings = vec![0_u32; total];
-    for (code, row) in coded() {
-        let next = next.get_mut(place(code)?).ok_or_else(unknown)?;
-        *postings.get_mut(place(*next)?).ok_or_else(unknown)? = row;
+    let mut firsts = vec![NO_CODE; keys];
+    let mut later = vec![0_u32; total.checked_sub(keys).ok_or_else(unknown)?];
+    for (&code, row) in coded() {
+        let first = firsts.get_mut(code as usize).ok_or_else(unknown)?;
+        if *first == NO_CODE {
+            *first = row;
+            continue;
+        }
+        let next = next.get_mut(code as usize).ok_or_else(unknown)?;
+        *later.get_mut(*next as usize).ok_or_else(unknown)? = row - *first;
         *next += 1;
     }
-    Ok((starts, postings))
+    Ok(Inverted { firsts, starts, later })
 }

@@ -1,11 +1,16 @@
 //! The keys of one field, and the rows that have them.
 
+use std::ops::ControlFlow;
+
 use crate::format::packed::Packed;
+
+use super::stored_hash;
 
 /// The index of one field, where it lies.
 #[derive(Debug, Clone, Copy)]
 pub struct FieldView<'a> {
-    pub(super) keys: &'a [[u8; 8]],
+    pub(super) keys: Packed<'a>,
+    pub(super) firsts: Packed<'a>,
     pub(super) starts: Packed<'a>,
     pub(super) postings: Packed<'a>,
     pub(super) codes: Option<Packed<'a>>,
@@ -18,44 +23,38 @@ impl<'a> FieldView<'a> {
         self.keys.len()
     }
 
-    /// The hash of the key of this rank.
+    /// What is stored of the hash of this rank's key: see [`stored_hash`].
     #[must_use]
     pub fn key_hash(&self, rank: u32) -> Option<u64> {
-        self.keys.get(usize::try_from(rank).ok()?).map(|hash| u64::from_le_bytes(*hash))
+        self.keys.get(usize::try_from(rank).ok()?)
     }
 
-    /// The rank of the key with this hash.
+    /// The rank of the key with this hash, or of one of which the same is stored.
     #[must_use]
     pub fn find(&self, hash: u64) -> Option<u32> {
-        // Hashes are spread evenly: the place is where the hash lies between 0 and 2^64, give or
-        // take a few times the square root of the length.
+        // Hashes are spread evenly: the place is about where the hash lies between 0 and 2^64.
         let len = self.keys.len();
         let guess = usize::try_from((u128::from(hash) * len as u128) >> 64).ok()?;
-        let slack = 2 * len.isqrt() + 4;
-        let (mut low, mut high) = (guess.saturating_sub(slack), len.min(guess + slack));
-        let below =
-            |at: usize| self.keys.get(at).is_some_and(|key| u64::from_le_bytes(*key) < hash);
-        if low > 0 && !below(low - 1) {
-            (low, high) = (0, low);
-        } else if high < len && below(high - 1) {
-            (low, high) = (high, len);
-        }
-        let window = self.keys.get(low..high)?;
-        let at = window.binary_search_by_key(&hash, |key| u64::from_le_bytes(*key)).ok()?;
-        u32::try_from(low + at).ok()
+        let wanted = stored_hash(hash, len);
+        let rank = self.keys.partition_point_near(guess, |stored| stored < wanted);
+        u32::try_from(rank).ok().filter(|_| self.keys.get(rank) == Some(wanted))
     }
 
     /// The rows that have the key of this rank.
     #[must_use]
     pub fn postings(&self, rank: u32) -> Postings<'a> {
-        let range = usize::try_from(rank).ok().and_then(|rank| {
-            let start = usize::try_from(self.starts.get(rank)?).ok()?;
-            let end = usize::try_from(self.starts.get(rank + 1)?).ok()?;
-            (start <= end && end <= self.postings.len()).then_some((start, end))
-        });
-        // A rank that is none has no rows.
-        let (front, back) = range.unwrap_or_default();
-        Postings { rows: self.postings, front, back }
+        let later = self.postings;
+        self.try_postings(rank).unwrap_or(Postings { first: 0, later, start: 0, front: 0, back: 0 })
+    }
+
+    /// `None` for a rank that is none, and when the columns do not fit together.
+    fn try_postings(&self, rank: u32) -> Option<Postings<'a>> {
+        let rank = usize::try_from(rank).ok()?;
+        let first = u32::try_from(self.firsts.get(rank)?).ok()?;
+        let start = usize::try_from(self.starts.get(rank)?).ok()?;
+        let end = usize::try_from(self.starts.get(rank + 1)?).ok()?;
+        let back = end.checked_sub(start).filter(|_| end <= self.postings.len())? + 1;
+        Some(Postings { first, later: self.postings, start, front: 0, back })
     }
 
     /// How many rows have the key of this rank.
@@ -88,7 +87,11 @@ impl<'a> FieldView<'a> {
 /// The rows that have one key, rising: an iterator from both ends, and a list with random access.
 #[derive(Debug, Clone)]
 pub struct Postings<'a> {
-    rows: Packed<'a>,
+    first: u32,
+    /// How far the other rows lie behind the first, from `start` on.
+    later: Packed<'a>,
+    start: usize,
+    /// The places of the rows that are left; the first row has place 0.
     front: usize,
     back: usize,
 }
@@ -113,7 +116,29 @@ impl Postings<'_> {
         if at >= self.len() {
             return None;
         }
-        self.rows.get(self.front + at).and_then(|row| u32::try_from(row).ok())
+        let Some(at) = (self.front + at).checked_sub(1) else { return Some(self.first) };
+        let behind = u32::try_from(self.later.get(self.start + at)?).ok()?;
+        self.first.checked_add(behind)
+    }
+
+    /// Visits the rows that are left from the last to the first, until one breaks off: faster than
+    /// the iterator from its end.
+    #[inline]
+    pub fn for_each_back(&self, mut visit: impl FnMut(u32) -> ControlFlow<()>) -> ControlFlow<()> {
+        // The first row is no place among the later ones.
+        let place = |at: usize| self.start + at.saturating_sub(1);
+        if self.back > 1 {
+            self.later.for_each_back(place(self.front)..place(self.back), |behind| {
+                match u32::try_from(behind).ok().and_then(|behind| self.first.checked_add(behind)) {
+                    Some(row) => visit(row),
+                    None => ControlFlow::Continue(()),
+                }
+            })?;
+        }
+        match self.front == 0 && self.back > 0 {
+            true => visit(self.first),
+            false => ControlFlow::Continue(()),
+        }
     }
 
     /// How many of the rows that are left lie before `row`.
@@ -136,7 +161,7 @@ impl Postings<'_> {
     pub fn within(&self, low: u32, high: u32) -> Self {
         let start = self.before(low);
         let end = self.before(high).max(start);
-        Self { rows: self.rows, front: self.front + start, back: self.front + end }
+        Self { front: self.front + start, back: self.front + end, ..*self }
     }
 }
 
@@ -161,5 +186,32 @@ impl DoubleEndedIterator for Postings<'_> {
         let row = self.get(self.len().checked_sub(1)?)?;
         self.back -= 1;
         Some(row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::packed;
+
+    #[test]
+    fn starts_that_fall_or_lead_beyond_the_postings_are_no_rows() {
+        let column = |values: &[u64]| {
+            let mut out = Vec::new();
+            packed::encode(values.iter().copied(), &mut out).unwrap();
+            out
+        };
+        let (keys, firsts) = (column(&[0, 1, 2]), column(&[5, 5, 5]));
+        let (starts, postings) = (column(&[3, 1, 9, 2]), column(&[0, 1, 2]));
+        let view = FieldView {
+            keys: Packed::new(&keys).unwrap(),
+            firsts: Packed::new(&firsts).unwrap(),
+            starts: Packed::new(&starts).unwrap(),
+            postings: Packed::new(&postings).unwrap(),
+            codes: None,
+        };
+        for rank in 0..3 {
+            assert_eq!((view.count(rank), view.postings(rank).next()), (0, None), "rank {rank}");
+        }
     }
 }

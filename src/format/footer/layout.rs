@@ -12,13 +12,15 @@ use crate::model::Field;
 
 use super::{
     COUNT_AT, Entry, FieldView, PER_FIELD, SEED_AT, SINGLE, Section, TABLE_HEAD_BYTES, TABLE_MAGIC,
+    whole_hash,
 };
 
 const SLOTS: usize = SINGLE + PER_FIELD * Field::KEYED;
 
-const UNSEEN: u8 = 0;
-const WHOLE: u8 = 1;
-const DAMAGED: u8 = 2;
+const ABSENT: u8 = 0;
+const UNSEEN: u8 = 1;
+const WHOLE: u8 = 2;
+const DAMAGED: u8 = 3;
 
 /// Where the sections of a footer are. It is small and owns nothing of the file: each access is
 /// given the file's bytes, and compares a section's checksum the first time that it is used.
@@ -33,20 +35,32 @@ pub struct FooterLayout {
 
 #[derive(Debug, Default)]
 struct Slot {
-    present: bool,
     crc: u32,
-    range: Range<usize>,
+    range: Range<u32>,
     state: AtomicU8,
 }
 
 impl Slot {
     fn place(section: u8, field: u8) -> Option<usize> {
-        let at = Section::ALL.iter().position(|known| *known as u8 == section)?;
+        let at = usize::from(section).checked_sub(1).filter(|at| *at < SINGLE + PER_FIELD)?;
         match (at.checked_sub(SINGLE), usize::from(field)) {
             (None, 0) => Some(at),
             (Some(part), field @ 1..=Field::KEYED) => Some(SINGLE + (field - 1) * PER_FIELD + part),
             _ => None,
         }
+    }
+
+    /// The state guards no other memory, so its order against other accesses does not matter.
+    fn state(&self) -> u8 {
+        self.state.load(Ordering::Relaxed)
+    }
+
+    fn is_present(&self) -> bool {
+        self.state() != ABSENT
+    }
+
+    fn content<'b>(&self, file: &'b [u8]) -> Option<&'b [u8]> {
+        file.get(self.range.start as usize..self.range.end as usize)
     }
 
     /// The bytes of the section, once its checksum and `check` have held.
@@ -55,14 +69,14 @@ impl Slot {
         file: &'b [u8],
         check: impl FnOnce(&'b [u8]) -> bool,
     ) -> Result<&'b [u8], Damage> {
-        let bytes = file.get(self.range.clone()).filter(|_| self.present).ok_or(Damage::Footer)?;
-        // The state guards no other memory, so its order against other accesses does not matter.
-        let mut state = self.state.load(Ordering::Relaxed);
+        let bytes = self.content(file).ok_or(Damage::Footer)?;
+        let mut state = self.state();
         if state == UNSEEN {
             let whole = crc::masked(bytes) == self.crc && check(bytes);
             state = if whole { WHOLE } else { DAMAGED };
             self.state.store(state, Ordering::Relaxed);
         }
+        // An absent section is not whole either.
         if state == WHOLE { Ok(bytes) } else { Err(Damage::Footer) }
     }
 }
@@ -97,8 +111,8 @@ impl FooterLayout {
         let rows = usize::try_from(trailer.rows).map_err(|_| Damage::Footer)?;
         let seed = u64::from_le_bytes(get::<SEED_AT, _, _>(head));
         let layout = Self { rows, seed, slots };
-        for section in Section::ALL.into_iter().take(SINGLE) {
-            if section != Section::SeqOrder && !layout.slot(section, 0)?.present {
+        for section in Section::SINGLE {
+            if section != Section::SeqOrder && !layout.slot(section, 0)?.is_present() {
                 return Err(Damage::Footer);
             }
         }
@@ -163,7 +177,7 @@ impl FooterLayout {
     /// # Errors
     /// [`Damage::Footer`].
     pub fn seq_order<'b>(&self, file: &'b [u8]) -> Result<Option<Packed<'b>>, Damage> {
-        if !self.slot(Section::SeqOrder, 0)?.present {
+        if !self.slot(Section::SeqOrder, 0)?.is_present() {
             return Ok(None);
         }
         self.rows_column(file, Section::SeqOrder).map(Some)
@@ -186,21 +200,21 @@ impl FooterLayout {
         let Some(number) = field.key_index().and_then(|at| u8::try_from(at + 1).ok()) else {
             return Ok(None);
         };
-        let keys = self.slot(Section::Keys, number)?;
-        if !keys.present {
+        if !self.slot(Section::Keys, number)?.is_present() {
             return Ok(None);
         }
-        let keys = keys.bytes(file, |bytes| bytes.len() % size_of::<u64>() == 0)?;
-        let keys = keys.as_chunks().0;
+        let keys = self.column(file, Section::Keys, number, |_| true)?;
+        let firsts =
+            self.column(file, Section::Firsts, number, |firsts| firsts.len() == keys.len())?;
         let starts =
             self.column(file, Section::Starts, number, |starts| starts.len() == keys.len() + 1)?;
         let postings = self.column(file, Section::Postings, number, |_| true)?;
-        let codes = if self.slot(Section::Codes, number)?.present {
+        let codes = if self.slot(Section::Codes, number)?.is_present() {
             Some(self.column(file, Section::Codes, number, |codes| codes.len() == self.rows)?)
         } else {
             None
         };
-        Ok(Some(FieldView { keys, starts, postings, codes }))
+        Ok(Some(FieldView { keys, firsts, starts, postings, codes }))
     }
 
     /// The highest 32 bits of the hash of each key of a field, from its keys alone; none when no
@@ -210,12 +224,13 @@ impl FooterLayout {
     /// [`Damage::Footer`].
     pub fn key_heads(&self, file: &[u8], field: Field) -> Result<Vec<u32>, Damage> {
         let number = field.key_index().and_then(|at| u8::try_from(at + 1).ok());
-        let keys = self.slot(Section::Keys, number.ok_or(Damage::Footer)?)?;
-        if !keys.present {
+        let number = number.ok_or(Damage::Footer)?;
+        if !self.slot(Section::Keys, number)?.is_present() {
             return Ok(Vec::new());
         }
-        let keys = keys.bytes(file, |bytes| bytes.len() % size_of::<u64>() == 0)?;
-        Ok(keys.as_chunks().0.iter().map(|key| head(u64::from_le_bytes(*key))).collect())
+        let keys = self.column(file, Section::Keys, number, |_| true)?;
+        let hash = |rank| whole_hash(keys.get(rank).unwrap_or_default(), keys.len());
+        Ok((0..keys.len()).map(|rank| head(hash(rank))).collect())
     }
 
     /// Compares the checksum of every section that is there.
@@ -223,8 +238,8 @@ impl FooterLayout {
     /// # Errors
     /// [`Damage::Footer`] when one does not hold.
     pub fn verify(&self, file: &[u8]) -> Result<(), Damage> {
-        for slot in self.slots.iter().filter(|slot| slot.present) {
-            let bytes = file.get(slot.range.clone()).ok_or(Damage::Footer)?;
+        for slot in self.slots.iter().filter(|slot| slot.is_present()) {
+            let bytes = slot.content(file).ok_or(Damage::Footer)?;
             if crc::masked(bytes) != slot.crc {
                 return Err(Damage::Footer);
             }
@@ -266,15 +281,9 @@ fn take(slots: &mut [Slot; SLOTS], entry: &Entry, trailer: &Trailer) -> Result<(
         return Ok(());
     };
     let end = entry.offset.checked_add(entry.len).ok_or(Damage::Footer)?;
-    if slot.present || entry.offset < trailer.frames_end || end > trailer.table_offset {
+    if slot.is_present() || entry.offset < trailer.frames_end || end > trailer.table_offset {
         return Err(Damage::Footer);
     }
-    let place = |offset: u32| usize::try_from(offset).map_err(|_| Damage::Footer);
-    *slot = Slot {
-        present: true,
-        crc: entry.crc,
-        range: place(entry.offset)?..place(end)?,
-        state: AtomicU8::new(UNSEEN),
-    };
+    *slot = Slot { crc: entry.crc, range: entry.offset..end, state: AtomicU8::new(UNSEEN) };
     Ok(())
 }

@@ -9,7 +9,7 @@ mod build;
 mod field;
 mod layout;
 
-pub use build::{Built, FieldInput, FooterInput, NO_CODE, build};
+pub use build::{Built, FieldInput, FooterInput, NO_CODE, build, is_distinct};
 pub use field::{FieldView, Postings};
 pub use layout::{FooterLayout, head};
 
@@ -32,10 +32,39 @@ const ENTRY_BYTES: usize = LEN_AT + size_of::<u32>();
 
 const _: () = assert!(TABLE_HEAD_BYTES == 16 && ENTRY_BYTES == 16);
 
+/// Bits of a stored hash beyond those that tell as many keys apart as there are pairs of keys.
+const SPARE_BITS: u32 = 7;
+/// Fewer bits of a hash are never stored.
+const LEAST_BITS: u32 = 40;
+
 /// Fields of at most this many keys have a column of codes: a look from a row to its key.
 pub const MAX_CODED_KEYS: usize = 4096;
 
-/// What a section holds. The numbers are those on disk; a reader ignores those it does not know.
+/// What of a hash is stored when a field has so many keys: its highest bits, so many that the
+/// hashes of all keys are most likely different, and that a key that is not there is seldom taken
+/// for one that is.
+#[must_use]
+pub fn stored_hash(hash: u64, keys: usize) -> u64 {
+    hash >> (u64::BITS - stored_bits(keys))
+}
+
+/// A hash of which this is stored; the other bits are zeros.
+const fn whole_hash(stored: u64, keys: usize) -> u64 {
+    stored << (u64::BITS - stored_bits(keys))
+}
+
+/// Among as many values as there are pairs of keys times 2^8, two keys are the same once in 256
+/// times.
+const fn stored_bits(keys: usize) -> u32 {
+    match 2 * (usize::BITS - keys.leading_zeros()) + SPARE_BITS {
+        bits if bits < LEAST_BITS => LEAST_BITS,
+        bits if bits > u64::BITS => u64::BITS,
+        bits => bits,
+    }
+}
+
+/// What a section holds. The numbers are those on disk, from 1 without a gap; a reader ignores
+/// those it does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Section {
     /// `created_at` of each row, in its unsigned form.
@@ -52,23 +81,25 @@ enum Section {
     SeqOrder = 6,
     /// The sequence numbers in earlier segments that records of this one supersede, rising.
     Supersedes = 7,
-    /// The hashes of a field's keys, eight bytes each, rising. Their places are the keys' ranks.
+    /// The highest bits of the hashes of a field's keys, rising. Their places are the keys' ranks.
     Keys = 8,
+    /// The first row that has the key, of each key.
+    Firsts = 9,
     /// Where the postings of each key begin, and where the last ones end.
-    Starts = 9,
-    /// The rows that have a key, rising, one key after the other.
-    Postings = 10,
+    Starts = 10,
+    /// How far each later row with a key lies behind the first, rising, one key after the other.
+    Postings = 11,
     /// For each row the rank of its key plus 1, or 0 when it has none.
-    Codes = 11,
+    Codes = 12,
 }
 
 /// Sections that stand once.
 const SINGLE: usize = 7;
 /// Sections that stand once for each field.
-const PER_FIELD: usize = 4;
+const PER_FIELD: usize = 5;
 
 impl Section {
-    const ALL: [Self; SINGLE + PER_FIELD] = [
+    const SINGLE: [Self; SINGLE] = [
         Self::Times,
         Self::Seqs,
         Self::Offsets,
@@ -76,12 +107,11 @@ impl Section {
         Self::Frames,
         Self::SeqOrder,
         Self::Supersedes,
-        Self::Keys,
-        Self::Starts,
-        Self::Postings,
-        Self::Codes,
     ];
 }
+
+const _: () = assert!(Section::Supersedes as usize == SINGLE);
+const _: () = assert!(Section::Codes as usize == SINGLE + PER_FIELD);
 
 /// An entry of the section table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 
@@ -28,8 +29,26 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
             .map(|(seq, (time, offset, tag, keys))| Row { time, seq, offset, tag, keys })
             .collect();
         rows.sort_by_key(|row| (row.time, row.seq));
+        (0..Field::KEYED).for_each(|at| hash_keys(&mut rows, at));
         rows
     })
+}
+
+/// Spreads the keys of a field as hashes are, with the first seed that keeps them apart.
+fn hash_keys(rows: &mut [Row], at: usize) {
+    let keys: BTreeSet<_> = rows.iter().filter_map(|row| row.keys[at]).collect();
+    let seed = (0..)
+        .find(|seed| {
+            let hashes: BTreeSet<_> = keys.iter().map(|key| spread(*seed, *key)).collect();
+            is_distinct(&hashes.into_iter().collect::<Vec<_>>())
+        })
+        .unwrap();
+    rows.iter_mut().for_each(|row| row.keys[at] = row.keys[at].map(|key| spread(seed, key)));
+}
+
+fn spread(seed: u64, key: u64) -> u64 {
+    let mixed = (key ^ (key >> 31)).wrapping_add(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }
 
 /// A file of zeros, a footer and room for a trailer, with the trailer that belongs to it.
@@ -96,12 +115,15 @@ fn check_field(view: &FieldView<'_>, rows: &[Row], at: usize) {
             expected.entry(key).or_default().push(number);
         }
         let code = view.code(usize::try_from(number).unwrap());
-        assert_eq!(code.and_then(|code| view.key_hash(code)), row.keys[at]);
+        assert_eq!(code, row.keys[at].map(|key| view.find(key).unwrap()));
     }
     assert_eq!(view.key_count(), expected.len());
+    let stored = |key: u64| stored_hash(key, expected.len());
+    let known: BTreeSet<_> = expected.keys().map(|key| stored(*key)).collect();
+    assert_eq!(known.len(), expected.len());
     for (key, rows) in &expected {
         let rank = view.find(*key).unwrap();
-        assert_eq!(view.key_hash(rank), Some(*key));
+        assert_eq!(view.key_hash(rank), Some(stored(*key)));
         let postings = view.postings(rank);
         assert_eq!(view.count(rank), rows.len());
         assert_eq!(postings.clone().collect::<Vec<_>>(), *rows);
@@ -111,9 +133,18 @@ fn check_field(view: &FieldView<'_>, rows: &[Row], at: usize) {
         }
         let within: Vec<_> = postings.within(50, 150).collect();
         assert!(within.iter().eq(rows.iter().filter(|row| (50..150).contains(*row))));
+        for (postings, mut expected) in
+            [(postings.clone(), rows.clone()), (postings.within(50, 150), within.clone())]
+        {
+            let _ = postings.for_each_back(|row| {
+                assert_eq!(Some(row), expected.pop());
+                ControlFlow::Continue(())
+            });
+            assert!(expected.is_empty());
+        }
         assert_eq!(postings.within(150, 50).len(), 0);
         for absent in [key.wrapping_add(1), key.wrapping_sub(1), !key] {
-            assert_eq!(view.find(absent).is_some(), expected.contains_key(&absent));
+            assert_eq!(view.find(absent).is_some(), known.contains(&stored(absent)));
         }
     }
     let none = u32::try_from(expected.len()).unwrap();
@@ -156,7 +187,12 @@ proptest! {
         }
         for (at, field) in Field::ALL.iter().enumerate() {
             match layout.field(&file, *field).unwrap() {
-                Some(view) => check_field(&view, &rows, at),
+                Some(view) => {
+                    check_field(&view, &rows, at);
+                    let hashes: BTreeSet<_> = rows.iter().filter_map(|row| row.keys[at]).collect();
+                    let heads: Vec<_> = hashes.into_iter().map(head).collect();
+                    prop_assert_eq!(layout.key_heads(&file, *field).unwrap(), heads);
+                }
                 None => prop_assert!(
                     at >= Field::KEYED || rows.iter().all(|row| row.keys[at].is_none())
                 ),
@@ -195,7 +231,10 @@ fn sample() -> Vec<Row> {
         tag: 3,
         keys: [Some(n % 3), Some(n), None, None, None, None, None],
     };
-    (0..300).map(row).collect()
+    let mut rows: Vec<_> = (0..300).map(row).collect();
+    hash_keys(&mut rows, 0);
+    hash_keys(&mut rows, 1);
+    rows
 }
 
 #[test]
@@ -215,10 +254,14 @@ fn a_section_that_was_found_whole_is_not_read_again_and_damage_is_remembered() {
 
 #[test]
 fn many_keys_have_no_codes_and_are_found_all_the_same() {
+    // Hashes as they are, some that nearly all lie in one place, and some at both ends.
     let rows: Vec<_> = (0..5000_u64)
         .map(|n| {
-            let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let keys = [Some(hash), Some(n), Some(u64::MAX - 3 * n), None, None, None, None];
+            let crowded = (1 << 60) + (n << 31);
+            let ends = if n % 2 == 0 { n << 31 } else { !(n << 31) };
+            let hashes = [spread(0, n), crowded, ends].map(Some);
+            let [first, second, third] = hashes;
+            let keys = [first, second, third, None, None, None, None];
             Row { time: 0, seq: n, offset: 0, tag: 0, keys }
         })
         .collect();
@@ -231,7 +274,10 @@ fn many_keys_have_no_codes_and_are_found_all_the_same() {
             let rank = view.find(row.keys[at].unwrap()).unwrap();
             assert_eq!(view.postings(rank).collect::<Vec<_>>(), [number]);
         }
-        assert_eq!(view.find(6000), None);
+        let known = |hash| rows.iter().any(|row| stored_hash(row.keys[at].unwrap(), 5000) == hash);
+        for absent in (6000..6100).map(|n| spread(0, n)) {
+            assert_eq!(view.find(absent).is_some(), known(stored_hash(absent, 5000)));
+        }
     }
 }
 
@@ -263,7 +309,7 @@ fn sections_of_a_later_version_are_ignored_and_impossible_ones_refused() {
 
 #[test]
 fn columns_that_do_not_fit_together_are_refused() {
-    let field = |codes| Some(FieldInput { hashes: &[1, 2], codes });
+    let field = |codes| Some(FieldInput { hashes: &[1 << 60, 2 << 60], codes });
     let mut input = FooterInput {
         times: &[1, 2],
         seqs: &[1, 2],
@@ -278,6 +324,12 @@ fn columns_that_do_not_fit_together_are_refused() {
     input.fields[0] = field(&[1]);
     assert!(build(&input, 0).is_err(), "a row without a code");
     input.fields[0] = field(&[1, NO_CODE]);
+    assert!(build(&input, 0).is_err(), "a key without a row");
+    input.fields[0] = field(&[1, 1]);
+    assert!(build(&input, 0).is_err(), "a key without a row, though there are as many codes");
+    input.fields[0] = Some(FieldInput { hashes: &[1, 2], codes: &[0, 1] });
+    assert!(build(&input, 0).is_err(), "two hashes of which the same is stored");
+    input.fields[0] = field(&[1, 0]);
     assert!(build(&input, 0).is_ok());
     input.tags = &[];
     assert!(build(&input, 0).is_err());
@@ -343,23 +395,4 @@ fn a_section_that_stands_twice_is_refused() {
     let table = usize::try_from(trailer.table_offset).unwrap();
     trailer.table_crc = crate::format::crc::masked(&file[table..end]);
     assert!(FooterLayout::parse(&file, &trailer).is_err());
-}
-
-#[test]
-fn starts_that_fall_or_lead_beyond_the_postings_are_no_rows() {
-    let column = |values: &[u64]| {
-        let mut out = Vec::new();
-        packed::encode(values.iter().copied(), &mut out).unwrap();
-        out
-    };
-    let (starts, postings) = (column(&[3, 1, 9, 2]), column(&[0, 1, 2]));
-    let view = FieldView {
-        keys: &[[0; 8], [1; 8], [2; 8]],
-        starts: Packed::new(&starts).unwrap(),
-        postings: Packed::new(&postings).unwrap(),
-        codes: None,
-    };
-    for rank in 0..3 {
-        assert_eq!((view.count(rank), view.postings(rank).next()), (0, None), "rank {rank}");
-    }
 }
