@@ -48,6 +48,8 @@ pub(crate) enum Task {
     Single,
     /// Appends at a steady rate.
     Latency,
+    /// Asks one question again, with an index that is made for it.
+    Tuned,
     /// Drops the older half.
     Drop,
 }

@@ -29,6 +29,8 @@ const RECORD_BYTES: usize = 160;
 const WRITTEN: usize = 100_000;
 /// Records after a kill of a ledger of which nothing is sealed.
 const UNSEALED: usize = 1_000_000;
+/// How often appends one by one are measured.
+const APPEND_ROUNDS: usize = 3;
 const SEED: u64 = 1;
 
 /// Measures at one size. `first` is true for the first of a run: what does not depend on the size
@@ -49,9 +51,9 @@ pub(crate) fn measure(
     };
     for name in options.engines.iter().copied() {
         run.ledger(name)?;
-        if first {
-            run.appends(name)?;
-        }
+    }
+    if first {
+        run.appends()?;
     }
     if options.engines.contains(&Name::Runledger) {
         run.segments()?;
@@ -71,11 +73,8 @@ pub(crate) fn measure(
 
 /// How often a figure is taken. A peer takes minutes to write ten million records: it does so once.
 const fn rounds(name: Name, ops: usize) -> usize {
-    match (ops, name) {
-        (..FULL, _) => 1,
-        (FULL, _) | (_, Name::Floor | Name::Runledger) => 3,
-        _ => 1,
-    }
+    let is_quick = matches!(name, Name::Floor | Name::Runledger);
+    if ops == FULL || (ops > FULL && is_quick) { 3 } else { 1 }
 }
 
 struct Run<'a> {
@@ -134,6 +133,8 @@ impl Run<'_> {
             let findings = order.run()?;
             self.keep(name, &format!("after kill -9, round {round}"), &findings)?;
         }
+        let findings = self.order(Task::Tuned, name, dir).run()?;
+        self.rounds.add(name.text(), &findings, "", "");
         Ok(())
     }
 
@@ -160,24 +161,32 @@ impl Run<'_> {
         self.fresh("drop").map(drop)
     }
 
-    /// Appends one by one, to ledgers that are empty.
-    fn appends(&mut self, name: Name) -> Outcome {
+    /// Appends one by one, to ledgers that are empty. The engines take turns in every round, as a
+    /// disk can be forty times slower in one minute than in the next.
+    fn appends(&mut self) -> Outcome {
         let tasks =
             [("durable", Task::Durable), ("single", Task::Single), ("latency", Task::Latency)];
-        for (what, task) in tasks {
-            let by_turns = task == Task::Durable && name == Name::Floor;
-            if by_turns || !self.options.wants(what) {
-                continue;
-            }
-            self.say(name, what);
-            for round in 0..rounds(name, self.ops.min(FULL)) {
-                let findings = self.append(task, name, round, None)?;
-                self.rounds.add(name.text(), &findings, "", "");
-                if name == Name::Runledger && task == Task::Latency {
-                    let findings = self.append(task, name, round, Some(SEALED_OFTEN))?;
-                    self.rounds.add(name.text(), &findings, "latency.", "seals.");
+        for (what, task) in tasks.into_iter().filter(|(what, _)| self.options.wants(what)) {
+            let rounds = if self.ops < FULL { 1 } else { APPEND_ROUNDS };
+            for round in 0..rounds {
+                for name in self.options.engines.iter().copied() {
+                    // The floor is measured by turns with each engine.
+                    if task != Task::Durable || name != Name::Floor {
+                        self.say(name, &format!("{what}, round {} of {rounds}", round + 1));
+                        self.append_round(task, name, round)?;
+                    }
                 }
             }
+        }
+        Ok(())
+    }
+
+    fn append_round(&mut self, task: Task, name: Name, round: usize) -> Outcome {
+        let findings = self.append(task, name, round, None)?;
+        self.rounds.add(name.text(), &findings, "", "");
+        if name == Name::Runledger && task == Task::Latency {
+            let findings = self.append(task, name, round, Some(SEALED_OFTEN))?;
+            self.rounds.add(name.text(), &findings, "latency.", "seals.");
         }
         Ok(())
     }

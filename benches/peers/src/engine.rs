@@ -51,6 +51,13 @@ pub(crate) trait Engine: Log {
     /// went.
     fn drop_before(&self, time: Timestamp) -> Outcome<u64>;
 
+    /// Adds an index that is made for this question alone, where the engine would have need of one.
+    /// True when it did.
+    fn tune(&self, question: Question) -> Outcome<bool> {
+        _ = question;
+        Ok(false)
+    }
+
     /// What it tells of itself and no other engine does.
     fn insight(&self) -> Outcome<Insight> {
         Ok(Insight::default())

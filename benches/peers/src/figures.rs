@@ -49,6 +49,7 @@ pub(crate) const GROUPS: &[(&str, &[Figure])] = &[
         "Durable: one append at a time",
         &[
             lower("durable.p50", "1 thread, p50", "µs"),
+            lower("durable.beside", "1 thread, p50, over a bare write by turns", "×"),
             lower("durable.p99", "1 thread, p99", "µs"),
             higher("durable.one", "1 thread", "/s"),
             higher("durable.many", "16 threads", "/s"),
@@ -80,6 +81,7 @@ pub(crate) const GROUPS: &[(&str, &[Figure])] = &[
             lower("query.trace", "records of a trace", "µs"),
             lower("query.events_of_run", "events of a run, newest 100", "µs"),
             lower("query.last_failed", "last 50 failed runs of a type", "µs"),
+            lower("tuned.last_failed", "the same, an index of its own", "µs"),
             lower("query.count_by_status", "count by status in a tenth", "µs"),
             lower("query.scan", "scan a type over a tenth, read", "µs"),
             lower("query.errors_of_project", "errors of a project, newest 50", "µs"),

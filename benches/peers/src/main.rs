@@ -103,17 +103,12 @@ fn all(options: &Options) -> Outcome {
 }
 
 fn facts(name: Name) -> EngineFacts {
-    let package = match name.text() {
-        "floor" => "",
-        "sqlite" => "rusqlite",
-        "lmdb" => "heed",
-        text => text,
+    let (package, own) = name.origin();
+    let version = match own {
+        Some(own) => format!("{own} ({package} {})", version(package)),
+        None => version(package),
     };
-    EngineFacts {
-        name: name.text().to_owned(),
-        version: version(package),
-        settings: name.settings().to_owned(),
-    }
+    EngineFacts { name: name.text().to_owned(), version, settings: name.settings().to_owned() }
 }
 
 /// The version of a package in the lock file; nothing for one that is not there.

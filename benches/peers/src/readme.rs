@@ -17,6 +17,7 @@ const SHOWN: &[&str] = &[
     "bulk.closed",
     "bulk.cpu",
     "durable.p50",
+    "durable.beside",
     "durable.one",
     "durable.many",
     "single.one",
@@ -125,4 +126,70 @@ fn peers_win(results: &Results, size: &Size) -> String {
         out += &format!("- {win}\n");
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Measured;
+
+    fn results() -> Results {
+        let machine = crate::machine::Machine {
+            cpu: "a CPU".to_owned(),
+            cores: 2,
+            memory_gib: 24,
+            kernel: "Linux".to_owned(),
+            file_system: "ext4".to_owned(),
+            load: "0.1".to_owned(),
+        };
+        let engine = |name: &str| crate::results::EngineFacts {
+            name: name.to_owned(),
+            version: "1".to_owned(),
+            settings: String::new(),
+        };
+        let mut size = Size { operations: 1_000_000, ..Size::default() };
+        let mut set = |key: &str, engine: &str, median: f64| {
+            let measured = Measured { median, rounds: 1, min: median, max: median };
+            size.figures.entry(key.to_owned()).or_default().insert(engine.to_owned(), measured);
+        };
+        set("bulk.appended", "runledger", 3e6);
+        set("bulk.appended", "floor", 4e6);
+        set("bulk.appended", "redb", 1e5);
+        set("query.trace", "runledger", 9.0);
+        set("query.trace", "redb", 6.0);
+        size.goals = crate::goals::verdicts(&size);
+        Results {
+            about: String::new(),
+            date: "2026-11-21".to_owned(),
+            machine,
+            engines: vec![engine("floor"), engine("redb"), engine("runledger")],
+            sizes: vec![size],
+        }
+    }
+
+    #[test]
+    fn the_table_tells_goals_and_where_a_peer_wins() {
+        let text = markdown(&results());
+        assert!(text.contains("| 1,000,000 operations | runledger | floor | redb |\n"), "{text}");
+        assert!(text.contains("/s | 3.00 M | 4.00 M | 100 k |\n"), "{text}");
+        assert!(
+            text.contains("| bulk append against the floor | ≥ 0.6 × | 0.75 × | met |"),
+            "{text}"
+        );
+        assert!(text.contains("| ≥ 10 × | 30.00 × | met |"), "{text}");
+        assert!(text.contains("records of a trace, µs: redb 6.00; runledger 9.00"), "{text}");
+        assert!(!text.contains("SQLite"), "{text}");
+    }
+
+    #[test]
+    fn the_table_goes_between_its_marks_and_nowhere_else() {
+        let results = results();
+        let readme = format!("before\n{BEGIN}old\n{END}after\n");
+        let written = with_table(&readme, &results).unwrap();
+        assert!(written.starts_with(&format!("before\n{BEGIN}2026-11-21")), "{written}");
+        assert!(written.ends_with(&format!("{END}after\n")), "{written}");
+        assert!(!written.contains("old"), "{written}");
+        assert_eq!(with_table(&written, &results).unwrap(), written);
+        with_table("no marks", &results).unwrap_err();
+    }
 }

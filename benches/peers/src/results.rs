@@ -48,6 +48,8 @@ pub(crate) struct Size {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Measured {
     pub(crate) median: f64,
+    /// How often it was measured.
+    pub(crate) rounds: usize,
     pub(crate) min: f64,
     pub(crate) max: f64,
 }
@@ -106,6 +108,7 @@ impl Rounds {
     pub(crate) fn measured(self) -> BTreeMap<String, BTreeMap<String, Measured>> {
         let measure = |mut samples: Samples| Measured {
             median: samples.median(),
+            rounds: samples.len(),
             min: samples.percentile(0.0),
             max: samples.percentile(100.0),
         };

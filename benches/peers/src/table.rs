@@ -43,7 +43,8 @@ pub(crate) fn better_by(figure: &Figure, ours: f64, other: f64) -> Option<f64> {
 pub(crate) fn table(results: &Results) -> String {
     let mut out = format!("{}\n\n", about(results));
     for engine in &results.engines {
-        let text = format!("{} {}: {}", title(&engine.name), engine.version, engine.settings);
+        let name = format!("{} {}", title(&engine.name), engine.version);
+        let text = format!("{}: {}", name.trim(), engine.settings);
         out += &wrap(&text, "    ");
     }
     for size in &results.sizes {

@@ -17,7 +17,7 @@ use crate::engines::Name;
 use crate::measure::{cpu, memory, now, timed};
 use crate::question::{Pick, Question, picks};
 use crate::workload::{Pool, START_NANOS, STEP_NANOS, Workload};
-use asks::ask_all;
+use asks::{ask_all, time};
 
 /// Records in a batch.
 pub(crate) const BATCH: usize = 1000;
@@ -34,6 +34,7 @@ pub(crate) fn run(order: &Order) -> Outcome {
         Task::Durable => tell(&appends::durable(order, name)?),
         Task::Single => tell(&appends::single(order, name)?),
         Task::Latency => tell(&steady::latency(order, name)?),
+        Task::Tuned => tell(&tuned(order, name)?),
         Task::Drop => tell(&drop_half(order, name)?),
     }
 }
@@ -178,6 +179,24 @@ fn write(order: &Order, name: Name) -> Outcome {
     // The parent kills this process now, with everything open.
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
+}
+
+/// What an index of its own would give the question that the common ones serve worst.
+fn tuned(order: &Order, name: Name) -> Outcome<Findings> {
+    let question = Question::LastFailed;
+    let pool = Pool::new()?;
+    let mut workload = Workload::new(&pool, order.seed);
+    workload.by_ref().take(order.ops).for_each(drop);
+    let picks = picks(&pool, order.seed, &workload);
+    let engine = name.open(setup(order, Level::Os))?;
+    let mut findings = Findings::default();
+    if engine.tune(question)? {
+        let warm = picks.len() / 4;
+        time(&*engine, question, picks.get(..warm).unwrap_or_default(), order)?;
+        findings.set("tuned.last_failed", time(&*engine, question, &picks, order)?);
+    }
+    engine.close()?;
+    Ok(findings)
 }
 
 fn drop_half(order: &Order, name: Name) -> Outcome<Findings> {

@@ -9,7 +9,7 @@ use super::kv::{Ops, Store, Tree, View, Visit};
 use crate::Outcome;
 use crate::engine::{Level, Setup};
 
-pub(super) const SETTINGS: &str = "cache 256 MiB, else the defaults (LZ4); three keyspaces; bulk \
+pub(super) const SETTINGS: &str = "cache 1 GiB, else the defaults (LZ4); three keyspaces; bulk \
      PersistMode::Buffer, in the kernel on return; durable: PersistMode::SyncData; it has no group \
      commit";
 

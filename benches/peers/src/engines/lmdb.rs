@@ -15,6 +15,12 @@ pub(super) const SETTINGS: &str = "heed; three trees (records, runs, index), key
      fast as without), in the kernel on return; durable: the default, a sync of data and of the \
      meta page; it has no group commit";
 
+/// LMDB's own.
+pub(super) fn version() -> String {
+    let version = heed::lmdb_version();
+    format!("{}.{}.{}", version.major, version.minor, version.patch)
+}
+
 /// Room for the map: more than any run here needs. No memory or disk is taken by it.
 const MAP_BYTES: usize = 64 << 30;
 

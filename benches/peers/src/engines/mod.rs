@@ -21,7 +21,7 @@ use crate::question::Seen;
 
 /// Memory that an engine may keep pages in.
 #[cfg(any(feature = "sqlite", feature = "redb", feature = "fjall"))]
-const CACHE_BYTES: u32 = 256 << 20;
+const CACHE_BYTES: u32 = 1 << 30;
 
 /// An engine that is built in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +73,18 @@ impl Name {
             let all: Vec<&str> = Self::ALL.iter().map(|name| name.text()).collect();
             format!("no engine {text}; there are {}", all.join(", ")).into()
         })
+    }
+
+    /// The package that it comes in, and its own version, where the package only binds it.
+    pub(crate) fn origin(self) -> (&'static str, Option<String>) {
+        match self {
+            Self::Floor => ("", None),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => ("rusqlite", Some(sqlite::version().to_owned())),
+            #[cfg(feature = "lmdb")]
+            Self::Lmdb => ("heed", Some(lmdb::version())),
+            _ => (self.text(), None),
+        }
     }
 
     /// How it is set up, for people.

@@ -12,7 +12,7 @@ use super::kv::{Ops, Store, Tree, View, Visit};
 use crate::Outcome;
 use crate::engine::{Level, Setup};
 
-pub(super) const SETTINGS: &str = "cache 256 MiB; three tables, keys of a batch in order; bulk \
+pub(super) const SETTINGS: &str = "cache 1 GiB; three tables, keys of a batch in order; bulk \
      Durability::None, which is weaker than the others (a killed process loses it), and one \
      Immediate commit with quick repair at the end; durable: Durability::Immediate; it has no \
      group commit";

@@ -46,6 +46,7 @@ pub(super) fn durable(order: &Order, name: Name) -> Outcome<Findings> {
         figures.insert("durable.p99".into(), samples.percentile(99.0) * 1e6);
         figures.insert("durable.one".into(), 1.0 / samples.mean());
     }
+    findings.set("durable.beside", one.median() / floor.median());
     findings.set("durable.many", rate(&*log, &pool, order)?);
     findings.floor.insert("durable.many".into(), rate(&*bare, &pool, order)?);
     log.close()?;

@@ -25,23 +25,34 @@ pub(super) fn ask_all(
         }
         found(digest.parts(), question)?;
         findings.answers.insert(question.key().to_owned(), digest.text());
-        let mut round = Samples::default();
-        let begun = now();
-        for pick in picks.iter().take(question.times()) {
-            let mut parts = 0_u64;
-            let (asked, seconds) =
-                timed(|| engine.ask(question, pick, &mut |_| parts = parts.wrapping_add(1)));
-            asked?;
-            std::hint::black_box(parts);
-            round.push(seconds * 1e6);
-            let spent = (now() - begun).as_secs_f64();
-            if spent > order.seconds && round.len() >= ASKED_AT_LEAST {
-                break;
-            }
-        }
-        findings.set(format!("{prefix}.{}", question.key()), round.median());
+        let micros = time(engine, question, picks, order)?;
+        findings.set(format!("{prefix}.{}", question.key()), micros);
     }
     Ok(())
+}
+
+/// The median of the microseconds that a question takes.
+pub(super) fn time(
+    engine: &dyn Engine,
+    question: Question,
+    picks: &[Pick],
+    order: &Order,
+) -> Outcome<f64> {
+    let mut round = Samples::default();
+    let begun = now();
+    for pick in picks.iter().take(question.times()) {
+        let mut parts = 0_u64;
+        let (asked, seconds) =
+            timed(|| engine.ask(question, pick, &mut |_| parts = parts.wrapping_add(1)));
+        asked?;
+        std::hint::black_box(parts);
+        round.push(seconds * 1e6);
+        let spent = (now() - begun).as_secs_f64();
+        if spent > order.seconds && round.len() >= ASKED_AT_LEAST {
+            break;
+        }
+    }
+    Ok(round.median())
 }
 
 /// What is held against the other engines. Of records that were appended after an opening the

@@ -27,7 +27,7 @@ pub(super) use ops::{Ops, Tree};
 pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Outcome<ControlFlow<()>>;
 
 /// Records that a clean-up deletes in one transaction.
-const DELETED_AT_ONCE: usize = 1000;
+const DELETED_AT_ONCE: usize = 10_000;
 /// Sequence numbers that an opening leaves out: those of runs' newest states can be higher than the
 /// number of the newest record.
 const SKIPPED: u64 = 4096;
