@@ -60,6 +60,21 @@ impl Lanes {
         }
     }
 
+    /// The lanes below `end` that are not in the set.
+    pub(crate) fn into_absent(self, end: u32) -> impl Iterator<Item = u32> {
+        let words = self.0.into_iter().chain(iter::repeat(0));
+        let firsts = (0..end).step_by(64);
+        let absent = firsts.zip(words).flat_map(|(first, word)| {
+            let mut left = !word;
+            iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left - 1;
+                Some(first + bit)
+            })
+        });
+        absent.take_while(move |&lane| lane < end)
+    }
+
     /// Adds the lanes of `these` that are not among `others`.
     pub(crate) fn add_without(&mut self, these: &Self, others: &Self) {
         if self.0.len() < these.0.len() {
@@ -286,5 +301,9 @@ mod tests {
         left.add_without(&these, &others);
         let left: Vec<_> = (0..600).filter(|&lane| left.contains(lane)).collect();
         assert_eq!(left, [0, 64, 500]);
+        for end in [0, 1, 64, 65, 500, 600] {
+            let absent: Vec<_> = (0..end).filter(|&lane| !these.contains(lane)).collect();
+            assert_eq!(these.clone().into_absent(end).collect::<Vec<_>>(), absent);
+        }
     }
 }

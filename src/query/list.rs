@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::format::footer::head;
 use crate::format::key;
 use crate::index::{Lanes, SlicedFilter};
-use crate::model::Field;
+use crate::model::{Field, Kind};
 use crate::query::filter::Filter;
 use crate::segment::{Segment, Span};
 
@@ -21,6 +21,9 @@ const MOST_FILTER_BYTES: usize = 3 << 20;
 /// a millisecond's work.
 const MOST_KEYS_ENTERED: usize = 1 << 15;
 
+/// The place of a segment that is gone.
+const NOWHERE: u32 = u32::MAX;
+
 /// So many lanes may be those of segments that are gone, besides as many as are of others.
 const SPARE_LANES: usize = 64;
 
@@ -32,8 +35,8 @@ const SPARE_LANES: usize = 64;
 pub(crate) struct SegmentList {
     entries: Vec<Entry>,
     filters: Arc<Filters>,
-    /// The lane of the next segment that is added.
-    next_lane: u32,
+    /// The place of the segment of each lane, and of none for one that is gone.
+    by_lane: Vec<u32>,
 }
 
 /// A segment, and what tells without touching it whether it may hold an answer.
@@ -69,10 +72,6 @@ impl Entry {
         self.first_seq
     }
 
-    pub(super) fn lane(&self) -> u32 {
-        self.lane
-    }
-
     /// What it spans; `None` while it is written, or has no valid footer.
     pub(super) fn span(&self) -> Option<Span> {
         self.span.get().copied().or_else(|| {
@@ -86,49 +85,64 @@ impl SegmentList {
     /// These segments, which are in the order of their sequence numbers. What was known of those
     /// that were in the list before stays known.
     pub(crate) fn renewed(&self, segments: Vec<Arc<Segment>>) -> Self {
-        let (filters, next_lane) = (Arc::clone(&self.filters), self.next_lane);
-        let mut list = Self { entries: Vec::with_capacity(segments.len()), filters, next_lane };
+        let mut list = Self {
+            entries: Vec::with_capacity(segments.len()),
+            filters: Arc::clone(&self.filters),
+            by_lane: self.by_lane.clone(),
+        };
         for segment in segments {
             let known = self.holder_entry(segment.first_seq());
             match known.filter(|known| Arc::ptr_eq(&known.segment, &segment)) {
                 Some(known) => list.entries.push(known.clone()),
-                None => list.push(segment),
+                None => list.add(segment),
             }
         }
+        list.tidy();
         list
     }
 
     /// Adds a segment at the end.
     pub(crate) fn push(&mut self, segment: Arc<Segment>) {
-        if self.next_lane as usize > 2 * self.entries.len() + SPARE_LANES {
-            self.begin_anew();
-        }
-        let (first_seq, lane) = (segment.first_seq(), self.next_lane);
-        self.next_lane += 1;
+        self.add(segment);
+        self.tidy();
+    }
+
+    fn add(&mut self, segment: Arc<Segment>) {
+        let lane = u32::try_from(self.by_lane.len()).unwrap_or(u32::MAX);
+        self.by_lane.push(NOWHERE);
+        let first_seq = segment.first_seq();
         self.entries.push(Entry { segment, first_seq, lane, span: OnceLock::new() });
     }
 
-    /// Forgets what is known: most of it is of segments that are gone.
-    fn begin_anew(&mut self) {
-        self.filters = Arc::default();
-        self.next_lane = 0;
-        for entry in &mut self.entries {
-            entry.lane = self.next_lane;
-            self.next_lane += 1;
+    /// Notes where the segment of each lane is now. When most lanes are of segments that are gone,
+    /// what is known is forgotten, and lanes are given anew.
+    fn tidy(&mut self) {
+        if self.by_lane.len() > 2 * self.entries.len() + SPARE_LANES {
+            self.filters = Arc::default();
+            self.by_lane.truncate(self.entries.len());
+            self.entries.iter_mut().zip(0..).for_each(|(entry, lane)| entry.lane = lane);
+        }
+        self.by_lane.fill(NOWHERE);
+        for (entry, at) in self.entries.iter().zip(0..) {
+            if let Some(place) = self.by_lane.get_mut(entry.lane as usize) {
+                *place = at;
+            }
         }
     }
 
     /// Takes out the segment that begins with this sequence number.
     pub(crate) fn remove(&mut self, first_seq: u64) {
         self.entries.retain(|entry| entry.first_seq != first_seq);
+        self.tidy();
     }
 
     pub(crate) fn segments(&self) -> impl DoubleEndedIterator<Item = &Arc<Segment>> {
         self.entries.iter().map(|entry| &entry.segment)
     }
 
-    pub(super) fn entries(&self) -> &[Entry] {
-        &self.entries
+    /// Which kind the records are of; `None` when there are no segments.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        self.entries.first().map(|entry| entry.segment.kind())
     }
 
     /// The segment in which a record with this sequence number would lie.
@@ -162,7 +176,10 @@ impl SegmentList {
             self.exclude(field, &[hash], &mut without);
         }
         let mut in_vain = InVain::default();
-        for entry in self.entries.iter().rev().filter(|entry| !without.contains(entry.lane)) {
+        let mut left: Vec<_> = self.entries_but(without).collect();
+        // In the order of lanes they are nearly always in that of their sequence numbers, too.
+        left.sort_unstable_by_key(|entry| entry.first_seq);
+        for entry in left.into_iter().rev() {
             if let Some(found) = find(&entry.segment)? {
                 return Ok(Some(found));
             }
@@ -172,8 +189,8 @@ impl SegmentList {
         Ok(None)
     }
 
-    /// The segments that hold none of the keys that the filter asks for in some field.
-    pub(super) fn without_keys(&self, filter: &Filter) -> Lanes {
+    /// The segments that may hold a key in each field that the filter names, in no order.
+    pub(super) fn with_keys(&self, filter: &Filter) -> impl Iterator<Item = &Entry> {
         let mut without = Lanes::default();
         if self.entries.len() > FEW {
             for (field, keys) in filter.keyed() {
@@ -182,7 +199,13 @@ impl SegmentList {
                 self.exclude(field, &hashes, &mut without);
             }
         }
-        without
+        self.entries_but(without)
+    }
+
+    fn entries_but(&self, without: Lanes) -> impl Iterator<Item = &Entry> {
+        let end = u32::try_from(self.by_lane.len()).unwrap_or(u32::MAX);
+        let places = without.into_absent(end).filter_map(|lane| self.by_lane.get(lane as usize));
+        places.filter_map(|&place| self.entries.get(place as usize))
     }
 
     /// Adds those segments to `without` that hold no key with one of these hashes.

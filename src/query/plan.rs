@@ -163,12 +163,10 @@ pub(super) fn candidates<'a>(
 ) -> Result<Vec<Candidate<'a>>> {
     let mut candidates = Vec::with_capacity(lists.len() * 2);
     for list in lists {
-        let Some(first) = list.entries().first() else { continue };
-        if filter.tags(first.segment.kind()).is_none() {
+        if list.kind().is_none_or(|kind| filter.tags(kind).is_none()) {
             continue;
         }
-        let without = list.without_keys(filter);
-        for entry in list.entries().iter().filter(|entry| !without.contains(entry.lane())) {
+        for entry in list.with_keys(filter) {
             let span = entry.span();
             let may_hold = span.map(|span| span.created).is_none_or(|(first, last)| {
                 let before = filter.until.is_some_and(|until| first >= until);
