@@ -34,13 +34,13 @@ const APPEND_ROUNDS: usize = 3;
 const SEED: u64 = 1;
 
 /// Measures at one size. `first` is true for the first of a run: what does not depend on the size
-/// of the ledger is measured then.
+/// of the ledger is measured then. What was measured is given also when something has failed.
 pub(crate) fn measure(
     options: &Options,
     ops: usize,
     first: bool,
     begun: Duration,
-) -> Outcome<Size> {
+) -> (Size, Outcome) {
     let mut run = Run {
         options,
         ops,
@@ -49,26 +49,19 @@ pub(crate) fn measure(
         rounds: Rounds::default(),
         answers: Answers::default(),
     };
-    for name in options.engines.iter().copied() {
-        run.ledger(name)?;
-    }
-    if first {
-        run.appends()?;
-    }
-    if options.engines.contains(&Name::Runledger) {
-        run.segments()?;
-    }
-    let answers = run.answers.verdict()?;
-    let figures = run.rounds.measured();
+    let outcome = run.all(first);
     let mut size = Size {
         operations: ops,
         rounds: rounds(Name::Runledger, ops),
-        answers,
-        figures,
+        answers: match &outcome {
+            Ok(()) => run.answers.verdict(),
+            Err(err) => format!("not all compared: {err}"),
+        },
+        figures: run.rounds.measured(),
         goals: Vec::new(),
     };
     size.goals = crate::goals::verdicts(&size);
-    Ok(size)
+    (size, outcome)
 }
 
 /// How often a figure is taken. A peer takes minutes to write ten million records: it does so once.
@@ -87,6 +80,19 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    fn all(&mut self, first: bool) -> Outcome {
+        for name in self.options.engines.iter().copied() {
+            self.ledger(name)?;
+        }
+        if first {
+            self.appends()?;
+        }
+        if self.options.engines.contains(&Name::Runledger) {
+            self.segments()?;
+        }
+        Ok(())
+    }
+
     /// Writes a ledger in bulk, and does with it all that needs one that is full.
     fn ledger(&mut self, name: Name) -> Outcome {
         let wants = |what| self.options.wants(what);

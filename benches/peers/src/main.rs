@@ -91,15 +91,20 @@ fn all(options: &Options) -> Outcome {
         engines: options.engines.iter().map(|name| facts(*name)).collect(),
         sizes: Vec::new(),
     };
+    let mut outcome = Ok(());
     for (number, ops) in options.sizes.iter().enumerate() {
-        results.sizes.push(director::measure(options, *ops, number == 0, begun)?);
-        // What was measured is kept also when a later measurement fails.
+        let (size, done) = director::measure(options, *ops, number == 0, begun);
+        results.sizes.push(size);
         results.write(&options.out)?;
+        outcome = done;
+        if outcome.is_err() {
+            break;
+        }
     }
     std::fs::remove_dir_all(&options.dir)?;
     print!("{}", table::table(&results));
     println!("\nwritten to {}", options.out.display());
-    Ok(())
+    outcome
 }
 
 fn facts(name: Name) -> EngineFacts {
