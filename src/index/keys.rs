@@ -98,6 +98,10 @@ impl Keys {
         self.keys.get(code as usize).map(|key| key.newest)
     }
 
+    pub(super) fn codes(&self) -> &[Code] {
+        &self.codes
+    }
+
     pub(super) fn code(&self, row: Row) -> Option<Code> {
         self.codes.get(row as usize).copied().filter(|&code| code != NONE)
     }

@@ -154,6 +154,13 @@ impl MemIndex {
         self.keys(field).map(|keys| keys.bytes(code)).unwrap_or_default()
     }
 
+    /// For each row the code of its key, or one that is none; the last rows without a key are left
+    /// out.
+    #[must_use]
+    pub(crate) fn codes(&self, field: Field) -> &[Code] {
+        self.keys(field).map(Keys::codes).unwrap_or_default()
+    }
+
     /// The hash of a key.
     #[must_use]
     pub(crate) fn key_hash(&self, field: Field, code: Code) -> u64 {

@@ -1,7 +1,7 @@
 //! Making the footer of a segment from its index in memory.
 
 use crate::error::{Error, Result};
-use crate::format::footer::{Built, FieldInput, FooterInput, build, is_distinct};
+use crate::format::footer::{Built, FieldInput, FooterInput, NO_CODE, build, is_distinct};
 use crate::format::key;
 use crate::index::{MemIndex, Table};
 use crate::model::Field;
@@ -64,9 +64,7 @@ fn rank(index: &MemIndex, order: &[u32], field: Field, seed: u64) -> Option<Rank
         true => index.key_hash(field, code),
         false => key::hash(seed, index.key(field, code)),
     };
-    let mut by_hash: Vec<(u64, u32)> =
-        (0..index.key_count(field)).map(|code| (hash_of(code), code)).collect();
-    by_hash.sort_unstable();
+    let by_hash = sorted((0..index.key_count(field)).map(|code| (hash_of(code), code)));
     let mut rank_of = vec![0u32; by_hash.len()];
     for (rank, &(_, code)) in by_hash.iter().enumerate() {
         if let Some(place) = rank_of.get_mut(code as usize) {
@@ -77,11 +75,68 @@ fn rank(index: &MemIndex, order: &[u32], field: Field, seed: u64) -> Option<Rank
     if !is_distinct(&hashes) {
         return None;
     }
-    let code = |row| index.code(field, row).ok().flatten();
-    let codes = order
-        .iter()
-        .map(|&row| code(row).and_then(|code| rank_of.get(code as usize)).copied())
-        .map(|rank| rank.unwrap_or(u32::MAX))
-        .collect();
+    let codes = index.codes(field);
+    let rank = |row: &u32| {
+        let code = codes.get(*row as usize)?;
+        rank_of.get(*code as usize).copied()
+    };
+    let codes = order.iter().map(|row| rank(row).unwrap_or(NO_CODE)).collect();
     Some(Ranked { hashes, codes })
+}
+
+/// The pairs in the order of their hashes, which are spread evenly: each is put where its hash lies
+/// between 0 and 2^64, and the few that share a place are sorted.
+fn sorted(pairs: impl ExactSizeIterator<Item = (u64, u32)> + Clone) -> Vec<(u64, u32)> {
+    let len = pairs.len();
+    let place = |hash: u64| usize::try_from((u128::from(hash) * len as u128) >> 64).unwrap_or(0);
+    // Where the pairs of each place end, and, once they were put there from the end on, begin.
+    let mut bounds = vec![0usize; len + 1];
+    for (hash, _) in pairs.clone() {
+        if let Some(count) = bounds.get_mut(place(hash)) {
+            *count += 1;
+        }
+    }
+    let mut sum = 0;
+    for bound in &mut bounds {
+        sum += *bound;
+        *bound = sum;
+    }
+    let mut out = vec![(0, 0); len];
+    for pair in pairs {
+        if let Some(bound) = bounds.get_mut(place(pair.0)) {
+            *bound = bound.saturating_sub(1);
+            if let Some(slot) = out.get_mut(*bound) {
+                *slot = pair;
+            }
+        }
+    }
+    for ends in bounds.windows(2) {
+        if let &[start, end] = ends
+            && end - start > 1
+            && let Some(shared) = out.get_mut(start..end)
+        {
+            shared.sort_unstable();
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn hashes_are_sorted_however_they_are_spread(
+            hashes in prop::collection::vec((any::<u64>(), 0..64_u32), 0..300),
+        ) {
+            let pairs: Vec<_> =
+                hashes.into_iter().map(|(hash, shift)| hash >> shift).zip(0..).collect();
+            let mut expected = pairs.clone();
+            expected.sort_unstable();
+            prop_assert_eq!(sorted(pairs.into_iter()), expected);
+        }
+    }
 }

@@ -141,11 +141,12 @@ impl Segment {
     pub(crate) fn seal(&self, previous: [u8; 32]) -> Result<()> {
         self.file().sync()?;
         let end = self.end();
+        let hash = self.frames_hash()?;
         let (footer, trailer) = {
             let state = self.current()?;
             let State::Memory(index) = &*state else { return Ok(()) };
             let footer = seal::footer(index, end)?;
-            let trailer = self.new_trailer(index, &footer, previous)?;
+            let trailer = self.new_trailer(index, &footer, hash, previous);
             (footer, trailer)
         };
         let trailer_at = u64::from(end) + footer.bytes.len() as u64;
@@ -167,15 +168,18 @@ impl Segment {
         self.adopt_footer(trailer, trailer_at + TRAILER_BYTES as u64)
     }
 
-    fn new_trailer(&self, index: &MemIndex, footer: &Built, previous: [u8; 32]) -> Result<Trailer> {
-        let end = self.end();
-        let map = self.map(end as usize)?;
-        let frames = map.as_slice().get(..end as usize).unwrap_or_default();
+    fn new_trailer(
+        &self,
+        index: &MemIndex,
+        footer: &Built,
+        hash: [u8; 32],
+        previous: [u8; 32],
+    ) -> Trailer {
         let summary = index.summary();
         let mut tags = TagCounts::default();
         (0..index.rows()).for_each(|row| tags.add(index.tag(row)));
-        Ok(Trailer {
-            frames_end: end,
+        Trailer {
+            frames_end: self.end(),
             rows: index.rows(),
             records: index.rows(),
             table_offset: footer.table_offset,
@@ -187,10 +191,10 @@ impl Segment {
             newest_max: summary.newest,
             recorded_first: summary.recorded.0,
             recorded_last: summary.recorded.1,
-            hash: *blake3::hash(frames).as_bytes(),
+            hash,
             previous,
             tags,
-        })
+        }
     }
 
     fn adopt_footer(&self, trailer: Trailer, total: u64) -> Result<()> {

@@ -26,12 +26,15 @@ pub fn encode(
     let data = out.len();
     let mut block = [0; BLOCK];
     for at in (directory..data).step_by(ENTRY_BYTES) {
-        let mut filled = 0;
+        let (mut filled, mut least, mut most) = (0, u64::MAX, 0);
         for (slot, value) in block.iter_mut().zip(&mut values) {
             *slot = value;
             filled += 1;
+            least = least.min(value);
+            most = most.max(value);
         }
-        let entry = encode_block(block.get_mut(..filled).unwrap_or_default(), unit, data, out)?;
+        let values = block.get_mut(..filled).unwrap_or_default();
+        let entry = encode_block(values, (least, most), unit, data, out)?;
         if let Some(place) = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
             *place = entry;
         }
@@ -68,49 +71,47 @@ const fn gcd(mut a: u64, mut b: u64) -> u64 {
 /// Appends the distances of a block, and gives its entry in the directory.
 fn encode_block(
     block: &mut [u64],
+    (least, most): (u64, u64),
     unit: u64,
     data: usize,
     out: &mut Vec<u8>,
 ) -> Result<[u8; ENTRY_BYTES]> {
-    let (least, most) = bounds(block);
+    let mut origin = least;
+    let mut range = most - least;
     if unit > 1 {
         block.iter_mut().for_each(|value| *value = (*value - least) / unit);
-    } else {
-        block.iter_mut().for_each(|value| *value -= least);
+        origin = 0;
+        range /= unit;
     }
-    let mut most = (most - least) / unit;
+    let place = narrow(out.len() - data)?;
     let mut base = least;
     let mut line = Line::FLAT;
-    let (first, last) = (block.first().copied(), block.last().copied());
-    if let Some(steep) =
-        Line::through(first.unwrap_or_default(), last.unwrap_or_default(), block.len())
-        && let (low, high) = steep.distances(block)
-        && width(high.abs_diff(low)) < width(most)
-    {
-        // A base below zero wraps, here and when it is read.
-        base = base.wrapping_add(unit.wrapping_mul(low.cast_unsigned()));
-        most = high.abs_diff(low);
-        steep.subtract(low, block);
-        line = steep;
+    let bits;
+    match Line::through(block, range).map(|line| (line, line.distances(block, origin))) {
+        Some((steep, (low, high))) if width(high.abs_diff(low)) < width(range) => {
+            let low = low.cast_unsigned();
+            bits = width(high.cast_unsigned().wrapping_sub(low));
+            // A base below zero wraps, here and when it is read.
+            base = base.wrapping_add(unit.wrapping_mul(low));
+            let start = origin.wrapping_add(low);
+            let above = |(index, value): (usize, &u64)| {
+                value.wrapping_sub(steep.at(index)).wrapping_sub(start)
+            };
+            write_bits(block.iter().enumerate().map(above), bits, out);
+            line = steep;
+        }
+        _ => {
+            bits = width(range);
+            write_bits(block.iter().map(|value| value - origin), bits, out);
+        }
     }
-    let width = width(most);
     let mut entry = [0; ENTRY_BYTES];
     put::<BASE_AT, _, _>(&mut entry, base.to_le_bytes());
-    put::<PLACE_AT, _, _>(&mut entry, narrow(out.len() - data)?.to_le_bytes());
+    put::<PLACE_AT, _, _>(&mut entry, place.to_le_bytes());
     put::<SLOPE_AT, _, _>(&mut entry, line.slope.to_le_bytes());
     put::<SHIFT_AT, _, _>(&mut entry, [u8::try_from(line.shift).unwrap_or_default()]);
-    put::<WIDTH_AT, _, _>(&mut entry, [u8::try_from(width).unwrap_or_default()]);
-    write_bits(block, width, out);
+    put::<WIDTH_AT, _, _>(&mut entry, [u8::try_from(bits).unwrap_or_default()]);
     Ok(entry)
-}
-
-fn bounds(block: &[u64]) -> (u64, u64) {
-    let (mut least, mut most) = (u64::MAX, 0);
-    for &value in block {
-        least = least.min(value);
-        most = most.max(value);
-    }
-    (least.min(most), most)
 }
 
 /// In how many bits a distance is stored.
@@ -122,52 +123,57 @@ const fn width(most: u64) -> u32 {
 }
 
 /// Appends so many bits of each value, the lowest first, and fills the last byte with zeros.
-fn write_bits(values: &[u64], width: u32, out: &mut Vec<u8>) {
+fn write_bits(values: impl ExactSizeIterator<Item = u64>, width: u32, out: &mut Vec<u8>) {
     if width == 0 {
         return;
     }
+    let bytes = (values.len() * width as usize).div_ceil(8);
+    let mut words = [[0; 8]; BLOCK];
+    let mut room = words.iter_mut();
     let (mut word, mut used) = (0, 0);
-    for &value in values {
+    for value in values {
         word |= value << used;
         used += width;
         if used >= u64::BITS {
-            out.extend_from_slice(&word.to_le_bytes());
+            if let Some(place) = room.next() {
+                *place = word.to_le_bytes();
+            }
             used -= u64::BITS;
             // What did not fit; nothing when the word ended with the value.
             word = value.checked_shr(width - used).unwrap_or(0);
         }
     }
-    let bytes = word.to_le_bytes();
-    out.extend_from_slice(bytes.get(..used.div_ceil(8) as usize).unwrap_or_default());
+    if let Some(place) = room.next() {
+        *place = word.to_le_bytes();
+    }
+    out.extend_from_slice(words.as_flattened().get(..bytes).unwrap_or_default());
 }
 
 impl Line {
-    /// The line through the first and the last value of a block of so many; `None` when it does
-    /// not rise, or is too steep.
-    fn through(first: u64, last: u64, len: usize) -> Option<Self> {
-        let rise = last.checked_sub(first).filter(|rise| (1..1 << 46).contains(rise))?;
-        let steps = u64::try_from(len).ok()?.checked_sub(1)?;
+    /// The line through the first and the last value of a block; `None` when that is less than half
+    /// of the way up to the highest, or too steep.
+    fn through(block: &[u64], most: u64) -> Option<Self> {
+        let rise = block.last()?.checked_sub(*block.first()?)?;
+        // Most blocks that do not rise are told here, before their distances are taken.
+        if rise <= most / 2 || rise >= 1 << 46 {
+            return None;
+        }
+        let steps = u64::try_from(block.len()).ok()?.checked_sub(1)?;
         let slope = (rise << FRACTION).checked_div(steps)?;
         let shift = (u64::BITS - slope.leading_zeros()).saturating_sub(u16::BITS);
         let slope = u16::try_from(slope >> shift).ok()?;
         (shift <= MOST_SHIFT).then_some(Self { slope, shift })
     }
 
-    /// The least and the greatest distance of the values from the line.
-    fn distances(self, block: &[u64]) -> (i64, i64) {
+    /// The least and the greatest distance of the values, less `origin`, from the line.
+    fn distances(self, block: &[u64], origin: u64) -> (i64, i64) {
         let (mut low, mut high) = (i64::MAX, i64::MIN);
         for (index, value) in block.iter().enumerate() {
-            let distance = value.wrapping_sub(self.at(index)).cast_signed();
+            let distance = (value - origin).wrapping_sub(self.at(index)).cast_signed();
             low = low.min(distance);
             high = high.max(distance);
         }
         (low, high)
-    }
-
-    fn subtract(self, low: i64, block: &mut [u64]) {
-        for (index, value) in block.iter_mut().enumerate() {
-            *value = value.wrapping_sub(self.at(index)).wrapping_sub(low.cast_unsigned());
-        }
     }
 }
 

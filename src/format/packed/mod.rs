@@ -87,7 +87,7 @@ impl Line {
     /// The height of the line over a place in the block.
     #[inline]
     const fn at(self, index: usize) -> u64 {
-        (self.slope as u64).wrapping_mul(index as u64).wrapping_shl(self.shift) >> FRACTION
+        (self.slope as u64).wrapping_shl(self.shift).wrapping_mul(index as u64) >> FRACTION
     }
 }
 
