@@ -3,6 +3,7 @@
 
 mod answers;
 mod background;
+mod costs;
 mod follow;
 mod hooked;
 mod many_segments;

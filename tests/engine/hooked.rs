@@ -1,11 +1,11 @@
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use runledger::Result;
-use runledger::storage::{DirEntry, File, OpenMode, Storage};
+use runledger::storage::{DirEntry, File, Map, OpenMode, Storage};
 
 /// What is called before an operation: its name and path.
 type Hook = Arc<dyn Fn(&str, &Path) + Send + Sync>;
@@ -22,7 +22,8 @@ impl Hooked {
         Self { inner, hook: Arc::default() }
     }
 
-    /// Has this called before every operation but those on open files.
+    /// Has this called before every operation, of those on open files before `write`, `sync` and
+    /// `allocate`.
     pub(crate) fn set(&self, hook: impl Fn(&str, &Path) + Send + Sync + 'static) {
         *self.hook.lock() = Some(Arc::new(hook));
     }
@@ -55,7 +56,8 @@ impl Storage for Hooked {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>> {
-        self.inner.open(path, mode)
+        let (inner, storage) = (self.inner.open(path, mode)?, self.clone());
+        Ok(Arc::new(HookedFile { inner, path: path.to_owned(), storage }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -88,5 +90,45 @@ impl Storage for Hooked {
 
     fn random(&self) -> Result<[u8; 16]> {
         self.inner.random()
+    }
+}
+
+#[derive(Debug)]
+struct HookedFile {
+    inner: Arc<dyn File>,
+    path: PathBuf,
+    storage: Hooked,
+}
+
+impl File for HookedFile {
+    fn len(&self) -> Result<u64> {
+        self.inner.len()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        self.inner.read_at(buf, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.storage.call("write", &self.path);
+        self.inner.write_at(bytes, offset)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.storage.call("sync", &self.path);
+        self.inner.sync()
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        self.inner.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> Result<()> {
+        self.storage.call("allocate", &self.path);
+        self.inner.allocate(len)
+    }
+
+    fn map(&self, len: usize) -> Result<Map> {
+        self.inner.map(len)
     }
 }
