@@ -18,8 +18,8 @@ use crate::segment::Segment;
 const ROUND: Duration = Duration::from_secs(60);
 
 /// How many segments may wait for their footer before the append that fills another one lends a
-/// hand: their indexes take memory until then.
-const MOST_UNSEALED: usize = 4;
+/// hand: until then a crash has them to be read again, and a query makes their indexes in memory.
+const MOST_UNSEALED: usize = 8;
 
 /// Work for the background, and the thread that does it.
 #[derive(Debug, Default)]

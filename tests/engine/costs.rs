@@ -106,8 +106,9 @@ fn a_batch_is_one_write_for_each_stream() {
         *counted.lock().entry(call).or_default() += 1;
     });
     ledger.append_batch(&mixed(1..250), Durability::Os).unwrap();
+    let calls = calls.lock().clone();
     for stream in ["runs", "events", "errors"] {
-        assert_eq!(calls.lock().get(&format!("write {stream}")), Some(&1), "{calls:?}");
+        assert_eq!(calls.get(&format!("write {stream}")), Some(&1), "{calls:?}");
     }
 }
 
