@@ -151,7 +151,5 @@ impl Inner {
     pub(super) fn poison(&self, err: &Error) {
         // The first cause is the one to be told.
         let _ = self.poisoned.set(err.to_string());
-        // A disk that does not even take the note has told its error, and will tell it again.
-        let _ = self.catalog.layout.set_unsynced(&*self.options.storage, true);
     }
 }

@@ -16,9 +16,6 @@ const IDENTITY_DRAFT: &str = "LEDGER.tmp";
 const LOCK: &str = "LOCK";
 /// How far sequence numbers are given out.
 const SEQUENCE: &str = "SEQ";
-/// There after a sync has failed: the kernel may take pages for written that are not, and show them
-/// until it is started anew. As long as it does, it shows this file, too.
-const UNSYNCED: &str = "UNSYNCED";
 /// The streams' directories.
 const STREAMS: &str = "streams";
 /// Copies of what recovery and repair have cut.
@@ -66,28 +63,6 @@ impl Layout {
         self.dir.join(SEQUENCE)
     }
 
-    /// True when what the kernel shows may not be on the disk, although nothing is left to sync.
-    ///
-    /// # Errors
-    /// When the operating system refuses to tell.
-    pub(crate) fn is_unsynced(&self, storage: &dyn Storage) -> Result<bool> {
-        storage.exists(&self.dir.join(UNSYNCED))
-    }
-
-    /// Notes that a sync has failed or, with false, that all was written anew. The note need not
-    /// be synced: it goes when the pages go that it is about.
-    ///
-    /// # Errors
-    /// [`Error::NoSpace`] or [`Error::Io`].
-    pub(crate) fn set_unsynced(&self, storage: &dyn Storage, unsynced: bool) -> Result<()> {
-        let path = self.dir.join(UNSYNCED);
-        match (storage.exists(&path)?, unsynced) {
-            (false, true) => storage.open(&path, OpenMode::CreateNew).map(drop),
-            (true, false) => storage.remove(&path),
-            _ => Ok(()),
-        }
-    }
-
     pub(crate) fn lost(&self) -> PathBuf {
         self.dir.join(LOST)
     }
@@ -132,7 +107,7 @@ impl Layout {
     /// # Errors
     /// [`Error::NotALedger`] or [`Error::Io`].
     pub(crate) fn refuse_foreign(&self, storage: &dyn Storage) -> Result<()> {
-        const OURS: [&str; 6] = [IDENTITY, LOCK, IDENTITY_DRAFT, STREAMS, SEQUENCE, UNSYNCED];
+        const OURS: [&str; 5] = [IDENTITY, LOCK, IDENTITY_DRAFT, STREAMS, SEQUENCE];
         let entries = storage.list(&self.dir)?;
         let is_ledger = entries.iter().any(|entry| entry.name == IDENTITY);
         let foreign = entries.into_iter().find(|entry| !OURS.contains(&&*entry.name));

@@ -110,35 +110,19 @@ fn set_torn_creations_aside(catalog: &Catalog) -> Result<Vec<Event<'static>>> {
     Ok(notes)
 }
 
-/// Puts in order what a crash left in segments without a footer. What a killed writer left in the
-/// kernel stays there, to be synced with what follows, unless something is to be cut or covered or
-/// the kernel cannot be believed.
+/// Puts in order what a crash left in segments without a footer. Where nothing is to be cut or
+/// covered, what a killed writer left in the kernel is synced with what follows.
 fn recover(catalog: &Catalog, found: Found) -> Result<Vec<(Arc<Segment>, Loss)>> {
-    let (storage, layout) = (&*catalog.storage, &catalog.layout);
-    let segments: Vec<_> = catalog.all().into_iter().filter(|it| it.is_writable()).collect();
-    let is_unsynced = layout.is_unsynced(storage)?;
-    let is_torn = !found.is_clean() && segments.iter().any(|segment| segment.is_torn());
-    if is_torn {
-        // Should a sync fail here, the next opening must not find all in order. A disk that is full
-        // must not keep the ledger from opening.
-        match layout.set_unsynced(storage, true) {
-            Ok(()) | Err(Error::NoSpace { .. }) => {}
-            Err(err) => return Err(err),
-        }
-    }
-    let lost = layout.lost();
+    let lost = catalog.layout.lost();
     let mut losses = Vec::new();
-    for segment in segments {
+    for segment in catalog.all().into_iter().filter(|segment| segment.is_writable()) {
         if found.is_clean() {
             segment.go_on()?;
-        } else if is_torn || is_unsynced {
-            let of_segment = segment.recover(storage, &lost)?;
-            losses.extend(of_segment.into_iter().map(|loss| (Arc::clone(&segment), loss)));
         } else {
-            segment.note_allocated()?;
+            let of_segment = segment.recover(&*catalog.storage, &lost)?;
+            losses.extend(of_segment.into_iter().map(|loss| (Arc::clone(&segment), loss)));
         }
     }
-    layout.set_unsynced(storage, false)?;
     Ok(losses)
 }
 

@@ -94,7 +94,7 @@ impl Sequence {
         Ok(Self {
             next: AtomicU64::new(next),
             reserved: AtomicU64::new(next),
-            low: AtomicU64::new(next),
+            low: AtomicU64::new(next.saturating_add(1)),
             file: Mutex::new(SeqFile {
                 file,
                 ledger,

@@ -137,7 +137,7 @@ impl Stream {
             (active.written, unsynced, std::mem::take(&mut active.directory_unsynced), end)
         };
         for segment in &unsynced {
-            segment.file().sync()?;
+            segment.sync()?;
         }
         if directory {
             storage.sync_dir(&self.dir)?;

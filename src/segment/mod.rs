@@ -21,7 +21,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 pub(crate) use check::Check;
 pub(crate) use draft::Draft;
@@ -75,6 +75,8 @@ pub(crate) struct Segment {
     /// Sequence numbers of records here whose place was taken by one of a later segment.
     superseded: RwLock<HashSet<u64>>,
     findings: RwLock<Findings>,
+    /// The bytes that a writer before this one has written, and that were never synced.
+    unsynced: Mutex<Option<(u32, u32)>>,
 }
 
 #[derive(Debug)]
@@ -223,8 +225,8 @@ impl Segment {
     /// # Errors
     /// When the file cannot be read.
     pub(crate) fn overview(&self) -> Result<Overview> {
-        let state = self.current()?;
         let states = self.newest.read().as_ref().map_or(0, NewestStates::memory);
+        let state = self.current()?;
         Ok(match &*state {
             State::Memory(index) => Overview {
                 rows: index.rows(),

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::error::Result;
 use crate::format::footer::FooterLayout;
@@ -142,6 +142,7 @@ impl Segment {
             unchecked: None,
             superseded: RwLock::default(),
             findings: RwLock::new(findings),
+            unsynced: Mutex::default(),
         }
     }
 }

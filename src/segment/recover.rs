@@ -35,24 +35,13 @@ impl Segment {
     /// # Errors
     /// When the operating system refuses to tell its length.
     pub(crate) fn go_on(&self) -> Result<()> {
-        self.note_allocated()?;
         let mut findings = self.findings.write();
+        self.note_allocated()?;
         findings.synced = self.end();
         if let Some(tail) = findings.tail.take() {
             findings.damaged.push(tail);
             findings.footer = Some(Damage::Footer);
         }
-        Ok(())
-    }
-
-    /// Makes an unsealed segment ready for appends after a crash that left nothing torn. What the
-    /// kernel has of it is synced with what follows.
-    ///
-    /// # Errors
-    /// When the operating system refuses to tell its length.
-    pub(crate) fn note_allocated(&self) -> Result<()> {
-        let len = u32::try_from(self.file().len()?).unwrap_or(u32::MAX);
-        self.allocated.store(len, Ordering::Relaxed);
         Ok(())
     }
 
@@ -63,7 +52,8 @@ impl Segment {
     }
 
     /// Makes an unsealed segment ready for appends after a crash: cuts a torn tail and covers
-    /// holes, each after a copy into `lost`, and writes anew what may not be on the disk.
+    /// holes, each after a copy into `lost`. What was never synced is written once more with the
+    /// next sync, which comes at once when something was cut or covered.
     ///
     /// # Errors
     /// When the copies or the cut cannot be made.
@@ -81,26 +71,37 @@ impl Segment {
             self.findings.write().tail = None;
             losses.push(Loss { kind: LossKind::TornTail, range: tail, copy });
         }
-        // What a killed writer left in the kernel becomes durable here, and the cuts with it.
-        self.write_anew(u64::from(findings.synced))?;
-        self.file().sync()?;
-        self.findings.write().synced = self.end();
+        *self.unsynced.lock() = Some((findings.synced, self.end()));
+        if !losses.is_empty() {
+            self.sync()?;
+            self.findings.write().synced = self.end();
+        }
         Ok(losses)
     }
 
-    /// True when a crash left bytes in the segment that are to be cut or covered.
-    pub(crate) fn is_torn(&self) -> bool {
-        let findings = self.findings();
-        findings.tail.is_some() || holes(&findings).next().is_some()
+    /// Puts what was written on stable storage.
+    ///
+    /// # Errors
+    /// When the operating system refuses. After an error nothing is known of what was written.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let mut unsynced = self.unsynced.lock();
+        let Some((start, end)) = *unsynced else {
+            drop(unsynced);
+            return self.file().sync();
+        };
+        self.write_anew(u64::from(start), u64::from(end))?;
+        self.file().sync()?;
+        *unsynced = None;
+        Ok(())
     }
 
-    /// Writes the bytes from `start` to the end of the frames once more. When a sync has failed,
-    /// the kernel may serve pages that it takes for written and will never write; a sync alone
-    /// would succeed, and keep none of them.
-    fn write_anew(&self, start: u64) -> Result<()> {
+    /// Writes these bytes, which a writer before this one has written, once more. When a sync has
+    /// failed, the kernel may serve pages that it takes for written and will never write; a sync
+    /// alone would succeed, and keep none of them.
+    fn write_anew(&self, start: u64, end: u64) -> Result<()> {
         let mut buffer = vec![0; COPY_BYTES];
         let mut at = start;
-        while let Some(left) = u64::from(self.end()).checked_sub(at).filter(|&left| left > 0) {
+        while let Some(left) = end.checked_sub(at).filter(|&left| left > 0) {
             let want = usize::try_from(left).unwrap_or(COPY_BYTES).min(COPY_BYTES);
             let Some(chunk) = buffer.get_mut(..want) else { break };
             let read = self.file().read_at(chunk, at)?;
@@ -110,6 +111,12 @@ impl Segment {
             self.file().write_at(chunk.get(..read).unwrap_or_default(), at)?;
             at += read as u64;
         }
+        Ok(())
+    }
+
+    fn note_allocated(&self) -> Result<()> {
+        let len = u32::try_from(self.file().len()?).unwrap_or(u32::MAX);
+        self.allocated.store(len, Ordering::Relaxed);
         Ok(())
     }
 

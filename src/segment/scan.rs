@@ -90,7 +90,7 @@ pub(crate) fn scan(
 ) -> Result<Scan> {
     let len = file.len()?.min(u64::from(u32::MAX));
     let end = bounds.until.map_or(len, |until| len.min(u64::from(until)));
-    let mut scanner = Scanner { window: Window::new(file), salt: bounds.salt, end };
+    let mut scanner = Scanner { window: Window::new(file, end), salt: bounds.salt, end };
     let mut found = Scan {
         frames_end: bounds.from,
         damaged: Vec::new(),
@@ -177,7 +177,7 @@ impl Scanner<'_> {
 
     /// As `attempt`, with bytes read anew.
     fn attempt_anew(&mut self, at: u64) -> Result<Attempt> {
-        self.window = Window::new(self.window.file());
+        self.window = Window::new(self.window.file(), self.end);
         self.attempt(at)
     }
 

@@ -12,11 +12,13 @@ pub(super) struct Window<'f> {
     file: &'f dyn File,
     buffer: Vec<u8>,
     start: u64,
+    /// No bytes from here on are wanted.
+    end: u64,
 }
 
 impl<'f> Window<'f> {
-    pub(super) const fn new(file: &'f dyn File) -> Self {
-        Self { file, buffer: Vec::new(), start: 0 }
+    pub(super) const fn new(file: &'f dyn File, end: u64) -> Self {
+        Self { file, buffer: Vec::new(), start: 0, end }
     }
 
     pub(super) const fn file(&self) -> &'f dyn File {
@@ -50,7 +52,8 @@ impl<'f> Window<'f> {
     }
 
     fn fill(&mut self, at: u64, len: usize) -> Result<()> {
-        let left = usize::try_from(self.file.len()?.saturating_sub(at)).unwrap_or(usize::MAX);
+        let end = self.file.len()?.min(self.end);
+        let left = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
         self.buffer.resize(len.max(WINDOW_BYTES).min(left), 0);
         self.start = at;
         match self.file.read_at(&mut self.buffer, at) {

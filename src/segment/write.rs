@@ -139,7 +139,7 @@ impl Segment {
     /// # Errors
     /// [`Error::NoSpace`] or [`Error::Io`]: the segment stays as it was, with its index in memory.
     pub(crate) fn seal(&self, previous: [u8; 32]) -> Result<()> {
-        self.file().sync()?;
+        self.sync()?;
         let end = self.end();
         let hash = self.frames_hash()?;
         let (footer, trailer) = {
