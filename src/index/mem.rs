@@ -37,6 +37,9 @@ pub(crate) struct MemIndex {
     fields: [Keys; Field::KEYED],
     /// Records of earlier segments whose place was taken by one here.
     supersedes: Vec<u64>,
+    /// The rows here whose place was taken by a later one here: the sequence number of that one, in
+    /// their order, and the row.
+    overtaken: Vec<(u64, Row)>,
     /// The rows in the order of time, as far as they were sorted; unused while `in_time_order`.
     by_time: Vec<Row>,
     in_time_order: bool,
@@ -74,6 +77,7 @@ impl MemIndex {
             frames: Vec::new(),
             fields: std::array::from_fn(|_| Keys::default()),
             supersedes: Vec::new(),
+            overtaken: Vec::new(),
             by_time: Vec::new(),
             in_time_order: true,
             summary: Summary::default(),
@@ -106,6 +110,9 @@ impl MemIndex {
                 Some(&found) if found == seq => {
                     if let Some(tag) = self.tags.get_mut(position) {
                         *tag |= SUPERSEDED;
+                    }
+                    if let Ok(overtaken) = Row::try_from(position) {
+                        self.overtaken.push((row.seq, overtaken));
                     }
                 }
                 _ => self.supersedes.push(seq),
@@ -140,6 +147,18 @@ impl MemIndex {
     #[must_use]
     pub(crate) fn supersedes(&self) -> &[u64] {
         &self.supersedes
+    }
+
+    /// The rows whose place was taken only after this sequence number.
+    pub(crate) fn overtaken_after(&self, seq: u64) -> impl Iterator<Item = Row> + '_ {
+        let after = self.overtaken.partition_point(|&(by, _)| by <= seq);
+        self.overtaken.get(after..).unwrap_or_default().iter().map(|&(_, row)| row)
+    }
+
+    /// The highest sequence number.
+    #[must_use]
+    pub(crate) fn last_seq(&self) -> Option<u64> {
+        self.seqs.last().copied()
     }
 
     /// The ends of the ranges that the rows span.
@@ -199,6 +218,7 @@ impl MemIndex {
     #[must_use]
     pub(crate) fn memory(&self) -> usize {
         (self.seqs.capacity() + self.times.capacity() + self.supersedes.capacity()) * 8
+            + self.overtaken.capacity() * size_of::<(u64, Row)>()
             + (self.offsets.capacity() + self.frames.capacity() + self.by_time.capacity()) * 4
             + self.tags.capacity()
             + self.fields.iter().map(Keys::memory).sum::<usize>()

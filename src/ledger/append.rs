@@ -46,7 +46,7 @@ pub(super) struct Part {
     pub(super) states: Vec<NewState>,
     /// The place in the batch of its first record, and of the last one so far.
     pub(super) first: u32,
-    last: u32,
+    pub(super) last: u32,
     pub(super) payload_crc: u32,
 }
 

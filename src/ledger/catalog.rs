@@ -137,15 +137,17 @@ impl Catalog {
             match holder(&known, first_seq).filter(|segment| segment.first_seq() == first_seq) {
                 Some(segment) if segment.is_sealed() => current.push(Arc::clone(segment)),
                 Some(segment) => {
+                    // What it takes the place of counts for queries that see what comes now.
+                    let by = segment.last_seq().saturating_add(1);
                     segment.follow()?;
                     current.push(Arc::clone(segment));
-                    new.push(Arc::clone(segment));
+                    new.push((Arc::clone(segment), by));
                 }
                 None => match self.open_segment(&path, *kind, name, mode) {
                     Ok(segment) => {
                         let segment = Arc::new(segment);
                         current.push(Arc::clone(&segment));
-                        new.push(segment);
+                        new.push((segment, first_seq));
                     }
                     // Retention may have removed it since the listing.
                     Err(_) if !self.storage.exists(&path)? => is_whole = false,
@@ -157,8 +159,10 @@ impl Catalog {
             }
         }
         if *kind == Kind::Run {
-            for segment in new {
-                segment.supersedes()?.into_iter().for_each(|seq| mark(holder(&current, seq), seq));
+            for (segment, by) in new {
+                for seq in segment.supersedes()? {
+                    mark(holder(&current, seq), seq, by);
+                }
             }
         }
         *list.write() = Arc::new(before.renewed(current));
@@ -211,19 +215,17 @@ impl Catalog {
         Ok(segment)
     }
 
-    /// Marks a run's record as overtaken by one in a later segment.
-    pub(crate) fn mark_superseded(&self, seq: u64) {
+    /// Marks a run's record as overtaken by this one in a later segment.
+    pub(crate) fn mark_superseded(&self, seq: u64, by: u64) {
         if let Some(runs) = self.streams.get(stream_of(Kind::Run)) {
-            // A query may hold the marks for a while; the list is not held for so long.
-            let segment = runs.read().holder(seq).cloned();
-            mark(segment.as_ref(), seq);
+            mark(runs.read().holder(seq), seq, by);
         }
     }
 }
 
-fn mark(segment: Option<&Arc<Segment>>, seq: u64) {
+fn mark(segment: Option<&Arc<Segment>>, seq: u64, by: u64) {
     if let Some(segment) = segment {
-        segment.mark_superseded(seq);
+        segment.mark_superseded(seq, by);
     }
 }
 

@@ -278,12 +278,13 @@ impl Inner {
             self.maintenance.note_due();
         }
         for state in &part.states {
-            let prior = state.prior.resolve(base_seq + u64::from(state.relative_seq));
+            let by = base_seq + u64::from(state.relative_seq);
             // Those in the segment itself are marked in its index.
-            if let Some(seq) = prior.filter(|&seq| seq < segment.first_seq()) {
-                self.catalog.mark_superseded(seq);
+            if let Some(seq) = state.prior.resolve(by).filter(|&seq| seq < segment.first_seq()) {
+                self.catalog.mark_superseded(seq, by);
             }
         }
+        segment.publish(first_seq + u64::from(part.last));
         Ok(())
     }
 

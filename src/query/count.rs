@@ -28,12 +28,13 @@ pub(super) fn count(
     let mut counts = Counts::default();
     let fields = field.into_iter().fold(filter.fields(), FieldSet::with);
     let mut in_vain = InVain::default();
-    for mut candidate in candidates(lists, filter)? {
-        let pinned = candidate.pin()?;
+    for candidate in candidates(lists, filter) {
+        let pinned = Pinned::new(&candidate.entry.segment)?;
+        let horizon = candidate.horizon;
         let counted = pinned.segment().with_table(fields, |table| match table {
-            TableRef::Memory(table) => Plan::new(filter, &pinned, table, true)
+            TableRef::Memory(table) => Plan::new(filter, &pinned, table, Some(table), horizon)
                 .map(|plan| count_in(&pinned, table, filter, &plan, field, &mut counts)),
-            TableRef::Sealed(table) => Plan::new(filter, &pinned, table, false)
+            TableRef::Sealed(table) => Plan::new(filter, &pinned, table, None, horizon)
                 .map(|plan| count_in(&pinned, table, filter, &plan, field, &mut counts)),
         })?;
         match counted {
@@ -49,7 +50,7 @@ fn count_in<T: Table>(
     pinned: &Pinned,
     table: &T,
     filter: &Filter,
-    plan: &Plan<'_>,
+    plan: &Plan,
     field: Option<Field>,
     counts: &mut Counts,
 ) -> Result<()> {
@@ -79,7 +80,7 @@ fn count_in<T: Table>(
 }
 
 /// Visits the rows that match, in no order.
-fn for_each_match<T: Table>(table: &T, plan: &Plan<'_>, visit: &mut dyn FnMut(Row)) {
+fn for_each_match<T: Table>(table: &T, plan: &Plan, visit: &mut dyn FnMut(Row)) {
     let (low, high) = plan.window(table);
     match plan.narrowest(table).filter(|&(rows, _)| rows < u64::from(high - low)) {
         Some((_, codes)) => {
@@ -123,7 +124,7 @@ impl Groups {
     }
 
     /// Counts all rows of the window by their tags, then sorts out which tags match.
-    fn add_tags<T: Table>(&mut self, table: &T, plan: &Plan<'_>) {
+    fn add_tags<T: Table>(&mut self, table: &T, plan: &Plan) {
         let (low, high) = plan.window(table);
         let mut counts = [0u64; 256];
         for position in low..high {

@@ -26,15 +26,15 @@ pub(super) fn fetch(lists: &[Arc<SegmentList>], filter: &Filter, part: &Part) ->
     let (mut segments, mut hits) = (Vec::new(), Vec::new());
     let mut in_vain = InVain::default();
     let mut threshold = None;
-    let mut left = by_promise(candidates(lists, filter)?, part.order);
-    while let Some(Promising { promise, mut candidate }) = left.pop() {
+    let mut left = by_promise(candidates(lists, filter), part.order);
+    while let Some(Promising { promise, candidate }) = left.pop() {
         if threshold.is_some_and(|threshold| promise <= threshold) {
             // Neither this one nor those that promise less can hold a better one.
             break;
         }
-        let pinned = candidate.pin()?;
+        let pinned = Pinned::new(&candidate.entry.segment)?;
         let before = hits.len();
-        match select_in(&pinned, filter, part, count, &mut hits)? {
+        match select_in(&pinned, filter, part, (count, candidate.horizon), &mut hits)? {
             Ok(()) => {}
             Err(field) => in_vain.note(candidate.list, candidate.entry, field),
         }
@@ -64,7 +64,7 @@ fn select_in(
     pinned: &Pinned,
     filter: &Filter,
     part: &Part,
-    count: usize,
+    (count, horizon): (usize, u64),
     hits: &mut Vec<Hit>,
 ) -> Result<Result<(), crate::model::Field>> {
     let mut damage = None;
@@ -83,9 +83,9 @@ fn select_in(
         accept: filter.text.is_some().then_some(&mut has_text),
     };
     let selected = pinned.segment().with_table(filter.fields(), |table| match table {
-        TableRef::Memory(table) => Plan::new(filter, pinned, table, true)
+        TableRef::Memory(table) => Plan::new(filter, pinned, table, Some(table), horizon)
             .map(|plan| select(table, &plan, &mut wanted, hits)),
-        TableRef::Sealed(table) => Plan::new(filter, pinned, table, false)
+        TableRef::Sealed(table) => Plan::new(filter, pinned, table, None, horizon)
             .map(|plan| select(table, &plan, &mut wanted, hits)),
     })?;
     // A record that cannot be read might hold the text: that is not to pass in silence.

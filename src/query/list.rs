@@ -145,6 +145,12 @@ impl SegmentList {
         self.entries.first().map(|entry| entry.segment.kind())
     }
 
+    /// The last sequence number that a query begun now sees.
+    pub(super) fn horizon(&self) -> u64 {
+        let last_seqs = self.entries.iter().rev().map(|entry| entry.segment.last_seq());
+        last_seqs.into_iter().find(|&seq| seq > 0).unwrap_or(0)
+    }
+
     /// The segment in which a record with this sequence number would lie.
     pub(crate) fn holder(&self, seq: u64) -> Option<&Arc<Segment>> {
         self.holder_entry(seq).map(|entry| &entry.segment)

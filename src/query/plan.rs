@@ -1,38 +1,40 @@
-use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use parking_lot::RwLockReadGuard;
-
-use crate::error::Result;
-use crate::index::{Code, Row, SUPERSEDED, Table};
+use crate::index::{Code, MemIndex, Row, SUPERSEDED, Table};
 use crate::model::{Field, Kind};
 use crate::query::filter::Filter;
 use crate::query::list::{Entry, SegmentList};
-use crate::segment::Pinned;
+use crate::segment::{Pinned, Superseded};
 
 /// A filter in terms of one segment: codes in place of keys.
-pub(super) struct Plan<'a> {
+pub(super) struct Plan {
     /// The tags that match, a bit for each.
     tags: u32,
     /// The codes of which a row must have one in each field, those of a field side by side.
     keyed: Vec<(Field, Code)>,
-    /// Runs whose newest state alone counts: those overtaken in later segments.
-    superseded: Option<RwLockReadGuard<'a, HashSet<u64>>>,
+    /// Of runs whose newest state alone counts, the records overtaken in later segments.
+    superseded: Option<Arc<Superseded>>,
+    /// The last sequence number that the query sees: it answers as of that one, whatever is
+    /// appended while it is asked.
+    horizon: u64,
+    /// True when there are rows beyond the horizon.
+    is_beyond: bool,
+    /// Rows overtaken in the same segment, but beyond the horizon.
+    current: Vec<Row>,
     pub(super) since: Option<i64>,
     pub(super) until: Option<i64>,
-    /// Where the frames end that can be read; rows beyond came while the query was asked.
-    end: Option<u32>,
 }
 
-impl<'a> Plan<'a> {
+impl Plan {
     /// # Errors
     /// The field none of whose keys is in the segment, when there is one.
     pub(super) fn new<T: Table>(
         filter: &Filter,
-        pinned: &'a Pinned,
+        pinned: &Pinned,
         table: &T,
-        exact_keys: bool,
+        memory: Option<&MemIndex>,
+        horizon: u64,
     ) -> Result<Self, Field> {
         let segment = pinned.segment();
         let tags = filter.tags(segment.kind()).unwrap_or(0);
@@ -41,7 +43,8 @@ impl<'a> Plan<'a> {
             let before = keyed.len();
             for wanted in keys {
                 let Some(code) = table.find(field, &wanted.key) else { continue };
-                if exact_keys || confirm(pinned, table, field, code, &wanted.key) {
+                // An index in memory names keys exactly.
+                if memory.is_some() || confirm(pinned, table, field, code, &wanted.key) {
                     keyed.push((field, code));
                 }
             }
@@ -54,22 +57,32 @@ impl<'a> Plan<'a> {
         keyed.dedup();
         let newest_only = segment.kind() == Kind::Run && !filter.history;
         let superseded = newest_only.then(|| segment.superseded());
-        // An index in memory names keys exactly, and it alone grows.
-        let end = exact_keys.then(|| pinned.end());
+        // An index in memory alone grows.
+        let is_beyond = memory.and_then(MemIndex::last_seq).is_some_and(|last| last > horizon);
+        let overtaken = memory.filter(|_| is_beyond && newest_only);
+        let current =
+            overtaken.map(|index| index.overtaken_after(horizon).collect()).unwrap_or_default();
         let Filter { since, until, .. } = *filter;
-        Ok(Self { tags, keyed, superseded, since, until, end })
+        Ok(Self { tags, keyed, superseded, horizon, is_beyond, current, since, until })
     }
 
     /// True when the row matches in all but its time and text, and in but the key of `given`: the
     /// field by whose postings the row was found.
     pub(super) fn accepts<T: Table>(&self, table: &T, row: Row, given: Option<Field>) -> bool {
-        self.accepts_tag(table.tag(row))
-            && self.end.is_none_or(|end| table.offset(row) < end)
+        self.accepts_tag(self.tag(table, row))
+            && (!self.is_beyond || table.seq(row) <= self.horizon)
             && self.is_newest(table, row)
             && self
                 .by_field()
                 .filter(|codes| codes.first().map(|(field, _)| *field) != given)
                 .all(|codes| codes.iter().any(|&(field, code)| table.has_key(field, code, row)))
+    }
+
+    /// The row's tag as of the horizon.
+    #[inline]
+    fn tag<T: Table>(&self, table: &T, row: Row) -> u8 {
+        let tag = table.tag(row);
+        if self.current.contains(&row) { tag & !SUPERSEDED } else { tag }
     }
 
     fn by_field(&self) -> impl Iterator<Item = &[(Field, Code)]> {
@@ -85,12 +98,16 @@ impl<'a> Plan<'a> {
 
     /// True when the tag alone tells whether a row matches.
     pub(super) fn is_by_tag(&self) -> bool {
-        self.keyed.is_empty() && self.superseded.as_ref().is_none_or(|rows| rows.is_empty())
+        self.keyed.is_empty()
+            && !self.is_beyond
+            && self.superseded.as_ref().is_none_or(|rows| rows.is_empty())
     }
 
     fn is_newest<T: Table>(&self, table: &T, row: Row) -> bool {
         match &self.superseded {
-            Some(overtaken) if !overtaken.is_empty() => !overtaken.contains(&table.seq(row)),
+            Some(overtaken) if !overtaken.is_empty() => {
+                overtaken.get(&table.seq(row)).is_none_or(|&by| by > self.horizon)
+            }
             _ => true,
         }
     }
@@ -144,28 +161,19 @@ pub(crate) fn confirm<T: Table + ?Sized>(
 pub(super) struct Candidate<'a> {
     pub(super) list: &'a SegmentList,
     pub(super) entry: &'a Entry,
-    /// What is still written is held from the beginning, so that all of it is of one time.
-    pinned: Option<Pinned>,
-}
-
-impl Candidate<'_> {
-    /// The segment, held with its bytes.
-    pub(super) fn pin(&mut self) -> Result<Pinned> {
-        self.pinned.take().map_or_else(|| Pinned::new(&self.entry.segment), Ok)
-    }
+    /// The last sequence number of its stream that the query sees.
+    pub(super) horizon: u64,
 }
 
 /// The segments whose created range the window touches, and that hold a key of each field that is
 /// filtered by, as far as is known without touching them.
-pub(super) fn candidates<'a>(
-    lists: &'a [Arc<SegmentList>],
-    filter: &Filter,
-) -> Result<Vec<Candidate<'a>>> {
+pub(super) fn candidates<'a>(lists: &'a [Arc<SegmentList>], filter: &Filter) -> Vec<Candidate<'a>> {
     let mut candidates = Vec::with_capacity(lists.len() * 2);
     for list in lists {
         if list.kind().is_none_or(|kind| filter.tags(kind).is_none()) {
             continue;
         }
+        let horizon = list.horizon();
         for entry in list.with_keys(filter) {
             let span = entry.span();
             let may_hold = span.map(|span| span.created).is_none_or(|(first, last)| {
@@ -174,11 +182,9 @@ pub(super) fn candidates<'a>(
                 first <= last && !before && !after
             });
             if may_hold {
-                let is_written = span.is_none();
-                let pinned = is_written.then(|| Pinned::new(&entry.segment)).transpose()?;
-                candidates.push(Candidate { list, entry, pinned });
+                candidates.push(Candidate { list, entry, horizon });
             }
         }
     }
-    Ok(candidates)
+    candidates
 }

@@ -106,6 +106,7 @@ impl Segment {
         let until = sealed.as_ref().map(|sealed| sealed.trailer.frames_end);
         let found = enter(index, &self.file, &self.header, &self.bounds(self.indexed(), until))?;
         self.end.store(found.frames_end, Ordering::Release);
+        self.last_seq.fetch_max(index.last_seq().unwrap_or(0), Ordering::AcqRel);
         self.indexed.store(found.frames_end, Ordering::Release);
         findings.note(&found);
         let is_whole = findings.damaged.is_empty() && findings.footer.is_none();

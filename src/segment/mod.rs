@@ -17,11 +17,12 @@ mod states;
 mod window;
 mod write;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock};
 
 pub(crate) use check::Check;
 pub(crate) use draft::Draft;
@@ -72,8 +73,9 @@ pub(crate) struct Segment {
     newest: RwLock<Option<NewestStates>>,
     /// Which frames were compared with their checksums; none are left to be when `None`.
     unchecked: Option<CheckedFrames>,
-    /// Sequence numbers of records here whose place was taken by one of a later segment.
-    superseded: RwLock<HashSet<u64>>,
+    /// The last sequence number that queries can see; 0 before the first.
+    last_seq: AtomicU64,
+    superseded: RwLock<Arc<Superseded>>,
     findings: RwLock<Findings>,
     /// The bytes that a writer before this one has written, and that were never synced.
     unsynced: Mutex<Option<(u32, u32)>>,
@@ -87,6 +89,10 @@ enum State {
     /// The index is the footer.
     Sealed(SealedIndex),
 }
+
+/// The records of a segment whose place was taken by one of a later segment, and from which sequence
+/// number on that counts.
+pub(crate) type Superseded = HashMap<u64, u64>;
 
 /// What is found in frames without making an index of them.
 #[derive(Debug)]
@@ -231,7 +237,7 @@ impl Segment {
             State::Memory(index) => Overview {
                 rows: index.rows(),
                 end: self.indexed(),
-                last_seq: index.rows().checked_sub(1).map(|row| index.seq(row)),
+                last_seq: index.last_seq(),
                 summary: *index.summary(),
                 sealed: false,
                 index_memory: index.memory() + states,
@@ -278,14 +284,29 @@ impl Segment {
         }
     }
 
-    /// Notes that the record's place was taken by one of a later segment.
-    pub(crate) fn mark_superseded(&self, seq: u64) {
-        self.superseded.write().insert(seq);
+    /// Notes that the record's place was taken by one of a later segment, whose sequence number is
+    /// `by` or, where that is not known, above all that were seen before.
+    pub(crate) fn mark_superseded(&self, seq: u64, by: u64) {
+        let mut superseded = self.superseded.write();
+        // Copied only when a query looks at it.
+        let since = Arc::make_mut(&mut superseded).entry(seq).or_insert(by);
+        *since = by.min(*since);
     }
 
     /// The records whose place was taken by one of a later segment.
-    pub(crate) fn superseded(&self) -> RwLockReadGuard<'_, HashSet<u64>> {
-        self.superseded.read()
+    pub(crate) fn superseded(&self) -> Arc<Superseded> {
+        Arc::clone(&self.superseded.read())
+    }
+
+    /// Lets queries see what was appended up to this sequence number. The records whose place it
+    /// takes were marked before: a query sees a run once, in one state.
+    pub(crate) fn publish(&self, last_seq: u64) {
+        self.last_seq.store(last_seq, Ordering::Release);
+    }
+
+    /// The last sequence number that a query can see; 0 before the first.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.last_seq.load(Ordering::Acquire)
     }
 
     /// The records of earlier segments whose place was taken by one here.

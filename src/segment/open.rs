@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -95,6 +95,7 @@ impl Segment {
         let end = found.frames_end;
         let mut segment = Self::assemble(path.to_owned(), header, file, seed, state, findings, end);
         let last = found.last.map(|frame| segment.last_record(frame)).transpose()?;
+        segment.last_seq = AtomicU64::new(last.map_or(0, |(seq, _)| seq));
         segment.found = Some(Found { end, last, supersedes });
         Ok(segment)
     }
@@ -123,9 +124,9 @@ impl Segment {
         findings: Findings,
         end: u32,
     ) -> Self {
-        let map = match &state {
-            State::Sealed(sealed) => Some(sealed.map.clone()),
-            State::Memory(_) => None,
+        let (map, last_seq) = match &state {
+            State::Sealed(sealed) => (Some(sealed.map.clone()), sealed.trailer.last_seq),
+            State::Memory(_) => (None, 0),
         };
         Self {
             path,
@@ -140,6 +141,7 @@ impl Segment {
             state: RwLock::new(state),
             newest: RwLock::default(),
             unchecked: None,
+            last_seq: AtomicU64::new(last_seq),
             superseded: RwLock::default(),
             findings: RwLock::new(findings),
             unsynced: Mutex::default(),

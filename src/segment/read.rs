@@ -15,8 +15,6 @@ use crate::storage::Map;
 pub(crate) struct Pinned {
     segment: Arc<Segment>,
     map: Map,
-    /// Where the frames ended when the view was made: what was appended later is not in it.
-    end: u32,
 }
 
 impl Pinned {
@@ -25,14 +23,8 @@ impl Pinned {
     /// # Errors
     /// When the file cannot be mapped.
     pub(crate) fn new(segment: &Arc<Segment>) -> Result<Self> {
-        let end = segment.end();
-        let map = segment.map(end as usize)?;
-        Ok(Self { segment: Arc::clone(segment), map, end })
-    }
-
-    /// Where the frames end that can be read through this.
-    pub(crate) const fn end(&self) -> u32 {
-        self.end
+        let map = segment.map(segment.end() as usize)?;
+        Ok(Self { segment: Arc::clone(segment), map })
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {

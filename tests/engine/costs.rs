@@ -1,5 +1,5 @@
-//! What an append must not cost: a wait for what others wait for, a call of the operating system for
-//! each record, an allocation.
+//! What an append must not cost: a wait for what others wait for, a call of the operating system
+//! for each record, an allocation.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use runledger::{Body, Durability, Event, Ledger, Order, Run, Status};
+use runledger::limits::MIN_SEGMENT_BYTES;
+use runledger::{Body, Durability, Event, Json, Kind, Ledger, Options, Order, Run, Status};
 
 use super::{DIR, at_once, options, within_a_minute};
 use crate::support::disk::SimDisk;
@@ -62,6 +63,69 @@ fn what_is_appended_during_a_query_breaks_neither() {
                 ledger.append(event("a needle")).unwrap();
                 let run = Run::new("r", "t", Status::Running).unwrap();
                 ledger.append(run).unwrap();
+            }
+        });
+    });
+}
+
+/// A query looked at a run's state after a later one had taken its place, and did not see the later
+/// one, which came after the query had begun: a run that was there all the time was in no answer,
+/// and `Reader::run` said that there was none. Or it saw both.
+#[test]
+fn a_run_is_in_every_answer_once_while_it_is_updated() {
+    within_a_minute(|| {
+        for segment_bytes in [MIN_SEGMENT_BYTES, 64 << 20] {
+            let dir = tempfile::tempdir().unwrap();
+            let options = Options::new().segment_bytes(segment_bytes);
+            let ledger = options.open(dir.path().join("ledger")).unwrap();
+            let update = |n: usize| {
+                let text = format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(200));
+                let run = Run::new("r", "backup", Status::Running).unwrap();
+                let run = run.metadata(Json::parse(text).unwrap());
+                ledger.append_with(run, Durability::Os).unwrap();
+            };
+            update(0);
+            let updating = AtomicUsize::new(1);
+            at_once(3, |thread| {
+                if thread == 0 {
+                    (1..3000).for_each(update);
+                    updating.fetch_sub(1, Ordering::SeqCst);
+                }
+                while updating.load(Ordering::SeqCst) > 0 {
+                    let runs = ledger.query().kind(Kind::Run);
+                    for order in [Order::Newest, Order::Oldest] {
+                        assert_eq!(runs.clone().order(order).fetch().unwrap().len(), 1);
+                    }
+                    assert_eq!(runs.clone().run("r").status(Status::Running).count().unwrap(), 1);
+                    assert_eq!(runs.count_by(runledger::Field::Status).unwrap()[0].1, 1);
+                    ledger.reader().run("r").unwrap();
+                }
+            });
+        }
+    });
+}
+
+/// The order in which segments were searched was found by comparing what they held at that moment,
+/// while appends changed it: the sort saw that its order was none, and panicked.
+#[test]
+fn queries_over_many_segments_beside_appends_do_not_panic() {
+    within_a_minute(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new().segment_bytes(MIN_SEGMENT_BYTES);
+        let ledger = options.open(dir.path().join("ledger")).unwrap();
+        let appending = AtomicUsize::new(1);
+        at_once(3, |thread| {
+            if thread == 0 {
+                for n in 0..15_000 {
+                    let event = Event::new("t").message(format!("{n} {}", "x".repeat(100)));
+                    ledger.append_with(event, Durability::Os).unwrap();
+                }
+                appending.fetch_sub(1, Ordering::SeqCst);
+            }
+            while appending.load(Ordering::SeqCst) > 0 {
+                for order in [Order::Newest, Order::Oldest, Order::SeqDescending] {
+                    ledger.query().order(order).limit(5).fetch().unwrap();
+                }
             }
         });
     });
