@@ -59,7 +59,7 @@ impl Stream {
         // What a killed writer left in the kernel counts as the first append.
         let mut unsynced = full;
         unsynced.extend(segment.clone());
-        unsynced.retain(|segment| segment.synced_at_opening() < segment.end());
+        unsynced.retain(|segment| segment.is_unsynced());
         let written = u64::from(!unsynced.is_empty());
         Self {
             name,

@@ -174,6 +174,9 @@ pub(super) fn find_frames(file: &dyn File, header: &SegmentHeader) -> Result<(Sc
         if frame.base_seq < next_seq {
             return Err(Damage::Sequence);
         }
+        if frame.is_void() {
+            return Ok(());
+        }
         next_seq = frame.base_seq.checked_add(frame.count.into()).ok_or(Damage::Sequence)?;
         if header.kind == Kind::Run {
             of_frame.clear();

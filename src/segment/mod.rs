@@ -90,8 +90,8 @@ enum State {
     Sealed(SealedIndex),
 }
 
-/// The records of a segment whose place was taken by one of a later segment, and from which sequence
-/// number on that counts.
+/// The records of a segment whose place was taken by one of a later segment, and from which
+/// sequence number on that counts.
 pub(crate) type Superseded = HashMap<u64, u64>;
 
 /// What is found in frames without making an index of them.

@@ -79,6 +79,11 @@ impl Segment {
         Ok(losses)
     }
 
+    /// True when a writer before this one may have left something that is not on stable storage.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.unsynced.lock().is_some()
+    }
+
     /// Puts what was written on stable storage.
     ///
     /// # Errors
