@@ -43,8 +43,13 @@ pub(crate) struct MemIndex {
     /// The rows in the order of time, as far as they were sorted; unused while `in_time_order`.
     by_time: Vec<Row>,
     in_time_order: bool,
+    /// For each block of rows the latest creation up to its end.
+    latest: Vec<i64>,
     summary: Summary,
 }
+
+/// How many rows a block has of which the latest creation is noted.
+const BLOCK_ROWS: usize = 64;
 
 /// The ends of the ranges that the rows span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +85,7 @@ impl MemIndex {
             overtaken: Vec::new(),
             by_time: Vec::new(),
             in_time_order: true,
+            latest: Vec::new(),
             summary: Summary::default(),
         }
     }
@@ -104,6 +110,10 @@ impl MemIndex {
         summary.created.0 = summary.created.0.min(row.created_at);
         summary.created.1 = summary.created.1.max(row.created_at);
         summary.newest = summary.newest.max(row.newest);
+        self.latest.resize(self.times.len().div_ceil(BLOCK_ROWS), i64::MIN);
+        if let Some(latest) = self.latest.last_mut() {
+            *latest = summary.created.1;
+        }
         if let Some(seq) = row.supersedes {
             let position = self.seqs.partition_point(|&other| other < seq);
             match self.seqs.get(position) {
@@ -217,7 +227,8 @@ impl MemIndex {
     /// Bytes of memory held.
     #[must_use]
     pub(crate) fn memory(&self) -> usize {
-        (self.seqs.capacity() + self.times.capacity() + self.supersedes.capacity()) * 8
+        (self.seqs.capacity() + self.times.capacity()) * 8
+            + (self.supersedes.capacity() + self.latest.capacity()) * 8
             + self.overtaken.capacity() * size_of::<(u64, Row)>()
             + (self.offsets.capacity() + self.frames.capacity() + self.by_time.capacity()) * 4
             + self.tags.capacity()
@@ -264,6 +275,10 @@ impl Table for MemIndex {
 
     fn rows_follow_time(&self) -> bool {
         self.in_time_order
+    }
+
+    fn latest_up_to(&self, row: Row) -> i64 {
+        self.latest.get(row as usize / BLOCK_ROWS).copied().unwrap_or(i64::MAX)
     }
 
     fn rows_follow_seq(&self) -> bool {

@@ -48,6 +48,8 @@ pub(crate) trait Table {
     fn seq_row(&self, position: u32) -> Row;
     /// True when a table's rows are numbered in the order of (created_at, seq).
     fn rows_follow_time(&self) -> bool;
+    /// A time that no row up to this one was created after.
+    fn latest_up_to(&self, row: Row) -> i64;
     /// True when a table's rows are numbered in the order of seq.
     fn rows_follow_seq(&self) -> bool;
 

@@ -142,12 +142,22 @@ fn by_postings<T: Table>(
     let enough = if first_are_enough { wanted.count } else { usize::MAX };
     let most = usize::try_from(rows).unwrap_or(usize::MAX).min(wanted.count);
     hits.reserve(most.min(ROOM));
+    // Else those that were created before the first `count` are too old, whatever their order.
+    let may_end_early = wanted.order == Order::Newest && wanted.accept.is_none();
+    let mut too_old = None;
     for &(field, code) in codes {
         table.for_each_posting(field, code, &mut |row| {
+            if too_old.is_some_and(|bound| table.latest_up_to(row) < bound) {
+                return ControlFlow::Break(());
+            }
             if plan.accepts(table, row, Some(field)) {
                 let hit = Hit::new(table, row);
                 if plan.in_window(hit.created_at) && wanted.is_after(hit.key(wanted.order)) {
                     hits.push(hit);
+                    if hits.len() - before == wanted.count && may_end_early {
+                        let found = hits.iter().skip(before);
+                        too_old = found.map(|hit| hit.created_at).min();
+                    }
                 }
             }
             match hits.len() - before < enough {

@@ -127,6 +127,10 @@ impl Table for SealedTable<'_> {
         true
     }
 
+    fn latest_up_to(&self, row: Row) -> i64 {
+        self.created_at(row)
+    }
+
     fn rows_follow_seq(&self) -> bool {
         self.seq_order.is_none()
     }
