@@ -42,11 +42,9 @@ pub(super) fn answer(view: &dyn View, question: Question, pick: &Pick, see: See<
         Question::Newest => newest(view, &whole(key::time), 100, &|_| true, see),
         Question::StateOfRun => {
             let id = prefix(|out| key::bare_id(out, &pick.run));
-            let mut number = [0; 8];
-            view.get(Tree::Runs, &id, &mut |value| {
-                number = value.first_chunk().copied().unwrap_or_default();
-            })?;
-            show(view, &number, see)
+            let mut number = None;
+            view.get(Tree::Runs, &id, &mut |value| number = value.first_chunk().copied())?;
+            number.map_or(Ok(()), |number| show(view, &number, see))
         }
     }
 }

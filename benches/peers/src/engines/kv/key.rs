@@ -77,6 +77,14 @@ pub(in crate::engines) fn number(entry: &[u8]) -> u64 {
     entry.last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
+/// True when the record that an entry is of came to be before this.
+pub(super) fn created_before(entry: &[u8], time: Timestamp) -> bool {
+    let at = entry.len().checked_sub(TAIL).and_then(|at| entry.get(at..));
+    let created_at = at.and_then(|tail| tail.first_chunk::<8>());
+    let bound = (time.as_nanos() ^ i64::MIN).to_be_bytes();
+    created_at.is_some_and(|created_at| *created_at < bound)
+}
+
 /// What follows on all entries that begin with this.
 pub(super) fn end_of(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();

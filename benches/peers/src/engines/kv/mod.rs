@@ -5,6 +5,7 @@
 //! that changes, that of the status. The workload gives type, ids and creation alike in all states.
 
 mod answer;
+mod drops;
 mod key;
 mod ops;
 
@@ -26,8 +27,6 @@ pub(super) use ops::{Ops, Tree};
 /// What is shown a key and a value, and says whether to go on.
 pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Outcome<ControlFlow<()>>;
 
-/// Records that a clean-up deletes in one transaction.
-const DELETED_AT_ONCE: usize = 10_000;
 /// Sequence numbers that an opening leaves out: those of runs' newest states can be higher than the
 /// number of the newest record.
 const SKIPPED: u64 = 4096;
@@ -200,30 +199,8 @@ impl<S: Store> Engine for Kv<S> {
     }
 
     fn drop_before(&self, time: Timestamp) -> Outcome<u64> {
-        let mut dropped = 0;
-        let mut from = prefix(key::time);
-        let mut to = prefix(key::time);
-        key::bound(&mut to, time);
-        loop {
-            let mut writer = self.writer()?;
-            writer.ops.clear();
-            let mut looked = 0;
-            self.store.read(&mut |view| {
-                view.scan(&(from.clone(), to.clone()), false, &mut |entry, _| {
-                    dropped += u64::from(delete(&mut writer.ops, view, entry)?);
-                    looked += 1;
-                    from = entry.to_vec();
-                    let full = looked == DELETED_AT_ONCE;
-                    Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-                })
-            })?;
-            from.push(0);
-            if looked == 0 {
-                return Ok(dropped);
-            }
-            writer.ops.sort();
-            self.store.write(&writer.ops)?;
-        }
+        let mut writer = self.writer()?;
+        drops::drop_before(&self.store, &mut writer.ops, time)
     }
 }
 
@@ -249,31 +226,4 @@ fn decode(value: &[u8]) -> Outcome<(u64, Body<'_>)> {
     let kind = head.first().copied().and_then(Kind::from_code).ok_or("a kind that is none")?;
     let decoded = codec::decode(kind, bytes).map_err(|damage| format!("{damage:?}"))?;
     Ok((key::number(head), decoded.body))
-}
-
-/// Adds the deletes of the record that an entry of the time is of; false for a run that is open.
-fn delete(ops: &mut Ops, view: &dyn View, entry: &[u8]) -> Outcome<bool> {
-    let number = key::number(entry);
-    let mut outcome = Ok(false);
-    view.get(Tree::Records, &number.to_be_bytes(), &mut |value| {
-        outcome = decode(value).map(|(_, body)| delete_all(ops, &body, number));
-    })?;
-    outcome
-}
-
-fn delete_all(ops: &mut Ops, body: &Body<'_>, number: u64) -> bool {
-    if let Body::Run(run) = body {
-        if !run.status.is_terminal() {
-            return false;
-        }
-        ops.delete(Tree::Runs, &prefix(|out| key::bare_id(out, &run.run_id)));
-    }
-    let created_at = body.created_at().unwrap_or(Timestamp::from_nanos(0));
-    key::entries(body, super::tag(body), |entry, _| {
-        let mut entry = entry.to_vec();
-        key::tail(&mut entry, created_at, number);
-        ops.delete(Tree::Index, &entry);
-    });
-    ops.delete(Tree::Records, &number.to_be_bytes());
-    true
 }

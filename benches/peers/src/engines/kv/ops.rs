@@ -34,6 +34,10 @@ impl Ops {
         self.ops.clear();
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.ops.len()
+    }
+
     pub(super) fn put(&mut self, tree: Tree, key: &[u8], value: &[u8]) {
         let key = self.keep(key);
         let value = Some(self.keep(value));
