@@ -139,15 +139,16 @@ impl Catalog {
                 Some(segment) => {
                     // What it takes the place of counts for queries that see what comes now.
                     let by = segment.last_seq().saturating_add(1);
-                    segment.follow()?;
+                    let last_seq = segment.follow()?;
                     current.push(Arc::clone(segment));
-                    new.push((Arc::clone(segment), by));
+                    new.push((Arc::clone(segment), by, last_seq));
                 }
                 None => match self.open_segment(&path, *kind, name, mode) {
                     Ok(segment) => {
                         let segment = Arc::new(segment);
                         current.push(Arc::clone(&segment));
-                        new.push((segment, first_seq));
+                        let last_seq = segment.last_seq();
+                        new.push((segment, first_seq, last_seq));
                     }
                     // Retention may have removed it since the listing.
                     Err(_) if !self.storage.exists(&path)? => is_whole = false,
@@ -158,12 +159,13 @@ impl Catalog {
                 },
             }
         }
-        if *kind == Kind::Run {
-            for (segment, by) in new {
+        for (segment, by, last_seq) in new {
+            if *kind == Kind::Run {
                 for seq in segment.supersedes()? {
                     mark(holder(&current, seq), seq, by);
                 }
             }
+            segment.publish(last_seq);
         }
         *list.write() = Arc::new(before.renewed(current));
         let is_listed = |seqs: &[(u64, String)], seq: u64| {

@@ -8,7 +8,7 @@ use crate::index::{Code, Row, SUPERSEDED, Table};
 use crate::model::{Field, FieldSet, Kind, Severity, Status};
 use crate::query::filter::Filter;
 use crate::query::list::{InVain, SegmentList};
-use crate::query::plan::{Plan, candidates};
+use crate::query::plan::{Miss, Plan, candidates};
 use crate::segment::{Pinned, TableRef};
 
 /// How many records match, and of them how many carry each value of a field.
@@ -25,6 +25,19 @@ pub(super) fn count(
     filter: &Filter,
     field: Option<Field>,
 ) -> Result<Counts> {
+    loop {
+        if let Some(counts) = try_count(lists, filter, field)? {
+            return Ok(counts);
+        }
+    }
+}
+
+/// `None` when a segment was sealed meanwhile in such a way that the query has to begin anew.
+fn try_count(
+    lists: &[Arc<SegmentList>],
+    filter: &Filter,
+    field: Option<Field>,
+) -> Result<Option<Counts>> {
     let mut counts = Counts::default();
     let fields = field.into_iter().fold(filter.fields(), FieldSet::with);
     let mut in_vain = InVain::default();
@@ -39,18 +52,19 @@ pub(super) fn count(
         })?;
         match counted {
             Ok(counted) => counted?,
-            Err(field) => in_vain.note(candidate.list, candidate.entry, field),
+            Err(Miss::NoKey(field)) => in_vain.note(candidate.list, candidate.entry, field),
+            Err(Miss::Sealed) => return Ok(None),
         }
     }
     in_vain.enter();
-    Ok(counts)
+    Ok(Some(counts))
 }
 
 fn count_in<T: Table>(
     pinned: &Pinned,
     table: &T,
     filter: &Filter,
-    plan: &Plan,
+    plan: &Plan<'_>,
     field: Option<Field>,
     counts: &mut Counts,
 ) -> Result<()> {
@@ -80,7 +94,7 @@ fn count_in<T: Table>(
 }
 
 /// Visits the rows that match, in no order.
-fn for_each_match<T: Table>(table: &T, plan: &Plan, visit: &mut dyn FnMut(Row)) {
+fn for_each_match<T: Table>(table: &T, plan: &Plan<'_>, visit: &mut dyn FnMut(Row)) {
     let (low, high) = plan.window(table);
     match plan.narrowest(table).filter(|&(rows, _)| rows < u64::from(high - low)) {
         Some((_, codes)) => {

@@ -6,7 +6,7 @@ use crate::query::cursor::{Cursor, Order};
 use crate::query::filter::Filter;
 use crate::query::list::{Entry, InVain, SegmentList};
 use crate::query::page::Page;
-use crate::query::plan::{Candidate, Plan, candidates};
+use crate::query::plan::{Candidate, Miss, Plan, candidates};
 use crate::query::select::{Hit, Wanted, select, sort};
 use crate::segment::{Pinned, TableRef};
 
@@ -20,6 +20,15 @@ pub(super) struct Part {
 
 /// The part of all records that match.
 pub(super) fn fetch(lists: &[Arc<SegmentList>], filter: &Filter, part: &Part) -> Result<Page> {
+    loop {
+        if let Some(page) = try_fetch(lists, filter, part)? {
+            return Ok(page);
+        }
+    }
+}
+
+/// `None` when a segment was sealed meanwhile in such a way that the query has to begin anew.
+fn try_fetch(lists: &[Arc<SegmentList>], filter: &Filter, part: &Part) -> Result<Option<Page>> {
     let offset = usize::try_from(part.offset).unwrap_or(usize::MAX);
     // One more than is given tells whether there are more.
     let count = offset.saturating_add(part.limit).saturating_add(1);
@@ -36,7 +45,8 @@ pub(super) fn fetch(lists: &[Arc<SegmentList>], filter: &Filter, part: &Part) ->
         let before = hits.len();
         match select_in(&pinned, filter, part, (count, candidate.horizon), &mut hits)? {
             Ok(()) => {}
-            Err(field) => in_vain.note(candidate.list, candidate.entry, field),
+            Err(Miss::NoKey(field)) => in_vain.note(candidate.list, candidate.entry, field),
+            Err(Miss::Sealed) => return Ok(None),
         }
         if let Some(new) = hits.get_mut(before..).filter(|new| !new.is_empty()) {
             let segment = u32::try_from(segments.len()).unwrap_or(u32::MAX);
@@ -47,7 +57,7 @@ pub(super) fn fetch(lists: &[Arc<SegmentList>], filter: &Filter, part: &Part) ->
     }
     in_vain.enter();
     sort(&mut hits, part.order);
-    Ok(page(segments, hits, part, offset))
+    Ok(Some(page(segments, hits, part, offset)))
 }
 
 fn page(segments: Vec<Pinned>, mut hits: Vec<Hit>, part: &Part, offset: usize) -> Page {
@@ -59,14 +69,14 @@ fn page(segments: Vec<Pinned>, mut hits: Vec<Hit>, part: &Part, offset: usize) -
     Page { segments, hits, next }
 }
 
-/// Adds the hits of one segment, or gives the field none of whose keys is there.
+/// Adds the hits of one segment, or tells why it was not searched.
 fn select_in(
     pinned: &Pinned,
     filter: &Filter,
     part: &Part,
     (count, horizon): (usize, u64),
     hits: &mut Vec<Hit>,
-) -> Result<Result<(), crate::model::Field>> {
+) -> Result<Result<(), Miss>> {
     let mut damage = None;
     let mut has_text = |hit: &Hit| match (&filter.text, pinned.record(hit.seq, hit.offset)) {
         (Some(text), Ok(record)) => text.matches(&record.body),

@@ -5,38 +5,53 @@ use crate::index::{Code, MemIndex, Row, SUPERSEDED, Table};
 use crate::model::{Field, Kind};
 use crate::query::filter::Filter;
 use crate::query::list::{Entry, SegmentList};
-use crate::segment::{Pinned, Superseded};
+use crate::segment::{Pinned, Segment};
 
 /// A filter in terms of one segment: codes in place of keys.
-pub(super) struct Plan {
+pub(super) struct Plan<'a> {
     /// The tags that match, a bit for each.
     tags: u32,
     /// The codes of which a row must have one in each field, those of a field side by side.
     keyed: Vec<(Field, Code)>,
-    /// Of runs whose newest state alone counts, the records overtaken in later segments.
-    superseded: Option<Arc<Superseded>>,
+    /// True when the newest states of runs alone count.
+    newest_only: bool,
+    /// The segment, when besides some of its records were overtaken in later ones.
+    overtaken: Option<&'a Segment>,
     /// The last sequence number that the query sees: it answers as of that one, whatever is
     /// appended while it is asked.
     horizon: u64,
     /// True when there are rows beyond the horizon.
     is_beyond: bool,
-    /// Rows overtaken in the same segment, but beyond the horizon.
+    /// Rows overtaken in the same segment, but beyond the horizon, in their order.
     current: Vec<Row>,
     pub(super) since: Option<i64>,
     pub(super) until: Option<i64>,
 }
 
-impl Plan {
+/// Why a segment is not searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Miss {
+    /// It has none of the keys that are wanted in this field.
+    NoKey(Field),
+    /// It went beyond the horizon and was sealed since the query began: what was overtaken only
+    /// then cannot be told from its footer, so that the query is to begin anew.
+    Sealed,
+}
+
+impl<'a> Plan<'a> {
     /// # Errors
-    /// The field none of whose keys is in the segment, when there is one.
+    /// Why the segment is not to be searched.
     pub(super) fn new<T: Table>(
         filter: &Filter,
-        pinned: &Pinned,
+        pinned: &'a Pinned,
         table: &T,
         memory: Option<&MemIndex>,
         horizon: u64,
-    ) -> Result<Self, Field> {
+    ) -> Result<Self, Miss> {
         let segment = pinned.segment();
+        if memory.is_none() && segment.last_seq() > horizon {
+            return Err(Miss::Sealed);
+        }
         let tags = filter.tags(segment.kind()).unwrap_or(0);
         let mut keyed = Vec::new();
         for (field, keys) in filter.keyed() {
@@ -49,21 +64,22 @@ impl Plan {
                 }
             }
             if keyed.len() == before {
-                return Err(field);
+                return Err(Miss::NoKey(field));
             }
         }
         // Two keys are never one code, but a caller may name a key twice.
         keyed.sort_unstable();
         keyed.dedup();
         let newest_only = segment.kind() == Kind::Run && !filter.history;
-        let superseded = newest_only.then(|| segment.superseded());
+        let overtaken = Some(&**segment).filter(|segment| newest_only && segment.is_overtaken());
         // An index in memory alone grows.
         let is_beyond = memory.and_then(MemIndex::last_seq).is_some_and(|last| last > horizon);
-        let overtaken = memory.filter(|_| is_beyond && newest_only);
-        let current =
-            overtaken.map(|index| index.overtaken_after(horizon).collect()).unwrap_or_default();
+        let later = memory.filter(|_| is_beyond && newest_only);
+        let mut current: Vec<_> =
+            later.map(|index| index.overtaken_after(horizon).collect()).unwrap_or_default();
+        current.sort_unstable();
         let Filter { since, until, .. } = *filter;
-        Ok(Self { tags, keyed, superseded, horizon, is_beyond, current, since, until })
+        Ok(Self { tags, keyed, newest_only, overtaken, horizon, is_beyond, current, since, until })
     }
 
     /// True when the row matches in all but its time and text, and in but the key of `given`: the
@@ -82,7 +98,8 @@ impl Plan {
     #[inline]
     fn tag<T: Table>(&self, table: &T, row: Row) -> u8 {
         let tag = table.tag(row);
-        if self.current.contains(&row) { tag & !SUPERSEDED } else { tag }
+        let is_current = !self.current.is_empty() && self.current.binary_search(&row).is_ok();
+        if is_current { tag & !SUPERSEDED } else { tag }
     }
 
     fn by_field(&self) -> impl Iterator<Item = &[(Field, Code)]> {
@@ -93,23 +110,18 @@ impl Plan {
     #[inline]
     pub(super) fn accepts_tag(&self, tag: u8) -> bool {
         self.tags & 1u32.checked_shl((tag & !SUPERSEDED).into()).unwrap_or(0) != 0
-            && (tag & SUPERSEDED == 0 || self.superseded.is_none())
+            && (tag & SUPERSEDED == 0 || !self.newest_only)
     }
 
     /// True when the tag alone tells whether a row matches.
     pub(super) fn is_by_tag(&self) -> bool {
-        self.keyed.is_empty()
-            && !self.is_beyond
-            && self.superseded.as_ref().is_none_or(|rows| rows.is_empty())
+        self.keyed.is_empty() && !self.is_beyond && self.overtaken.is_none()
     }
 
     fn is_newest<T: Table>(&self, table: &T, row: Row) -> bool {
-        match &self.superseded {
-            Some(overtaken) if !overtaken.is_empty() => {
-                overtaken.get(&table.seq(row)).is_none_or(|&by| by > self.horizon)
-            }
-            _ => true,
-        }
+        self.overtaken.is_none_or(|segment| {
+            segment.superseded_by(table.seq(row)).is_none_or(|by| by > self.horizon)
+        })
     }
 
     /// The keys of the field whose keys are carried by the fewest rows, and how many those are.

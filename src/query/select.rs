@@ -52,7 +52,7 @@ impl Wanted<'_> {
 /// Adds the first rows that match, in the order that is wanted.
 pub(super) fn select<T: Table>(
     table: &T,
-    plan: &Plan,
+    plan: &Plan<'_>,
     wanted: &mut Wanted<'_>,
     hits: &mut Vec<Hit>,
 ) {
@@ -85,7 +85,7 @@ pub(super) fn select<T: Table>(
 }
 
 /// The rows to look at, as positions in the order that is wanted.
-fn positions<T: Table>(table: &T, plan: &Plan, wanted: &Wanted<'_>) -> (u32, u32) {
+fn positions<T: Table>(table: &T, plan: &Plan<'_>, wanted: &Wanted<'_>) -> (u32, u32) {
     let by_time = wanted.order.is_by_time();
     let (mut low, mut high) = if by_time { plan.window(table) } else { (0, table.rows()) };
     if let Some((created_at, seq)) = wanted.after {
@@ -103,7 +103,7 @@ fn positions<T: Table>(table: &T, plan: &Plan, wanted: &Wanted<'_>) -> (u32, u32
 
 fn by_position<T: Table>(
     table: &T,
-    plan: &Plan,
+    plan: &Plan<'_>,
     wanted: &mut Wanted<'_>,
     (low, high): (u32, u32),
     take: &mut dyn FnMut(&mut Wanted<'_>, Hit) -> ControlFlow<()>,
@@ -125,7 +125,7 @@ fn by_position<T: Table>(
 /// the first `count` and some more.
 fn by_postings<T: Table>(
     table: &T,
-    plan: &Plan,
+    plan: &Plan<'_>,
     wanted: &Wanted<'_>,
     (rows, codes): (u64, &[(Field, Code)]),
     hits: &mut Vec<Hit>,

@@ -87,17 +87,18 @@ impl Segment {
         Ok(())
     }
 
-    /// Looks for what a writer in another process has added since the last look.
+    /// Looks for what a writer in another process has added since the last look, and gives the last
+    /// sequence number, to be published.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub(crate) fn follow(&self) -> Result<()> {
+    pub(crate) fn follow(&self) -> Result<u64> {
         let mut state = self.state.write();
-        let State::Memory(index) = &mut *state else { return Ok(()) };
+        let State::Memory(index) = &mut *state else { return Ok(self.last_seq()) };
         let mut findings = self.findings.write();
         // A tail that was found may begin with zeros: only a scan tells that it is gone.
         if findings.tail.is_none() && self.ends_in_zeros()? {
-            return Ok(());
+            return Ok(self.last_seq());
         }
         // Sealed meanwhile: its footer is the index from now on, once all frames were seen.
         let mut of_footer = Findings::default();
@@ -106,16 +107,16 @@ impl Segment {
         let until = sealed.as_ref().map(|sealed| sealed.trailer.frames_end);
         let found = enter(index, &self.file, &self.header, &self.bounds(self.indexed(), until))?;
         self.end.store(found.frames_end, Ordering::Release);
-        self.last_seq.fetch_max(index.last_seq().unwrap_or(0), Ordering::AcqRel);
         self.indexed.store(found.frames_end, Ordering::Release);
         findings.note(&found);
+        let last_seq = index.last_seq().unwrap_or(0).max(self.last_seq());
         let is_whole = findings.damaged.is_empty() && findings.footer.is_none();
         if let Some(sealed) = sealed.filter(|_| is_whole && Some(found.frames_end) == until) {
             *self.map.write() = Some(sealed.map.clone());
             *state = State::Sealed(sealed);
             self.file.close();
         }
-        Ok(())
+        Ok(last_seq)
     }
 
     /// True when no frame was begun behind the last one.

@@ -19,7 +19,6 @@ mod write;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
@@ -75,7 +74,7 @@ pub(crate) struct Segment {
     unchecked: Option<CheckedFrames>,
     /// The last sequence number that queries can see; 0 before the first.
     last_seq: AtomicU64,
-    superseded: RwLock<Arc<Superseded>>,
+    superseded: RwLock<Superseded>,
     findings: RwLock<Findings>,
     /// The bytes that a writer before this one has written, and that were never synced.
     unsynced: Mutex<Option<(u32, u32)>>,
@@ -92,7 +91,7 @@ enum State {
 
 /// The records of a segment whose place was taken by one of a later segment, and from which
 /// sequence number on that counts.
-pub(crate) type Superseded = HashMap<u64, u64>;
+type Superseded = HashMap<u64, u64>;
 
 /// What is found in frames without making an index of them.
 #[derive(Debug)]
@@ -288,14 +287,19 @@ impl Segment {
     /// `by` or, where that is not known, above all that were seen before.
     pub(crate) fn mark_superseded(&self, seq: u64, by: u64) {
         let mut superseded = self.superseded.write();
-        // Copied only when a query looks at it.
-        let since = Arc::make_mut(&mut superseded).entry(seq).or_insert(by);
+        let since = superseded.entry(seq).or_insert(by);
         *since = by.min(*since);
     }
 
-    /// The records whose place was taken by one of a later segment.
-    pub(crate) fn superseded(&self) -> Arc<Superseded> {
-        Arc::clone(&self.superseded.read())
+    /// True when a record of a later segment takes the place of one here.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        !self.superseded.read().is_empty()
+    }
+
+    /// From which sequence number on the record's place is taken by one of a later segment.
+    pub(crate) fn superseded_by(&self, seq: u64) -> Option<u64> {
+        // Held for one look: an append that marks a record does not wait for a query.
+        self.superseded.read().get(&seq).copied()
     }
 
     /// Lets queries see what was appended up to this sequence number. The records whose place it

@@ -7,7 +7,8 @@ use crate::index::{MemIndex, Table};
 use crate::model::Field;
 
 /// How many seeds are tried until all keys of a segment hash apart. One is nearly always enough;
-/// keys that were chosen to collide under sixteen seeds, which nobody knew, do not occur.
+/// keys that were chosen to collide under sixteen seeds, which only who may read the ledger knows,
+/// do not occur.
 const SEEDS: u64 = 16;
 
 /// One field's keys, renumbered by the order of their hashes.

@@ -140,6 +140,8 @@ impl Segment {
     /// [`Error::NoSpace`] or [`Error::Io`]: the segment stays as it was, with its index in memory.
     pub(crate) fn seal(&self, previous: [u8; 32]) -> Result<()> {
         self.sync()?;
+        // In slices: queries wait for no more than one.
+        self.catch_up(&|| true)?;
         let end = self.end();
         let hash = self.frames_hash()?;
         let (footer, trailer) = {

@@ -234,8 +234,7 @@ pub(super) fn open_runs(segment: &Arc<Segment>) -> Result<Vec<(u64, u32)>> {
     if segment.kind() != Kind::Run || segment.trailer().is_some_and(|t| !t.tags.any_open_run()) {
         return Ok(Vec::new());
     }
-    let superseded = segment.superseded();
-    let overtaken = |seq| superseded.contains_key(&seq);
+    let overtaken = |seq| segment.superseded_by(seq).is_some();
     segment.with_table(FieldSet::NONE, |table| match table {
         TableRef::Memory(table) => collect(table, &overtaken),
         TableRef::Sealed(table) => collect(table, &overtaken),
