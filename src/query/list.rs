@@ -177,10 +177,12 @@ impl SegmentList {
         hash: impl Fn(u64) -> u64,
         find: impl Fn(&Arc<Segment>) -> Result<Option<R>>,
     ) -> Result<Option<R>> {
-        let mut without = Lanes::default();
-        if self.entries.len() > FEW {
-            self.exclude(field, &[hash], &mut without);
+        if self.entries.len() <= FEW {
+            let found = self.entries.iter().rev().map(|entry| find(&entry.segment).transpose());
+            return found.flatten().next().transpose();
         }
+        let mut without = Lanes::default();
+        self.exclude(field, &[hash], &mut without);
         let mut in_vain = InVain::default();
         let mut left: Vec<_> = self.entries_but(without).collect();
         // In the order of lanes they are nearly always in that of their sequence numbers, too.

@@ -113,6 +113,7 @@ impl Segment {
         let is_whole = findings.damaged.is_empty() && findings.footer.is_none();
         if let Some(sealed) = sealed.filter(|_| is_whole && Some(found.frames_end) == until) {
             *self.map.write() = Some(sealed.map.clone());
+            self.note_sealed(&sealed.trailer);
             *state = State::Sealed(sealed);
             self.file.close();
         }

@@ -19,6 +19,7 @@ mod write;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
@@ -67,6 +68,8 @@ pub(crate) struct Segment {
     allocated: AtomicU32,
     map: RwLock<Option<Map>>,
     state: RwLock<State>,
+    /// What the segment spans, once it is sealed.
+    span: OnceLock<Span>,
     /// Where the newest states of runs lie: made when a run is looked up, kept up to date by the
     /// appends, and let go once there is a footer.
     newest: RwLock<Option<NewestStates>>,
@@ -194,15 +197,15 @@ impl Segment {
         }
     }
 
-    /// What a sealed segment spans.
+    /// What a sealed segment spans. Never waits for the index, as appends ask for it.
     pub(crate) fn sealed_span(&self) -> Option<Span> {
-        match &*self.state.read() {
-            State::Memory(_) => None,
-            State::Sealed(sealed) => Some(Span {
-                created: (sealed.trailer.created_min, sealed.trailer.created_max),
-                last_seq: sealed.trailer.last_seq,
-            }),
-        }
+        self.span.get().copied()
+    }
+
+    /// Notes what the trailer says, once the footer is the index.
+    fn note_sealed(&self, trailer: &Trailer) {
+        let created = (trailer.created_min, trailer.created_max);
+        let _ = self.span.set(Span { created, last_seq: trailer.last_seq });
     }
 
     /// The seed of a sealed segment, and the highest 32 bits of the hash of each key of a field.

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -128,7 +128,7 @@ impl Segment {
             State::Sealed(sealed) => (Some(sealed.map.clone()), sealed.trailer.last_seq),
             State::Memory(_) => (None, 0),
         };
-        Self {
+        let segment = Self {
             path,
             header,
             file,
@@ -139,13 +139,18 @@ impl Segment {
             allocated: AtomicU32::new(end),
             map: RwLock::new(map),
             state: RwLock::new(state),
+            span: OnceLock::new(),
             newest: RwLock::default(),
             unchecked: None,
             last_seq: AtomicU64::new(last_seq),
             superseded: RwLock::default(),
             findings: RwLock::new(findings),
             unsynced: Mutex::default(),
+        };
+        if let Some(trailer) = segment.trailer() {
+            segment.note_sealed(&trailer);
         }
+        segment
     }
 }
 

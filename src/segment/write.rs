@@ -210,7 +210,9 @@ impl Segment {
             .map_err(|damage| self.damaged(trailer.frames_end, damage))?;
         let sealed = SealedIndex { trailer, layout, map: map.clone() };
         *self.map.write() = Some(map);
+        let trailer = sealed.trailer.clone();
         *self.state.write() = State::Sealed(sealed);
+        self.note_sealed(&trailer);
         *self.newest.write() = None;
         self.file.close();
         Ok(())
