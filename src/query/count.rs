@@ -11,6 +11,9 @@ use crate::query::list::{InVain, SegmentList};
 use crate::query::plan::{Miss, Plan, candidates};
 use crate::segment::{Pinned, TableRef};
 
+/// One row of so many is looked at by itself, and the others are still counted by their tags.
+const FEW_OF: usize = 8;
+
 /// How many records match, and of them how many carry each value of a field.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -69,8 +72,11 @@ fn count_in<T: Table>(
     counts: &mut Counts,
 ) -> Result<()> {
     let mut groups = Groups::new(pinned.segment().kind(), field);
-    if filter.text.is_none() && plan.is_by_tag() && groups.is_by_tag() {
-        groups.add_tags(table, plan);
+    let (low, high) = plan.window(table);
+    let few = (high - low) as usize / FEW_OF;
+    let by_tag = (filter.text.is_none() && groups.is_by_tag()).then(|| plan.not_by_tag(few));
+    if let Some(overtaken) = by_tag.flatten() {
+        groups.add_tags(table, plan, &overtaken);
         counts.total += groups.total;
         return groups.name(pinned, table, &mut counts.by_value);
     }
@@ -137,13 +143,22 @@ impl Groups {
         matches!(self.field, None | Some(Field::Status | Field::Severity))
     }
 
-    /// Counts all rows of the window by their tags, then sorts out which tags match.
-    fn add_tags<T: Table>(&mut self, table: &T, plan: &Plan) {
+    /// Counts all rows of the window by their tags, but for those that are overtaken, then sorts
+    /// out which tags match.
+    fn add_tags<T: Table>(&mut self, table: &T, plan: &Plan<'_>, overtaken: &[u64]) {
         let (low, high) = plan.window(table);
         let mut counts = [0u64; 256];
         for position in low..high {
             if let Some(count) = counts.get_mut(usize::from(table.tag(table.time_row(position)))) {
                 *count += 1;
+            }
+        }
+        for &seq in overtaken {
+            let row = table.seq_row(table.seq_position(seq));
+            let is_counted = table.seq(row) == seq && plan.in_window(table.created_at(row));
+            if let Some(count) = counts.get_mut(usize::from(table.tag(row))).filter(|_| is_counted)
+            {
+                *count = count.saturating_sub(1);
             }
         }
         for (tag, &count) in (0u8..=u8::MAX).zip(&counts).filter(|(tag, _)| plan.accepts_tag(*tag))

@@ -113,9 +113,16 @@ impl<'a> Plan<'a> {
             && (tag & SUPERSEDED == 0 || !self.newest_only)
     }
 
-    /// True when the tag alone tells whether a row matches.
-    pub(super) fn is_by_tag(&self) -> bool {
-        self.keyed.is_empty() && !self.is_beyond && self.overtaken.is_none()
+    /// The records that do not match although their tags do, when the tag alone tells of all others
+    /// and they are no more than so many.
+    pub(super) fn not_by_tag(&self, most: usize) -> Option<Vec<u64>> {
+        if !self.keyed.is_empty() || self.is_beyond {
+            return None;
+        }
+        match self.overtaken {
+            Some(segment) => segment.superseded_as_of(self.horizon, most),
+            None => Some(Vec::new()),
+        }
     }
 
     fn is_newest<T: Table>(&self, table: &T, row: Row) -> bool {

@@ -299,6 +299,17 @@ impl Segment {
         !self.superseded.read().is_empty()
     }
 
+    /// The records whose place is taken as of this sequence number, in no order; `None` when they
+    /// are more than so many.
+    pub(crate) fn superseded_as_of(&self, horizon: u64, most: usize) -> Option<Vec<u64>> {
+        let superseded = self.superseded.read();
+        if superseded.len() > most {
+            return None;
+        }
+        let taken = superseded.iter().filter(|&(_, &by)| by <= horizon);
+        Some(taken.map(|(&seq, _)| seq).collect())
+    }
+
     /// From which sequence number on the record's place is taken by one of a later segment.
     pub(crate) fn superseded_by(&self, seq: u64) -> Option<u64> {
         // Held for one look: an append that marks a record does not wait for a query.
