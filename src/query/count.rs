@@ -8,7 +8,7 @@ use crate::index::{Code, Row, SUPERSEDED, Table};
 use crate::model::{Field, FieldSet, Kind, Severity, Status};
 use crate::query::filter::Filter;
 use crate::query::list::{InVain, SegmentList};
-use crate::query::plan::{Miss, Plan, candidates};
+use crate::query::plan::{Miss, Pass, Plan, candidates};
 use crate::segment::{Pinned, TableRef};
 
 /// One row of so many is looked at by itself, and the others are still counted by their tags.
@@ -104,14 +104,18 @@ fn for_each_match<T: Table>(table: &T, plan: &Plan<'_>, visit: &mut dyn FnMut(Ro
     let (low, high) = plan.window(table);
     match plan.narrowest(table).filter(|&(rows, _)| rows < u64::from(high - low)) {
         Some((_, codes)) => {
+            let pass = plan.pass(table);
             for &(field, code) in codes {
-                table.for_each_posting(field, code, &mut |row| {
-                    if plan.accepts(table, row, Some(field))
-                        && plan.in_window(table.created_at(row))
-                    {
-                        visit(row);
+                table.for_each_posting(field, code, &mut |row| match pass(row) {
+                    Pass::Skip => ControlFlow::Continue(()),
+                    Pass::End => ControlFlow::Break(()),
+                    Pass::Look => {
+                        let fits = plan.accepts(table, row, Some(field));
+                        if fits && plan.in_window(table.created_at(row)) {
+                            visit(row);
+                        }
+                        ControlFlow::Continue(())
                     }
-                    ControlFlow::Continue(())
                 });
             }
         }

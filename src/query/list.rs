@@ -240,8 +240,12 @@ impl SegmentList {
 
     /// Gives how many keys there were to enter.
     fn enter_keys(&self, entry: &Entry, field: Field) -> usize {
-        let keys = entry.segment.key_heads(field);
-        let (Some((seed, heads)), Some(filter)) = (keys, self.filters.of(field)) else { return 0 };
+        let Some(filter) = self.filters.of(field) else { return 0 };
+        if filter.read().entered().contains(entry.lane) {
+            // It only seemed to hold the key.
+            return 0;
+        }
+        let Some((seed, heads)) = entry.segment.key_heads(field) else { return 0 };
         filter.write().enter(entry.lane, seed, &heads);
         heads.len().max(1)
     }
@@ -252,9 +256,9 @@ impl SegmentList {
 pub(super) struct InVain<'a>(Vec<(&'a SegmentList, &'a Entry, Field)>);
 
 impl<'a> InVain<'a> {
-    /// Notes a segment in which no key of this field was found.
+    /// Notes a segment in which no key of this field was found, if it is one of many.
     pub(super) fn note(&mut self, list: &'a SegmentList, entry: &'a Entry, field: Field) {
-        if entry.span().is_some() {
+        if list.entries.len() > FEW && entry.span().is_some() {
             self.0.push((list, entry, field));
         }
     }

@@ -28,6 +28,17 @@ pub(super) struct Plan<'a> {
     pub(super) until: Option<i64>,
 }
 
+/// What to do with a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// Look at it.
+    Look,
+    /// Go on to the next.
+    Skip,
+    /// Stop: none of those that follow is wanted.
+    End,
+}
+
 /// Why a segment is not searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Miss {
@@ -143,6 +154,17 @@ impl<'a> Plan<'a> {
         let low = self.since.map_or(0, |since| table.time_position(since, 0));
         let high = self.until.map_or(table.rows(), |until| table.time_position(until, 0));
         (low, high.max(low))
+    }
+
+    /// What to do with a row of a key, whose rows come from the highest down, as far as its number
+    /// tells: nothing, where rows lie in the order of time and it lies outside of the window.
+    pub(super) fn pass<T: Table>(&self, table: &T) -> impl Fn(Row) -> Pass + use<T> {
+        let window = table.rows_follow_time().then(|| self.window(table));
+        move |row| match window {
+            Some((low, _)) if row < low => Pass::End,
+            Some((_, high)) if row >= high => Pass::Skip,
+            _ => Pass::Look,
+        }
     }
 
     pub(super) fn in_window(&self, created_at: i64) -> bool {

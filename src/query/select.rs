@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 use crate::index::{Code, Row, Table};
 use crate::model::Field;
 use crate::query::cursor::Order;
-use crate::query::plan::Plan;
+use crate::query::plan::{Pass, Plan};
 
 /// For how many hits room is made at first.
 const ROOM: usize = 64;
@@ -145,8 +145,14 @@ fn by_postings<T: Table>(
     // Else those that were created before the first `count` are too old, whatever their order.
     let may_end_early = wanted.order == Order::Newest && wanted.accept.is_none();
     let mut too_old = None;
+    let pass = plan.pass(table);
     for &(field, code) in codes {
         table.for_each_posting(field, code, &mut |row| {
+            match pass(row) {
+                Pass::Look => {}
+                Pass::Skip => return ControlFlow::Continue(()),
+                Pass::End => return ControlFlow::Break(()),
+            }
             if too_old.is_some_and(|bound| table.latest_up_to(row) < bound) {
                 return ControlFlow::Break(());
             }
