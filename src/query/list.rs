@@ -11,7 +11,7 @@ use crate::query::filter::Filter;
 use crate::segment::{Segment, Span};
 
 /// So many segments are searched one by one; only of more is it noted what they hold.
-const FEW: usize = 8;
+const FEW: usize = 2;
 
 /// How many bytes the filter of one field of one stream may take. All of them together, should
 /// every field of every stream hold ids by the million, stay below 64 MiB.
