@@ -193,9 +193,11 @@ impl Inner {
         match self.options.background {
             true => {
                 self.maintenance.start(&Arc::downgrade(self), self.options.interval)?;
-                // What a crash left is synced and entered into the index meanwhile.
-                self.maintenance.note_due();
-                self.maintenance.note_dirty();
+                if !found.is_clean() {
+                    // What a crash left is synced and entered into the index meanwhile.
+                    self.maintenance.note_due();
+                    self.maintenance.note_dirty();
+                }
                 Ok(())
             }
             false => {

@@ -76,7 +76,7 @@ impl Draft {
     /// number is `base_seq`.
     pub(crate) fn apply(&self, index: &mut MemIndex, frame: u32, base_seq: u64, recorded_at: i64) {
         index.push_frame(frame, recorded_at);
-        let payload = frame + u32::try_from(FRAME_HEADER_BYTES).unwrap_or(u32::MAX);
+        let payload = payload_of(frame);
         let mut keys = self.keys.iter();
         let (mut used, mut start) = (0, 0);
         for row in &self.rows {
@@ -113,6 +113,11 @@ impl Draft {
             self.push(&record.body, record.prior, relative, offset);
         })
     }
+}
+
+/// Where the payload of a frame begins.
+pub(super) fn payload_of(frame: u32) -> u32 {
+    frame.saturating_add(u32::try_from(FRAME_HEADER_BYTES).unwrap_or(u32::MAX))
 }
 
 /// Visits the records of a frame: the sequence number of each, less the frame's, and where it lies

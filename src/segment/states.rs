@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::format::codec::Prior;
-use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::format::frame::FrameHeader;
 use crate::format::key;
 use crate::index::{NewestStates, StatePlace};
 use crate::model::{Body, Id, Kind};
-use crate::segment::draft::for_each_record;
+use crate::segment::draft::{for_each_record, payload_of};
 use crate::segment::scan::scan;
 use crate::segment::{FRAMES_START, Pinned, Segment};
 
@@ -23,6 +23,16 @@ pub(crate) struct NewState {
     pub(crate) offset: u32,
     /// The state before it.
     pub(crate) prior: Prior,
+}
+
+impl NewState {
+    /// Enters it as one of the frame that begins at `frame` and whose first number is `base_seq`.
+    fn enter(&self, states: &mut NewestStates, frame: u32, base_seq: u64) {
+        let seq = base_seq + u64::from(self.relative_seq);
+        let offset = payload_of(frame) + self.offset;
+        let place = StatePlace { hash: self.hash, seq, frame, offset };
+        states.note(place, self.prior.resolve(seq));
+    }
 }
 
 /// What a segment knows of a run.
@@ -69,14 +79,11 @@ impl Segment {
 
     /// Notes the states in a frame that was appended, if those before it are known.
     pub(super) fn note_states(&self, frame: u32, base_seq: u64, new: &[NewState]) {
-        if let Some(states) = self.newest.write().as_mut().filter(|_| !new.is_empty()) {
-            let payload = payload_of(frame);
-            for state in new {
-                let seq = base_seq + u64::from(state.relative_seq);
-                let offset = payload + state.offset;
-                let place = StatePlace { hash: state.hash, seq, frame, offset };
-                states.note(place, state.prior.resolve(seq));
-            }
+        if new.is_empty() {
+            return;
+        }
+        if let Some(states) = self.newest.write().as_mut() {
+            new.iter().for_each(|state| state.enter(states, frame, base_seq));
         }
     }
 
@@ -91,24 +98,17 @@ impl Segment {
             for_each_record(Kind::Run, header, payload, |relative, offset, record| {
                 if let Body::Run(run) = &record.body {
                     let hash = key::hash(self.seed, key::id_key(&run.run_id).as_slice());
-                    let seq = header.base_seq + u64::from(relative);
-                    let offset = payload_of(frame) + offset;
-                    let place = StatePlace { hash, seq, frame, offset };
-                    states.note(place, record.prior.resolve(seq));
+                    let state =
+                        NewState { hash, relative_seq: relative, offset, prior: record.prior };
+                    state.enter(&mut states, frame, header.base_seq);
                 }
             })
-            .map(drop)
         };
         // What is damaged is known since the opening.
         scan(&self.file, &self.bounds(FRAMES_START, Some(self.end())), &mut visit)?;
         *place = Some(states);
         Ok(true)
     }
-}
-
-/// Where the payload of a frame begins.
-fn payload_of(frame: u32) -> u32 {
-    frame.saturating_add(u32::try_from(FRAME_HEADER_BYTES).unwrap_or(u32::MAX))
 }
 
 /// True when the record is a state of the run. One that cannot be read is taken for it, so that the
