@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use runledger::Options;
 
-use crate::support::disk::SimDisk;
+use torture::disk::SimDisk;
 
 /// Where the ledger lies on a modelled disk.
 pub(crate) const DIR: &str = "/ledger";

@@ -1,7 +1,6 @@
 //! The integration tests: one program, so that the library is linked once. What is in it:
 //!
 //! - `cli`: the program as it is used: what it says and its exit codes.
-//! - `crash`: power cuts, kills, failing operations and damage, on a modelled disk.
 //! - `engine`: the engine under strain: threads, clean-up, full disks, damage.
 //! - `format`: the worked examples of FORMAT.md, against the codec.
 //! - `fuzz_corpus`: the fuzz targets, on the kept corpus and on chance.
@@ -10,13 +9,12 @@
 //! - `oracle`: every answer against one that is computed from the JSON lines by other means.
 //! - `repair`: damage as an operator meets it: verify and repair.
 //! - `retention`: what expires, what is kept and why, whatever the clock does.
-//! - `support`: a modelled disk that loses power, fills up and fails, with the tests of the model.
+//! - `scorecard`: power cuts, kills, failing operations and damage, as `tests/torture` tries them.
 
 #![cfg(test)]
 
 #[cfg(feature = "cli")]
 mod cli;
-mod crash;
 mod engine;
 mod format;
 mod fuzz_corpus;
@@ -25,4 +23,4 @@ mod layers;
 mod oracle;
 mod repair;
 mod retention;
-mod support;
+mod scorecard;

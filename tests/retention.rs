@@ -8,7 +8,7 @@ use runledger::{
     Run, Status, Timestamp,
 };
 
-use crate::support::disk::SimDisk;
+use torture::disk::SimDisk;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// 2026-11-01.

@@ -9,8 +9,8 @@ use runledger::{
 };
 
 use super::{DIR, options};
-use crate::support::disk::SimDisk;
-use crate::support::rng::Rng;
+use torture::disk::SimDisk;
+use torture::rng::Rng;
 
 /// Few, so that many are equal, and the ends of the range among them.
 const TIMES: [i64; 7] = [i64::MIN, -1, 0, 1, 5, i64::MAX - 1, i64::MAX];

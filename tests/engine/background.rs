@@ -9,7 +9,7 @@ use runledger::{Durability, Event, Ledger, Options, Reader};
 
 use super::hooked::Hooked;
 use super::{DIR, options, within_a_minute};
-use crate::support::disk::{Cut, Fault, Keep, KeepNames, OpKind, SimDisk};
+use torture::disk::{Cut, Fault, Keep, KeepNames, OpKind, SimDisk};
 
 /// A ledger whose last handle was dropped while the background thread synced stayed open until that
 /// was done: who opened it again at once was told that it had a writer.

@@ -9,8 +9,8 @@ use runledger::{
 };
 
 use super::{DIR, at_once, options, within_a_minute};
-use crate::support::disk::SimDisk;
-use crate::support::rng::Rng;
+use torture::disk::SimDisk;
+use torture::rng::Rng;
 
 const FIELDS: [Field; 7] = [
     Field::Type,

@@ -13,7 +13,7 @@ use runledger::{
 
 use super::hooked::Hooked;
 use super::{DIR, options};
-use crate::support::disk::{Fault, OpKind, SimDisk};
+use torture::disk::{Fault, OpKind, SimDisk};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -6,7 +6,7 @@ use runledger::limits::MIN_SEGMENT_BYTES;
 use runledger::{Body, Durability, Event, Json, Kind, Ledger, Options, Order, Run, Status};
 
 use super::{DIR, at_once, options, within_a_minute};
-use crate::support::disk::SimDisk;
+use torture::disk::SimDisk;
 
 /// A query for text held the lock of the segment's index and took it once more for each record that
 /// it read; with an appender waiting in between, both waited for ever.

@@ -8,7 +8,7 @@ use super::book::Book;
 use super::question::{Question, counts};
 use super::random;
 use super::record::Rec;
-use crate::support::rng::Rng;
+use torture::rng::Rng;
 
 /// Questions with the oracle's answers.
 pub(crate) struct Exam<'b> {

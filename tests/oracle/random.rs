@@ -5,7 +5,7 @@ use runledger::{Field, Kind, Order};
 use super::book::Book;
 use super::question::Question;
 use super::record::Rec;
-use crate::support::rng::Rng;
+use torture::rng::Rng;
 
 const ORDERS: [Order; 4] = [Order::Newest, Order::Oldest, Order::Seq, Order::SeqDescending];
 

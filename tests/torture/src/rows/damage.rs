@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 
 use runledger::{Durability, Error, Order, Record, Result, verify};
 
-use crate::crash::check::{check, reader};
-use crate::crash::oracle::{Crash, Fate, Oracle};
-use crate::crash::scaled;
-use crate::crash::segments::{FRAMES_START, Segment, events, segments, with_file};
-use crate::crash::workload::{DIR, Writer};
-use crate::support::disk::SimDisk;
-use crate::support::rng::Rng;
+use crate::check::{check, reader};
+use crate::disk::SimDisk;
+use crate::ground::{Ground, Size};
+use crate::oracle::{Crash, Fate, Oracle, SharedOracle};
+use crate::rng::Rng;
+use crate::segments::{FRAMES_START, Segment, events, segments, with_file};
+use crate::workload::{DIR, Writer};
 
 /// What a reader gets of a damaged ledger: the records that are whole. Every other is an error that
 /// says so.
@@ -34,45 +34,59 @@ fn lenient(oracle: &Oracle) -> Oracle {
     oracle
 }
 
-/// Flips single bits: all of those in the first and last bytes, and `others` by chance.
-fn flip_bits(disk: &SimDisk, oracle: &Oracle, segment: &Segment, others: u64) -> u64 {
-    let mut rng = Rng::new(others);
+/// How many bits a case flips, one after the other.
+const BITS_A_CASE: usize = 256;
+
+/// Flips single bits of a segment: every one at full size, and else those of its header and its
+/// trailer and some of the others.
+fn flip_bits(ground: &Ground, disk: &SimDisk, oracle: &Oracle, segment: &Segment) {
     let bits = segment.bytes.len() * 8;
-    let edges = (0..FRAMES_START * 8).step_by(5).chain(bits - 200 * 8..bits);
-    let chosen: BTreeSet<usize> =
-        edges.chain((0..others).map(|_| rng.below(bits))).filter(|bit| *bit < bits).collect();
-    let lenient = lenient(oracle);
-    for &bit in &chosen {
-        let mut bytes = segment.bytes.clone();
-        bytes[bit / 8] ^= 1 << (bit % 8);
-        let image = with_file(disk, &segment.path, bytes);
-        let label = format!("bit {} of byte {} of {:?}", bit % 8, bit / 8, segment.path);
-        let report = verify(DIR, image.storage()).unwrap();
-        let found = report.findings.iter().any(|f| f.is_damage && f.path == segment.path);
-        assert!(found, "{label}: not found, but {:?}", report.findings);
-        let records = readable(&image, &label);
-        if let Err(what) = lenient.judge(&records, Crash::Kill) {
-            panic!("{label}: {what}");
+    let mut rng = ground.rng();
+    let chosen: BTreeSet<usize> = match ground.size {
+        Size::Full => (0..bits).collect(),
+        Size::Fast => {
+            let edges = (0..FRAMES_START * 8).step_by(5).chain(bits - 200 * 8..bits);
+            edges.chain((0..1000).map(|_| rng.below(bits))).collect()
         }
-        // One bit is in one frame at the most, and a frame is one record here.
-        let lost = lenient.batches.len() - records.len();
-        let in_frames = (FRAMES_START..segment.end()).contains(&(bit / 8));
-        assert!(lost <= usize::from(in_frames), "{label}: {lost} records lost");
-    }
-    chosen.len() as u64
+    };
+    let chosen: Vec<usize> = chosen.into_iter().collect();
+    let cases: Vec<&[usize]> = chosen.chunks(BITS_A_CASE).collect();
+    let lenient = lenient(oracle);
+    ground.numbered_cases(cases.len() as u64, |number, _| {
+        let bits = cases[usize::try_from(number).unwrap()];
+        bits.iter().for_each(|&bit| flip(disk, &lenient, segment, bit));
+        Ok(bits.len() as u64)
+    });
 }
 
-#[test]
-fn every_flipped_bit_is_found_and_no_altered_record_is_given() -> Result<()> {
-    let (disk, oracle, writer) = events(4)?;
+fn flip(disk: &SimDisk, lenient: &Oracle, segment: &Segment, bit: usize) {
+    let mut bytes = segment.bytes.clone();
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    let image = with_file(disk, &segment.path, bytes);
+    let label = format!("bit {} of byte {} of {:?}", bit % 8, bit / 8, segment.path);
+    let report = verify(DIR, image.storage()).unwrap();
+    let found = report.findings.iter().any(|f| f.is_damage && f.path == segment.path);
+    assert!(found, "{label}: not found, but {:?}", report.findings);
+    let records = readable(&image, &label);
+    if let Err(what) = lenient.judge(&records, Crash::Kill) {
+        panic!("{label}: {what}");
+    }
+    // One bit is in one frame at the most, and a frame is one record here.
+    let lost = lenient.batches.len() - records.len();
+    let in_frames = (FRAMES_START..segment.end()).contains(&(bit / 8));
+    assert!(lost <= usize::from(in_frames), "{label}: {lost} records lost");
+}
+
+/// Every flipped bit is found, and no altered record is given.
+pub(crate) fn flipped_bits(ground: &Ground) -> Result<()> {
+    let (disk, oracle, writer) = events(ground.seed)?;
     writer.close()?;
     let segments = segments(&disk, "events");
     let [sealed, open] = segments.as_slice() else { panic!("two segments") };
     assert!(sealed.footer.is_some() && open.footer.is_none());
     let oracle = oracle.lock().clone();
-    let in_sealed = flip_bits(&disk, &oracle, sealed, scaled(1000));
-    let in_open = flip_bits(&disk, &oracle, open, scaled(1000));
-    println!("{in_sealed} bits of a sealed segment, {in_open} of an open one");
+    flip_bits(ground, &disk, &oracle, sealed);
+    flip_bits(ground, &disk, &oracle, open);
     Ok(())
 }
 
@@ -81,7 +95,7 @@ fn scribble(bytes: &mut [u8], rng: &mut Rng) {
     match rng.below(3) {
         0 => bytes.fill(0),
         1 => bytes.fill(0xff),
-        _ => bytes.fill_with(|| rng.next().to_le_bytes()[0]),
+        _ => bytes.fill_with(|| rng.number().to_le_bytes()[0]),
     }
 }
 
@@ -106,14 +120,18 @@ fn without(oracle: &Oracle, gone: &BTreeSet<usize>) -> Oracle {
     oracle
 }
 
-#[test]
-fn damage_in_the_body_is_never_cut_away_and_hides_only_what_it_hit() -> Result<()> {
-    let (disk, oracle, writer) = events(5)?;
+/// Damage in the body is never cut away, and hides only what it hit.
+pub(crate) fn bodies(ground: &Ground) -> Result<()> {
+    ground.cases(ground.of(6, 100), |seed| damaged_bodies(seed, 100));
+    Ok(())
+}
+
+fn damaged_bodies(seed: u64, cases: u64) -> Result<u64> {
+    let (disk, oracle, writer) = events(seed)?;
     let oracle = oracle.lock().clone();
     let found = disk.kill();
     drop(writer);
-    let mut rng = Rng::new(5);
-    let (cases, mut lost) = (scaled(600), 0);
+    let mut rng = Rng::new(seed);
     for case in 0..cases {
         let of_stream = segments(&found, "events");
         let segment = &of_stream[rng.below(of_stream.len())];
@@ -124,11 +142,10 @@ fn damage_in_the_body_is_never_cut_away_and_hides_only_what_it_hit() -> Result<(
         let mut bytes = segment.bytes.clone();
         scribble(&mut bytes[start..end], &mut rng);
         let gone = batches_hit(&oracle, segment, &bytes);
-        lost += gone.len();
         let label = format!("case {case}: {start}..{end} of {:?}", segment.path);
         let image = with_file(&found, &segment.path, bytes.clone());
         let expected = without(&oracle, &gone);
-        let opened = Writer::open(&image, &crate::crash::oracle::SharedOracle::default(), 1);
+        let opened = Writer::open(&image, &SharedOracle::default(), 1);
         let opened = opened.unwrap_or_else(|err| panic!("{label}: {err}"));
         opened.ledger.append(runledger::Event::new("1000000/0"))?;
         opened.ledger.close()?;
@@ -142,14 +159,18 @@ fn damage_in_the_body_is_never_cut_away_and_hides_only_what_it_hit() -> Result<(
         let report = verify(DIR, image.storage())?;
         assert!(gone.is_empty() || report.is_damaged(), "{label}: not found");
     }
-    println!("{cases} ranges of bodies damaged, {lost} records hidden");
+    Ok(cases)
+}
+
+/// A torn tail costs what was torn, and is no damage.
+pub(crate) fn torn_tails(ground: &Ground) -> Result<()> {
+    ground.cases(ground.of(6, 100), |seed| torn(seed, 100));
     Ok(())
 }
 
-#[test]
-fn a_torn_tail_costs_what_was_torn_and_is_no_damage() -> Result<()> {
-    let (disk, oracle, writer) = events(6)?;
-    let mut rng = Rng::new(6);
+fn torn(seed: u64, cases: u64) -> Result<u64> {
+    let (disk, oracle, writer) = events(seed)?;
+    let mut rng = Rng::new(seed);
     for _ in 0..8 {
         writer.append_event(100 + rng.below(1500), Durability::Os)?;
     }
@@ -159,7 +180,6 @@ fn a_torn_tail_costs_what_was_torn_and_is_no_damage() -> Result<()> {
     let of_stream = segments(&found, "events");
     let segment = of_stream.last().unwrap();
     let first_unsynced = segment.frames[segment.frames.len() - 8].start;
-    let (cases, mut lost) = (scaled(600), 0);
     for case in 0..cases {
         let torn = first_unsynced + rng.below(segment.end() - first_unsynced);
         let mut bytes = segment.bytes.clone();
@@ -174,12 +194,10 @@ fn a_torn_tail_costs_what_was_torn_and_is_no_damage() -> Result<()> {
             }
         }
         let gone = batches_hit(&oracle, segment, &bytes);
-        lost += gone.len();
         let expected = without(&oracle, &gone);
         let label = format!("case {case}: torn at {torn} of {:?}", segment.path);
         let image = with_file(&found, &segment.path, bytes);
         check(&image, &expected, Crash::Power, &label);
     }
-    println!("{cases} torn tails, {lost} records lost that were never synced");
-    Ok(())
+    Ok(cases)
 }

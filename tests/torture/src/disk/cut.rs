@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::world::{Change, Inode, Node, SECTOR, World};
-use crate::support::rng::Rng;
+use crate::rng::Rng;
 
 /// Which of the changes to files that were not synced are on the platter after a cut. Each file
 /// draws for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keep {
+pub enum Keep {
     /// None: each file is as it was at its last sync.
     Nothing,
     /// The first so many, the last of them up to a sector.
@@ -25,14 +25,14 @@ pub(crate) enum Keep {
 }
 
 impl Keep {
-    pub(crate) const ALL: [Self; 5] =
+    pub const ALL: [Self; 5] =
         [Self::Nothing, Self::Prefix, Self::Sectors, Self::Zeros, Self::Garbage];
 }
 
 /// Which of the changes to directories that were not synced are on the platter after a cut. Each
 /// directory draws for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum KeepNames {
+pub enum KeepNames {
     /// None: new files are gone, renames undone, removed files back.
     Nothing,
     /// The first so many.
@@ -42,15 +42,15 @@ pub(crate) enum KeepNames {
 }
 
 impl KeepNames {
-    pub(crate) const ALL: [Self; 3] = [Self::Nothing, Self::Prefix, Self::All];
+    pub const ALL: [Self; 3] = [Self::Nothing, Self::Prefix, Self::All];
 }
 
 /// One way in which a power cut can go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cut {
-    pub(crate) files: Keep,
-    pub(crate) names: KeepNames,
-    pub(crate) seed: u64,
+pub struct Cut {
+    pub files: Keep,
+    pub names: KeepNames,
+    pub seed: u64,
 }
 
 impl World {
@@ -107,7 +107,7 @@ fn cut_file(file: &Inode, keep: Keep, rng: &mut Rng) -> Vec<u8> {
     }
     let changes = &file.pending;
     let mut len = length(changes, content.len());
-    let seed = rng.next();
+    let seed = rng.number();
     match keep {
         Keep::Nothing => return content,
         Keep::Prefix => {
@@ -120,7 +120,7 @@ fn cut_file(file: &Inode, keep: Keep, rng: &mut Rng) -> Vec<u8> {
         }
         Keep::Zeros => keep_sectors(&mut content, changes, seed, |lost, _| lost.fill(0)),
         Keep::Garbage => keep_sectors(&mut content, changes, seed, |lost, rng| {
-            lost.fill_with(|| rng.next().to_le_bytes()[0]);
+            lost.fill_with(|| rng.number().to_le_bytes()[0]);
         }),
     }
     content.resize(len, 0);
@@ -194,5 +194,5 @@ fn sectors(start: usize, end: usize) -> impl Iterator<Item = Range<usize>> {
 /// How many of the changes the sector has on the platter: any number, and often all of them.
 fn versions_kept(seed: u64, sector: usize, changes: usize) -> usize {
     let mut rng = Rng::new(seed ^ (sector as u64).wrapping_mul(0x9e37_79b9));
-    if rng.next() & 1 == 0 { rng.below(changes + 1) } else { changes }
+    if rng.number() & 1 == 0 { rng.below(changes + 1) } else { changes }
 }

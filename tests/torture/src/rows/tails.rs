@@ -4,14 +4,14 @@
 use runledger::Result;
 use runledger::format::frame::{FRAME_MAGIC, FrameHeader, payload_crc};
 
-use crate::crash::check::check_records;
-use crate::crash::oracle::Crash;
-use crate::crash::scaled;
-use crate::crash::segments::{Segment, events, segments, with_file};
-use crate::support::rng::Rng;
+use crate::check::check_records;
+use crate::ground::Ground;
+use crate::oracle::Crash;
+use crate::rng::Rng;
+use crate::segments::{Segment, events, segments, with_file};
 
 fn random_bytes(len: usize, rng: &mut Rng) -> Vec<u8> {
-    (0..len).map(|_| rng.next().to_le_bytes()[0]).collect()
+    (0..len).map(|_| rng.number().to_le_bytes()[0]).collect()
 }
 
 /// One of these.
@@ -58,17 +58,21 @@ fn tail(segment: &Segment, foreign: &Segment, rng: &mut Rng) -> Vec<u8> {
     }
 }
 
-#[test]
-fn nothing_behind_the_frames_is_taken_for_a_record() -> Result<()> {
-    let (disk, oracle, writer) = events(9)?;
+/// Nothing behind the frames is taken for a record.
+pub(crate) fn behind_the_frames(ground: &Ground) -> Result<()> {
+    ground.cases(ground.of(4, 400), |seed| tails(seed, 250));
+    Ok(())
+}
+
+fn tails(seed: u64, cases: u64) -> Result<u64> {
+    let (disk, oracle, writer) = events(seed)?;
     let oracle = oracle.lock().clone();
     let found = disk.kill();
     drop(writer);
-    let (other, _, _other_writer) = events(10)?;
+    let (other, _, _other_writer) = events(seed ^ 1)?;
     let foreign = segments(&other, "events").pop().unwrap();
     let segment = segments(&found, "events").pop().unwrap();
-    let mut rng = Rng::new(9);
-    let cases = scaled(1000);
+    let mut rng = Rng::new(seed);
     for case in 0..cases {
         let tail = tail(&segment, &foreign, &mut rng);
         let mut bytes = segment.bytes[..segment.end()].to_vec();
@@ -80,6 +84,5 @@ fn nothing_behind_the_frames_is_taken_for_a_record() -> Result<()> {
         let image = with_file(&found, &segment.path, bytes);
         check_records(&image, &oracle, Crash::Kill, &label);
     }
-    println!("{cases} tails");
-    Ok(())
+    Ok(cases)
 }

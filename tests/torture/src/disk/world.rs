@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use runledger::storage::DirEntry;
 
-use crate::support::rng::Rng;
+use crate::rng::Rng;
 
 /// What is written to the platter in one piece.
 pub(super) const SECTOR: usize = 512;

@@ -6,9 +6,9 @@ use runledger::{
     Body, Durability, ErrorRecord, Event, Id, Json, Ledger, Options, Result, Run, Status, Timestamp,
 };
 
-use crate::crash::oracle::{SharedOracle, mark};
-use crate::support::disk::SimDisk;
-use crate::support::rng::Rng;
+use crate::disk::SimDisk;
+use crate::oracle::{SharedOracle, mark};
+use crate::rng::Rng;
 
 /// Where the ledger is on the modelled disk.
 pub(crate) const DIR: &str = "/ledger";
@@ -152,7 +152,7 @@ fn filler(mark: &str, size: usize) -> String {
     );
     let mut text = String::with_capacity(size + 16);
     while text.len() < size {
-        text.push_str(&format!("{:016x}", rng.next()));
+        text.push_str(&format!("{:016x}", rng.number()));
     }
     text
 }

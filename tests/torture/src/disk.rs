@@ -51,12 +51,14 @@ use parking_lot::{Mutex, MutexGuard};
 use runledger::storage::Storage;
 use runledger::{Error, Result};
 
-pub(crate) use cut::{Cut, Keep, KeepNames};
+pub use cut::{Cut, Keep, KeepNames};
 use world::{Node, World};
+
+use crate::ground::message;
 
 /// What an operation on the disk does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum OpKind {
+pub enum OpKind {
     Exists,
     List,
     Open,
@@ -77,7 +79,7 @@ pub(crate) enum OpKind {
 
 impl OpKind {
     /// True when the disk can be another after it.
-    pub(crate) fn changes(self) -> bool {
+    pub fn changes(self) -> bool {
         self >= Self::CreateDir
     }
 
@@ -105,16 +107,16 @@ impl OpKind {
 
 /// An operation that is about to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Op {
+pub struct Op {
     /// Its number on this disk, from 0.
-    pub(crate) number: u64,
-    pub(crate) kind: OpKind,
-    pub(crate) path: PathBuf,
+    pub number: u64,
+    pub kind: OpKind,
+    pub path: PathBuf,
 }
 
 /// How an operation is to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// With EIO and without effect. A sync may be tried again and then holds.
     Io,
     /// With ENOSPC and without effect.
@@ -143,31 +145,31 @@ struct Shared {
 }
 
 /// The disk before an operation, for a probe.
-pub(crate) struct Moment<'a> {
+pub struct Moment<'a> {
     /// The operation.
-    pub(crate) op: &'a Op,
+    pub op: &'a Op,
     world: &'a World,
 }
 
 impl Moment<'_> {
     /// A disk as found after a power cut at this moment. The original goes on.
-    pub(crate) fn cut(&self, cut: Cut) -> SimDisk {
+    pub fn cut(&self, cut: Cut) -> SimDisk {
         SimDisk::of(self.world.cut(cut))
     }
 
     /// A disk as found after the process died at this moment, the machine did not. The original
     /// goes on.
-    pub(crate) fn kill(&self) -> SimDisk {
+    pub fn kill(&self) -> SimDisk {
         SimDisk::of(self.world.killed())
     }
 }
 
 /// The modelled disk. A clone is the same disk.
 #[derive(Clone)]
-pub(crate) struct SimDisk(Arc<Shared>);
+pub struct SimDisk(Arc<Shared>);
 
 impl SimDisk {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self::of(World::new(seed))
     }
 
@@ -177,13 +179,13 @@ impl SimDisk {
     }
 
     /// The disk as the engine takes it.
-    pub(crate) fn storage(&self) -> Arc<dyn Storage> {
+    pub fn storage(&self) -> Arc<dyn Storage> {
         Arc::new(self.clone())
     }
 
     /// Cuts the power. All handles of this disk fail from now on; the result is the disk as it is
     /// found when the power is back.
-    pub(crate) fn power_cut(&self, cut: Cut) -> Self {
+    pub fn power_cut(&self, cut: Cut) -> Self {
         let mut world = self.0.world.lock();
         world.off = true;
         let found = world.cut(cut);
@@ -192,7 +194,7 @@ impl SimDisk {
 
     /// Ends the process. All handles of this disk fail from now on; the result has everything that
     /// was written, and what was not synced can still be lost in a power cut.
-    pub(crate) fn kill(&self) -> Self {
+    pub fn kill(&self) -> Self {
         let mut world = self.0.world.lock();
         let found = world.killed();
         world.off = true;
@@ -200,83 +202,83 @@ impl SimDisk {
     }
 
     /// A second disk of the same state; this one goes on.
-    pub(crate) fn fork(&self) -> Self {
+    pub fn fork(&self) -> Self {
         Self::of(self.0.world.lock().killed())
     }
 
     /// Has this called before every operation that changes something.
-    pub(crate) fn set_probe(&self, probe: impl FnMut(&Moment<'_>) + Send + 'static) {
+    pub fn set_probe(&self, probe: impl FnMut(&Moment<'_>) + Send + 'static) {
         self.0.hooks.lock().probe = Some(Box::new(probe));
     }
 
     /// Has this asked before every operation whether it fails.
-    pub(crate) fn set_faults(&self, faults: impl FnMut(&Op) -> Option<Fault> + Send + 'static) {
+    pub fn set_faults(&self, faults: impl FnMut(&Op) -> Option<Fault> + Send + 'static) {
         self.0.hooks.lock().faults = Some(Box::new(faults));
     }
 
     /// Ends probing and failing.
-    pub(crate) fn clear_hooks(&self) {
+    pub fn clear_hooks(&self) {
         *self.0.hooks.lock() = Hooks::default();
     }
 
     /// How many operations were begun on this disk.
-    pub(crate) fn operations(&self) -> u64 {
+    pub fn operations(&self) -> u64 {
         self.0.world.lock().operations
     }
 
     /// Limits the bytes that files can take, or lifts the limit.
-    pub(crate) fn set_capacity(&self, bytes: Option<u64>) {
+    pub fn set_capacity(&self, bytes: Option<u64>) {
         self.0.world.lock().capacity = bytes;
     }
 
     /// The bytes that files take.
-    pub(crate) fn used(&self) -> u64 {
+    pub fn used(&self) -> u64 {
         self.0.world.lock().used()
     }
 
     /// Says whether the file system can reserve space (it can from the start).
-    pub(crate) fn set_reserving(&self, reserves: bool) {
+    pub fn set_reserving(&self, reserves: bool) {
         self.0.world.lock().reserves = reserves;
     }
 
     /// The wall clock, which does not move for it.
-    pub(crate) fn now_without_tick(&self) -> i64 {
+    pub fn now_without_tick(&self) -> i64 {
         self.0.world.lock().now
     }
 
     /// Sets the wall clock to a time in nanoseconds since the Unix epoch.
-    pub(crate) fn set_now(&self, now: i64) {
+    pub fn set_now(&self, now: i64) {
         self.0.world.lock().now = now;
     }
 
     /// Sets by how much the clocks move at each look; zero freezes them.
-    pub(crate) fn set_tick(&self, tick: Duration) {
+    pub fn set_tick(&self, tick: Duration) {
         self.0.world.lock().tick = tick;
     }
 
     /// Lets time pass on both clocks.
-    pub(crate) fn advance(&self, time: Duration) {
+    pub fn advance(&self, time: Duration) {
         let mut world = self.0.world.lock();
         world.now = world.now.saturating_add(i64::try_from(time.as_nanos()).unwrap());
         world.monotonic += time;
     }
 
     /// The paths of all files, in order.
-    pub(crate) fn files(&self) -> Vec<PathBuf> {
+    pub fn files(&self) -> Vec<PathBuf> {
         let world = self.0.world.lock();
         let files = world.names.iter().filter(|(_, node)| matches!(node, Node::File(_)));
         files.map(|(path, _)| path.clone()).collect()
     }
 
     /// What a file holds, past the engine and its operations.
-    pub(crate) fn peek(&self, path: &Path) -> Vec<u8> {
+    pub fn peek(&self, path: &Path) -> Vec<u8> {
         let mut world = self.0.world.lock();
         let inode = world.file(path).unwrap();
         world.inode(inode).cache.to_vec()
     }
 
     /// Puts content into a file, on the platter too, past the engine and its operations.
-    pub(crate) fn poke(&self, path: &Path, content: Vec<u8>) {
+    pub fn poke(&self, path: &Path, content: Vec<u8>) {
         let mut world = self.0.world.lock();
         let inode = world.file(path).unwrap();
         world.inode(inode).replace(content);
@@ -293,11 +295,12 @@ impl SimDisk {
         let mut hooks = self.0.hooks.lock();
         if let Some(probe) = hooks.probe.as_mut().filter(|_| kind.changes()) {
             let seen = AssertUnwindSafe(|| probe(&Moment { op: &op, world: &world }));
-            if catch_unwind(seen).is_err() {
-                // The panic has been printed. Let loose in here it would leave the ledger in a
-                // state that no disk can bring about; as a dead disk it ends the test.
+            if let Err(panic) = catch_unwind(seen) {
+                // Let loose in here it would leave the ledger in a state that no disk can bring
+                // about; as a dead disk it ends the case.
                 world.off = true;
-                return Err(failed(kind, path, io::Error::other("a probe has failed")));
+                let found = format!("found before this: {}", message(&*panic));
+                return Err(failed(kind, path, io::Error::other(found)));
             }
         }
         let fault = hooks.faults.as_mut().and_then(|faults| faults(&op));

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use runledger::{Body, Durability, Error, Result};
 
-use crate::crash::check::check;
-use crate::crash::oracle::{Crash, SharedOracle, mark};
-use crate::crash::scaled;
-use crate::crash::workload::{Writer, event};
-use crate::support::disk::{Cut, Fault, Keep, KeepNames, Op, OpKind, SimDisk};
-use crate::support::rng::Rng;
+use crate::check::check;
+use crate::disk::{Cut, Fault, Keep, KeepNames, Op, OpKind, SimDisk};
+use crate::ground::Ground;
+use crate::oracle::{Crash, SharedOracle, mark};
+use crate::rng::Rng;
+use crate::workload::{Writer, event};
 
 /// Opens a ledger, trying again as a service that is restarted does.
 fn open_at_last(
@@ -74,22 +74,24 @@ fn check_all(disk: &SimDisk, oracle: &SharedOracle, label: &str, rng: &mut Rng) 
     check(&disk.fork(), &oracle.lock(), Crash::Kill, &label);
     let files = Keep::ALL[rng.below(Keep::ALL.len())];
     let names = KeepNames::ALL[rng.below(KeepNames::ALL.len())];
-    let cut = Cut { files, names, seed: rng.next() };
+    let cut = Cut { files, names, seed: rng.number() };
     let label = format!("{label}, {cut:?}");
     check(&disk.fork().power_cut(cut), &oracle.lock(), Crash::Power, &label);
 }
 
-#[test]
-fn an_error_at_any_operation_is_told_and_later_acknowledgements_are_true() {
-    let (seed, steps) = (1, 40);
+/// An error at any operation is told, and later acknowledgements are true.
+pub(crate) fn each_operation(ground: &Ground) -> Result<()> {
+    let (seed, steps) = (ground.seed, 40);
     let operations = {
         let disk = SimDisk::new(seed);
         assert!(life(&disk, &SharedOracle::default(), seed, steps).is_empty());
         disk.operations()
     };
-    let mut told: BTreeMap<(OpKind, bool), u64> = BTreeMap::new();
-    let mut rng = Rng::new(seed);
-    for number in (0..operations).step_by(if scaled(1) == 1 { 2 } else { 1 }) {
+    let told: Mutex<BTreeMap<(OpKind, bool), u64>> = Mutex::default();
+    let stride = ground.of(2, 1);
+    ground.numbered_cases(operations.div_ceil(stride), |case, chance| {
+        let mut rng = Rng::new(chance);
+        let (number, mut tried) = (case * stride, 0);
         for fault in [Fault::Io, Fault::NoSpace, Fault::Short(rng.below(300))] {
             let disk = SimDisk::new(seed);
             let oracle = SharedOracle::default();
@@ -98,19 +100,27 @@ fn an_error_at_any_operation_is_told_and_later_acknowledgements_are_true() {
             let Some(op) = failed.lock().take() else { continue };
             let label = format!("{fault:?} at {op:?}");
             if fault == Fault::Io {
-                *told.entry((op.kind, !errors.is_empty())).or_default() += 1;
+                *told.lock().entry((op.kind, !errors.is_empty())).or_default() += 1;
                 let may_be_silent = matches!(op.kind, OpKind::Remove);
                 assert!(may_be_silent || !errors.is_empty(), "{label}: nobody was told");
             }
             check_all(&disk, &oracle, &label, &mut rng);
+            tried += 1;
         }
-    }
-    println!("errors at {operations} operations: {told:?} (kind, told)");
+        Ok(tried)
+    });
+    ground.note(format!("errors at {operations} operations: {:?} (kind, told)", told.lock()));
+    Ok(())
 }
 
-#[test]
-fn after_a_failed_sync_nothing_is_acknowledged_until_the_ledger_is_opened_again() {
-    let (seed, steps) = (2, 40);
+/// After a failed sync nothing is acknowledged until the ledger is opened again.
+pub(crate) fn each_sync(ground: &Ground) -> Result<()> {
+    ground.cases(ground.of(1, 100), failing_syncs);
+    Ok(())
+}
+
+fn failing_syncs(seed: u64) -> Result<u64> {
+    let steps = 40;
     let syncs = Arc::new(Mutex::new(Vec::new()));
     {
         let disk = SimDisk::new(seed);
@@ -135,18 +145,16 @@ fn after_a_failed_sync_nothing_is_acknowledged_until_the_ledger_is_opened_again(
         assert!(!errors.is_empty(), "{label}: nobody was told");
         check_all(&disk, &oracle, &label, &mut rng);
     }
-    println!("{} failed syncs", syncs.len());
-    assert!(syncs.len() > 20);
+    assert!(syncs.len() > 10, "a life with {} syncs", syncs.len());
+    Ok(syncs.len() as u64)
 }
 
-#[test]
-fn all_who_wait_for_a_sync_that_fails_are_told() {
-    let rounds = scaled(30);
-    let mut acknowledged = 0;
-    for round in 0..rounds {
+/// All who wait for a sync that fails are told.
+pub(crate) fn all_waiters(ground: &Ground) -> Result<()> {
+    ground.cases(ground.of(30, 2000), |round| {
         let disk = SimDisk::new(round);
         let oracle = SharedOracle::default();
-        let writer = Writer::open(&disk, &oracle, round).unwrap();
+        let writer = Writer::open(&disk, &oracle, round)?;
         let syncs = AtomicU64::new(0);
         disk.set_faults(move |op| {
             let segment = op.path.extension().is_some_and(|ending| ending == "seg");
@@ -163,23 +171,25 @@ fn all_who_wait_for_a_sync_that_fails_are_told() {
         });
         let refused = writer.append_event(1, Durability::Os);
         assert!(matches!(refused, Err(Error::Poisoned { .. })), "{refused:?}");
-        acknowledged += oracle.lock().batches.iter().filter(|batch| batch.seqs.is_some()).count();
         let nothing = Cut { files: Keep::Nothing, names: KeepNames::Nothing, seed: round };
-        check(&disk.power_cut(nothing), &oracle.lock(), Crash::Power, &format!("round {round}"));
-    }
-    println!(
-        "{rounds} rounds of 4 threads, {acknowledged} acknowledged before the sync that failed"
-    );
+        check(&disk.power_cut(nothing), &oracle.lock(), Crash::Power, &format!("seed {round}"));
+        Ok(1)
+    });
+    Ok(())
 }
 
-#[test]
-fn a_disk_that_is_full_at_any_byte_of_a_record_leaves_no_half_of_it() {
-    let offsets = scaled(2000);
-    let disk = SimDisk::new(3);
+/// A disk that is full at any byte of a record leaves no half of it.
+pub(crate) fn full_at_each_byte(ground: &Ground) -> Result<()> {
+    ground.cases(ground.of(2, 20), |seed| full_at(seed, 1000));
+    Ok(())
+}
+
+fn full_at(seed: u64, offsets: u64) -> Result<u64> {
+    let disk = SimDisk::new(seed);
     let oracle = SharedOracle::default();
     disk.set_reserving(false);
-    let writer = Writer::open(&disk, &oracle, 3).unwrap();
-    let mut rng = Rng::new(3);
+    let writer = Writer::open(&disk, &oracle, seed)?;
+    let mut rng = Rng::new(seed);
     let mut good = 0;
     for offset in 0..offsets {
         let written = usize::try_from(offset % 400).unwrap();
@@ -201,7 +211,7 @@ fn a_disk_that_is_full_at_any_byte_of_a_record_leaves_no_half_of_it() {
         }
     }
     check_all(&disk, &oracle, "at the end", &mut rng);
-    println!("{offsets} full disks, {good} records between them");
+    Ok(offsets)
 }
 
 /// Appends until the disk is full, which must be told as that.
@@ -216,9 +226,10 @@ fn fill(writer: &Writer) -> u64 {
     unreachable!("the disk has an end")
 }
 
-#[test]
-fn a_full_disk_refuses_and_serves_again_when_there_is_space() -> Result<()> {
-    for capacity in (0..40).map(|step| 200_000 + step * 4096 * 3) {
+/// A full disk refuses, and serves again when there is space.
+pub(crate) fn full_and_space_again(ground: &Ground) -> Result<()> {
+    ground.numbered_cases(ground.of(40, 400), |step, _| {
+        let capacity = 200_000 + step * 4096 * 3;
         let disk = SimDisk::new(capacity);
         let oracle = SharedOracle::default();
         let writer = Writer::open(&disk, &oracle, 5)?;
@@ -241,6 +252,7 @@ fn a_full_disk_refuses_and_serves_again_when_there_is_space() -> Result<()> {
         reopened.append_event(5000, Durability::Sync)?;
         drop(reopened);
         check_all(&disk, &oracle, &format!("after {capacity}"), &mut Rng::new(capacity));
-    }
+        Ok(1)
+    });
     Ok(())
 }

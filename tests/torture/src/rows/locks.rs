@@ -6,14 +6,14 @@ use std::sync::Barrier;
 use runledger::storage::{Disk, Storage};
 use runledger::{Durability, Error, Event, Ledger, Options, Reader, Result, repair};
 
-use crate::crash::check::records;
-use crate::crash::scaled;
-use crate::crash::workload::{DIR, options};
-use crate::support::disk::SimDisk;
+use crate::check::records;
+use crate::disk::SimDisk;
+use crate::ground::Ground;
+use crate::workload::{DIR, options};
 
-#[test]
-fn of_all_who_open_at_once_one_writes() {
-    let rounds = scaled(100);
+/// Of all who open at once, one writes.
+pub(crate) fn races(ground: &Ground) -> Result<()> {
+    let rounds = ground.of(100, 1000);
     let dir = tempfile::tempdir().unwrap();
     let pid = std::process::id();
     let mut won = 0;
@@ -38,14 +38,15 @@ fn of_all_who_open_at_once_one_writes() {
         }
         winners[0].as_ref().unwrap().append(Event::new("won")).unwrap();
         won += 1;
+        ground.tried(1);
     }
-    let ledger = Ledger::open(dir.path().join("ledger")).unwrap();
-    assert_eq!(ledger.query().count().unwrap(), won);
-    println!("{rounds} races of 4");
+    let ledger = Ledger::open(dir.path().join("ledger"))?;
+    assert_eq!(ledger.query().count()?, won);
+    Ok(())
 }
 
-#[test]
-fn the_holder_is_named_and_readers_are_let_in() -> Result<()> {
+/// The holder is named, and readers are let in.
+pub(crate) fn holder_and_readers(ground: &Ground) -> Result<()> {
     let disk = SimDisk::new(1);
     let ledger = options(&disk).open(Path::new(DIR))?;
     ledger.append(Event::new("x"))?;
@@ -61,11 +62,12 @@ fn the_holder_is_named_and_readers_are_let_in() -> Result<()> {
     next.append_with(Event::new("y"), Durability::Sync)?;
     next.close()?;
     assert!(matches!(next.append(Event::new("z")), Err(Error::Closed)));
+    ground.tried(1);
     Ok(())
 }
 
-#[test]
-fn a_lock_goes_with_its_process() {
+/// A lock goes with its process, and with the children that have it.
+pub(crate) fn forked_children(ground: &Ground) -> Result<()> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("LOCK");
     let flock = |command: &str| {
@@ -78,8 +80,8 @@ fn a_lock_goes_with_its_process() {
         .stdin(std::process::Stdio::piped())
         .spawn()
     else {
-        println!("1 skipped: there is no flock program here");
-        return;
+        ground.skip(1, "there is no flock program here");
+        return Ok(());
     };
     let mut taken = [0; 6];
     std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut taken).unwrap();
@@ -95,4 +97,6 @@ fn a_lock_goes_with_its_process() {
         assert!(tries < 1000, "the lock outlives those who held it");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
+    ground.tried(1);
+    Ok(())
 }

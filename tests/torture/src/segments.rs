@@ -8,10 +8,10 @@ use runledger::format::trailer::{TRAILER_BYTES, Trailer};
 use runledger::storage::Storage;
 use runledger::{Durability, Result};
 
-use crate::crash::oracle::SharedOracle;
-use crate::crash::workload::{DIR, Writer};
-use crate::support::disk::SimDisk;
-use crate::support::rng::Rng;
+use crate::disk::SimDisk;
+use crate::oracle::SharedOracle;
+use crate::rng::Rng;
+use crate::workload::{DIR, Writer};
 
 /// Where the first frame of a segment stands.
 pub(crate) const FRAMES_START: usize = 256;

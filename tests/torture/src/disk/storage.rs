@@ -84,7 +84,7 @@ impl Storage for SimDisk {
 
     fn random(&self) -> Result<[u8; 16]> {
         let mut world = self.0.world.lock();
-        let halves = [world.rng.next(), world.rng.next()];
+        let halves = [world.rng.number(), world.rng.number()];
         Ok(std::array::from_fn(|at| halves[at / 8].to_le_bytes()[at % 8]))
     }
 }

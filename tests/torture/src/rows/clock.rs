@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use runledger::{Durability, Event, Kind, Ledger, Order, Result, Timestamp};
 
-use crate::crash::workload::{DIR, options};
-use crate::support::disk::SimDisk;
-use crate::support::rng::Rng;
+use crate::disk::SimDisk;
+use crate::ground::Ground;
+use crate::rng::Rng;
+use crate::workload::{DIR, options};
 
 const HOUR: i64 = 3_600_000_000_000;
 const YEAR: i64 = 365 * 24 * HOUR;
@@ -33,10 +34,15 @@ fn created(ledger: &Ledger) -> Result<Vec<(u64, Timestamp)>> {
     page.records().map(|record| record.map(|r| (r.seq, r.body.created_at().unwrap()))).collect()
 }
 
-#[test]
-fn time_may_do_what_it_likes_and_order_and_answers_stay_right() -> Result<()> {
-    let mut disk = SimDisk::new(16);
-    let mut rng = Rng::new(16);
+/// Time may do what it likes, and order and answers stay right.
+pub(crate) fn order_and_answers(ground: &Ground) -> Result<()> {
+    ground.cases(ground.of(2, 200), |seed| jumping(seed).map(|()| 400));
+    Ok(())
+}
+
+fn jumping(seed: u64) -> Result<()> {
+    let mut disk = SimDisk::new(seed);
+    let mut rng = Rng::new(seed);
     let mut ledger = options(&disk).open(Path::new(DIR))?;
     let mut given = Vec::new();
     let mut now = 1_800_000_000_000_000_000;
@@ -89,8 +95,8 @@ fn survives(jumps: &[i64]) -> Result<bool> {
     Ok(ledger.query().record_type("kept").count()? == 1)
 }
 
-#[test]
-fn no_jump_of_the_clock_drops_what_is_young() -> Result<()> {
+/// No jump of the clock drops what is young.
+pub(crate) fn nothing_young_is_dropped(ground: &Ground) -> Result<()> {
     for jumps in [
         &[-HOUR][..],
         &[HOUR],
@@ -102,12 +108,13 @@ fn no_jump_of_the_clock_drops_what_is_young() -> Result<()> {
         &[10 * YEAR, 0, 10 * YEAR],
     ] {
         assert!(survives(jumps)?, "dropped after the clock went by {jumps:?}");
+        ground.tried(1);
     }
     Ok(())
 }
 
-#[test]
-fn a_record_from_the_future_keeps_no_other_from_expiring() -> Result<()> {
+/// A record from the future keeps no other from expiring.
+pub(crate) fn a_record_from_the_future(ground: &Ground) -> Result<()> {
     let disk = SimDisk::new(18);
     let ledger = options(&disk).segment_age(Duration::from_secs(60)).open(Path::new(DIR))?;
     ledger.append(Event::new("old"))?;
@@ -125,5 +132,6 @@ fn a_record_from_the_future_keeps_no_other_from_expiring() -> Result<()> {
     assert_eq!(old.count()?, 0, "after 40 days, events are kept for 30");
     assert_eq!(ledger.query().record_type("from the future").count()?, 0);
     assert!(ledger.query().record_type("young").count()? >= 29);
+    ground.tried(40);
     Ok(())
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use runledger::{Durability, Order, Reader, Record, verify};
 
-use crate::crash::oracle::{Crash, Oracle, SharedOracle};
-use crate::crash::workload::{DIR, Writer};
-use crate::support::disk::{Cut, Keep, KeepNames, SimDisk};
-use crate::support::rng::Rng;
+use crate::disk::{Cut, Keep, KeepNames, SimDisk};
+use crate::oracle::{Crash, Oracle, SharedOracle};
+use crate::rng::Rng;
+use crate::workload::{DIR, Writer};
 
 /// All records, runs that were overtaken among them, in the order of their numbers.
 pub(crate) fn records(reader: &Reader) -> runledger::Result<Vec<Record<'static>>> {
@@ -76,11 +76,11 @@ pub(crate) fn check_recovery(
     let probe = {
         let (oracle, label, counted) = (oracle.clone(), label.to_owned(), Arc::clone(&counted));
         let mut rng = Rng::new(seed);
-        move |moment: &crate::support::disk::Moment<'_>| {
+        move |moment: &crate::disk::Moment<'_>| {
             let cut = Cut {
                 files: Keep::ALL[rng.below(Keep::ALL.len())],
                 names: KeepNames::ALL[rng.below(KeepNames::ALL.len())],
-                seed: rng.next(),
+                seed: rng.number(),
             };
             *counted.lock() += 1;
             let label = format!("{label}, then in recovery before {:?} {cut:?}", moment.op);

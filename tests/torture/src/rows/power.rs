@@ -1,18 +1,19 @@
 //! Power cuts and kills at every operation (rows 1 and 3 of the reliability scorecard).
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use runledger::{Durability, Ledger};
+use runledger::{Durability, Ledger, Result};
 
-use crate::crash::check::{check, check_recovery};
-use crate::crash::oracle::{Crash, SharedOracle, mark};
-use crate::crash::scaled;
-use crate::crash::workload::{DIR, Writer, event, options};
-use crate::support::disk::{Cut, Keep, KeepNames, Moment, OpKind, SimDisk};
-use crate::support::rng::Rng;
+use crate::check::{check, check_recovery};
+use crate::disk::{Cut, Keep, KeepNames, Moment, OpKind, SimDisk};
+use crate::ground::Ground;
+use crate::oracle::{Crash, SharedOracle, mark};
+use crate::rng::Rng;
+use crate::workload::{DIR, Writer, event, options};
 
 /// How many images were checked, by the operation they were taken before.
 type Counts = Arc<Mutex<BTreeMap<OpKind, u64>>>;
@@ -38,7 +39,7 @@ fn any_cut(rng: &mut Rng) -> Cut {
     Cut {
         files: Keep::ALL[rng.below(Keep::ALL.len())],
         names: KeepNames::ALL[rng.below(KeepNames::ALL.len())],
-        seed: rng.next(),
+        seed: rng.number(),
     }
 }
 
@@ -76,74 +77,81 @@ fn probed_life(
     counts.lock().clone()
 }
 
-fn report(what: &str, lives: &[BTreeMap<OpKind, u64>]) -> u64 {
-    let mut sum: BTreeMap<OpKind, u64> = BTreeMap::new();
-    for (kind, count) in lives.iter().flatten() {
-        *sum.entry(*kind).or_default() += count;
-    }
-    let total = sum.values().sum();
-    println!("{what}: {total} images, {sum:?}");
-    total
+/// Runs lives, and notes before which operations images were taken.
+fn lives(
+    ground: &Ground,
+    count: u64,
+    life: impl Fn(u64) -> BTreeMap<OpKind, u64> + Sync,
+) -> Result<()> {
+    let sum: Mutex<BTreeMap<OpKind, u64>> = Mutex::default();
+    ground.cases(count, |seed| {
+        let counts = life(seed);
+        for (kind, count) in &counts {
+            *sum.lock().entry(*kind).or_default() += count;
+        }
+        Ok(counts.values().sum())
+    });
+    ground.note(format!("{:?}", sum.lock()));
+    Ok(())
 }
 
-#[test]
-fn a_power_cut_at_any_operation_takes_nothing_that_was_acknowledged() {
-    let lives = (0..scaled(5)).map(|seed| {
+/// A power cut at any operation takes nothing that was acknowledged.
+pub(crate) fn at_every_operation(ground: &Ground) -> Result<()> {
+    lives(ground, ground.of(5, 1500), |seed| {
         probed_life(seed, 40, move |moment, oracle, rng| {
             for files in Keep::ALL {
                 let names = KeepNames::ALL[rng.below(KeepNames::ALL.len())];
-                let cut = Cut { files, names, seed: rng.next() };
+                let cut = Cut { files, names, seed: rng.number() };
                 let label = format!("seed {seed}, before {:?}, {cut:?}", moment.op);
                 check(&moment.cut(cut), &oracle.lock(), Crash::Power, &label);
             }
             Keep::ALL.len() as u64
         })
-    });
-    let lives: Vec<_> = lives.collect();
-    assert!(report("power cuts", &lives) >= scaled(1000));
+    })
 }
 
-#[test]
-fn a_power_cut_in_recovery_takes_nothing_either() {
-    let lives = (100..100 + scaled(1)).map(|seed| {
+/// A power cut in recovery takes nothing either.
+pub(crate) fn in_recovery(ground: &Ground) -> Result<()> {
+    lives(ground, ground.of(1, 200), |seed| {
         probed_life(seed, 40, move |moment, oracle, rng| {
             if rng.below(8) > 0 {
                 return 0;
             }
             let cut = any_cut(rng);
             let label = format!("seed {seed}, before {:?}, {cut:?}", moment.op);
-            check_recovery(&moment.cut(cut), &oracle.lock(), Crash::Power, &label, rng.next())
+            check_recovery(&moment.cut(cut), &oracle.lock(), Crash::Power, &label, rng.number())
         })
-    });
-    let lives: Vec<_> = lives.collect();
-    assert!(report("power cuts in recovery", &lives) >= scaled(100));
+    })
 }
 
-#[test]
-fn the_death_of_the_process_takes_nothing_that_was_acknowledged() {
-    let lives = (200..200 + scaled(3)).map(|seed| {
+/// The death of the process at any operation takes nothing that was acknowledged.
+pub(crate) fn death_of_the_process(ground: &Ground) -> Result<()> {
+    lives(ground, ground.of(3, 300), |seed| {
         probed_life(seed, 40, move |moment, oracle, _| {
             let label = format!("seed {seed}, killed before {:?}", moment.op);
             check(&moment.kill(), &oracle.lock(), Crash::Kill, &label);
             1
         })
-    });
-    let lives: Vec<_> = lives.collect();
-    assert!(report("kills", &lives) >= scaled(200));
+    })
 }
 
-#[test]
-fn no_number_is_given_twice_when_reservations_are_cut_off() {
-    let disk = SimDisk::new(300);
+/// No number is given twice when reservations are cut off.
+pub(crate) fn while_numbers_are_reserved(ground: &Ground) -> Result<()> {
+    ground.cases(ground.of(1, 40), reserving);
+    Ok(())
+}
+
+fn reserving(seed: u64) -> Result<u64> {
+    let disk = SimDisk::new(seed);
     let oracle = SharedOracle::default();
-    let writer = Writer::open(&disk, &oracle, 300).unwrap();
+    let writer = Writer::open(&disk, &oracle, seed)?;
     let images = Arc::new(Mutex::new(0));
     disk.set_probe({
-        let (oracle, images, mut rng) = (oracle.clone(), Arc::clone(&images), Rng::new(300));
+        let (oracle, images, mut rng) = (oracle.clone(), Arc::clone(&images), Rng::new(seed));
         move |moment| {
             for files in Keep::ALL {
                 let names = KeepNames::ALL[rng.below(KeepNames::ALL.len())];
-                let cut = Cut { files, names, seed: rng.next() };
+                let cut = Cut { files, names, seed: rng.number() };
                 // What was given out is all that the oracle is asked, so the records are not read.
                 let given = SharedOracle::default();
                 *given.lock() = oracle.lock().clone();
@@ -160,10 +168,11 @@ fn no_number_is_given_twice_when_reservations_are_cut_off() {
     // Three reservations or more are used up.
     for _ in 0..24 {
         let batch = |batch| (0..1000).map(|place| event(&mark(batch, place), 1)).collect();
-        writer.append(batch, Durability::Os).unwrap();
+        writer.append(batch, Durability::Os)?;
     }
     disk.clear_hooks();
-    println!("{} images while 24,000 numbers were given out", images.lock());
+    let images = *images.lock();
+    Ok(images)
 }
 
 /// One writer of several on the same ledger.
@@ -174,9 +183,9 @@ fn write_beside_others(ledger: &Ledger, oracle: &SharedOracle, seed: u64, steps:
     }
 }
 
-#[test]
-fn a_power_cut_under_many_writers_takes_nothing_that_was_acknowledged() {
-    let lives = (400..400 + scaled(2)).map(|seed| {
+/// A power cut under several writers takes nothing that was acknowledged.
+pub(crate) fn under_several_writers(ground: &Ground) -> Result<()> {
+    lives(ground, ground.of(2, 300), |seed| {
         let disk = SimDisk::new(seed);
         let oracle = SharedOracle::default();
         let ledger = options(&disk).background(true).open(DIR).unwrap();
@@ -192,15 +201,17 @@ fn a_power_cut_under_many_writers_takes_nothing_that_was_acknowledged() {
             2
         });
         std::thread::scope(|scope| {
-            for thread in 0..4 {
+            let spawn = |thread: u64| {
                 let (ledger, oracle) = (&ledger, &oracle);
-                scope.spawn(move || write_beside_others(ledger, oracle, seed * 4 + thread, 40));
+                scope.spawn(move || write_beside_others(ledger, oracle, seed ^ thread, 40))
+            };
+            let threads: Vec<_> = (0..4).map(spawn).collect();
+            for thread in threads {
+                thread.join().unwrap_or_else(|panic| resume_unwind(panic));
             }
         });
         ledger.close().unwrap();
         disk.clear_hooks();
         counts.lock().clone()
-    });
-    let lives: Vec<_> = lives.collect();
-    assert!(report("crashes under four writers", &lives) >= scaled(50));
+    })
 }

@@ -1,4 +1,0 @@
-//! What several tests use.
-
-pub(crate) mod disk;
-pub(crate) mod rng;

@@ -1,0 +1,209 @@
+//! The card: its rows, how they are run, and the table of what came of it.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::ground::{Ground, Part, Size, Tally};
+use crate::rows::{clock, damage, faults, footers, locks, power, retention, tails};
+
+/// One row.
+#[derive(Debug)]
+pub struct Row {
+    /// Its number on the card.
+    pub number: u8,
+    /// What is tried.
+    pub subject: &'static str,
+    /// What must come of it.
+    pub goal: &'static str,
+    /// The scenarios, with their names.
+    pub parts: &'static [(&'static str, Part)],
+}
+
+/// All rows.
+pub const ROWS: &[Row] = &[
+    Row {
+        number: 1,
+        subject: "modelled power cuts",
+        goal: "1,000,000 images: nothing acknowledged lost, nothing invented, no number twice",
+        parts: &[
+            ("at every operation", power::at_every_operation),
+            ("in recovery", power::in_recovery),
+            ("while numbers are reserved", power::while_numbers_are_reserved),
+            ("under several writers", power::under_several_writers),
+        ],
+    },
+    Row {
+        number: 3,
+        subject: "death of the process",
+        goal: "5,000 kills, 0 lost",
+        parts: &[("modelled, at every operation", power::death_of_the_process)],
+    },
+    Row {
+        number: 4,
+        subject: "flipped bits",
+        goal: "every bit of a sealed and an open segment: reported, no altered record given",
+        parts: &[("each alone", damage::flipped_bits)],
+    },
+    Row {
+        number: 5,
+        subject: "damage and torn tails",
+        goal: "10,000 each: damage is never cut away, a torn tail costs what was not acknowledged",
+        parts: &[("bodies", damage::bodies), ("torn tails", damage::torn_tails)],
+    },
+    Row {
+        number: 6,
+        subject: "one operation fails",
+        goal: "every operation, each error: none swallowed, later acknowledgements true",
+        parts: &[("each operation", faults::each_operation)],
+    },
+    Row {
+        number: 7,
+        subject: "a sync fails once",
+        goal: "no acknowledgement after it, all waiters told, stopped until opened again",
+        parts: &[("each sync", faults::each_sync), ("all waiters", faults::all_waiters)],
+    },
+    Row {
+        number: 8,
+        subject: "a full disk",
+        goal: "20,000 offsets: no half record, appends resume, clean-up works",
+        parts: &[
+            ("at each byte of a record", faults::full_at_each_byte),
+            ("full, and space again", faults::full_and_space_again),
+            ("clean-up", retention::clean_up_on_a_full_disk),
+        ],
+    },
+    Row {
+        number: 9,
+        subject: "zero, hole and hostile tails",
+        goal: "100,000 inputs, 0 phantoms, memory bounded",
+        parts: &[("behind the frames", tails::behind_the_frames)],
+    },
+    Row {
+        number: 11,
+        subject: "footers that are not theirs",
+        goal: "10,000 mutations: the answers of a full scan",
+        parts: &[("mutations", footers::mutations)],
+    },
+    Row {
+        number: 12,
+        subject: "retention cut between its steps",
+        goal: "what was dropped stays away, no number is used again",
+        parts: &[("each step", retention::each_step)],
+    },
+    Row {
+        number: 15,
+        subject: "two writers",
+        goal: "1,000 races, one winner each",
+        parts: &[
+            ("races of threads", locks::races),
+            ("holder and readers", locks::holder_and_readers),
+            ("forked children", locks::forked_children),
+        ],
+    },
+    Row {
+        number: 16,
+        subject: "clocks that jump",
+        goal: "numbers rise, answers by time are right, nothing is dropped early",
+        parts: &[
+            ("order and answers", clock::order_and_answers),
+            ("nothing young is dropped", clock::nothing_young_is_dropped),
+            ("a record from the future", clock::a_record_from_the_future),
+        ],
+    },
+];
+
+/// What came of a row.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The row.
+    pub row: &'static Row,
+    /// The seed that it was run with.
+    pub seed: u64,
+    /// What it counted.
+    pub tally: Tally,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Outcome {
+    /// True when a promise was broken, or the row neither tried anything nor said why not.
+    #[must_use]
+    pub fn is_failed(&self) -> bool {
+        self.tally.failed > 0 || (self.tally.tried == 0 && self.tally.skipped.is_empty())
+    }
+}
+
+/// How rows are to be run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How often to try.
+    pub size: Size,
+    /// Where all chance comes from.
+    pub seed: u64,
+    /// Only this case of each part.
+    pub only_case: Option<u64>,
+    /// This program, when it can be run again as another process.
+    pub program: Option<PathBuf>,
+}
+
+/// The row of this number.
+#[must_use]
+pub fn row(number: u8) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.number == number)
+}
+
+/// Runs one row.
+#[must_use]
+pub fn run(row: &'static Row, plan: &Plan) -> Outcome {
+    let mut ground = Ground::new(plan.size, plan.seed, plan.program.clone());
+    ground.only_case = plan.only_case;
+    let (tally, took) = ground.run(row.parts);
+    Outcome { row, seed: plan.seed, tally, took }
+}
+
+/// The head of the table.
+#[must_use]
+pub fn head() -> String {
+    format!(
+        "{:>3}  {:<32}  {:>9}  {:>6}  {:>7}  {:>7}  seed\n",
+        "row", "subject", "tried", "failed", "skipped", "seconds"
+    )
+}
+
+/// The line of one row, and below it what it skipped and how it failed.
+#[must_use]
+pub fn line(outcome: &Outcome) -> String {
+    let Outcome { row, seed, tally, took } = outcome;
+    let skipped: u64 = tally.skipped.iter().map(|(count, _)| count).sum();
+    let mut text = format!(
+        "{:>3}  {:<32}  {:>9}  {:>6}  {:>7}  {:>7.1}  {seed}\n",
+        row.number,
+        row.subject,
+        tally.tried,
+        tally.failed,
+        skipped,
+        took.as_secs_f64(),
+    );
+    for (count, reason) in &tally.skipped {
+        let _ = writeln!(text, "     skipped {count}: {reason}");
+    }
+    for failure in &tally.failures {
+        let _ = writeln!(text, "     FAILED {failure}");
+    }
+    text
+}
+
+/// Runs a row at its everyday size, as a test.
+///
+/// # Panics
+/// When a promise is broken.
+pub fn test(number: u8) {
+    let row = row(number).unwrap_or_else(|| panic!("the card has no row {number}"));
+    let plan = Plan { size: Size::Fast, seed: 1, only_case: None, program: None };
+    let outcome = run(row, &plan);
+    let text = line(&outcome);
+    println!("{}{text}", head());
+    outcome.tally.notes.iter().for_each(|note| println!("     {note}"));
+    assert!(!outcome.is_failed(), "{text}");
+}

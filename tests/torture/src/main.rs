@@ -1,0 +1,77 @@
+//! The reliability scorecard as a command.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use torture::card::{Plan, ROWS, Row, head, line, row, run};
+use torture::ground::Size;
+
+/// Tries on the ledger what breaks ledgers, counts, and prints the card.
+///
+/// Exit code 0 when every row that ran kept its promises, 1 when one did not.
+#[derive(Debug, Parser)]
+#[command(name = "torture")]
+struct Args {
+    /// All rows, the same as naming none.
+    #[arg(value_enum, conflicts_with = "row")]
+    what: Option<All>,
+    /// Only this row; can be given several times.
+    #[arg(long, value_name = "N")]
+    row: Vec<u8>,
+    /// Where all chance comes from: the same seed tries the same.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// Only this case of each part of a row, to repeat a failure.
+    #[arg(long, value_name = "K", requires = "row")]
+    case: Option<u64>,
+    /// The sizes of an everyday run.
+    #[arg(long)]
+    fast: bool,
+    /// What the rows met, below each line.
+    #[arg(long)]
+    notes: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum All {
+    All,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let mut rows: Vec<&'static Row> = Vec::new();
+    for &number in &args.row {
+        let Some(row) = row(number) else {
+            eprintln!("torture: the card has no row {number}");
+            return ExitCode::from(2);
+        };
+        rows.push(row);
+    }
+    if rows.is_empty() {
+        rows.extend(ROWS);
+    }
+    let plan = Plan {
+        size: if args.fast { Size::Fast } else { Size::Full },
+        seed: args.seed,
+        only_case: args.case,
+        program: program(),
+    };
+    // What fails is told once, by the card, with the words of the panic.
+    std::panic::set_hook(Box::new(|_| {}));
+    print!("{}", head());
+    let mut is_failed = false;
+    for row in rows {
+        let outcome = run(row, &plan);
+        print!("{}", line(&outcome));
+        if args.notes {
+            outcome.tally.notes.iter().for_each(|note| println!("     {note}"));
+        }
+        is_failed |= outcome.is_failed();
+    }
+    if is_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn program() -> Option<PathBuf> {
+    std::env::current_exe().ok()
+}
