@@ -194,6 +194,16 @@ pub fn line(outcome: &Outcome) -> String {
     text
 }
 
+/// What the whole card took, and on what machine.
+#[must_use]
+pub fn foot(took: Duration) -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease");
+    let kernel = kernel
+        .map_or_else(|_| "another system".to_owned(), |text| format!("Linux {}", text.trim()));
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{:.0} s in all, {processors} processors, {kernel}\n", took.as_secs_f64())
+}
+
 /// Runs a row at its everyday size, as a test.
 ///
 /// # Panics

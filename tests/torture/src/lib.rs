@@ -5,6 +5,7 @@
 //! `cargo test` runs the rows that need no other process at a size for every day.
 //!
 //! - [`card`]: the rows, how they are run, and the table of what came of it.
+//! - [`document`]: the card's place in a document.
 //! - [`ground`]: what a row stands on: its size, its seed, its counts and its processors.
 //! - `rows`: the rows, one subject a file.
 //! - [`disk`]: a disk in memory that loses power, fills up and fails.
@@ -16,6 +17,7 @@
 pub mod card;
 mod check;
 pub mod disk;
+pub mod document;
 pub mod ground;
 mod oracle;
 pub mod rng;

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use torture::card::{Plan, ROWS, Row, head, line, row, run};
+use torture::card::{Plan, ROWS, Row, foot, head, line, row, run};
+use torture::document;
 use torture::ground::Size;
 
 /// Tries on the ledger what breaks ledgers, counts, and prints the card.
@@ -31,6 +33,9 @@ struct Args {
     /// What the rows met, below each line.
     #[arg(long)]
     notes: bool,
+    /// Put the card into this document, in the place of the one that is in it.
+    #[arg(long, value_name = "FILE")]
+    into: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -59,15 +64,28 @@ fn main() -> ExitCode {
     };
     // What fails is told once, by the card, with the words of the panic.
     std::panic::set_hook(Box::new(|_| {}));
-    print!("{}", head());
+    let begin = Instant::now();
+    let mut card = String::new();
+    let mut say = |text: &str| {
+        print!("{text}");
+        card.push_str(text);
+    };
+    say(&head());
     let mut is_failed = false;
     for row in rows {
         let outcome = run(row, &plan);
-        print!("{}", line(&outcome));
+        say(&line(&outcome));
         if args.notes {
-            outcome.tally.notes.iter().for_each(|note| println!("     {note}"));
+            outcome.tally.notes.iter().for_each(|note| say(&format!("     {note}\n")));
         }
         is_failed |= outcome.is_failed();
+    }
+    say(&foot(begin.elapsed()));
+    if let Some(path) = args.into
+        && let Err(err) = document::put(&path, &card)
+    {
+        eprintln!("torture: {}: {err}", path.display());
+        return ExitCode::from(2);
     }
     if is_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
