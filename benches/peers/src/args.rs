@@ -13,8 +13,10 @@ runledger-peers all [OPTIONS]         measure, print the table and write it as J
     --dir DIR                         where files go: the disk that is measured
     --out FILE                        where the JSON goes
 runledger-peers show FILE             print the table of such a file
-runledger-peers readme [FILE]         put the table of a file into the README
-runledger-peers readme --check [FILE] fail when the README has another table";
+runledger-peers readme [FILE...]      put the tables of these files, of those in results/ unless
+                                      given, into the README
+runledger-peers readme --check [FILE...]
+                                      fail when the README has other tables";
 
 /// What is measured, and where.
 #[derive(Debug, Clone)]

@@ -59,8 +59,14 @@ fn main() -> Outcome {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = here.join("../../README.md");
-    let committed =
-        |file: Option<&&str>| file.map_or_else(|| here.join("results/figures.json"), PathBuf::from);
+    let read = |files: &[&str]| -> Outcome<Vec<Results>> {
+        let committed = ["figures", "ten-million"].map(|name| format!("results/{name}.json"));
+        let files: Vec<PathBuf> = match files {
+            [] => committed.iter().map(|file| here.join(file)).collect(),
+            given => given.iter().map(PathBuf::from).collect(),
+        };
+        files.iter().map(|file| Results::read(file)).collect()
+    };
     match words.as_slice() {
         [child::CHILD, order] => tasks::run(&serde_json::from_str(order)?),
         ["all", ..] => all(&Options::parse(args.get(1..).unwrap_or_default())?),
@@ -68,10 +74,8 @@ fn main() -> Outcome {
             print!("{}", table::table(&Results::read(Path::new(file))?));
             Ok(())
         }
-        ["readme", "--check", rest @ ..] => {
-            readme::check(&Results::read(&committed(rest.first()))?, &readme)
-        }
-        ["readme", rest @ ..] => readme::write(&Results::read(&committed(rest.first()))?, &readme),
+        ["readme", "--check", files @ ..] => readme::check(&read(files)?, &readme),
+        ["readme", files @ ..] => readme::write(&read(files)?, &readme),
         _ => {
             println!("{USAGE}");
             Ok(())

@@ -1,4 +1,4 @@
-//! The README's table, made from the file of a run.
+//! The README's tables, made from the files of runs.
 
 use std::path::Path;
 
@@ -43,19 +43,19 @@ const SHOWN: &[&str] = &[
     "drop.time",
 ];
 
-/// Puts the table into the README between its two marks.
-pub(crate) fn write(results: &Results, readme: &Path) -> Outcome {
+/// Puts the tables into the README between its two marks.
+pub(crate) fn write(results: &[Results], readme: &Path) -> Outcome {
     let text = std::fs::read_to_string(readme)?;
     std::fs::write(readme, with_table(&text, results)?)?;
     Ok(())
 }
 
-/// Fails when the README has another table.
-pub(crate) fn check(results: &Results, readme: &Path) -> Outcome {
+/// Fails when the README has other tables.
+pub(crate) fn check(results: &[Results], readme: &Path) -> Outcome {
     let text = std::fs::read_to_string(readme)?;
     if with_table(&text, results)? != text {
         return Err(format!(
-            "{} has another table than these results: run the command `readme`",
+            "{} has other tables than these results: run the command `readme`",
             readme.display()
         )
         .into());
@@ -63,14 +63,31 @@ pub(crate) fn check(results: &Results, readme: &Path) -> Outcome {
     Ok(())
 }
 
-fn with_table(text: &str, results: &Results) -> Outcome<String> {
+fn with_table(text: &str, results: &[Results]) -> Outcome<String> {
     let missing = || format!("the README lacks the line {BEGIN:?} or {END:?}");
     let (before, rest) = text.split_once(BEGIN).ok_or_else(missing)?;
     let (_, after) = rest.split_once(END).ok_or_else(missing)?;
     Ok(format!("{before}{BEGIN}{}{END}{after}", markdown(results)))
 }
 
-fn markdown(results: &Results) -> String {
+/// All tables. Those after the first are folded away.
+fn markdown(results: &[Results]) -> String {
+    let mut out = String::new();
+    for (number, results) in results.iter().enumerate() {
+        let sizes: Vec<_> = results.sizes.iter().map(|size| count(size.operations)).collect();
+        if number > 0 {
+            let sizes = sizes.join(" and ");
+            out += &format!("\n<details>\n<summary>At {sizes} operations</summary>\n\n");
+        }
+        out += &tables(results);
+        if number > 0 {
+            out += "\n</details>\n";
+        }
+    }
+    out
+}
+
+fn tables(results: &Results) -> String {
     let mut out = format!("{}.\n", about(results));
     for size in &results.sizes {
         out += &figures(results, size);
@@ -169,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_table_tells_goals_and_where_a_peer_wins() {
-        let text = markdown(&results());
+        let text = markdown(&[results(), results()]);
         assert!(text.contains("| 1,000,000 operations | runledger | floor | redb |\n"), "{text}");
         assert!(text.contains("/s | 3.00 M | 4.00 M | 100 k |\n"), "{text}");
         assert!(
@@ -179,11 +196,15 @@ mod tests {
         assert!(text.contains("| ≥ 10 × | 30.00 × | met |"), "{text}");
         assert!(text.contains("records of a trace, µs: redb 6.00; runledger 9.00"), "{text}");
         assert!(!text.contains("SQLite"), "{text}");
+        let (first, second) = text.split_once("<details>").unwrap();
+        assert!(first.contains("0.75 ×") && second.contains("0.75 ×"), "{text}");
+        assert!(second.contains("<summary>At 1,000,000 operations</summary>"), "{text}");
+        assert!(second.ends_with("</details>\n"), "{text}");
     }
 
     #[test]
     fn the_table_goes_between_its_marks_and_nowhere_else() {
-        let results = results();
+        let results = [results()];
         let readme = format!("before\n{BEGIN}old\n{END}after\n");
         let written = with_table(&readme, &results).unwrap();
         assert!(written.starts_with(&format!("before\n{BEGIN}2026-11-21")), "{written}");
