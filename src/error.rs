@@ -191,6 +191,12 @@ pub enum Damage {
     /// Sequence numbers do not rise.
     #[error("sequence numbers do not rise")]
     Sequence,
+    /// Frames that were on stable storage are not there, nor anything in their place.
+    #[error("its end is missing: the file was cut, or is an older copy")]
+    MissingEnd,
+    /// The last segment of a stream is not there.
+    #[error("the file is missing: it was removed, or not copied")]
+    MissingSegment,
 }
 
 /// What to do about an error of the operating system, where that can be said.

@@ -13,7 +13,7 @@ use runledger::format::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use runledger::format::identity::Identity;
 use runledger::format::key;
 use runledger::format::packed::{self, Packed};
-use runledger::format::seqfile::SeqState;
+use runledger::format::seqfile::{Head, SeqState};
 use runledger::format::trailer::{TRAILER_BYTES, TagCounts, Trailer};
 use runledger::{
     ActorType, Body, ErrorRecord, Event, Field, Fingerprint, Id, Json, Kind, Run, RunError,
@@ -211,7 +211,9 @@ fn identity() {
 
 #[test]
 fn sequence_slot() {
-    let state = SeqState { generation: 3, bound: 4096, clean: false };
+    let head = |stream, sealed, end, first_seq| Head { stream, sealed, end, first_seq };
+    let heads = vec![head(1, false, 387, 41), head(4, true, 8192, 7)];
+    let state = SeqState { generation: 3, bound: 4096, clean: false, heads };
     let mut file = vec![0; usize::try_from(state.offset()).unwrap()];
     file.extend(check("seq-slot", &state.encode(&UUID)));
     assert_eq!(SeqState::decode(&file, &UUID), Some(state));

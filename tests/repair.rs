@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use runledger::storage::Disk;
 use runledger::{
-    Durability, Event, Kind, Ledger, Options, Order, Reader, RepairAction, Run, Status, repair,
-    verify,
+    Damage, Durability, Event, Kind, Ledger, Options, Order, Reader, RepairAction, Run, Status,
+    repair, verify,
 };
 
 const RECORDS: u64 = 60;
@@ -233,4 +233,94 @@ fn a_repair_is_refused_while_there_is_a_writer() {
         "{refused}"
     );
     drop(writer);
+}
+
+fn missing(dir: &Path) -> Vec<(PathBuf, Damage)> {
+    let report = verify(dir, Arc::new(Disk)).unwrap();
+    assert!(report.findings.iter().all(|finding| finding.is_damage), "{report:?}");
+    report.findings.into_iter().map(|finding| (finding.path, finding.damage)).collect()
+}
+
+/// The last segment of a stream was deleted by hand, or a file was cut exactly between two frames.
+/// Nothing told how far a stream had gone, so `verify` said that all was whole, and an opening
+/// went on as if the records had never been there. The file `SEQ` tells it now.
+#[test]
+fn an_end_that_is_gone_after_a_clean_close_is_missed_and_put_on_record() {
+    let magic = runledger::format::frame::FRAME_MAGIC;
+    for (stream, whole_file) in [("events", true), ("runs", true), ("runs", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        ledger(dir.path());
+        let path = segments(dir.path(), stream).pop().unwrap();
+        let expected = if whole_file {
+            fs::remove_file(&path).unwrap();
+            Damage::MissingSegment
+        } else {
+            let whole = fs::read(&path).unwrap();
+            let last = whole.windows(magic.len()).rposition(|bytes| bytes == magic).unwrap();
+            fs::write(&path, &whole[..last]).unwrap();
+            Damage::MissingEnd
+        };
+        assert_eq!(missing(dir.path()), [(path.clone(), expected)], "{stream} {whole_file}");
+        let losses = Reader::open(dir.path()).unwrap().losses().unwrap();
+        assert_eq!((losses.missing_ends, losses.lost_ends), (1, 0));
+        assert!(losses.is_damaged());
+        let planned = repair(dir.path(), Arc::new(Disk), true).unwrap();
+        assert!(matches!(planned.actions.as_slice(), [RepairAction::Noted { .. }]), "{planned:?}");
+
+        // A kill right after the opening leaves the loss known, once more or on record.
+        let writer = Ledger::open(dir.path()).unwrap();
+        let losses = writer.reader().losses().unwrap();
+        assert_eq!((losses.missing_ends, losses.lost_ends), (0, 1));
+        assert_eq!(writer.reader().audit().record_type("recovery.end_missing").count().unwrap(), 1);
+        writer.append(Event::new("after")).unwrap();
+        writer.append(Run::new("after", "t", Status::Success).unwrap()).unwrap();
+        writer.close().unwrap();
+        assert_eq!(missing(dir.path()), [], "it is on record, and the stream goes on");
+        let again = Ledger::open(dir.path()).unwrap();
+        assert_eq!(again.reader().losses().unwrap().lost_ends, 1, "noted once");
+    }
+}
+
+/// After a kill the last frame of a stream that had been closed in order, and that nobody wrote to
+/// since, was damaged: it looked like a torn tail, and was cut.
+#[test]
+fn what_was_synced_before_the_opening_is_no_torn_tail() {
+    let dir = tempfile::tempdir().unwrap();
+    ledger(dir.path());
+    let killed = tempfile::tempdir().unwrap();
+    let writer = Ledger::open(dir.path()).unwrap();
+    writer.append_with(Event::new("more"), Durability::Sync).unwrap();
+    copy_dir(dir.path(), killed.path());
+    drop(writer);
+    let path = segments(killed.path(), "runs")[0].clone();
+    let whole = fs::read(&path).unwrap();
+    let end = whole.iter().rposition(|byte| *byte != 0).unwrap();
+    flip(&path, end - 3);
+    let damaged = fs::read(&path).unwrap();
+    assert_eq!(missing(killed.path()), [(path.clone(), Damage::PayloadChecksum)]);
+    for run in ["after", "and after that"] {
+        let writer = Ledger::open(killed.path()).unwrap();
+        writer.append(Run::new(run, "t", Status::Success).unwrap()).unwrap();
+        writer.close().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), damaged, "nothing of it is cut");
+        assert_eq!(missing(killed.path()), [(path.clone(), Damage::PayloadChecksum)]);
+    }
+    let report = repair(killed.path(), Arc::new(Disk), false).unwrap();
+    let [RepairAction::Salvaged { lost_records: Some(1), records: 4, .. }] = &*report.actions
+    else {
+        panic!("{report:?}");
+    };
+    assert_eq!(missing(killed.path()), []);
+    assert_eq!(Reader::open(killed.path()).unwrap().losses().unwrap().lost_ends, 0);
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_dir(&entry.path(), &to),
+            false => drop(fs::copy(entry.path(), to).unwrap()),
+        }
+    }
 }

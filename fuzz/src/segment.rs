@@ -10,7 +10,7 @@ use runledger::format::codec::Prior;
 use runledger::format::frame::{FrameHeader, payload_crc};
 use runledger::format::header::SegmentHeader;
 use runledger::format::identity::Identity;
-use runledger::format::seqfile::SeqState;
+use runledger::format::seqfile::{Head, SeqState};
 use runledger::{
     Body, Error, ErrorRecord, Event, Field, Kind, Options, Order, Reader, Run, Severity, Status,
     Timestamp,
@@ -37,7 +37,7 @@ pub fn run(data: &[u8]) {
     let storage = Arc::new(Memory::default());
     let identity = Identity { uuid: LEDGER, created_at: 0 };
     storage.put(format!("{DIR}/LEDGER"), identity.encode().to_vec());
-    let seq = SeqState { generation: 2, bound: 1 << 40, clean };
+    let seq = SeqState { generation: 2, bound: 1 << 40, clean, heads: vec![file.head(clean)] };
     storage.put(format!("{DIR}/SEQ"), seq.encode(&LEDGER).to_vec());
     storage.put(file.path(), file.bytes.clone());
 
@@ -125,6 +125,18 @@ impl Draft {
 
     fn path(&self) -> String {
         format!("{DIR}/streams/{}/{:020}.seg", stream(self.kind), 1)
+    }
+
+    /// What the ledger knows of its end: all of it after a clean close, else the first half.
+    fn head(&self, clean: bool) -> Head {
+        let len = trimmed(&self.bytes).len();
+        let end = u32::try_from(if clean { len } else { len / 2 }).expect("a short file");
+        let stream = match self.kind {
+            Kind::Run => 1,
+            Kind::Event => 2,
+            _ => 3,
+        };
+        Head { stream, sealed: false, end, first_seq: 1 }
     }
 
     fn piece(&mut self, input: &mut Input<'_>) {

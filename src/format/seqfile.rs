@@ -1,4 +1,5 @@
-//! The `SEQ` file: up to where sequence numbers are reserved, and whether the writer closed.
+//! The `SEQ` file: up to where sequence numbers are reserved, whether the writer closed, and where
+//! the streams end.
 //!
 //! It has two slots, written in turn, each in a page of its own: a write that a power cut tears
 //! leaves the other slot whole.
@@ -14,7 +15,19 @@ const CLEAN_AT: usize = MAGIC_AT + MAGIC.len();
 const GENERATION_AT: usize = CLEAN_AT + size_of::<u32>();
 const BOUND_AT: usize = GENERATION_AT + size_of::<u64>();
 const SPARE_AT: usize = BOUND_AT + size_of::<u64>();
-const CRC_AT: usize = SPARE_AT + 36;
+const HEADS_AT: usize = SPARE_AT + 40;
+const CRC_AT: usize = HEADS_AT + MAX_HEADS * HEAD_BYTES;
+
+const HEAD_CODE_AT: usize = 0;
+const HEAD_FLAGS_AT: usize = HEAD_CODE_AT + size_of::<u16>();
+const HEAD_END_AT: usize = HEAD_FLAGS_AT + size_of::<u16>();
+const HEAD_FIRST_AT: usize = HEAD_END_AT + size_of::<u32>();
+const HEAD_BYTES: usize = HEAD_FIRST_AT + size_of::<u64>();
+
+const SEALED: u16 = 1;
+
+/// How many heads a slot has room for.
+pub const MAX_HEADS: usize = 100;
 
 /// The size of a slot.
 pub const SLOT_BYTES: usize = CRC_AT + size_of::<u32>();
@@ -25,19 +38,37 @@ pub const SLOT_STRIDE: u64 = 4096;
 /// The size of the `SEQ` file.
 pub const SEQ_FILE_BYTES: u64 = SLOT_STRIDE + SLOT_BYTES as u64;
 
-const _: () = assert!(SLOT_BYTES == 64, "a slot is 64 bytes for ever");
+const _: () = assert!(HEADS_AT == 64 && HEAD_BYTES == 16, "as FORMAT.md has it");
+const _: () = assert!(SLOT_BYTES as u64 <= SLOT_STRIDE, "a slot lies within its page");
+
+/// The end of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Which stream, from 1; FORMAT.md lists the codes.
+    pub stream: u16,
+    /// True when the segment has its footer.
+    pub sealed: bool,
+    /// Up to where the segment's frames are on stable storage, in bytes.
+    pub end: u32,
+    /// The first sequence number of the stream's last segment.
+    pub first_seq: u64,
+}
 
 /// What a slot says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeqState {
     /// Counts the writes of the file, from 1. The slot with the higher one counts.
     pub generation: u64,
     /// No record has this sequence number or a higher one.
     pub bound: u64,
-    /// The writer closed: `bound` is the next sequence number, and every stream ends where its
-    /// frames end. Otherwise numbers below `bound` may have been given to records that a crash
-    /// took, and are skipped.
+    /// The writer closed: `bound` is the next sequence number, and every stream ends where `heads`
+    /// say. Otherwise numbers below `bound` may have been given to records that a crash took, and
+    /// are skipped.
     pub clean: bool,
+    /// Where the streams ended when the writer closed; while it is at work, up to where they were
+    /// on stable storage when it began. A stream without a segment has none. Those beyond
+    /// [`MAX_HEADS`] are left out.
+    pub heads: Vec<Head>,
 }
 
 impl SeqState {
@@ -55,6 +86,10 @@ impl SeqState {
         put::<CLEAN_AT, _, _>(&mut out, u32::from(self.clean).to_le_bytes());
         put::<GENERATION_AT, _, _>(&mut out, self.generation.to_le_bytes());
         put::<BOUND_AT, _, _>(&mut out, self.bound.to_le_bytes());
+        let places = out.get_mut(HEADS_AT..CRC_AT).unwrap_or_default();
+        for (head, place) in self.heads.iter().zip(places.as_chunks_mut().0) {
+            *place = head.encode();
+        }
         let sum = crc::bound(ledger, self.offset(), before::<CRC_AT, _>(&out));
         put::<CRC_AT, _, _>(&mut out, sum.to_le_bytes());
         out
@@ -87,6 +122,33 @@ impl SeqState {
             generation: u64::from_le_bytes(get::<GENERATION_AT, _, _>(bytes)),
             bound: u64::from_le_bytes(get::<BOUND_AT, _, _>(bytes)),
             clean: u32::from_le_bytes(get::<CLEAN_AT, _, _>(bytes)) == 1,
+            heads: {
+                let places = bytes.get(HEADS_AT..CRC_AT).unwrap_or_default();
+                places.as_chunks().0.iter().filter_map(Head::decode).collect()
+            },
+        })
+    }
+}
+
+impl Head {
+    fn encode(&self) -> [u8; HEAD_BYTES] {
+        let mut out = [0; HEAD_BYTES];
+        put::<HEAD_CODE_AT, _, _>(&mut out, self.stream.to_le_bytes());
+        let flags = if self.sealed { SEALED } else { 0 };
+        put::<HEAD_FLAGS_AT, _, _>(&mut out, flags.to_le_bytes());
+        put::<HEAD_END_AT, _, _>(&mut out, self.end.to_le_bytes());
+        put::<HEAD_FIRST_AT, _, _>(&mut out, self.first_seq.to_le_bytes());
+        out
+    }
+
+    /// `None` for a place without a head.
+    fn decode(bytes: &[u8; HEAD_BYTES]) -> Option<Self> {
+        let stream = u16::from_le_bytes(get::<HEAD_CODE_AT, _, _>(bytes));
+        (stream != 0).then(|| Self {
+            stream,
+            sealed: u16::from_le_bytes(get::<HEAD_FLAGS_AT, _, _>(bytes)) & SEALED != 0,
+            end: u32::from_le_bytes(get::<HEAD_END_AT, _, _>(bytes)),
+            first_seq: u64::from_le_bytes(get::<HEAD_FIRST_AT, _, _>(bytes)),
         })
     }
 }
@@ -96,8 +158,18 @@ mod tests {
     use super::*;
 
     const LEDGER: [u8; 16] = [9; 16];
-    const OLD: SeqState = SeqState { generation: 6, bound: 1_000, clean: true };
-    const NEW: SeqState = SeqState { generation: 7, bound: 2_000, clean: false };
+
+    fn head(stream: u16, first_seq: u64) -> Head {
+        Head { stream, sealed: stream == 2, end: 4_000, first_seq }
+    }
+
+    fn old() -> SeqState {
+        SeqState { generation: 6, bound: 1_000, clean: true, heads: vec![head(1, 9), head(2, 4)] }
+    }
+
+    fn new() -> SeqState {
+        SeqState { generation: 7, bound: 2_000, clean: false, heads: vec![head(2, 700)] }
+    }
 
     fn file(states: &[SeqState]) -> Vec<u8> {
         let mut file = vec![0; usize::try_from(SEQ_FILE_BYTES).unwrap()];
@@ -112,26 +184,34 @@ mod tests {
     fn the_newest_whole_slot_counts() {
         assert_eq!(SeqState::decode(&[], &LEDGER), None);
         assert_eq!(SeqState::decode(&file(&[]), &LEDGER), None);
-        assert_eq!(SeqState::decode(&file(&[OLD]), &LEDGER), Some(OLD));
-        assert_eq!(SeqState::decode(&file(&[NEW]), &LEDGER), Some(NEW));
-        assert_eq!(SeqState::decode(&file(&[OLD, NEW]), &LEDGER), Some(NEW));
-        assert_eq!(SeqState::decode(&file(&[OLD, NEW]), &[8; 16]), None, "of another ledger");
-        assert_eq!(SeqState::decode(&file(&[OLD, NEW])[..SLOT_BYTES], &LEDGER), Some(OLD));
+        assert_eq!(SeqState::decode(&file(&[old()]), &LEDGER), Some(old()));
+        assert_eq!(SeqState::decode(&file(&[new()]), &LEDGER), Some(new()));
+        assert_eq!(SeqState::decode(&file(&[old(), new()]), &LEDGER), Some(new()));
+        assert_eq!(SeqState::decode(&file(&[old(), new()]), &[8; 16]), None, "of another ledger");
+        assert_eq!(SeqState::decode(&file(&[old(), new()])[..SLOT_BYTES], &LEDGER), Some(old()));
     }
 
     #[test]
     fn every_bit_flip_of_a_slot_leaves_the_other() {
-        let at = usize::try_from(NEW.offset()).unwrap();
+        let at = usize::try_from(new().offset()).unwrap();
         for bit in 0..SLOT_BYTES * 8 {
-            let mut torn = file(&[OLD, NEW]);
+            let mut torn = file(&[old(), new()]);
             torn[at + bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(SeqState::decode(&torn, &LEDGER), Some(OLD), "bit {bit}");
+            assert_eq!(SeqState::decode(&torn, &LEDGER), Some(old()), "bit {bit}");
         }
     }
 
     #[test]
+    fn what_there_is_no_room_for_is_left_out() {
+        let heads = (1..200).map(|stream| head(stream, 1)).collect();
+        let found = SeqState::decode(&file(&[SeqState { heads, ..old() }]), &LEDGER).unwrap();
+        assert_eq!(found.heads.len(), MAX_HEADS);
+        assert_eq!(found.heads.last().unwrap().stream, 100);
+    }
+
+    #[test]
     fn a_slot_in_the_place_of_the_other_fails() {
-        let mut moved = file(&[OLD]);
+        let mut moved = file(&[old()]);
         moved.copy_within(0..SLOT_BYTES, usize::try_from(SLOT_STRIDE).unwrap());
         moved[..SLOT_BYTES].fill(0);
         assert_eq!(SeqState::decode(&moved, &LEDGER), None);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::ledger::append::with_batch;
+use crate::ledger::ends::MissingEnd;
 use crate::ledger::handle::Inner;
 use crate::ledger::layout::AUDIT_STREAM;
 use crate::model::{ActorType, Body, Event, Id, Json, Severity, Timestamp};
@@ -22,6 +23,8 @@ pub(super) const COPIES_DROPPED: &str = "copies.dropped";
 pub(super) const RUN_LOST: &str = "run.lost";
 /// The type of the note on a tail that was cut.
 pub(super) const TAIL_CUT: &str = "recovery.tail_cut";
+/// The type of the note on an end of a stream that is gone.
+pub(super) const END_MISSING: &str = "recovery.end_missing";
 /// The type of the note on a clock that has jumped.
 pub(super) const CLOCK_JUMPED: &str = "clock.jumped";
 /// The type of the note on appends that were refused.
@@ -98,6 +101,22 @@ pub(super) fn lost(segment: &Segment, loss: &Loss) -> Event<'static> {
         range.end - range.start,
         segment_name(segment)
     ))
+}
+
+/// The note on an end of a stream that was on stable storage, and is gone.
+pub(super) fn end_missing(missing: &MissingEnd) -> Event<'static> {
+    let MissingEnd { start, end, .. } = *missing;
+    let range = missing.range();
+    let damage = range.damage.to_string();
+    let detail = LossDetail { start, end, records: None, damage, copy: None };
+    let what = match missing.is_gone {
+        true => "is missing".to_owned(),
+        false => format!("ends at offset {start}, and ended at {end}"),
+    };
+    let event = system(END_MISSING, &detail).severity(Severity::Error);
+    let mut event = event.message(format!("{} {what}", missing.name));
+    event.trace_id = Id::new(missing.name.clone()).ok();
+    event
 }
 
 /// How many appends were refused, as the note on them holds it.

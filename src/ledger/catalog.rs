@@ -33,6 +33,10 @@ const LOOKS: usize = 100;
 #[derive(Debug, Clone)]
 pub(crate) struct Unreadable {
     pub(crate) path: PathBuf,
+    /// The place of its stream among the streams.
+    pub(crate) stream: usize,
+    /// The first sequence number that its name tells.
+    pub(crate) first_seq: u64,
     pub(crate) reason: Arc<Error>,
 }
 
@@ -75,6 +79,12 @@ impl Catalog {
 
     pub(crate) fn unreadable(&self) -> Vec<Unreadable> {
         self.unreadable.lock().clone()
+    }
+
+    /// The first sequence numbers that the names of the unreadable segments of a stream tell.
+    pub(crate) fn unreadable_of(&self, stream: usize) -> Vec<u64> {
+        let noted = self.unreadable.lock();
+        noted.iter().filter(|it| it.stream == stream).map(|it| it.first_seq).collect()
     }
 
     /// Adds a segment that was just made at the end of a stream.
@@ -153,7 +163,8 @@ impl Catalog {
                     // Retention may have removed it since the listing.
                     Err(_) if !self.storage.exists(&path)? => is_whole = false,
                     Err(reason @ Error::Damaged { .. }) => {
-                        unreadable.push(Unreadable { path, reason: Arc::new(reason) });
+                        let reason = Arc::new(reason);
+                        unreadable.push(Unreadable { path, stream, first_seq, reason });
                     }
                     Err(err) => return Err(err),
                 },

@@ -28,6 +28,11 @@ pub(super) const STREAM_KINDS: [(&str, Kind); 4] =
 /// The stream of what the engine itself has to say.
 pub(super) const AUDIT: &str = "audit";
 
+/// The code of a stream in the file `SEQ`, from its place among [`STREAM_KINDS`].
+pub(super) fn stream_code(stream: usize) -> u16 {
+    u16::try_from(stream).map_or(u16::MAX, |stream| stream.saturating_add(1))
+}
+
 /// The place of a kind's stream among [`STREAM_KINDS`].
 pub(super) const fn stream_of(kind: Kind) -> usize {
     match kind {

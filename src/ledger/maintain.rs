@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::error::{Error, Result};
 use crate::ledger::audit;
 use crate::ledger::cleanup::Cleanup;
+use crate::ledger::ends::heads;
 use crate::ledger::handle::{Inner, Ledger};
 use crate::segment::Segment;
 
@@ -323,7 +324,7 @@ impl Inner {
         }
         self.seal_full();
         self.check_poisoned()?;
-        self.sequence.close()
+        self.sequence.close(heads(&self.catalog))
     }
 }
 

@@ -7,6 +7,7 @@ mod cleanup;
 mod clock;
 mod commit;
 mod durability;
+mod ends;
 mod handle;
 mod layout;
 mod maintain;

@@ -6,9 +6,11 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
 use crate::format::identity::Identity;
+use crate::format::seqfile::Head;
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::clock::Clock;
+use crate::ledger::ends::heads_at_opening;
 use crate::ledger::handle::{Inner, Ledger, LockGuard};
 use crate::ledger::layout::{Layout, STREAM_KINDS};
 use crate::ledger::maintain::Maintenance;
@@ -32,21 +34,26 @@ impl Ledger {
         }
         let lock = storage.lock(&layout.lock(), &writer_note())?;
         let identity = identity(&*storage, &layout, options.create)?;
-        let found = sequence::read(&*storage, &layout.sequence(), &identity.uuid)?;
+        let mut found = sequence::read(&*storage, &layout.sequence(), &identity.uuid)?;
         let catalog = Arc::new(Catalog::new(Arc::clone(&storage), layout, Some(&identity)));
         for (name, _) in STREAM_KINDS {
             storage.create_dir_all(&catalog.layout.stream(name))?;
         }
+        catalog.refresh(OpenMode::Write)?;
+        found.look(&catalog);
         let mut notes = Vec::new();
         if !found.is_clean() {
             sync_names(&catalog)?;
-            notes = set_torn_creations_aside(&catalog)?;
+            notes = set_torn_creations_aside(&catalog, &found)?;
         }
-        catalog.refresh(OpenMode::Write)?;
-        let losses = recover(&catalog, found)?;
+        let missing = found.missing_ends(&catalog, &Reader::of_writer(Arc::clone(&catalog)))?;
+        notes.extend(missing.iter().map(audit::end_missing));
+        found.tell(&catalog);
+        let losses = recover(&catalog, &found)?;
         notes.extend(losses.iter().map(|(segment, loss)| audit::lost(segment, loss)));
-        let ledger = assemble(catalog, options, &identity, found, lock)?;
-        match ledger.inner.finish_opening(&notes, found) {
+        let heads = heads_at_opening(&catalog, &found, &missing);
+        let ledger = assemble(catalog, options, &identity, &found, heads, lock)?;
+        match ledger.inner.finish_opening(&notes, &found, !missing.is_empty()) {
             Ok(()) => Ok(ledger),
             Err(err) => {
                 // What is left to be done must not be taken for done: no clean close.
@@ -90,10 +97,10 @@ fn sync_names(catalog: &Catalog) -> Result<()> {
 /// another name.
 ///
 /// Gives the notes on those: damage to a header that was whole once looks the same.
-fn set_torn_creations_aside(catalog: &Catalog) -> Result<Vec<Event<'static>>> {
-    catalog.refresh(OpenMode::Write)?;
+fn set_torn_creations_aside(catalog: &Catalog, found: &Found) -> Result<Vec<Event<'static>>> {
     let mut notes = Vec::new();
-    for torn in catalog.unreadable() {
+    let unreadable = catalog.unreadable();
+    for torn in unreadable.iter().filter(|unreadable| !found.knows(unreadable)) {
         let Some(last) = catalog.last_of_its_stream(&torn.path)? else { continue };
         match last.len {
             0 => catalog.storage.remove(&torn.path)?,
@@ -107,12 +114,15 @@ fn set_torn_creations_aside(catalog: &Catalog) -> Result<Vec<Event<'static>>> {
             catalog.storage.sync_dir(dir)?;
         }
     }
+    if !unreadable.is_empty() {
+        catalog.refresh(OpenMode::Write)?;
+    }
     Ok(notes)
 }
 
 /// Puts in order what a crash left in segments without a footer. Where nothing is to be cut or
 /// covered, what a killed writer left in the kernel is synced with what follows.
-fn recover(catalog: &Catalog, found: Found) -> Result<Vec<(Arc<Segment>, Loss)>> {
+fn recover(catalog: &Catalog, found: &Found) -> Result<Vec<(Arc<Segment>, Loss)>> {
     let lost = catalog.layout.lost();
     let mut losses = Vec::new();
     for segment in catalog.all().into_iter().filter(|segment| segment.is_writable()) {
@@ -130,7 +140,8 @@ fn assemble(
     catalog: Arc<Catalog>,
     options: Options,
     identity: &Identity,
-    found: Found,
+    found: &Found,
+    heads: Vec<Head>,
     lock: Box<dyn Send + Sync>,
 ) -> Result<Ledger> {
     let segments = catalog.all();
@@ -139,9 +150,10 @@ fn assemble(
         .map(|segment| {
             segment.last_at_opening().map_or(0, |(last, _)| last).max(segment.first_seq())
         })
+        .chain((0..STREAM_KINDS.len()).flat_map(|stream| catalog.unreadable_of(stream)))
         .max();
     let path = catalog.layout.sequence();
-    let sequence = Sequence::open(&*options.storage, &path, identity.uuid, found, highest)?;
+    let sequence = Sequence::open(&*options.storage, &path, identity.uuid, found, highest, heads)?;
     let clock = Clock::new(&*options.storage);
     let newest = segments.iter().filter_map(|segment| segment.last_at_opening()).max();
     let newest = newest.map(|(_, recorded_at)| recorded_at);
@@ -183,12 +195,23 @@ fn assemble(
 }
 
 impl Inner {
-    fn finish_opening(self: &Arc<Self>, notes: &[Event<'static>], found: Found) -> Result<()> {
+    fn finish_opening(
+        self: &Arc<Self>,
+        notes: &[Event<'static>],
+        found: &Found,
+        is_short: bool,
+    ) -> Result<()> {
         if !found.is_clean() {
             self.remove_what_came_back()?;
         }
         for note in notes {
             self.note(note)?;
+        }
+        if is_short && self.owed_notes.lock().is_empty() {
+            // Only what is on record may be forgotten.
+            self.sync()?;
+            let now = heads_at_opening(&self.catalog, found, &[]);
+            self.sequence.note_heads(|heads| *heads = now)?;
         }
         match self.options.background {
             true => {

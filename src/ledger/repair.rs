@@ -7,10 +7,12 @@ use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
+use crate::ledger::ends::MissingEnd;
 use crate::ledger::layout::{Layout, STREAM_KINDS};
 use crate::ledger::open::writer_note;
 use crate::ledger::options::Options;
-use crate::ledger::sequence;
+use crate::ledger::reader::Reader;
+use crate::ledger::sequence::{self, Found};
 use crate::segment::{Check, Segment};
 use crate::storage::{OpenMode, Storage};
 
@@ -57,6 +59,16 @@ pub enum RepairAction {
         /// Its new name.
         copy: PathBuf,
     },
+    /// The end of its stream is gone, and nothing can bring it back: that is put on record, and the
+    /// stream goes on from where it ends now.
+    Noted {
+        /// The segment.
+        path: PathBuf,
+        /// Where it ends now; 0 when the file is gone.
+        offset: u64,
+        /// How many bytes are gone.
+        lost_bytes: u64,
+    },
 }
 
 /// Puts in order what is damaged: footers are made anew, whole frames are salvaged from damaged
@@ -82,32 +94,56 @@ pub fn repair(
         report.actions.insert(0, action);
         return Ok(report);
     }
+    let lost = lost_ends(dir, &storage)?;
     if !dry_run {
         // What a crash left is the opening's business, not damage.
         options.clone().open(dir)?.close()?;
     }
-    let (report, repaired) = {
+    let (mut report, repaired) = {
         let layout = Layout::new(dir);
         let lock = match dry_run {
             true => None,
             false => Some(storage.lock(&layout.lock(), &writer_note())?),
         };
         let identity = layout.identity(&*storage)?;
-        let clean = sequence::read(&*storage, &layout.sequence(), &identity.uuid)?.is_clean();
+        let mut found = sequence::read(&*storage, &layout.sequence(), &identity.uuid)?;
         let catalog = Catalog::new(storage, layout, Some(&identity));
         catalog.refresh(OpenMode::Read)?;
-        let outcome = repair_all(&catalog, clean, dry_run)?;
+        found.look(&catalog);
+        if !dry_run {
+            // The streams may end elsewhere afterwards, also should it be broken off.
+            sequence::forget_ends(&*catalog.storage, &catalog.layout.sequence(), &identity.uuid)?;
+        }
+        let outcome = repair_all(&catalog, &found, dry_run)?;
         drop(lock);
         outcome
     };
-    if !repaired.is_empty() {
+    if !dry_run {
         let ledger: Ledger = options.open(dir)?;
         for note in &repaired {
             ledger.inner.note(note)?;
         }
         ledger.close()?;
     }
+    report.actions.extend(lost);
     Ok(report)
+}
+
+/// The ends of streams that are gone, which an opening puts on record.
+fn lost_ends(dir: &Path, storage: &Arc<dyn Storage>) -> Result<Vec<RepairAction>> {
+    let layout = Layout::new(dir);
+    let identity = layout.identity(&**storage)?;
+    let mut found = sequence::read(&**storage, &layout.sequence(), &identity.uuid)?;
+    let catalog = Arc::new(Catalog::new(Arc::clone(storage), layout, Some(&identity)));
+    catalog.refresh(OpenMode::Read)?;
+    found.look(&catalog);
+    let missing = found.missing_ends(&catalog, &Reader::of_writer(Arc::clone(&catalog)))?;
+    let action = |end: MissingEnd| RepairAction::Noted {
+        lost_bytes: end.end.saturating_sub(end.start),
+        path: end.path,
+        offset: end.start,
+    };
+    Ok(missing.into_iter().map(action).collect())
 }
 
 /// Makes the file that makes the directory a ledger anew, when it is damaged. What says how far
@@ -134,7 +170,7 @@ fn repair_identity(
 
 type Notes = Vec<crate::model::Event<'static>>;
 
-fn repair_all(catalog: &Catalog, clean: bool, dry_run: bool) -> Result<(RepairReport, Notes)> {
+fn repair_all(catalog: &Catalog, found: &Found, dry_run: bool) -> Result<(RepairReport, Notes)> {
     let mut report = RepairReport::default();
     let mut notes = Vec::new();
     for unreadable in catalog.unreadable() {
@@ -156,9 +192,7 @@ fn repair_all(catalog: &Catalog, clean: bool, dry_run: bool) -> Result<(RepairRe
         let mut previous = [0; 32];
         for segment in catalog.stream(stream) {
             let mut check = segment.check()?;
-            if clean {
-                check.end_is_damaged(&segment)?;
-            }
+            found.judge(&mut check, &segment, stream)?;
             let old = segment.trailer();
             let mut link = old.as_ref().map(|trailer| trailer.link());
             if check.needs_repair() {
@@ -202,6 +236,7 @@ fn action_copy(action: &RepairAction) -> &Path {
         RepairAction::Rebuilt { copy, .. }
         | RepairAction::Salvaged { copy, .. }
         | RepairAction::SetAside { copy, .. } => copy,
+        RepairAction::Noted { path, .. } => path,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::format::seqfile::{SEQ_FILE_BYTES, SeqState};
+use crate::format::seqfile::{Head, SEQ_FILE_BYTES, SeqState};
 use crate::storage::{File, OpenMode, Storage};
 
 /// How many numbers are reserved at first and at the most. A crash skips what was reserved and not
@@ -36,43 +36,57 @@ struct SeqFile {
     step: u64,
     /// True while the file says that the writer closed.
     is_clean: bool,
+    /// Up to where the streams are known to be on stable storage.
+    heads: Vec<Head>,
 }
 
 /// What the file said at the opening.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) state: Option<SeqState>,
+    /// True when the segments show that it is older than they are.
+    pub(crate) is_stale: bool,
 }
 
 impl Found {
     /// True after a clean close: nothing can be torn.
-    pub(crate) fn is_clean(self) -> bool {
-        self.state.is_some_and(|state| state.clean)
+    pub(crate) fn is_clean(&self) -> bool {
+        !self.is_stale && self.state.as_ref().is_some_and(|state| state.clean)
     }
 }
 
 /// Reads the file; an absent or damaged one says nothing.
 pub(crate) fn read(storage: &dyn Storage, path: &Path, ledger: &[u8; 16]) -> Result<Found> {
     if !storage.exists(path)? {
-        return Ok(Found { state: None });
+        return Ok(Found { state: None, is_stale: false });
     }
     let file = storage.open(path, OpenMode::Read)?;
     let mut bytes = vec![0; usize::try_from(SEQ_FILE_BYTES).unwrap_or(0)];
     let read = file.read_at(&mut bytes, 0)?;
-    Ok(Found { state: SeqState::decode(bytes.get(..read).unwrap_or_default(), ledger) })
+    let state = SeqState::decode(bytes.get(..read).unwrap_or_default(), ledger);
+    Ok(Found { state, is_stale: false })
+}
+
+/// Has the file tell nothing of the streams' ends, and no clean close, before they are changed past
+/// the writer. The file is there and whole.
+pub(crate) fn forget_ends(storage: &dyn Storage, path: &Path, ledger: &[u8; 16]) -> Result<()> {
+    let found = read(storage, path, ledger)?;
+    Sequence::open(storage, path, *ledger, &found, None, Vec::new())?.unclose()
 }
 
 impl Sequence {
-    /// Opens or makes the file. `highest` is the highest number that any record has.
+    /// Opens or makes the file. `highest` is the highest number that any record has, and `heads`
+    /// say up to where the streams are on stable storage.
     pub(super) fn open(
         storage: &dyn Storage,
         path: &Path,
         ledger: [u8; 16],
-        found: Found,
+        found: &Found,
         highest: Option<u64>,
+        heads: Vec<Head>,
     ) -> Result<Self> {
         let after_highest = highest.map_or(1, |seq| seq.saturating_add(1));
-        let next = match (found.state, highest) {
+        let next = match (&found.state, highest) {
             (Some(state), _) => state.bound.max(after_highest),
             (None, None) => 1,
             (None, Some(_)) => after_highest.saturating_add(SKIP_WITHOUT_FILE),
@@ -90,7 +104,7 @@ impl Sequence {
                 file
             }
         };
-        let generation = found.state.map_or(0, |state| state.generation);
+        let generation = found.state.as_ref().map_or(0, |state| state.generation);
         Ok(Self {
             next: AtomicU64::new(next),
             reserved: AtomicU64::new(next),
@@ -101,6 +115,7 @@ impl Sequence {
                 generation,
                 step: RESERVE.0,
                 is_clean: found.is_clean(),
+                heads,
             }),
         })
     }
@@ -161,17 +176,34 @@ impl Sequence {
         if file.is_clean { file.write(self.peek(), false) } else { Ok(()) }
     }
 
-    /// Notes a clean close. No number may be taken after it.
-    pub(super) fn close(&self) -> Result<()> {
+    /// Notes up to where the streams are on stable storage, in place of what was known of them
+    /// before. That was true as well, unless an end is missing or a segment is to be dropped.
+    pub(super) fn note_heads(&self, change: impl FnOnce(&mut Vec<Head>)) -> Result<()> {
         let mut file = self.file.lock();
-        if file.is_clean { Ok(()) } else { file.write(self.peek(), true) }
+        let before = file.heads.clone();
+        change(&mut file.heads);
+        if file.heads == before {
+            return Ok(());
+        }
+        let bound = self.reserved.load(Ordering::Acquire);
+        file.write(bound, false)
+    }
+
+    /// Notes a clean close, with the streams' ends. No number may be taken after it.
+    pub(super) fn close(&self, heads: Vec<Head>) -> Result<()> {
+        let mut file = self.file.lock();
+        if file.is_clean {
+            return Ok(());
+        }
+        file.heads = heads;
+        file.write(self.peek(), true)
     }
 }
 
 impl SeqFile {
     fn write(&mut self, bound: u64, clean: bool) -> Result<()> {
         let generation = self.generation + 1;
-        let state = SeqState { generation, bound, clean };
+        let state = SeqState { generation, bound, clean, heads: self.heads.clone() };
         self.file.write_at(&state.encode(&self.ledger), state.offset())?;
         self.file.sync()?;
         self.generation = generation;

@@ -1,14 +1,15 @@
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::format::seqfile::Head;
 use crate::ledger::audit::{
-    APPENDS_REFUSED, CLOCK_JUMPED, HOLE_COVERED, SEGMENT_DROPPED, TAIL_CUT, refused,
+    APPENDS_REFUSED, CLOCK_JUMPED, END_MISSING, HOLE_COVERED, SEGMENT_DROPPED, TAIL_CUT, refused,
 };
 use crate::ledger::catalog::Catalog;
 use crate::ledger::cleanup::allocated;
 use crate::ledger::layout::STREAM_KINDS;
 use crate::ledger::reader::Reader;
-use crate::ledger::sequence;
+use crate::ledger::sequence::{self, Found};
 use crate::model::{Kind, Timestamp};
 use crate::segment::{Check, Segment};
 use crate::storage::OpenMode;
@@ -70,6 +71,10 @@ pub struct Losses {
     pub refused_appends: u64,
     /// Ranges in which no whole frame can be found, in the segments that were scanned.
     pub damaged_ranges: u64,
+    /// Ends of streams that an opening found missing: a last segment that was gone, or cut short.
+    pub lost_ends: u64,
+    /// Ends of streams that are missing now, and that no opening has put on record yet.
+    pub missing_ends: u64,
     /// Footers that are damaged; what they held was made anew from the records.
     pub damaged_footers: u64,
     /// Segment files that cannot be read at all.
@@ -80,7 +85,8 @@ impl Losses {
     /// True when something on disk is damaged now.
     #[must_use]
     pub const fn is_damaged(&self) -> bool {
-        self.damaged_ranges + self.damaged_footers + self.unreadable_segments > 0
+        self.damaged_ranges + self.damaged_footers + self.unreadable_segments + self.missing_ends
+            > 0
     }
 }
 
@@ -125,35 +131,54 @@ impl Reader {
             losses.damaged_ranges += findings.damaged.len() as u64;
             losses.damaged_footers += u64::from(findings.footer.is_some());
         }
-        losses.damaged_ranges += self.damaged_ends()?;
+        self.judge_ends(&mut losses)?;
         Ok(losses)
     }
 
-    /// How many segments have part of a frame behind their last whole one although the writer
-    /// closed: that is no tail that a crash tore. Where a writer came between, none counts.
-    fn damaged_ends(&self) -> Result<u64> {
-        if self.catalog().all().iter().all(|segment| segment.findings().tail.is_none()) {
-            return Ok(0);
-        }
+    /// Counts the ends that are damaged or missing by what the file `SEQ` tells of them: those are
+    /// no tails that a crash tore. Where a writer came between, none counts.
+    fn judge_ends(&self, losses: &mut Losses) -> Result<()> {
         let layout = &self.catalog().layout;
         let storage = &self.catalog().storage;
-        let ledger = layout.identity(&**storage)?;
+        let Ok(ledger) = layout.identity(&**storage) else { return Ok(()) };
         let found = || sequence::read(&**storage, &layout.sequence(), &ledger.uuid);
         let before = found()?;
+        if !self.has_odd_end(&before) {
+            return Ok(());
+        }
         let now = Catalog::new(Arc::clone(storage), layout.clone(), Some(&ledger));
         now.refresh(OpenMode::Read)?;
-        if !before.is_clean() || found()? != before {
-            return Ok(0);
+        let mut looked = before.clone();
+        looked.look(&now);
+        let missing = looked.missing_ends(&now, self)?.len() as u64;
+        if found()? != before {
+            return Ok(());
         }
-        let mut ends = 0;
-        for segment in now.all() {
-            let findings = segment.findings();
-            let known = findings.damaged.len();
-            let mut check = Check { findings, ..Check::default() };
-            check.end_is_damaged(&segment)?;
-            ends += u64::from(check.findings.damaged.len() > known);
+        losses.missing_ends = missing;
+        for stream in 0..STREAM_KINDS.len() {
+            for segment in now.stream(stream) {
+                let findings = segment.findings();
+                let known = findings.damaged.len();
+                let mut check = Check { findings, ..Check::default() };
+                looked.judge(&mut check, &segment, stream)?;
+                losses.damaged_ranges += u64::from(check.findings.damaged.len() > known);
+            }
         }
-        Ok(ends)
+        Ok(())
+    }
+
+    /// True when a segment has something behind its frames, or a stream does not reach its head.
+    fn has_odd_end(&self, found: &Found) -> bool {
+        let catalog = self.catalog();
+        (0..STREAM_KINDS.len()).any(|stream| {
+            let segments = catalog.stream(stream);
+            let reaches = |head: &Head| {
+                let named = |segment: &&Arc<Segment>| segment.first_seq() == head.first_seq;
+                segments.iter().find(named).is_some_and(|segment| !segment.falls_short_of(head))
+            };
+            segments.iter().any(|segment| segment.findings().tail.is_some())
+                || found.head(stream).is_some_and(|head| !reaches(head))
+        })
     }
 
     fn noted_losses(&self) -> Result<Losses> {
@@ -165,6 +190,7 @@ impl Reader {
             dropped_segments: count(SEGMENT_DROPPED)?,
             clock_jumps: count(CLOCK_JUMPED)?,
             refused_appends: self.noted_refusals()?,
+            lost_ends: count(END_MISSING)?,
             ..Losses::default()
         })
     }

@@ -10,9 +10,9 @@ use crate::ledger::audit::{SEGMENT_DROPPED, SEGMENT_REPAIRED, links};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::layout::{Layout, STREAM_KINDS};
 use crate::ledger::reader::Reader;
-use crate::ledger::sequence;
+use crate::ledger::sequence::{self, Found};
 use crate::query::Order;
-use crate::segment::{DamagedRange, Segment};
+use crate::segment::DamagedRange;
 use crate::storage::{OpenMode, Storage};
 
 /// What [`verify`] found.
@@ -60,6 +60,12 @@ pub struct Finding {
 const HEADER_GONE: &str = "its header is gone, and with it what its frames are bound to: \
                            restore it from a backup, or run `runledger repair` to set it aside";
 const REPAIR: &str = "run `runledger repair`, which keeps a copy";
+const END_MISSING: &str = "restore it from a backup; without one, the next opening puts the loss \
+                           on record and goes on. A copy that was made while its writer was \
+                           started or stopped may only be older: copy again, or go on";
+const CRASHED: &str = "a crash tore it, or a writer is at work: the next opening cuts it";
+const IN_THE_MAKING: &str =
+    "a crash tore it, or a writer is making it: the next opening mends that";
 
 /// Reads every segment of the ledger and compares it with its checksums, its index and its place
 /// in the hash chain. Nothing is changed, and a writer may be at work meanwhile.
@@ -72,7 +78,8 @@ pub fn verify(dir: impl AsRef<Path>, storage: Arc<dyn Storage>) -> Result<Verify
     let identity = match layout.identity(&*storage) {
         Ok(identity) => identity,
         Err(Error::Damaged { path, offset, damage }) => {
-            let mut report = verify_all(&storage, &layout, None, false)?;
+            let unknown = Found { state: None, is_stale: false };
+            let mut report = verify_all(&storage, &layout, None, unknown)?;
             let finding = Finding {
                 path,
                 offset,
@@ -89,28 +96,35 @@ pub fn verify(dir: impl AsRef<Path>, storage: Arc<dyn Storage>) -> Result<Verify
     };
     let found = || sequence::read(&*storage, &layout.sequence(), &identity.uuid);
     let before = found()?;
-    let report = verify_all(&storage, &layout, Some(&identity), before.is_clean())?;
-    if before.is_clean() && report.is_damaged() && found()? != before {
-        // A writer came meanwhile: what it was writing may have been met half written.
-        return verify_all(&storage, &layout, Some(&identity), false);
+    let report = verify_all(&storage, &layout, Some(&identity), before.clone())?;
+    if report.is_damaged() {
+        // When a writer came meanwhile, what it was writing may have been met half written, and a
+        // segment that was missed may have been dropped.
+        let now = found()?;
+        if now != before {
+            return verify_all(&storage, &layout, Some(&identity), now);
+        }
     }
     Ok(report)
 }
 
-/// Verifies all streams. After a `clean` close nothing can be torn.
+/// Verifies all streams. After a clean close nothing can be torn.
 fn verify_all(
     storage: &Arc<dyn Storage>,
     layout: &Layout,
     identity: Option<&Identity>,
-    clean: bool,
+    mut found: Found,
 ) -> Result<VerifyReport> {
     let mut report = VerifyReport::default();
     let catalog = Arc::new(Catalog::new(Arc::clone(storage), layout.clone(), identity));
     catalog.refresh(OpenMode::Read)?;
+    found.look(&catalog);
     let reader = Reader::of_writer(Arc::clone(&catalog));
     let links = known_links(&reader)?;
     for unreadable in catalog.unreadable() {
-        let is_torn = !clean && catalog.last_of_its_stream(&unreadable.path)?.is_some();
+        let is_torn = !found.is_clean()
+            && !found.knows(&unreadable)
+            && catalog.last_of_its_stream(&unreadable.path)?.is_some();
         report.findings.push(Finding {
             path: unreadable.path,
             offset: 0,
@@ -122,13 +136,16 @@ fn verify_all(
             records_lost: None,
             is_damage: !is_torn,
             remedy: match is_torn {
-                true => "a crash tore it, or a writer is making it: the next opening mends that",
+                true => IN_THE_MAKING,
                 false => HEADER_GONE,
             },
         });
     }
     for stream in 0..STREAM_KINDS.len() {
-        verify_stream(&catalog, stream, clean, &links, &mut report)?;
+        verify_stream(&catalog, stream, &found, &links, &mut report)?;
+    }
+    for missing in found.missing_ends(&catalog, &reader)? {
+        report.findings.push(finding(&missing.path, missing.range(), true, END_MISSING));
     }
     Ok(report)
 }
@@ -144,7 +161,7 @@ fn known_links(reader: &Reader) -> Result<HashSet<String>> {
 fn verify_stream(
     catalog: &Catalog,
     stream: usize,
-    clean: bool,
+    found: &Found,
     links: &HashSet<String>,
     report: &mut VerifyReport,
 ) -> Result<()> {
@@ -155,14 +172,12 @@ fn verify_stream(
             Err(_) if !catalog.storage.exists(segment.path())? => continue,
             other => other?,
         };
-        if clean {
-            check.end_is_damaged(&segment)?;
-        }
+        found.judge(&mut check, &segment, stream)?;
         report.segments += 1;
         report.records += check.records;
         report.bytes += u64::from(segment.end());
         let mut add = |range: DamagedRange, is_damage, remedy| {
-            report.findings.push(finding(&segment, range, is_damage, remedy));
+            report.findings.push(finding(segment.path(), range, is_damage, remedy));
         };
         if check.findings.header {
             let range = DamagedRange::new(0, u64::from(crate::segment::FRAMES_START));
@@ -172,7 +187,7 @@ fn verify_stream(
             add(*range, true, REPAIR);
         }
         if let Some(tail) = check.findings.tail {
-            add(tail, false, "a crash tore it, or a writer is at work: the next opening cuts it");
+            add(tail, false, CRASHED);
         }
         if let Some(damage) = check.findings.footer {
             add(segment.footer_range(damage), true, REPAIR);
@@ -194,14 +209,9 @@ fn verify_stream(
     Ok(())
 }
 
-fn finding(
-    segment: &Segment,
-    range: DamagedRange,
-    is_damage: bool,
-    remedy: &'static str,
-) -> Finding {
+fn finding(path: &Path, range: DamagedRange, is_damage: bool, remedy: &'static str) -> Finding {
     Finding {
-        path: segment.path().to_owned(),
+        path: path.to_owned(),
         offset: range.start,
         bytes: range.end.saturating_sub(range.start),
         damage: range.damage,

@@ -3,6 +3,7 @@
 mod catch_up;
 mod check;
 mod draft;
+mod ends;
 mod frames;
 mod handle;
 mod header;

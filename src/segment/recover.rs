@@ -46,9 +46,12 @@ impl Segment {
     }
 
     /// Up to where the segment is known to be on stable storage, from what was found at its opening
-    /// and recovered since.
+    /// and recovered since. A footer is written when all frames are.
     pub(crate) fn synced_at_opening(&self) -> u32 {
-        self.findings.read().synced.min(self.end())
+        match self.is_sealed() {
+            true => self.end(),
+            false => self.findings.read().synced.min(self.end()),
+        }
     }
 
     /// Makes an unsealed segment ready for appends after a crash: cuts a torn tail and covers

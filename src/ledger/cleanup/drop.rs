@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::format::seqfile::Head;
 use crate::ledger::Durability;
 use crate::ledger::append::OnReject;
 use crate::ledger::audit::{self, SEGMENT_DROPPED};
 use crate::ledger::cleanup::plan::{Candidate, allocated, open_runs, plan};
 use crate::ledger::cleanup::{Cleanup, CleanupReport, Keep};
 use crate::ledger::handle::Inner;
-use crate::ledger::layout::STREAM_KINDS;
+use crate::ledger::layout::{STREAM_KINDS, stream_code};
 use crate::model::{Body, Record, Run};
 use crate::segment::{Pinned, Segment};
 
@@ -142,6 +143,10 @@ impl Inner {
             self.note(&dropped_note(candidate))?;
         }
         self.sync()?;
+        // A segment that the file `SEQ` tells of would be missed.
+        for candidate in &candidates {
+            self.forget_head(candidate.stream, &candidate.segment)?;
+        }
         let mut touched = [false; STREAM_KINDS.len()];
         let mut removed = Vec::with_capacity(candidates.len());
         for candidate in candidates {
@@ -163,6 +168,14 @@ impl Inner {
         self.write_owed_notes()
     }
 
+    /// Has the file `SEQ` tell nothing of a segment that goes.
+    fn forget_head(&self, stream: usize, segment: &Segment) -> Result<()> {
+        let is_its = |head: &Head| {
+            head.stream == stream_code(stream) && head.first_seq == segment.first_seq()
+        };
+        self.sequence.note_heads(|heads| heads.retain(|head| !is_its(head)))
+    }
+
     /// Removes again the files of dropped segments that a crash brought back.
     pub(in crate::ledger) fn remove_what_came_back(&self) -> Result<()> {
         let notes = self.reader.audit().record_type(SEGMENT_DROPPED);
@@ -182,6 +195,7 @@ impl Inner {
                         active.retire();
                     }
                     drop(active);
+                    self.forget_head(number, &segment)?;
                     self.maintenance.forget(&segment);
                     self.catalog.forget(number, segment.first_seq());
                     self.options.storage.remove(segment.path())?;

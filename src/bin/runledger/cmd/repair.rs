@@ -55,6 +55,14 @@ fn in_words(action: &RepairAction) -> String {
         RepairAction::SetAside { path, copy } => {
             (path, "its header is gone: taken out of the ledger".to_owned(), copy)
         }
+        RepairAction::Noted { path, offset: 0, .. } => {
+            return format!("{}: the file is gone; that is put on record", shown(path));
+        }
+        RepairAction::Noted { path, offset, lost_bytes } => {
+            let gone = human::plural(*lost_bytes, "byte");
+            let path = shown(path);
+            return format!("{path}: {gone} behind offset {offset} are gone; that is put on record");
+        }
         other => return format!("{other:?}"),
     };
     format!("{}: {what}; the old file is {}", shown(path), shown(copy))

@@ -1,0 +1,190 @@
+//! Where streams end, as the file `SEQ` tells it, compared with what is there.
+
+use std::path::PathBuf;
+
+use crate::error::{Damage, Result};
+use crate::format::seqfile::Head;
+use crate::ledger::audit::SEGMENT_DROPPED;
+use crate::ledger::catalog::{Catalog, Unreadable};
+use crate::ledger::layout::{STREAM_KINDS, stream_code};
+use crate::ledger::reader::Reader;
+use crate::ledger::sequence::Found;
+use crate::segment::{Check, DamagedRange, FRAMES_START, Segment, file_name};
+
+/// The end of a stream that is not there although it was on stable storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct MissingEnd {
+    /// The place of its stream among the streams.
+    pub(super) stream: usize,
+    pub(super) path: PathBuf,
+    /// The segment's path in the ledger, as notes have it.
+    pub(super) name: String,
+    /// Where the frames end that are there.
+    pub(super) start: u64,
+    /// Where they ended.
+    pub(super) end: u64,
+    /// True when the whole file is gone.
+    pub(super) is_gone: bool,
+}
+
+impl Found {
+    /// What is said of the end of this stream.
+    pub(crate) fn head(&self, stream: usize) -> Option<&Head> {
+        let heads = self.state.as_ref().map_or(&[][..], |state| &state.heads);
+        heads.iter().find(|head| head.stream == stream_code(stream))
+    }
+
+    /// Compares it with the segments: a note of a clean close that they go beyond is older than
+    /// they are. A copy of the directory that was made beside a writer can be like that.
+    pub(crate) fn look(&mut self, catalog: &Catalog) {
+        let goes_beyond = |stream| self.goes_beyond(stream, catalog);
+        self.is_stale = self.is_clean() && (0..STREAM_KINDS.len()).any(goes_beyond);
+    }
+
+    fn goes_beyond(&self, stream: usize, catalog: &Catalog) -> bool {
+        let last_known = self.head(stream).map(|head| head.first_seq);
+        let segments = catalog.stream(stream);
+        let readable = segments.iter().map(|segment| segment.first_seq());
+        let unreadable = catalog.unreadable_of(stream).into_iter();
+        readable.chain(unreadable).max() > last_known
+            || segments.iter().any(|segment| {
+                self.head(stream).is_some_and(|head| {
+                    head.first_seq == segment.first_seq() && segment.goes_beyond(head)
+                })
+            })
+    }
+
+    /// The ends that are missing.
+    ///
+    /// # Errors
+    /// When a directory or a note cannot be read.
+    pub(super) fn missing_ends(
+        &self,
+        catalog: &Catalog,
+        notes: &Reader,
+    ) -> Result<Vec<MissingEnd>> {
+        let mut missing = Vec::new();
+        for (stream, (stream_name, _)) in STREAM_KINDS.iter().enumerate() {
+            let Some(head) = self.head(stream) else { continue };
+            let file = file_name(head.first_seq);
+            let path = catalog.layout.stream(stream_name).join(&file);
+            let name = format!("{stream_name}/{file}");
+            let end = u64::from(head.end);
+            let segments = catalog.stream(stream);
+            match segments.iter().find(|segment| segment.first_seq() == head.first_seq) {
+                Some(segment) if !segment.falls_short_of(head) => {}
+                Some(segment) => {
+                    let start = segment.known_end().into();
+                    missing.push(MissingEnd { stream, path, name, start, end, is_gone: false });
+                }
+                None if self.explains_absence(catalog, notes, &path, &name, head, stream)? => {}
+                None => {
+                    missing.push(MissingEnd { stream, path, name, start: 0, end, is_gone: true });
+                }
+            }
+        }
+        Ok(missing)
+    }
+
+    /// True when there is a reason for the absence of a segment: it cannot be read, it was set
+    /// aside or dropped, or it may have been dropped by the writer of whom this is a copy.
+    fn explains_absence(
+        &self,
+        catalog: &Catalog,
+        notes: &Reader,
+        path: &std::path::Path,
+        name: &str,
+        head: &Head,
+        stream: usize,
+    ) -> Result<bool> {
+        let is_there_as = |ending| catalog.storage.exists(&path.with_extension(ending));
+        let is_older = !self.is_clean()
+            && catalog.stream(stream).iter().any(|other| other.first_seq() > head.first_seq);
+        Ok(is_older
+            || is_there_as("seg")?
+            || is_there_as("unreadable")?
+            || is_there_as("torn")?
+            || notes.audit().record_type(SEGMENT_DROPPED).trace(name).count()? > 0)
+    }
+
+    /// True when this segment file was whole once: without a header it is not one that a crash left
+    /// half made.
+    pub(crate) fn knows(&self, unreadable: &Unreadable) -> bool {
+        self.head(unreadable.stream).is_some_and(|head| unreadable.first_seq <= head.first_seq)
+    }
+
+    /// Judges the end of a segment that was checked: whether what is behind its frames is damage,
+    /// and whether frames are missing.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn judge(&self, check: &mut Check, segment: &Segment, stream: usize) -> Result<()> {
+        match self.head(stream).filter(|head| head.first_seq == segment.first_seq()) {
+            Some(head) => {
+                check.findings.note_head(head, segment.is_sealed());
+                Ok(())
+            }
+            None if self.is_clean() => check.end_is_damaged(segment),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the segments that are to be written what is known of their ends.
+    pub(super) fn tell(&self, catalog: &Catalog) {
+        for stream in 0..STREAM_KINDS.len() {
+            let Some(head) = self.head(stream) else { continue };
+            for segment in catalog.stream(stream) {
+                if segment.first_seq() == head.first_seq {
+                    segment.note_head(head);
+                }
+            }
+        }
+    }
+}
+
+/// Where the streams of a closed ledger end.
+pub(super) fn heads(catalog: &Catalog) -> Vec<Head> {
+    let of_stream = |stream| {
+        let segment = catalog.stream(stream).pop()?;
+        Some(Head {
+            stream: stream_code(stream),
+            sealed: segment.is_sealed(),
+            end: segment.known_end(),
+            first_seq: segment.first_seq(),
+        })
+    };
+    (0..STREAM_KINDS.len()).filter_map(of_stream).collect()
+}
+
+/// Up to where the streams are on stable storage at an opening, with the ends that are missing
+/// where they were: until that is on record, the next opening must find it, too.
+pub(super) fn heads_at_opening(
+    catalog: &Catalog,
+    found: &Found,
+    missing: &[MissingEnd],
+) -> Vec<Head> {
+    let of_stream = |stream| {
+        if missing.iter().any(|end| end.stream == stream) {
+            return found.head(stream).copied();
+        }
+        catalog.stream(stream).iter().rev().find_map(|segment| {
+            let end = segment.synced_at_opening();
+            (end > FRAMES_START).then(|| Head {
+                stream: stream_code(stream),
+                // A footer that a killed writer left may not be on stable storage.
+                sealed: found.is_clean() && segment.is_sealed(),
+                end,
+                first_seq: segment.first_seq(),
+            })
+        })
+    };
+    (0..STREAM_KINDS.len()).filter_map(of_stream).collect()
+}
+
+impl MissingEnd {
+    /// The bytes that are missing, as damage of the file.
+    pub(super) fn range(&self) -> DamagedRange {
+        let damage = if self.is_gone { Damage::MissingSegment } else { Damage::MissingEnd };
+        DamagedRange { start: self.start, end: self.end, damage, records: None }
+    }
+}
