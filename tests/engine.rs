@@ -4,6 +4,7 @@
 mod answers;
 mod background;
 mod costs;
+mod crashes;
 mod follow;
 mod hooked;
 mod many_segments;

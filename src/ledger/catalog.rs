@@ -9,7 +9,7 @@ use crate::format::key;
 use crate::ledger::layout::{AUDIT_STREAM, Layout, STREAM_KINDS, stream_of};
 use crate::model::Kind;
 use crate::query::SegmentList;
-use crate::segment::{Segment, parse_file_name};
+use crate::segment::{FRAMES_START, Segment, parse_file_name};
 use crate::storage::{DirEntry, OpenMode, Storage};
 
 /// The segments of all streams, as they are known now.
@@ -199,16 +199,22 @@ impl Catalog {
         Ok(entries.filter_map(|entry| Some((parse_file_name(&entry.name)?, entry.name))).collect())
     }
 
-    /// The entry of this segment file, when no other follows it in its stream: then a crash may
-    /// have left it half-made.
+    /// The entry of this segment file, when a crash may have left it half-made: when nothing tells
+    /// that a segment after it in its stream was ever synced. Whoever syncs a segment has synced
+    /// those before it.
     ///
     /// # Errors
     /// [`Error::Io`] when the directory cannot be listed.
-    pub(crate) fn last_of_its_stream(&self, path: &Path) -> Result<Option<DirEntry>> {
-        let Some(dir) = path.parent() else { return Ok(None) };
-        let mut entries = self.storage.list(dir)?;
-        entries.retain(|entry| parse_file_name(&entry.name).is_some());
-        Ok(entries.pop().filter(|last| path.ends_with(&last.name)))
+    pub(crate) fn half_made(&self, path: &Path) -> Result<Option<DirEntry>> {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+        let was_synced =
+            |later: &Segment| later.is_sealed() || later.findings().synced > FRAMES_START;
+        let is_later = |other: &Path| other.parent() == Some(dir) && other.file_name() > Some(name);
+        if self.all().iter().any(|segment| is_later(segment.path()) && was_synced(segment)) {
+            return Ok(None);
+        }
+        let entries = self.storage.list(dir)?;
+        Ok(entries.into_iter().find(|entry| path.ends_with(&entry.name)))
     }
 
     fn open_segment(

@@ -92,17 +92,17 @@ fn sync_names(catalog: &Catalog) -> Result<()> {
     }
 }
 
-/// A crash while a stream's last segment was made can leave a file without a whole header. Such a
-/// file holds nothing that was ever acknowledged as synced: an empty one is removed, any other gets
-/// another name.
+/// A crash before a segment was first synced can leave a file without a whole header, and more than
+/// one where segments were filled that fast. Such a file holds nothing that was ever acknowledged
+/// as synced: an empty one is removed, any other gets another name.
 ///
 /// Gives the notes on those: damage to a header that was whole once looks the same.
 fn set_torn_creations_aside(catalog: &Catalog, found: &Found) -> Result<Vec<Event<'static>>> {
     let mut notes = Vec::new();
     let unreadable = catalog.unreadable();
     for torn in unreadable.iter().filter(|unreadable| !found.knows(unreadable)) {
-        let Some(last) = catalog.last_of_its_stream(&torn.path)? else { continue };
-        match last.len {
+        let Some(entry) = catalog.half_made(&torn.path)? else { continue };
+        match entry.len {
             0 => catalog.storage.remove(&torn.path)?,
             len => {
                 let aside = torn.path.with_extension("torn");

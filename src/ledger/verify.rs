@@ -124,7 +124,7 @@ fn verify_all(
     for unreadable in catalog.unreadable() {
         let is_torn = !found.is_clean()
             && !found.knows(&unreadable)
-            && catalog.last_of_its_stream(&unreadable.path)?.is_some();
+            && catalog.half_made(&unreadable.path)?.is_some();
         report.findings.push(Finding {
             path: unreadable.path,
             offset: 0,

@@ -94,7 +94,7 @@ impl Storage for Disk {
             file.write_all_at(note.as_bytes(), 0)?;
             file.set_len(note.len() as u64)
         })?;
-        Ok(Box::new(file))
+        Ok(Box::new(Held { file, pid: std::process::id() }))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the seam that the lint points to")]
@@ -187,6 +187,23 @@ impl File for DiskFile {
         let fail = |source| Error::io("map", &self.path, source);
         let size = usize::try_from(size).map_err(|err| fail(io::Error::other(err)))?;
         Map::live(&self.file, size).map_err(fail)
+    }
+}
+
+/// A lock that is held.
+struct Held {
+    file: fs::File,
+    /// The process that took it: in a fork of it, the lock is still the parent's.
+    pid: u32,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Closing the file alone does not give the lock back while a child that another thread is
+        // just starting has a copy of the descriptor.
+        if self.pid == std::process::id() {
+            let _ = self.file.unlock();
+        }
     }
 }
 
@@ -359,5 +376,24 @@ mod tests {
         let before = Disk.monotonic();
         assert!(Disk.monotonic() >= before);
         assert_ne!(Disk.random().unwrap(), Disk.random().unwrap());
+    }
+
+    /// A ledger that was closed and opened again at once now and then seemed to have a writer:
+    /// while another thread starts a child, that has a copy of every descriptor until it runs its
+    /// program, the lock's among them. Nothing was lost; the opening failed.
+    #[test]
+    fn a_lock_that_was_given_back_is_free_while_children_are_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        std::thread::scope(|scope| {
+            let children = scope.spawn(|| {
+                for _ in 0..100 {
+                    std::process::Command::new("true").status().unwrap();
+                }
+            });
+            while !children.is_finished() {
+                drop(Disk.lock(&path, "pid=1").unwrap());
+            }
+        });
     }
 }

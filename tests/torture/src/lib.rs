@@ -11,15 +11,19 @@
 //! - [`disk`]: a disk in memory that loses power, fills up and fails.
 //! - `oracle`: what was appended and what was promised of it, kept outside of the ledger.
 //! - `workload`: a writer that appends what a seed says, and tells the oracle.
+//! - `real`: real processes and file systems: writers that are killed, and disks that are cut off.
+//! - `child`: what this program does when it was started by itself.
 //! - `check`: whether a disk that a crash left holds what was promised.
 //! - `segments`: ledgers to be damaged, and where things lie in their segments.
 
 pub mod card;
 mod check;
+pub mod child;
 pub mod disk;
 pub mod document;
 pub mod ground;
 mod oracle;
+mod real;
 pub mod rng;
 mod rows;
 mod segments;

@@ -44,6 +44,10 @@ enum All {
 }
 
 fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() == Some("child") {
+        return torture::child::main(&words.collect::<Vec<_>>());
+    }
     let args = Args::parse();
     let mut rows: Vec<&'static Row> = Vec::new();
     for &number in &args.row {

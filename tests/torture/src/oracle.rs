@@ -168,6 +168,40 @@ impl Oracle {
         self.floor = self.given.last().copied().unwrap_or(0);
     }
 
+    /// Notes a power cut after which nobody looked at what it has left.
+    pub(crate) fn cut_unseen(&mut self) {
+        self.batches
+            .iter_mut()
+            .filter(|it| it.fate == Fate::Kept)
+            .for_each(|it| it.fate = Fate::Open);
+    }
+
+    /// Takes the numbers of batches whose append did not return from the records that are there.
+    pub(crate) fn learn(&mut self, records: &[Record<'static>]) {
+        let mut found: BTreeMap<usize, BTreeMap<usize, u64>> = BTreeMap::new();
+        for record in records {
+            if let Some((batch, place)) = parse_mark(&record.body) {
+                found.entry(batch).or_default().insert(place, record.seq);
+            }
+        }
+        for (number, places) in found {
+            let Some(batch) = self.batches.get_mut(number) else { continue };
+            if batch.seqs.is_none() && places.len() == batch.bodies.len() {
+                batch.seqs = Some(places.into_values().collect());
+            }
+        }
+    }
+
+    /// The runs for which an end was appended, or may have been.
+    pub(crate) fn ended_runs(&self) -> BTreeSet<String> {
+        let bodies = self.batches.iter().flat_map(|batch| batch.bodies.iter());
+        let ended = bodies.filter_map(|body| match body {
+            Body::Run(run) if run.status.is_terminal() => Some(run.run_id.to_string()),
+            _ => None,
+        });
+        ended.collect()
+    }
+
     /// Which record of which batch this is. Every byte that was appended must be in it.
     fn identify(&self, record: &Record<'static>) -> Result<(usize, usize), String> {
         let phantom = || format!("a record that was never appended: {}", brief(record));

@@ -1,9 +1,11 @@
 //! The rows of the scorecard. Their numbers, subjects and goals are in `card`.
 
 pub(crate) mod clock;
+pub(crate) mod cut_off;
 pub(crate) mod damage;
 pub(crate) mod faults;
 pub(crate) mod footers;
+pub(crate) mod kills;
 pub(crate) mod locks;
 pub(crate) mod power;
 pub(crate) mod retention;

@@ -1,0 +1,8 @@
+//! Real processes and real file systems: writers that are killed, and disks that are cut off.
+
+pub(crate) mod deed;
+pub(crate) mod image;
+pub(crate) mod judge;
+pub(crate) mod place;
+pub(crate) mod system;
+pub(crate) mod writer;

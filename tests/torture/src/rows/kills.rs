@@ -1,0 +1,77 @@
+//! Writers that are killed (row 3 of the reliability scorecard).
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use runledger::Result;
+
+use crate::ground::Ground;
+use crate::oracle::{Crash, SharedOracle};
+use crate::real::judge::judge;
+use crate::real::place::{Place, remove_leftovers};
+use crate::real::writer::LiveWriter;
+use crate::rng::Rng;
+
+/// How many writers of one ledger are killed, one after the other.
+const LIVES: u64 = 25;
+
+/// What the kills met.
+#[derive(Debug, Default)]
+struct Met {
+    while_opening: AtomicU64,
+    acknowledged: AtomicU64,
+    judged: AtomicU64,
+}
+
+/// What a writer has acknowledged survives its death at any moment, that of its opening included.
+pub(crate) fn live_writers(ground: &Ground) -> Result<()> {
+    let ledgers = ground.of(6, 204);
+    let Some(program) = &ground.program else {
+        ground.skip(ledgers * LIVES, "kills need the program `torture`");
+        return Ok(());
+    };
+    remove_leftovers().unwrap();
+    let met = Met::default();
+    ground.cases(ledgers, |seed| lives(program, seed, &met));
+    let Met { while_opening, acknowledged, judged } = met;
+    ground.note(format!(
+        "{} while opening, {} batches acknowledged, {} ledgers judged",
+        while_opening.into_inner(),
+        acknowledged.into_inner(),
+        judged.into_inner(),
+    ));
+    Ok(())
+}
+
+fn lives(program: &Path, seed: u64, met: &Met) -> Result<u64> {
+    let place = Place::new().unwrap();
+    let dir = place.path().join("ledger");
+    let oracle = SharedOracle::default();
+    oracle.lock().carries = true;
+    let mut rng = Rng::new(seed);
+    for life in 1..=LIVES {
+        let writer = LiveWriter::start(program, &dir, &oracle, rng.number());
+        wait(&writer, &mut rng);
+        let (status, heard) = writer.kill();
+        assert!(heard.errors.is_empty(), "life {life}: {status}, {:?}", heard.errors);
+        met.while_opening.fetch_add(u64::from(!heard.opened), Ordering::Relaxed);
+        met.acknowledged.fetch_add(heard.acknowledged, Ordering::Relaxed);
+        // At times the next writer has to do with what several deaths have left.
+        if life == LIVES || rng.below(2) == 0 {
+            judge(&dir, &oracle, Crash::Kill);
+            met.judged.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    Ok(LIVES)
+}
+
+/// Waits for the moment to die: while the ledger is opened, or a while after.
+pub(crate) fn wait(writer: &LiveWriter, rng: &mut Rng) {
+    if rng.below(3) == 0 {
+        std::thread::sleep(Duration::from_micros(rng.number() % 6000));
+    } else {
+        writer.wait_until_open();
+        std::thread::sleep(Duration::from_micros(rng.number() % 25_000));
+    }
+}
