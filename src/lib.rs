@@ -6,6 +6,8 @@ mod index;
 mod ledger;
 pub mod limits;
 mod model;
+#[doc(hidden)]
+pub mod planted;
 mod query;
 mod segment;
 pub mod storage;

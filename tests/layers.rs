@@ -16,13 +16,17 @@ use lexer::{Token, blank, body_end, is_name, paths, tokens};
 const LAYERS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("limits", &[]),
+    ("planted", &[]),
     ("model", &["error", "limits"]),
-    ("format", &["error", "limits", "model"]),
+    ("format", &["error", "limits", "planted", "model"]),
     ("storage", &["error", "limits", "model"]),
     ("index", &["error", "limits", "model"]),
-    ("segment", &["error", "limits", "model", "format", "storage", "index"]),
+    ("segment", &["error", "limits", "planted", "model", "format", "storage", "index"]),
     ("query", &["error", "limits", "model", "format", "storage", "index", "segment"]),
-    ("ledger", &["error", "limits", "model", "format", "storage", "index", "segment", "query"]),
+    (
+        "ledger",
+        &["error", "limits", "planted", "model", "format", "storage", "index", "segment", "query"],
+    ),
     ("wire", &["error", "limits", "model"]),
 ];
 

@@ -4,6 +4,7 @@ use crate::error::Damage;
 use crate::format::bytes::{before, get, put};
 use crate::format::crc;
 use crate::limits::{MAX_BATCH_RECORDS, MAX_FRAME_PAYLOAD};
+use crate::planted::{Bug, is_planted};
 
 /// The first bytes of every frame; recovery searches for them.
 pub const FRAME_MAGIC: [u8; 4] = *b"\xf7RLf";
@@ -44,6 +45,16 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
+    /// What zeros are taken for when that bug is planted.
+    const OF_ZEROS: Self = Self {
+        payload_len: 0,
+        count: 1,
+        payload_crc: crc::mask(0),
+        base_seq: 0,
+        recorded_at: 0,
+        synced: 0,
+    };
+
     /// The header as it stands at `offset` of the segment with this salt.
     #[must_use]
     pub fn encode(&self, salt: &[u8; 16], offset: u64) -> [u8; FRAME_HEADER_BYTES] {
@@ -55,7 +66,7 @@ impl FrameHeader {
         put::<BASE_SEQ_AT, _, _>(&mut out, self.base_seq.to_le_bytes());
         put::<RECORDED_AT, _, _>(&mut out, self.recorded_at.to_le_bytes());
         put::<SYNCED_AT, _, _>(&mut out, self.synced.to_le_bytes());
-        let sum = crc::bound(salt, offset, before::<HEADER_CRC_AT, _>(&out));
+        let sum = header_crc(salt, offset, &out);
         put::<HEADER_CRC_AT, _, _>(&mut out, sum.to_le_bytes());
         out
     }
@@ -68,10 +79,13 @@ impl FrameHeader {
     /// was written for another place or segment) or [`Damage::Length`].
     pub fn decode(bytes: &[u8], salt: &[u8; 16], offset: u64) -> Result<Self, Damage> {
         let bytes: &[u8; FRAME_HEADER_BYTES] = bytes.first_chunk().ok_or(Damage::Truncated)?;
+        if is_planted(Bug::ZerosAreAFrame) && bytes.iter().all(|&byte| byte == 0) {
+            return Ok(Self::OF_ZEROS);
+        }
         if get::<MAGIC_AT, _, _>(bytes) != FRAME_MAGIC {
             return Err(Damage::Magic);
         }
-        let sum = crc::bound(salt, offset, before::<HEADER_CRC_AT, _>(bytes));
+        let sum = header_crc(salt, offset, bytes);
         if u32::from_le_bytes(get::<HEADER_CRC_AT, _, _>(bytes)) != sum {
             return Err(Damage::HeaderChecksum);
         }
@@ -109,9 +123,21 @@ impl FrameHeader {
     }
 }
 
+/// The checksum of a header, which binds it to its place.
+fn header_crc(salt: &[u8; 16], offset: u64, header: &[u8; FRAME_HEADER_BYTES]) -> u32 {
+    let header = before::<HEADER_CRC_AT, _>(header);
+    match is_planted(Bug::UnboundFrame) {
+        true => crc::bound(&[0; 16], 0, header),
+        false => crc::bound(salt, offset, header),
+    }
+}
+
 /// The checksum of a frame's payload, as its header holds it.
 #[must_use]
 pub fn payload_crc(payload: &[u8]) -> u32 {
+    if is_planted(Bug::SkipPayloadChecksum) {
+        return 0;
+    }
     crc::masked(payload)
 }
 

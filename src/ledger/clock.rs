@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::planted::{Bug, is_planted};
 use crate::storage::Storage;
 
 /// How far the wall clock may get ahead of the monotonic one from look to look: a machine that
@@ -94,7 +95,7 @@ impl Clock {
 impl State {
     fn believe(&mut self, look: Look) -> i64 {
         let lead = self.believed.lead_of(&look);
-        if lead <= SLACK {
+        if lead <= SLACK || is_planted(Bug::BelieveTheClock) {
             self.on_trial = None;
             // From a time in the past nothing is dropped early, and the way back is no jump.
             if lead >= -SLACK {

@@ -14,6 +14,7 @@ use crate::ledger::layout::{STREAM_KINDS, stream_of};
 use crate::ledger::maintain::is_old;
 use crate::ledger::stream::{Active, Stream};
 use crate::model::{Body, Kind, Timestamp};
+use crate::planted::{Bug, is_planted};
 use crate::segment::{NewFrame, Segment};
 
 /// How often runs are prepared outside of the lock before it is taken for the preparing, too.
@@ -126,6 +127,7 @@ impl Inner {
             self.refused.fetch_add(rejected as u64, Ordering::Relaxed);
         }
         match durability {
+            Durability::Sync if is_planted(Bug::AcknowledgeBeforeSync) => {}
             Durability::Sync => self.wait_synced(&positions)?,
             Durability::Interval => self.maintenance.note_dirty(),
             Durability::Os => {}

@@ -19,6 +19,7 @@ use crate::ledger::reader::Reader;
 use crate::ledger::sequence::{self, Found, Sequence};
 use crate::ledger::stream::Stream;
 use crate::model::Event;
+use crate::planted::{Bug, is_planted};
 use crate::segment::{Loss, Segment};
 use crate::storage::{OpenMode, Storage};
 
@@ -32,7 +33,10 @@ impl Ledger {
         } else {
             layout.identity(&*storage)?;
         }
-        let lock = storage.lock(&layout.lock(), &writer_note())?;
+        let lock: Box<dyn Send + Sync> = match is_planted(Bug::SkipLock) {
+            true => Box::new(()),
+            false => storage.lock(&layout.lock(), &writer_note())?,
+        };
         let identity = identity(&*storage, &layout, options.create)?;
         let mut found = sequence::read(&*storage, &layout.sequence(), &identity.uuid)?;
         let catalog = Arc::new(Catalog::new(Arc::clone(&storage), layout, Some(&identity)));

@@ -6,6 +6,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::Result;
 use crate::model::Kind;
+use crate::planted::{Bug, is_planted};
 use crate::segment::Segment;
 use crate::storage::Storage;
 
@@ -116,6 +117,9 @@ impl Stream {
             }
             poisoned()?;
             if synced.has_leader {
+                if is_planted(Bug::WakeBeforeSync) {
+                    return Ok(());
+                }
                 self.sync_done.wait(&mut synced);
                 continue;
             }
@@ -137,9 +141,12 @@ impl Stream {
             (active.written, unsynced, std::mem::take(&mut active.directory_unsynced), end)
         };
         for segment in &unsynced {
-            segment.sync()?;
+            match segment.sync() {
+                Err(_) if is_planted(Bug::RetryFailedSync) => segment.sync()?,
+                synced => synced?,
+            }
         }
-        if directory {
+        if directory && !is_planted(Bug::SkipDirectorySyncAfterCreate) {
             storage.sync_dir(&self.dir)?;
         }
         let mut active = self.active.lock();

@@ -7,6 +7,7 @@ use crate::format::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC};
 use crate::format::key;
 use crate::format::trailer::{TRAILER_BYTES, Trailer};
 use crate::index::{MemIndex, Table};
+use crate::planted::{Bug, is_planted};
 use crate::segment::scan::DamagedRange;
 use crate::segment::{FRAMES_START, Findings, Segment, State, seal};
 
@@ -71,7 +72,7 @@ impl Segment {
             if !self.footer_is(&index, &trailer)? {
                 findings.footer = Some(Damage::Footer);
             }
-            hash_differs = self.frames_hash()? != trailer.hash;
+            hash_differs = self.frames_hash()? != trailer.hash && !is_planted(Bug::SkipHash);
         }
         Ok(Check { findings, records: u64::from(index.rows()), hash_differs })
     }

@@ -4,6 +4,7 @@ use memchr::memmem;
 
 use crate::error::{Damage, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, payload_crc};
+use crate::planted::{Bug, is_planted};
 use crate::segment::window::Window;
 use crate::storage::File;
 
@@ -119,7 +120,8 @@ pub(crate) fn scan(
             }
             Attempt::Broken(damage, resume, records) => (damage, resume, records),
         };
-        let Some(next) = scanner.next_whole(resume)? else {
+        let next = scanner.next_whole(resume)?;
+        let Some(next) = next.filter(|_| !is_planted(Bug::CutAtTheFirstBadFrame)) else {
             let last = scanner.last_nonzero(at)?;
             found.tail =
                 last.map(|last| DamagedRange { start: at, end: last + 1, damage, records });

@@ -6,6 +6,7 @@ use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
 use crate::format::trailer::{TRAILER_BYTES, TagCounts, Trailer};
 use crate::index::{MemIndex, Table};
 use crate::limits::MAX_FRAME_PAYLOAD;
+use crate::planted::{Bug, is_planted};
 use crate::segment::sealed::SealedIndex;
 use crate::segment::{NewState, Segment, State, seal};
 
@@ -64,7 +65,14 @@ impl Segment {
         if let Some(room) = bytes.first_chunk_mut() {
             *room = header.encode(&self.header.salt, u64::from(at));
         }
+        if is_planted(Bug::PublishBeforeTheWrite) {
+            self.end.store(end, Ordering::Release);
+        }
         if let Err(err) = self.file().write_at(bytes, u64::from(at)) {
+            if is_planted(Bug::KeepHalfARecord) {
+                self.end.store(end, Ordering::Release);
+                return Err(err);
+            }
             return Err(self.take_back(at, err));
         }
         // What can be seen must lie before the end, as readers hold the file up to there.
@@ -156,7 +164,10 @@ impl Segment {
             .file()
             .write_at(&footer.bytes, u64::from(end))
             .and_then(|()| self.file().set_len(trailer_at))
-            .and_then(|()| self.file().sync())
+            .and_then(|()| match is_planted(Bug::SealWithOneSync) {
+                true => Ok(()),
+                false => self.file().sync(),
+            })
             .and_then(|()| {
                 let trailer = trailer.encode(&self.header.salt, trailer_at);
                 self.file().write_at(&trailer, trailer_at)

@@ -9,6 +9,7 @@ use crate::format::crc;
 use crate::format::packed::Packed;
 use crate::format::trailer::{TRAILER_BYTES, Trailer};
 use crate::model::Field;
+use crate::planted::{Bug, is_planted};
 
 use super::{
     COUNT_AT, Entry, FieldView, PER_FIELD, SEED_AT, SINGLE, Section, TABLE_HEAD_BYTES, TABLE_MAGIC,
@@ -72,7 +73,8 @@ impl Slot {
         let bytes = self.content(file).ok_or(Damage::Footer)?;
         let mut state = self.state();
         if state == UNSEEN {
-            let whole = crc::masked(bytes) == self.crc && check(bytes);
+            let crc_holds = crc::masked(bytes) == self.crc || is_planted(Bug::SkipFooterChecksum);
+            let whole = crc_holds && check(bytes);
             state = if whole { WHOLE } else { DAMAGED };
             self.state.store(state, Ordering::Relaxed);
         }

@@ -13,6 +13,7 @@ use crate::ledger::cleanup::{Cleanup, CleanupReport, Keep};
 use crate::ledger::handle::Inner;
 use crate::ledger::layout::{STREAM_KINDS, stream_code};
 use crate::model::{Body, Record, Run};
+use crate::planted::{Bug, is_planted};
 use crate::segment::{Pinned, Segment};
 
 impl Inner {
@@ -139,10 +140,11 @@ impl Inner {
         if candidates.is_empty() {
             return Ok(());
         }
-        for candidate in &candidates {
-            self.note(&dropped_note(candidate))?;
+        let notes: Vec<_> = candidates.iter().map(dropped_note).collect();
+        if !is_planted(Bug::RemoveBeforeTheNote) {
+            notes.iter().try_for_each(|note| self.note(note))?;
+            self.sync()?;
         }
-        self.sync()?;
         // A segment that the file `SEQ` tells of would be missed.
         for candidate in &candidates {
             self.forget_head(candidate.stream, &candidate.segment)?;
@@ -161,8 +163,13 @@ impl Inner {
         }
         for (stream, _) in self.streams.iter().zip(touched).filter(|(_, touched)| *touched) {
             // The names of segments that were made may hang on this sync, too.
-            let synced = self.options.storage.sync_dir(&stream.dir);
-            synced.inspect_err(|err| self.poison(err))?;
+            if !is_planted(Bug::SkipDirectorySyncAfterRemove) {
+                let synced = self.options.storage.sync_dir(&stream.dir);
+                synced.inspect_err(|err| self.poison(err))?;
+            }
+        }
+        if is_planted(Bug::RemoveBeforeTheNote) {
+            notes.iter().try_for_each(|note| self.note(note))?;
         }
         self.maintenance.let_go(removed);
         self.write_owed_notes()

@@ -13,6 +13,7 @@ use crate::ledger::layout::{AUDIT_STREAM, STREAM_KINDS};
 use crate::ledger::options::Retention;
 use crate::ledger::retention::arrivals;
 use crate::model::{FieldSet, Kind, Status, Timestamp};
+use crate::planted::{Bug, is_planted};
 use crate::segment::{Overview, Segment, TableRef};
 
 /// A segment that is looked at.
@@ -230,6 +231,9 @@ pub(super) fn open_runs(segment: &Arc<Segment>) -> Result<Vec<(u64, u32)>> {
             .filter(is_open)
             .map(|row| (table.seq(row), table.offset(row)))
             .collect()
+    }
+    if is_planted(Bug::DropOpenRuns) {
+        return Ok(Vec::new());
     }
     if segment.kind() != Kind::Run || segment.trailer().is_some_and(|t| !t.tags.any_open_run()) {
         return Ok(Vec::new());

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::ground::{Ground, Part, Size, Tally};
-use crate::rows::{clock, cut_off, damage, faults, footers, kills, locks, power, retention, tails};
+use crate::rows::{
+    clock, cut_off, damage, faults, footers, kills, locks, power, retention, strength, tails,
+};
 
 /// One row.
 #[derive(Debug)]
@@ -52,7 +54,10 @@ pub const ROWS: &[Row] = &[
         number: 4,
         subject: "flipped bits",
         goal: "every bit of a sealed and an open segment: reported, no altered record given",
-        parts: &[("each alone", damage::flipped_bits)],
+        parts: &[
+            ("each alone", damage::flipped_bits),
+            ("with new checksums", damage::with_new_checksums),
+        ],
     },
     Row {
         number: 5,
@@ -120,6 +125,16 @@ pub const ROWS: &[Row] = &[
             ("a record from the future", clock::a_record_from_the_future),
         ],
     },
+    Row {
+        number: 20,
+        subject: "the strength of this card",
+        goal: "each planted bug caught by its row; 95% of lines, 90% of mutants",
+        parts: &[
+            ("nothing planted", strength::nothing_planted),
+            ("planted bugs", strength::planted_bugs),
+            ("lines and mutants", strength::lines_and_mutants),
+        ],
+    },
 ];
 
 /// What came of a row.
@@ -154,6 +169,8 @@ pub struct Plan {
     pub only_case: Option<u64>,
     /// This program, when it can be run again as another process.
     pub program: Option<PathBuf>,
+    /// True when one failure tells all that is asked.
+    pub stops_at_once: bool,
 }
 
 /// The row of this number.
@@ -167,6 +184,9 @@ pub fn row(number: u8) -> Option<&'static Row> {
 pub fn run(row: &'static Row, plan: &Plan) -> Outcome {
     let mut ground = Ground::new(plan.size, plan.seed, plan.program.clone());
     ground.only_case = plan.only_case;
+    if plan.stops_at_once {
+        ground.max_failures = 1;
+    }
     let (tally, took) = ground.run(row.parts);
     Outcome { row, seed: plan.seed, tally, took }
 }
@@ -219,7 +239,8 @@ pub fn foot(took: Duration) -> String {
 /// When a promise is broken.
 pub fn test(number: u8) {
     let row = row(number).unwrap_or_else(|| panic!("the card has no row {number}"));
-    let plan = Plan { size: Size::Fast, seed: 1, only_case: None, program: None };
+    let plan =
+        Plan { size: Size::Fast, seed: 1, only_case: None, program: None, stops_at_once: false };
     let outcome = run(row, &plan);
     let text = line(&outcome);
     println!("{}{text}", head());

@@ -51,6 +51,8 @@ pub struct Ground {
     pub program: Option<PathBuf>,
     /// How many cases run side by side.
     pub threads: usize,
+    /// After so many failures the row gives up.
+    pub max_failures: u64,
     tally: Mutex<Tally>,
     part: Mutex<&'static str>,
 }
@@ -62,7 +64,8 @@ impl Ground {
     pub fn new(size: Size, seed: u64, program: Option<PathBuf>) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let (tally, part) = (Mutex::default(), Mutex::new(""));
-        Self { size, seed, only_case: None, program, threads, tally, part }
+        let max_failures = MAX_FAILURES;
+        Self { size, seed, only_case: None, program, threads, max_failures, tally, part }
     }
 
     /// The number for this size.
@@ -130,7 +133,7 @@ impl Ground {
     ) {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= count || self.tally.lock().failed >= MAX_FAILURES {
+            if number >= count || self.gives_up() {
                 return;
             }
             if self.only_case.is_some_and(|only| only != number) {
@@ -140,6 +143,10 @@ impl Ground {
                 Rng::new(self.seed.wrapping_add(number.wrapping_mul(0x0100_0000_01b3))).number();
             self.guarded(&format!("case {number}"), || case(number, seed));
         }
+    }
+
+    fn gives_up(&self) -> bool {
+        self.tally.lock().failed >= self.max_failures
     }
 
     /// Runs one attempt or several, which tell how many they were; an error or a panic in it is a
@@ -156,6 +163,9 @@ impl Ground {
     pub fn run(&self, parts: &[(&'static str, Part)]) -> (Tally, Duration) {
         let begin = Instant::now();
         for (name, part) in parts {
+            if self.gives_up() {
+                break;
+            }
             *self.part.lock() = name;
             match catch_unwind(AssertUnwindSafe(|| part(self))) {
                 Ok(Ok(())) => {}

@@ -30,6 +30,10 @@ struct Args {
     /// The sizes of an everyday run.
     #[arg(long)]
     fast: bool,
+    /// Plant this bug first, and stop at the first failure: a row that fails has caught it.
+    #[cfg(feature = "planted")]
+    #[arg(long, value_name = "BUG", requires = "row", value_parser = bug)]
+    plant: Option<runledger::planted::Bug>,
     /// What the rows met, below each line.
     #[arg(long)]
     notes: bool,
@@ -60,11 +64,13 @@ fn main() -> ExitCode {
     if rows.is_empty() {
         rows.extend(ROWS);
     }
+    let is_planted = plant(&args);
     let plan = Plan {
         size: if args.fast { Size::Fast } else { Size::Full },
         seed: args.seed,
         only_case: args.case,
-        program: program(),
+        program: program().filter(|_| !is_planted),
+        stops_at_once: is_planted,
     };
     // What fails is told once, by the card, with the words of the panic.
     std::panic::set_hook(Box::new(|_| {}));
@@ -92,6 +98,26 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     if is_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// The bug of this name.
+#[cfg(feature = "planted")]
+fn bug(name: &str) -> Result<runledger::planted::Bug, String> {
+    let mut bugs = runledger::planted::Bug::ALL.iter().copied();
+    bugs.find(|bug| format!("{bug:?}") == name).ok_or_else(|| {
+        format!("there is no such bug; there are {:?}", runledger::planted::Bug::ALL)
+    })
+}
+
+/// Plants the bug that was asked for. True when there was one.
+#[cfg(feature = "planted")]
+fn plant(args: &Args) -> bool {
+    args.plant.inspect(|bug| runledger::planted::plant(*bug)).is_some()
+}
+
+#[cfg(not(feature = "planted"))]
+fn plant(_: &Args) -> bool {
+    false
 }
 
 fn program() -> Option<PathBuf> {

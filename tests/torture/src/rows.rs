@@ -9,4 +9,5 @@ pub(crate) mod kills;
 pub(crate) mod locks;
 pub(crate) mod power;
 pub(crate) mod retention;
+pub(crate) mod strength;
 pub(crate) mod tails;

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use runledger::{Durability, Error, Order, Record, Result, verify};
+use runledger::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
+use runledger::{Damage, Durability, Error, Order, Record, Result, verify};
 
 use crate::check::{check, reader};
 use crate::disk::SimDisk;
@@ -87,6 +88,30 @@ pub(crate) fn flipped_bits(ground: &Ground) -> Result<()> {
     let oracle = oracle.lock().clone();
     flip_bits(ground, &disk, &oracle, sealed);
     flip_bits(ground, &disk, &oracle, open);
+    Ok(())
+}
+
+/// A record that was changed and given new checksums is not what was sealed: the hash tells.
+pub(crate) fn with_new_checksums(ground: &Ground) -> Result<()> {
+    let (disk, _, writer) = events(ground.seed)?;
+    writer.close()?;
+    let sealed = segments(&disk, "events").swap_remove(0);
+    for frame in &sealed.frames {
+        let mut bytes = sealed.bytes.clone();
+        // The filler of an event is hexadecimal digits, and takes more than half of it.
+        let digit = &mut bytes[frame.start + (frame.end - frame.start) * 3 / 4];
+        assert!(digit.is_ascii_hexdigit());
+        *digit = if *digit == b'0' { b'1' } else { b'0' };
+        let payload = frame.start + FRAME_HEADER_BYTES;
+        let payload_crc = payload_crc(&bytes[payload..frame.end]);
+        let header = FrameHeader { payload_crc, ..frame.header };
+        let header = header.encode(&sealed.salt, frame.start as u64);
+        bytes[frame.start..payload].copy_from_slice(&header);
+        let report = verify(DIR, with_file(&disk, &sealed.path, bytes).storage())?;
+        let told = |f: &runledger::Finding| f.damage == Damage::Hash && f.path == sealed.path;
+        assert!(report.findings.iter().any(told), "{}: {:?}", frame.start, report.findings);
+        ground.tried(1);
+    }
     Ok(())
 }
 

@@ -108,6 +108,12 @@ fn dropping(seed: u64) -> Result<u64> {
             *images.lock() += 1;
         }
         check(&disk.fork(), &oracle.lock(), Crash::Kill, &format!("seed {seed}, killed after"));
+        // After a clean close nobody looks for files that came back.
+        writer.close()?;
+        let cut = Cut { files: Keep::Nothing, names: KeepNames::Nothing, seed };
+        let label = format!("seed {seed}, closed, {cut:?}");
+        check(&disk.power_cut(cut), &oracle.lock(), Crash::Power, &label);
+        *images.lock() += 1;
     }
     let images = *images.lock();
     Ok(images)
