@@ -45,6 +45,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -142,6 +143,7 @@ struct Hooks {
 struct Shared {
     world: Mutex<World>,
     hooks: Mutex<Hooks>,
+    slow_syncs: AtomicBool,
 }
 
 /// The disk before an operation, for a probe.
@@ -175,7 +177,8 @@ impl SimDisk {
 
     fn of(world: World) -> Self {
         let hooks = Mutex::new(Hooks::default());
-        Self(Arc::new(Shared { world: Mutex::new(world), hooks }))
+        let slow_syncs = AtomicBool::new(false);
+        Self(Arc::new(Shared { world: Mutex::new(world), hooks, slow_syncs }))
     }
 
     /// The disk as the engine takes it.
@@ -224,6 +227,11 @@ impl SimDisk {
     /// How many operations were begun on this disk.
     pub fn operations(&self) -> u64 {
         self.0.world.lock().operations
+    }
+
+    /// From now on syncs of files take their time, so that others write and wait meanwhile.
+    pub fn slow_syncs(&self) {
+        self.0.slow_syncs.store(true, Ordering::Relaxed);
     }
 
     /// Limits the bytes that files can take, or lifts the limit.

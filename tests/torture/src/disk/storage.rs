@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use runledger::storage::{DirEntry, File, Map, OpenMode, Storage};
@@ -161,6 +162,9 @@ impl File for SimFile {
     }
 
     fn sync(&self) -> Result<()> {
+        if self.disk.0.slow_syncs.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_micros(200));
+        }
         let (mut world, fault) = self.disk.begin(OpKind::Sync, &self.path)?;
         let inode = world.inode(self.inode);
         let error = match fault {

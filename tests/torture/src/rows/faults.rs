@@ -155,6 +155,7 @@ pub(crate) fn all_waiters(ground: &Ground) -> Result<()> {
         let disk = SimDisk::new(round);
         let oracle = SharedOracle::default();
         let writer = Writer::open(&disk, &oracle, round)?;
+        disk.slow_syncs();
         let syncs = AtomicU64::new(0);
         disk.set_faults(move |op| {
             let segment = op.path.extension().is_some_and(|ending| ending == "seg");
