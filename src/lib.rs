@@ -11,6 +11,7 @@ pub mod planted;
 mod query;
 mod segment;
 pub mod storage;
+mod sync;
 pub mod wire;
 
 pub use error::{Damage, Error, Result};

@@ -1,7 +1,6 @@
 //! What the engine itself puts on record: what was cut, covered or dropped.
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +11,7 @@ use crate::ledger::handle::Inner;
 use crate::ledger::layout::AUDIT_STREAM;
 use crate::model::{ActorType, Body, Event, Id, Json, Severity, Timestamp};
 use crate::segment::{Loss, LossKind, Segment};
+use crate::sync::atomic::Ordering;
 
 /// The type of the note on a segment that was dropped.
 pub(super) const SEGMENT_DROPPED: &str = "segment.dropped";

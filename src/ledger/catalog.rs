@@ -1,8 +1,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
-
 use crate::error::{Error, Result};
 use crate::format::identity::Identity;
 use crate::format::key;
@@ -11,6 +9,7 @@ use crate::model::Kind;
 use crate::query::SegmentList;
 use crate::segment::{FRAMES_START, Segment, parse_file_name};
 use crate::storage::{DirEntry, OpenMode, Storage};
+use crate::sync::{Mutex, RwLock};
 
 /// The segments of all streams, as they are known now.
 #[derive(Debug)]

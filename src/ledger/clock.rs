@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use crate::planted::{Bug, is_planted};
 use crate::storage::Storage;
+use crate::sync::Mutex;
 
 /// How far the wall clock may get ahead of the monotonic one from look to look: a machine that
 /// sleeps stops the one and not the other.

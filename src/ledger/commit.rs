@@ -1,14 +1,12 @@
 //! Appending: from encoded batches to frames in the files, and the wait for their durability.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
-use parking_lot::MutexGuard;
 
 use crate::error::{Error, Result};
 use crate::format::header::SegmentHeader;
 use crate::ledger::Durability;
 use crate::ledger::append::{Batch, Encoded, OnReject, Part, with_batch};
+use crate::ledger::group_commit::Target;
 use crate::ledger::handle::{Inner, Ledger};
 use crate::ledger::layout::{STREAM_KINDS, stream_of};
 use crate::ledger::maintain::is_old;
@@ -16,6 +14,8 @@ use crate::ledger::stream::{Active, Stream};
 use crate::model::{Body, Kind, Timestamp};
 use crate::planted::{Bug, is_planted};
 use crate::segment::{NewFrame, Segment};
+use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering;
 
 /// How often runs are prepared outside of the lock before it is taken for the preparing, too.
 const OPTIMISTIC_TRIES: usize = 3;
@@ -340,13 +340,8 @@ impl Inner {
 
     fn wait_synced(&self, positions: &Positions) -> Result<()> {
         for (stream, position) in self.streams.iter().zip(positions) {
-            if let Some(position) = position {
-                stream.wait_synced(
-                    &*self.options.storage,
-                    *position,
-                    &|| self.check_poisoned(),
-                    &|err| self.poison(err),
-                )?;
+            if let &Some(position) = position {
+                stream.commit.wait(position, &Syncing { inner: self, stream })?;
             }
         }
         Ok(())
@@ -357,6 +352,31 @@ impl Inner {
         self.check_poisoned()?;
         let positions = self.streams.each_ref().map(|stream| Some(stream.lock().written));
         self.wait_synced(&positions)
+    }
+}
+
+/// A stream as its group commit syncs it. What fails there stops the whole writer.
+struct Syncing<'a> {
+    inner: &'a Inner,
+    stream: &'a Stream,
+}
+
+impl Target for Syncing<'_> {
+    type Error = Error;
+
+    fn sync(&self) -> Result<u64> {
+        self.stream.sync(&*self.inner.options.storage)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.inner.check_poisoned()
+    }
+
+    fn stop(&self, cause: Option<&Error>) {
+        match cause {
+            Some(err) => self.inner.poison(err),
+            None => self.inner.poison("a sync ended in a panic"),
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
@@ -15,6 +14,8 @@ use crate::ledger::stream::Stream;
 use crate::model::Event;
 use crate::planted::{Bug, is_planted};
 use crate::query::Query;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A ledger, open for writing.
 ///
@@ -70,14 +71,14 @@ pub(super) struct Inner {
     /// The process that opened the ledger: a fork of it is another, and not the writer.
     pub(super) pid: u32,
     /// Notes that the disk had no room for.
-    pub(super) owed_notes: parking_lot::Mutex<VecDeque<Event<'static>>>,
+    pub(super) owed_notes: Mutex<VecDeque<Event<'static>>>,
     /// Held while segments are dropped.
-    pub(super) cleaning: parking_lot::Mutex<()>,
+    pub(super) cleaning: Mutex<()>,
     pub(super) lock: LockGuard,
 }
 
 /// The writer's lock, given back when it is dropped.
-pub(super) struct LockGuard(pub(super) parking_lot::Mutex<Option<Box<dyn Send + Sync>>>);
+pub(super) struct LockGuard(pub(super) Mutex<Option<Box<dyn Send + Sync>>>);
 
 impl std::fmt::Debug for LockGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -132,7 +133,7 @@ impl Inner {
 
     /// An error when nothing may be appended.
     pub(super) fn check_writable(&self) -> Result<()> {
-        if self.closed.load(std::sync::atomic::Ordering::Acquire) {
+        if self.closed.load(Ordering::Acquire) {
             return Err(Error::Closed);
         }
         self.check_poisoned()
@@ -148,12 +149,12 @@ impl Inner {
         }
     }
 
-    /// Stops the writer: after this error nothing is known of what is on the disk.
-    pub(super) fn poison(&self, err: &Error) {
+    /// Stops the writer: after this nothing is known of what is on the disk.
+    pub(super) fn poison(&self, cause: impl std::fmt::Display) {
         if is_planted(Bug::GoOnAfterFailedSync) {
             return;
         }
         // The first cause is the one to be told.
-        let _ = self.poisoned.set(err.to_string());
+        let _ = self.poisoned.set(cause.to_string());
     }
 }

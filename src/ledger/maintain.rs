@@ -1,12 +1,8 @@
 //! What happens beside the appends: syncing at intervals, sealing, retention.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
-
-use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Error, Result};
 use crate::ledger::audit;
@@ -14,6 +10,9 @@ use crate::ledger::cleanup::Cleanup;
 use crate::ledger::ends::heads;
 use crate::ledger::handle::{Inner, Ledger};
 use crate::segment::Segment;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Condvar, Mutex};
 
 /// How often retention is applied, and how long a quiet ledger sleeps.
 const ROUND: Duration = Duration::from_secs(60);
@@ -150,11 +149,11 @@ impl Maintenance {
         let mut state = self.state.lock();
         let is_due = || self.due.load(Ordering::Acquire);
         if state.is_idle() && !is_due() && !self.dirty.load(Ordering::Acquire) {
-            self.wake.wait_for(&mut state, ROUND);
+            state = self.wake.wait_for(state, ROUND);
         }
         // An append was made: it is synced an interval after it, with those that follow.
         if state.is_idle() && !is_due() && self.dirty.load(Ordering::Acquire) {
-            self.wake.wait_for(&mut state, interval);
+            state = self.wake.wait_for(state, interval);
         }
         !state.stop
     }

@@ -8,6 +8,7 @@ mod clock;
 mod commit;
 mod durability;
 mod ends;
+mod group_commit;
 mod handle;
 mod layout;
 mod maintain;

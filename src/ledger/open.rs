@@ -1,7 +1,6 @@
 //! Opening for writing: the lock, the identity, recovery, and the first notes.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
@@ -22,6 +21,8 @@ use crate::model::Event;
 use crate::planted::{Bug, is_planted};
 use crate::segment::{Loss, Segment};
 use crate::storage::{OpenMode, Storage};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64};
 
 impl Ledger {
     pub(super) fn open_with(dir: &Path, options: Options) -> Result<Self> {
@@ -191,9 +192,9 @@ fn assemble(
         closed: AtomicBool::new(false),
         refused: AtomicU64::new(0),
         pid: std::process::id(),
-        owed_notes: parking_lot::Mutex::default(),
-        cleaning: parking_lot::Mutex::default(),
-        lock: LockGuard(parking_lot::Mutex::new(Some(lock))),
+        owed_notes: Mutex::default(),
+        cleaning: Mutex::default(),
+        lock: LockGuard(Mutex::new(Some(lock))),
     });
     Ok(Ledger::of(inner))
 }

@@ -1,13 +1,12 @@
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::format::seqfile::{Head, SEQ_FILE_BYTES, SeqState};
 use crate::planted::{Bug, is_planted};
 use crate::storage::{File, OpenMode, Storage};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// How many numbers are reserved at first and at the most. A crash skips what was reserved and not
 /// used; a reservation costs a sync, so they grow with use.

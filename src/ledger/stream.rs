@@ -1,14 +1,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::Result;
+use crate::ledger::group_commit::GroupCommit;
 use crate::model::Kind;
 use crate::planted::{Bug, is_planted};
 use crate::segment::Segment;
 use crate::storage::Storage;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// The end of one stream, to which frames are appended.
 #[derive(Debug)]
@@ -19,8 +19,7 @@ pub(super) struct Stream {
     active: Mutex<Active>,
     /// Counts the appends: who prepared a run's state looks whether another came between.
     version: AtomicU64,
-    synced: Mutex<Synced>,
-    sync_done: Condvar,
+    pub(super) commit: GroupCommit,
 }
 
 /// What only the one who appends may touch.
@@ -36,14 +35,6 @@ pub(super) struct Active {
     directory_unsynced: bool,
     /// Up to where the segment is known to be on stable storage.
     pub(super) synced_to: u32,
-}
-
-#[derive(Debug, Default)]
-struct Synced {
-    /// The position up to which everything is on stable storage.
-    position: u64,
-    /// True while one of those who wait is syncing for all.
-    has_leader: bool,
 }
 
 impl Stream {
@@ -74,8 +65,7 @@ impl Stream {
                 ..Active::default()
             }),
             version: AtomicU64::new(0),
-            synced: Mutex::default(),
-            sync_done: Condvar::new(),
+            commit: GroupCommit::default(),
         }
     }
 
@@ -97,43 +87,8 @@ impl Stream {
         }
     }
 
-    /// Returns once everything up to `position` is on stable storage. One of those who wait syncs
-    /// for all who have appended by then; the others wait for it.
-    ///
-    /// # Errors
-    /// What the sync failed with, for the one who did it; the others find the writer poisoned by
-    /// `poisoned`, which must say so from then on.
-    pub(super) fn wait_synced(
-        &self,
-        storage: &dyn Storage,
-        position: u64,
-        poisoned: &dyn Fn() -> Result<()>,
-        poison: &dyn Fn(&crate::error::Error),
-    ) -> Result<()> {
-        let mut synced = self.synced.lock();
-        loop {
-            if synced.position >= position {
-                return Ok(());
-            }
-            poisoned()?;
-            if synced.has_leader {
-                if is_planted(Bug::WakeBeforeSync) {
-                    return Ok(());
-                }
-                self.sync_done.wait(&mut synced);
-                continue;
-            }
-            synced.has_leader = true;
-            let outcome =
-                MutexGuard::unlocked(&mut synced, || self.sync(storage).inspect_err(poison));
-            synced.has_leader = false;
-            self.sync_done.notify_all();
-            synced.position = synced.position.max(outcome?);
-        }
-    }
-
     /// Syncs what was appended so far, and gives the position that this has reached.
-    fn sync(&self, storage: &dyn Storage) -> Result<u64> {
+    pub(super) fn sync(&self, storage: &dyn Storage) -> Result<u64> {
         let (written, unsynced, directory, reached) = {
             let mut active = self.active.lock();
             let end = active.segment.as_ref().map(|segment| (Arc::clone(segment), segment.end()));

@@ -1,7 +1,5 @@
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::RwLock;
-
 use crate::error::Result;
 use crate::format::footer::head;
 use crate::format::key;
@@ -9,6 +7,7 @@ use crate::index::{Lanes, SlicedFilter};
 use crate::model::{Field, Kind};
 use crate::query::filter::Filter;
 use crate::segment::{Segment, Span};
+use crate::sync::RwLock;
 
 /// So many segments are searched one by one; only of more is it noted what they hold.
 const FEW: usize = 2;

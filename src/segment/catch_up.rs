@@ -1,10 +1,6 @@
 //! The index of a segment that is still written follows its frames: an append enters nothing, and
 //! who needs the index brings it up to date from the file, as recovery does.
 
-use std::sync::atomic::Ordering;
-
-use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
-
 use crate::error::{Damage, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::header::SegmentHeader;
@@ -16,6 +12,8 @@ use crate::segment::open::open_sealed;
 use crate::segment::scan::{Bounds, DamagedRange, Scan, scan};
 use crate::segment::{Draft, FRAMES_START, Findings, Segment, State};
 use crate::storage::File;
+use crate::sync::atomic::Ordering;
+use crate::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 /// By how many bytes of frames the index lags before the background enters them, so many at a time:
 /// whoever asks for the index waits for no more.

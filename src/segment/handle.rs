@@ -1,10 +1,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
-
 use crate::error::Result;
 use crate::storage::{File, Map, OpenMode, Storage};
+use crate::sync::RwLock;
 
 /// A segment's file. Once the segment is sealed it is read through its map, and the file is closed:
 /// a ledger can have more segments than a process may have files. What still reads the file then

@@ -21,9 +21,6 @@ mod write;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
-use parking_lot::{Mutex, RwLock};
 
 pub(crate) use check::Check;
 pub(crate) use draft::Draft;
@@ -43,6 +40,8 @@ use crate::segment::frames::CheckedFrames;
 use crate::segment::handle::Handle;
 use crate::segment::sealed::SealedIndex;
 use crate::storage::{File, Map};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
 
 /// Where the first frame begins: behind two copies of the header, so that no single damaged byte
 /// takes the salt, and with it the whole segment, along.

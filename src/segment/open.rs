@@ -1,8 +1,5 @@
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
-
-use parking_lot::{Mutex, RwLock};
 
 use crate::error::Result;
 use crate::format::footer::FooterLayout;
@@ -19,6 +16,8 @@ use crate::segment::handle::Handle;
 use crate::segment::sealed::SealedIndex;
 use crate::segment::{FRAMES_START, Findings, Found, Segment, State, file_name, header};
 use crate::storage::{File, Map, OpenMode, Storage};
+use crate::sync::atomic::{AtomicU32, AtomicU64};
+use crate::sync::{Mutex, RwLock};
 
 impl Segment {
     /// Makes the file, with its header. The directory is not synced.

@@ -1,5 +1,4 @@
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
@@ -7,6 +6,7 @@ use crate::planted::{Bug, is_planted};
 use crate::segment::scan::DamagedRange;
 use crate::segment::{Findings, Segment};
 use crate::storage::{OpenMode, Storage};
+use crate::sync::atomic::Ordering;
 
 /// How many bytes are copied at a time.
 const COPY_BYTES: usize = 1 << 16;

@@ -1,5 +1,3 @@
-use std::sync::atomic::Ordering;
-
 use crate::error::{Error, Result};
 use crate::format::footer::{Built, FooterLayout};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
@@ -9,6 +7,7 @@ use crate::limits::MAX_FRAME_PAYLOAD;
 use crate::planted::{Bug, is_planted};
 use crate::segment::sealed::SealedIndex;
 use crate::segment::{NewState, Segment, State, seal};
+use crate::sync::atomic::Ordering;
 
 /// The first preallocation, and the largest step by which it grows.
 const ALLOCATE_BYTES: (u32, u32) = (64 << 10, 8 << 20);
