@@ -8,6 +8,7 @@ mod crashes;
 mod follow;
 mod hooked;
 mod many_segments;
+mod races;
 mod retention;
 mod side_by_side;
 

@@ -193,6 +193,8 @@ impl Inner {
         locks: [Option<MutexGuard<'_, Active>>; STREAM_KINDS.len()],
         now: i64,
     ) -> Result<(Appended, Positions)> {
+        // Under the locks, which a close takes before it gives up the numbers and the files.
+        self.check_writable()?;
         let first_seq = self.take_seqs(u64::from(batch.records))?;
         let mut locks = locks;
         // All space is found before anything is written, so that a full disk takes no part of a
@@ -225,7 +227,6 @@ impl Inner {
         first_seq: u64,
         now: i64,
     ) -> Result<[Option<Arc<Segment>>; STREAM_KINDS.len()]> {
-        self.check_writable()?;
         let mut segments = [const { None }; STREAM_KINDS.len()];
         let parts = self.streams.iter().zip(&batch.parts).zip(locks).zip(&mut segments);
         for (number, (((stream, part), lock), place)) in parts.enumerate() {

@@ -185,7 +185,6 @@ impl Ledger {
     /// is still open cannot be carried forward.
     pub fn maintain(&self) -> Result<()> {
         self.inner.check_writable()?;
-        self.inner.seal_full();
         self.inner.sync()?;
         self.inner.retain()
     }
@@ -264,10 +263,11 @@ impl Inner {
         self.write_owed_notes()?;
         self.note_refused()?;
         let now = self.believed_now()?;
+        let doubted = self.doubting_clock.look(&*self.options.storage).now;
+        let cleaning = self.begin_cleaning()?;
         self.retire_old(now);
         self.seal_full();
-        let doubted = self.doubting_clock.look(&*self.options.storage).now;
-        self.clean(&Cleanup::retention(), now.min(doubted)).map(drop)
+        self.clean(&cleaning, &Cleanup::retention(), now.min(doubted)).map(drop)
     }
 
     /// The time by which records expire. A clock that has jumped is put on record.
@@ -294,17 +294,24 @@ impl Inner {
     }
 
     pub(super) fn close(&self) -> Result<()> {
+        if self.check_process().is_err() {
+            return Ok(());
+        }
+        // Held to the end: who closes at the same time is told of it when all of it is done.
+        let mut lock = self.lock.0.lock();
         // A note that is still owed is tried once more, while appends are taken.
         let noted = self.check_writable().and_then(|()| {
             self.write_owed_notes()?;
             self.note_refused()
         });
-        if self.closed.swap(true, Ordering::AcqRel) || self.check_process().is_err() {
-            return Ok(());
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return self.check_poisoned();
         }
         self.maintenance.stop();
+        // A clean-up that has begun touches no file after the lock is given up.
+        let _none_goes_on = self.cleaning.lock();
         let outcome = noted.and(self.finish());
-        self.lock.0.lock().take();
+        lock.take();
         outcome
     }
 

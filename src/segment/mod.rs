@@ -79,8 +79,17 @@ pub(crate) struct Segment {
     last_seq: AtomicU64,
     superseded: RwLock<Superseded>,
     findings: RwLock<Findings>,
+    /// Held during a sync.
+    syncs: Mutex<Syncs>,
+}
+
+/// What is known of the syncs of a segment.
+#[derive(Debug, Default)]
+struct Syncs {
     /// The bytes that a writer before this one has written, and that were never synced.
-    unsynced: Mutex<Option<(u32, u32)>>,
+    left_behind: Option<(u32, u32)>,
+    /// True when one failed.
+    has_failed: bool,
 }
 
 #[derive(Debug)]

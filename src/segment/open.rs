@@ -144,7 +144,7 @@ impl Segment {
             last_seq: AtomicU64::new(last_seq),
             superseded: RwLock::default(),
             findings: RwLock::new(findings),
-            unsynced: Mutex::default(),
+            syncs: Mutex::default(),
         };
         if let Some(trailer) = segment.trailer() {
             segment.note_sealed(&trailer);

@@ -4,7 +4,7 @@ use crate::error::{Damage, Error, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::planted::{Bug, is_planted};
 use crate::segment::scan::DamagedRange;
-use crate::segment::{Findings, Segment};
+use crate::segment::{Findings, Segment, Syncs};
 use crate::storage::{OpenMode, Storage};
 use crate::sync::atomic::Ordering;
 
@@ -75,7 +75,7 @@ impl Segment {
             self.findings.write().tail = None;
             losses.push(Loss { kind: LossKind::TornTail, range: tail, copy });
         }
-        *self.unsynced.lock() = Some((findings.synced, self.end()));
+        self.syncs.lock().left_behind = Some((findings.synced, self.end()));
         if !losses.is_empty() {
             self.sync()?;
             self.findings.write().synced = self.end();
@@ -85,24 +85,29 @@ impl Segment {
 
     /// True when a writer before this one may have left something that is not on stable storage.
     pub(crate) fn is_unsynced(&self) -> bool {
-        self.unsynced.lock().is_some()
+        self.syncs.lock().left_behind.is_some()
     }
 
     /// Puts what was written on stable storage.
     ///
     /// # Errors
-    /// When the operating system refuses. After an error nothing is known of what was written.
+    /// When the operating system refuses. After an error nothing is known of what was written, and
+    /// no later sync succeeds.
     pub(crate) fn sync(&self) -> Result<()> {
-        let mut unsynced = self.unsynced.lock();
-        let Some((start, end)) = *unsynced else {
-            drop(unsynced);
-            return self.file().sync();
-        };
-        if !is_planted(Bug::TrustPagesOfAFailedSync) {
+        // One at a time: the operating system tells of an error once, and a sync beside or after
+        // the one that is told of it succeeds, whatever was lost.
+        let mut syncs = self.syncs.lock();
+        if syncs.has_failed && !is_planted(Bug::RetryFailedSync) {
+            let cause = "a sync failed before".to_owned();
+            return Err(Error::Poisoned { path: self.path.clone(), cause });
+        }
+        syncs.has_failed = true;
+        let trusted = is_planted(Bug::TrustPagesOfAFailedSync);
+        if let Some((start, end)) = syncs.left_behind.filter(|_| !trusted) {
             self.write_anew(u64::from(start), u64::from(end))?;
         }
         self.file().sync()?;
-        *unsynced = None;
+        *syncs = Syncs::default();
         Ok(())
     }
 

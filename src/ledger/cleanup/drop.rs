@@ -15,12 +15,27 @@ use crate::ledger::layout::{STREAM_KINDS, stream_code};
 use crate::model::{Body, Record, Run};
 use crate::planted::{Bug, is_planted};
 use crate::segment::{Pinned, Segment};
+use crate::sync::MutexGuard;
 
 impl Inner {
+    /// The right to end and to drop segments: one at a time, and none when a close has begun.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] or [`Error::Poisoned`].
+    pub(in crate::ledger) fn begin_cleaning(&self) -> Result<MutexGuard<'_, ()>> {
+        let cleaning = self.cleaning.lock();
+        self.check_writable()?;
+        Ok(cleaning)
+    }
+
     /// Drops what goes by `now`. With a cap on the disk it is done again until that is met, as
     /// carrying runs forward and taking notes needs space itself.
-    pub(in crate::ledger) fn clean(&self, cleanup: &Cleanup, now: i64) -> Result<CleanupReport> {
-        let _one_at_a_time = self.cleaning.lock();
+    pub(in crate::ledger) fn clean(
+        &self,
+        _one_at_a_time: &MutexGuard<'_, ()>,
+        cleanup: &Cleanup,
+        now: i64,
+    ) -> Result<CleanupReport> {
         let mut report = CleanupReport::default();
         if let (Some(cap), None) = (self.options.retention.max_bytes, cleanup.older_than) {
             self.drop_copies(cap)?;

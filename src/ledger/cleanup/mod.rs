@@ -171,7 +171,7 @@ impl Ledger {
         let now = self.inner.believed_now()?;
         match dry_run {
             true => self.reader().plan_cleanup_at(cleanup, &self.inner.options.retention, now),
-            false => self.inner.clean(cleanup, now),
+            false => self.inner.clean(&self.inner.begin_cleaning()?, cleanup, now),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::ground::{Ground, Part, Size, Tally};
 use crate::rows::{
     clock, cut_off, damage, faults, footers, kills, locks, power, retention, strength, tails,
+    threads,
 };
 
 /// One row.
@@ -123,6 +124,16 @@ pub const ROWS: &[Row] = &[
             ("order and answers", clock::order_and_answers),
             ("nothing young is dropped", clock::nothing_young_is_dropped),
             ("a record from the future", clock::a_record_from_the_future),
+        ],
+    },
+    Row {
+        number: 17,
+        subject: "orders of threads",
+        goal: "group commit: all of them at 3 threads; the handle: 100,000; no races",
+        parts: &[
+            ("group commit", threads::group_commit),
+            ("schedules", threads::schedules),
+            ("races", threads::races),
         ],
     },
     Row {

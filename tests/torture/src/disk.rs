@@ -294,6 +294,9 @@ impl SimDisk {
 
     /// Begins an operation: counts it, shows it to the probe, and asks for its fault.
     fn begin(&self, kind: OpKind, path: &Path) -> Result<(MutexGuard<'_, World>, Option<Fault>)> {
+        // Between two operations of a thread others have theirs.
+        #[cfg(shuttle)]
+        shuttle::sync::atomic::AtomicBool::new(false).load(std::sync::atomic::Ordering::SeqCst);
         let mut world = self.0.world.lock();
         if world.off {
             return Err(failed(kind, path, io::Error::other("the power is off")));

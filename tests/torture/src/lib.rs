@@ -26,5 +26,7 @@ mod oracle;
 mod real;
 pub mod rng;
 mod rows;
+#[cfg(all(test, shuttle))]
+mod schedules;
 mod segments;
 mod workload;

@@ -11,3 +11,4 @@ pub(crate) mod power;
 pub(crate) mod retention;
 pub(crate) mod strength;
 pub(crate) mod tails;
+pub(crate) mod threads;

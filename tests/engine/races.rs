@@ -1,0 +1,181 @@
+//! What two threads must not do to each other. The second thread acts from within the first one's
+//! work, by a hook in the storage, so that the one bad order comes about each time.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use runledger::{Cleanup, Durability, Error, Event, Ledger, Options};
+
+use super::hooked::Hooked;
+use super::{DIR, within_a_minute};
+use torture::disk::{Cut, Fault, Keep, KeepNames, OpKind, SimDisk};
+
+const NOTHING: Cut = Cut { files: Keep::Nothing, names: KeepNames::Nothing, seed: 1 };
+
+/// Long enough for another thread that does not have to wait.
+const A_WHILE: Duration = Duration::from_millis(300);
+
+fn open(storage: &Hooked) -> Ledger {
+    let options = Options::new().storage(Arc::new(storage.clone())).background(false);
+    options.segment_bytes(runledger::limits::MIN_SEGMENT_BYTES).open(DIR).unwrap()
+}
+
+/// Has this called before the next such operation, and not again.
+fn once(storage: &Hooked, operation: &'static str, act: impl FnOnce() + Send + 'static) {
+    let act = Mutex::new(Some(act));
+    storage.set(move |name, _| {
+        let act = (name == operation).then(|| act.lock().take()).flatten();
+        act.into_iter().for_each(|act| act());
+    });
+}
+
+/// Has the ledger closed, and opened by another writer, when the next append or round looks at the
+/// clock. What comes is that writer, and the disk as it has left it.
+fn changes_hands_at_next_look(
+    ledger: &Ledger,
+    storage: &Hooked,
+    disk: &SimDisk,
+) -> Arc<Mutex<Option<(Ledger, SimDisk)>>> {
+    let second = Arc::<Mutex<Option<(Ledger, SimDisk)>>>::default();
+    let (place, closed) = (Arc::clone(&second), ledger.clone());
+    let (storage_of_second, disk) = (storage.clone(), disk.clone());
+    once(storage, "now", move || {
+        closed.close().unwrap();
+        let second = open(&storage_of_second);
+        second.append_with(Event::new("of the second"), Durability::Sync).unwrap();
+        *place.lock() = Some((second, disk.fork()));
+    });
+    second
+}
+
+fn assert_untouched(disk: &SimDisk, since: &SimDisk) {
+    assert_eq!(disk.files(), since.files());
+    for path in disk.files() {
+        assert_eq!(disk.peek(&path), since.peek(&path), "{} has changed", path.display());
+    }
+}
+
+/// An append that had begun before the close took its numbers after it: it reserved some in the
+/// file that was another writer's by then, from a bound and a generation of its own. After a crash
+/// that could give numbers out twice.
+#[test]
+fn an_append_that_a_close_overtakes_reserves_no_numbers() {
+    let disk = SimDisk::new(1);
+    let storage = Hooked::new(disk.storage());
+    let ledger = open(&storage);
+    let second = changes_hands_at_next_look(&ledger, &storage, &disk);
+    let refused = ledger.append_with(Event::new("late"), Durability::Os);
+    assert!(matches!(refused, Err(Error::Closed)), "{refused:?}");
+    let (second, left) = second.lock().take().unwrap();
+    assert_untouched(&disk, &left);
+    assert_eq!(second.query().count().unwrap(), 1);
+}
+
+/// A round of upkeep that had begun before the close ended and sealed an old segment after it: over
+/// the frames that another writer was appending there.
+#[test]
+fn upkeep_that_a_close_overtakes_seals_nothing() {
+    let disk = SimDisk::new(2);
+    let storage = Hooked::new(disk.storage());
+    let ledger = open(&storage);
+    ledger.append_with(Event::new("old"), Durability::Os).unwrap();
+    disk.advance(Duration::from_secs(2 * 24 * 3600));
+    let second = changes_hands_at_next_look(&ledger, &storage, &disk);
+    let refused = ledger.maintain();
+    assert!(matches!(refused, Err(Error::Closed)), "{refused:?}");
+    let (second, left) = second.lock().take().unwrap();
+    assert_untouched(&disk, &left);
+    assert_eq!(second.query().count().unwrap(), 2);
+}
+
+/// A close did not wait for a clean-up: its files went after the lock was given up, and with them
+/// what another writer had appended to one of them meanwhile.
+#[test]
+fn a_close_waits_for_a_clean_up() {
+    within_a_minute(|| {
+        let disk = SimDisk::new(3);
+        let storage = Hooked::new(disk.storage());
+        let ledger = open(&storage);
+        ledger.append_with(Event::new("old"), Durability::Os).unwrap();
+        let (told, appended) = mpsc::channel();
+        let (closed, storage_of_second) = (ledger.clone(), storage.clone());
+        once(&storage, "remove", move || {
+            let (done, is_done) = mpsc::channel();
+            std::thread::spawn(move || {
+                closed.close().unwrap();
+                let second = open(&storage_of_second);
+                second.append_with(Event::new("of the second"), Durability::Sync).unwrap();
+                let _ = done.send(());
+                told.send(second).unwrap();
+            });
+            let _ = is_done.recv_timeout(A_WHILE);
+        });
+        ledger.cleanup(&Cleanup::older_than(Duration::ZERO), false).unwrap();
+        drop(appended.recv().unwrap());
+        let again = open(&Hooked::new(disk.power_cut(NOTHING).storage()));
+        assert_eq!(again.query().record_type("of the second").count().unwrap(), 1);
+    });
+}
+
+/// Of two threads that closed the ledger, one was told that all was done while the other had not
+/// yet synced anything.
+#[test]
+fn who_closes_too_waits_for_the_close() {
+    within_a_minute(|| {
+        let disk = SimDisk::new(4);
+        let storage = Hooked::new(disk.storage());
+        let ledger = open(&storage);
+        ledger.append_with(Event::new("t"), Durability::Os).unwrap();
+        let (told, cut) = mpsc::channel();
+        let (closed, of_disk) = (ledger.clone(), disk.clone());
+        once(&storage, "sync", move || {
+            let (done, is_done) = mpsc::channel();
+            std::thread::spawn(move || {
+                closed.close().unwrap();
+                told.send(of_disk.power_cut(NOTHING)).unwrap();
+                let _ = done.send(());
+            });
+            let _ = is_done.recv_timeout(A_WHILE);
+        });
+        let _ = ledger.close();
+        let again = open(&Hooked::new(cut.recv().unwrap().storage()));
+        assert_eq!(again.query().count().unwrap(), 1);
+    });
+}
+
+/// The sync of a segment that was being sealed failed, and one for an append, which had begun
+/// beside it, was told of nothing and succeeded: the append was acknowledged, and lost. The kernel
+/// tells of an error once.
+#[test]
+fn of_two_syncs_at_once_neither_hides_the_error_of_the_other() {
+    within_a_minute(|| {
+        let disk = SimDisk::new(5);
+        let storage = Hooked::new(disk.storage());
+        let ledger = open(&storage);
+        let event = || Event::new("t").message("x".repeat(40_000));
+        let (failed, has_failed) = mpsc::channel();
+        let mut left = 1;
+        disk.set_faults(move |op| {
+            let is_segment = op.path.extension() == Some(Path::new("seg").as_os_str());
+            if op.kind != OpKind::Sync || !is_segment || left == 0 {
+                return None;
+            }
+            left -= 1;
+            failed.send(()).unwrap();
+            Some(Fault::LostSync)
+        });
+        let second = ledger.clone();
+        once(&storage, "sync", move || {
+            // It fills the segment, and seals it.
+            std::thread::spawn(move || second.append_with(event(), Durability::Os));
+            let _ = has_failed.recv_timeout(A_WHILE);
+        });
+        let outcome = ledger.append_with(event(), Durability::Sync);
+        assert!(outcome.is_err(), "acknowledged: {outcome:?}");
+        let again = open(&Hooked::new(disk.power_cut(NOTHING).storage()));
+        assert_eq!(again.query().count().unwrap(), 0);
+    });
+}
