@@ -194,6 +194,9 @@ pub enum Damage {
     /// Frames that were on stable storage are not there, nor anything in their place.
     #[error("its end is missing: the file was cut, or is an older copy")]
     MissingEnd,
+    /// The operating system does not let the file be read.
+    #[error("it cannot be read")]
+    Unreadable,
     /// The last segment of a stream is not there.
     #[error("the file is missing: it was removed, or not copied")]
     MissingSegment,

@@ -16,7 +16,7 @@ pub mod wire;
 
 pub use error::{Damage, Error, Result};
 pub use ledger::{
-    Cleanup, CleanupReport, Durability, Finding, Keep, Ledger, Losses, Options, Reader,
+    Cleanup, CleanupReport, Copies, Durability, Finding, Keep, Ledger, Losses, Options, Reader,
     RepairAction, RepairReport, Retention, RunHandle, SegmentPlan, Stats, StreamStats,
     VerifyReport, repair, verify,
 };

@@ -145,7 +145,7 @@ fn store(name: &str, storage: &Arc<Memory>) {
 }
 
 fn open(storage: &Arc<Memory>) -> Ledger {
-    let options = Options::new().background(false).durability(Durability::Os);
+    let options = Options::new().background(false).reserve_bytes(0).durability(Durability::Os);
     options.storage(storage.clone()).open(DIR).unwrap()
 }
 

@@ -22,7 +22,11 @@ fn disk() -> SimDisk {
 }
 
 fn options(disk: &SimDisk) -> Options {
-    Options::new().background(false).segment_bytes(64 << 10).storage(disk.storage())
+    Options::new()
+        .background(false)
+        .reserve_bytes(0)
+        .segment_bytes(64 << 10)
+        .storage(disk.storage())
 }
 
 fn open(disk: &SimDisk) -> Ledger {

@@ -99,6 +99,7 @@ impl Storage for Memory {
                 is_dir: false,
                 len,
                 allocated: len,
+                modified: self.now(),
             }));
         }
         for dir in &*lock(&self.dirs) {
@@ -107,6 +108,7 @@ impl Storage for Memory {
                 is_dir: true,
                 len: 0,
                 allocated: 0,
+                modified: 0,
             }));
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));

@@ -261,6 +261,7 @@ impl Runs {
 
 fn open(storage: &Arc<Memory>) -> Ledger {
     Options::new()
+        .reserve_bytes(0)
         .background(false)
         .segment_bytes(runledger::limits::MIN_SEGMENT_BYTES)
         .storage(storage.clone())

@@ -49,7 +49,7 @@ pub fn run(data: &[u8]) {
 
 /// Opens the ledger for writing, appends to it, and opens it again.
 fn recover(file: &Draft, storage: &Arc<Memory>, before: u64) {
-    let options = || Options::new().background(false).storage(storage.clone());
+    let options = || Options::new().background(false).reserve_bytes(0).storage(storage.clone());
     let ledger = match options().open(DIR) {
         Ok(ledger) => ledger,
         // Sequence numbers that were forged up to the end leave none to give out.
@@ -76,7 +76,7 @@ fn recover(file: &Draft, storage: &Arc<Memory>, before: u64) {
     drop(ledger);
 
     let again = Arc::new(storage.after_a_kill());
-    let ledger = Options::new().background(false).storage(again.clone()).open(DIR);
+    let ledger = Options::new().background(false).reserve_bytes(0).storage(again.clone()).open(DIR);
     drop(ledger.expect("a closed ledger opens"));
     if file.kind != Kind::Event && !file.forged {
         let content = again.content();

@@ -33,6 +33,8 @@ pub(super) struct Batch {
     text: Vec<u8>,
     /// True when a record was refused only because its frame has no room for more.
     is_full: bool,
+    /// True when it may have the space that is held back for a full disk.
+    pub(super) is_urgent: bool,
 }
 
 /// The frame of one stream.
@@ -87,6 +89,7 @@ impl Batch {
     fn reset(&mut self) {
         self.records = 0;
         self.is_full = false;
+        self.is_urgent = false;
         self.newest.clear();
         for part in &mut self.parts {
             part.bytes.clear();

@@ -9,6 +9,8 @@ use crate::ledger::append::with_batch;
 use crate::ledger::ends::MissingEnd;
 use crate::ledger::handle::Inner;
 use crate::ledger::layout::AUDIT_STREAM;
+use crate::ledger::repair::RepairAction;
+use crate::ledger::reserve::Refused;
 use crate::model::{ActorType, Body, Event, Id, Json, Severity, Timestamp};
 use crate::segment::{Loss, LossKind, Segment};
 use crate::sync::atomic::Ordering;
@@ -17,6 +19,8 @@ use crate::sync::atomic::Ordering;
 pub(super) const SEGMENT_DROPPED: &str = "segment.dropped";
 /// The type of the note on a segment that a repair replaced.
 pub(super) const SEGMENT_REPAIRED: &str = "segment.repaired";
+/// The type of the note on a segment that is not there, and of which no note tells why.
+pub(super) const SEGMENT_MISSING: &str = "segment.missing";
 /// The type of the note on copies that were removed.
 pub(super) const COPIES_DROPPED: &str = "copies.dropped";
 /// The type of the note on an open run that was too damaged to be carried forward.
@@ -29,6 +33,8 @@ pub(super) const END_MISSING: &str = "recovery.end_missing";
 pub(super) const CLOCK_JUMPED: &str = "clock.jumped";
 /// The type of the note on appends that were refused.
 pub(super) const APPENDS_REFUSED: &str = "appends.refused";
+/// The type of the note on appends that found no space.
+pub(super) const DISK_FULL: &str = "disk.full";
 /// The type of the note on a hole that was covered.
 pub(super) const HOLE_COVERED: &str = "recovery.hole_covered";
 
@@ -132,6 +138,21 @@ pub(super) fn refused(note: &Body<'_>) -> u64 {
 }
 
 #[derive(Serialize)]
+struct FullDetail {
+    count: u64,
+    from: String,
+    to: String,
+}
+
+/// The note on appends that a full disk has refused.
+pub(super) fn disk_full(refused: &Refused) -> Event<'static> {
+    let time = |nanos| Timestamp::from_nanos(nanos).to_string();
+    let (count, from, to) = (refused.count, time(refused.first), time(refused.last));
+    let message = format!("the disk was full: {count} appends were refused from {from} to {to}");
+    system(DISK_FULL, &FullDetail { count, from, to }).severity(Severity::Error).message(message)
+}
+
+#[derive(Serialize)]
 struct AsideDetail<'a> {
     bytes: u64,
     copy: &'a Path,
@@ -190,11 +211,26 @@ pub(super) fn repaired(
     segment: &Segment,
     old: Option<[u8; 32]>,
     new: Option<[u8; 32]>,
+    action: &RepairAction,
 ) -> Event<'static> {
     let links = Links { hash: old.map(hex), new_hash: new.map(hex) };
-    note(SEGMENT_REPAIRED, segment, &links)
+    let what = match action {
+        RepairAction::Salvaged { lost_records, lost_bytes, records, .. } => {
+            let lost = lost_records.map_or("an unknown number of".to_owned(), |it| it.to_string());
+            format!("salvaged: {records} records saved, {lost} lost in {lost_bytes} bytes")
+        }
+        _ => "given a new index: no record was lost".to_owned(),
+    };
+    let (severity, name) = (Severity::Warning, segment_name(segment));
+    note(SEGMENT_REPAIRED, segment, &links).severity(severity).message(format!("{name} was {what}"))
+}
+
+/// The note on a segment before this one that is not there: the link that this one names.
+pub(super) fn segment_missing(after: &Segment, link: [u8; 32]) -> Event<'static> {
+    let links = Links { hash: Some(hex(link)), new_hash: None };
+    note(SEGMENT_MISSING, after, &links)
         .severity(Severity::Warning)
-        .message(format!("{} was repaired", segment_name(segment)))
+        .message(format!("the segment before {} is not there", segment_name(after)))
 }
 
 /// The note on a segment file that a repair set aside. Nothing in it can be read, so the link that

@@ -1,5 +1,8 @@
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::format::identity::Identity;
@@ -37,6 +40,13 @@ pub(crate) struct Unreadable {
     /// The first sequence number that its name tells.
     pub(crate) first_seq: u64,
     pub(crate) reason: Arc<Error>,
+}
+
+impl Unreadable {
+    /// True when it could be read, and is damaged; false when the operating system refused.
+    pub(crate) fn is_damaged(&self) -> bool {
+        matches!(*self.reason, Error::Damaged { .. })
+    }
 }
 
 impl Catalog {
@@ -161,7 +171,7 @@ impl Catalog {
                     }
                     // Retention may have removed it since the listing.
                     Err(_) if !self.storage.exists(&path)? => is_whole = false,
-                    Err(reason @ Error::Damaged { .. }) => {
+                    Err(reason) if is_of_one_file(&reason) => {
                         let reason = Arc::new(reason);
                         unreadable.push(Unreadable { path, stream, first_seq, reason });
                     }
@@ -223,7 +233,14 @@ impl Catalog {
         stream: &str,
         mode: OpenMode,
     ) -> Result<Segment> {
-        let segment = Segment::open(&self.storage, path, mode, self.seed)?;
+        let segment = match Segment::open(&self.storage, path, mode, self.seed) {
+            // A file of another owner can be served, unless it is still to be written.
+            Err(denied) if mode == OpenMode::Write && is_denied(&denied) => {
+                let segment = Segment::open(&self.storage, path, OpenMode::Read, self.seed);
+                segment.ok().filter(Segment::is_sealed).ok_or(denied)?
+            }
+            opened => opened?,
+        };
         let header = segment.header();
         let named = path.file_name().and_then(|name| name.to_str()).and_then(parse_file_name);
         if header.kind != kind || header.stream != stream || named != Some(header.first_seq) {
@@ -239,6 +256,23 @@ impl Catalog {
             mark(runs.read().holder(seq), seq, by);
         }
     }
+}
+
+/// True when the other files may be fine: then they are served. A process that is out of memory or
+/// of file descriptors is not.
+fn is_of_one_file(err: &Error) -> bool {
+    match err {
+        Error::Damaged { .. } => true,
+        Error::Io { source, .. } => !matches!(
+            Errno::from_io_error(source),
+            None | Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR)
+        ),
+        _ => false,
+    }
+}
+
+fn is_denied(err: &Error) -> bool {
+    matches!(err, Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
 }
 
 fn mark(segment: Option<&Arc<Segment>>, seq: u64, by: u64) {

@@ -118,10 +118,24 @@ impl Inner {
         durability: Durability,
         on_reject: OnReject,
     ) -> Result<Appended> {
-        let (appended, positions) = with_batch(|batch| self.write(batch, records, on_reject))
-            .inspect_err(|_| {
-                self.refused.fetch_add(1, Ordering::Relaxed);
-            })?;
+        let ends_a_run =
+            |body: &Body<'_>| matches!(body, Body::Run(run) if run.status.is_terminal());
+        self.append_as(records.iter().any(ends_a_run), records, durability, on_reject)
+    }
+
+    /// Appends. What is urgent may have the space that is held back for a full disk.
+    pub(super) fn append_as(
+        &self,
+        is_urgent: bool,
+        records: &[Body<'_>],
+        durability: Durability,
+        on_reject: OnReject,
+    ) -> Result<Appended> {
+        let write = |batch: &mut Batch| self.write(batch, is_urgent, records, on_reject);
+        let (appended, positions) = with_batch(write).inspect_err(|err| match err {
+            Error::NoSpace { .. } => self.reserve.note_refused(self.options.storage.now()),
+            _ => drop(self.refused.fetch_add(1, Ordering::Relaxed)),
+        })?;
         let rejected = appended.encoded.rejected.iter().filter(|outcome| outcome.is_some()).count();
         if rejected > 0 {
             self.refused.fetch_add(rejected as u64, Ordering::Relaxed);
@@ -140,6 +154,7 @@ impl Inner {
     fn write(
         &self,
         batch: &mut Batch,
+        is_urgent: bool,
         records: &[Body<'_>],
         on_reject: OnReject,
     ) -> Result<(Appended, Positions)> {
@@ -152,6 +167,7 @@ impl Inner {
         for _ in 0..OPTIMISTIC_TRIES {
             let version = runs.map(Stream::version);
             let encoded = batch.encode(&self.catalog, records, time, on_reject)?;
+            batch.is_urgent = is_urgent;
             let locks = self.lock_parts(batch);
             if runs.map(Stream::version) == version {
                 return self.write_frames(batch, encoded, locks, now);
@@ -160,6 +176,7 @@ impl Inner {
         // The streams are locked in one order by everyone, and runs are the first.
         let runs_lock = runs.map(Stream::lock);
         let encoded = batch.encode(&self.catalog, records, time, on_reject)?;
+        batch.is_urgent = is_urgent;
         let mut locks = self.lock_parts_but(batch, stream_of(Kind::Run));
         if let (Some(place), Some(lock)) = (locks.get_mut(stream_of(Kind::Run)), runs_lock) {
             *place = Some(lock);
@@ -219,26 +236,6 @@ impl Inner {
         Ok((Appended { first_seq, encoded }, positions))
     }
 
-    /// The segment for each part of a batch, with space for it reserved.
-    fn find_space(
-        &self,
-        batch: &Batch,
-        locks: &mut [Option<MutexGuard<'_, Active>>; STREAM_KINDS.len()],
-        first_seq: u64,
-        now: i64,
-    ) -> Result<[Option<Arc<Segment>>; STREAM_KINDS.len()]> {
-        let mut segments = [const { None }; STREAM_KINDS.len()];
-        let parts = self.streams.iter().zip(&batch.parts).zip(locks).zip(&mut segments);
-        for (number, (((stream, part), lock), place)) in parts.enumerate() {
-            let Some(active) = lock.as_mut().filter(|_| !part.is_empty()) else { continue };
-            let (len, base_seq) = (part.bytes.len(), first_seq + u64::from(part.first));
-            let segment = self.segment_for(number, stream, active, len, base_seq, now)?;
-            segment.reserve(len)?;
-            *place = Some(segment);
-        }
-        Ok(segments)
-    }
-
     fn take_seqs(&self, count: u64) -> Result<u64> {
         let first = self.sequence.take(count).inspect_err(|err| self.poison_by_sequence(err))?;
         if self.sequence.is_low() {
@@ -293,7 +290,7 @@ impl Inner {
 
     /// The segment that a frame of this length goes into: the active one, or a new one when that
     /// is full or old.
-    fn segment_for(
+    pub(super) fn segment_for(
         &self,
         number: usize,
         stream: &Stream,
@@ -325,7 +322,7 @@ impl Inner {
         Ok(segment)
     }
 
-    fn has_room(&self, segment: &Segment, len: usize, now: i64) -> bool {
+    pub(super) fn has_room(&self, segment: &Segment, len: usize, now: i64) -> bool {
         let end = u64::from(segment.end()) + len as u64;
         segment.is_empty()
             || end <= u64::from(self.options.segment_bytes)
@@ -334,6 +331,7 @@ impl Inner {
 
     /// Writes a batch of one of the engine's own notes.
     pub(super) fn write_note(&self, batch: &mut Batch, now: i64) -> Result<()> {
+        batch.is_urgent = true;
         let locks = self.lock_parts(batch);
         let nothing = Encoded { rejected: Vec::new(), taken: 1 };
         self.write_frames(batch, nothing, locks, now).map(drop)

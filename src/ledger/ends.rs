@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use crate::error::{Damage, Result};
 use crate::format::seqfile::Head;
-use crate::ledger::audit::SEGMENT_DROPPED;
+use crate::ledger::audit::{self, SEGMENT_DROPPED};
 use crate::ledger::catalog::{Catalog, Unreadable};
 use crate::ledger::layout::{STREAM_KINDS, stream_code};
 use crate::ledger::reader::Reader;
 use crate::ledger::sequence::Found;
+use crate::ledger::verify::known_links;
+use crate::model::Event;
 use crate::segment::{Check, DamagedRange, FRAMES_START, Segment, file_name};
 
 /// The end of a stream that is not there although it was on stable storage.
@@ -25,6 +27,8 @@ pub(super) struct MissingEnd {
     pub(super) end: u64,
     /// True when the whole file is gone.
     pub(super) is_gone: bool,
+    /// False for what a copy that was made while segments were dropped looks like, too.
+    pub(super) is_damage: bool,
 }
 
 impl Found {
@@ -75,11 +79,13 @@ impl Found {
                 Some(segment) if !segment.falls_short_of(head) => {}
                 Some(segment) => {
                     let start = segment.known_end().into();
-                    missing.push(MissingEnd { stream, path, name, start, end, is_gone: false });
+                    let (is_gone, is_damage) = (false, true);
+                    missing.push(MissingEnd { stream, path, name, start, end, is_gone, is_damage });
                 }
                 None if self.explains_absence(catalog, notes, &path, &name, head, stream)? => {}
                 None => {
-                    missing.push(MissingEnd { stream, path, name, start: 0, end, is_gone: true });
+                    let (start, is_gone, is_damage) = (0, true, self.is_clean());
+                    missing.push(MissingEnd { stream, path, name, start, end, is_gone, is_damage });
                 }
             }
         }
@@ -142,9 +148,52 @@ impl Found {
     }
 }
 
-/// Where the streams of a closed ledger end.
-pub(super) fn heads(catalog: &Catalog) -> Vec<Head> {
+/// Notes on segments that are not there although the one after them tells of them. A writer notes
+/// what it drops; in a copy that was made meanwhile, its note may be what is not there.
+///
+/// # Errors
+/// When the notes cannot be read.
+pub(super) fn gaps(catalog: &Catalog, notes: &Reader) -> Result<Vec<Event<'static>>> {
+    let mut gaps = Vec::new();
+    for stream in 0..STREAM_KINDS.len() {
+        // What is unreadable, or has lost its footer, is no gap.
+        let mut expected = catalog.unreadable_of(stream).is_empty().then_some([0; 32]);
+        for segment in catalog.stream(stream) {
+            let Some(trailer) = segment.trailer() else {
+                expected = None;
+                continue;
+            };
+            if expected.is_some_and(|link| link != trailer.previous) {
+                gaps.push((segment, trailer.previous));
+            }
+            expected = expected.and(Some(trailer.link()));
+        }
+    }
+    if gaps.is_empty() {
+        return Ok(Vec::new());
+    }
+    let known = known_links(notes)?;
+    gaps.retain(|(_, link)| !known.contains(&audit::hex(*link)));
+    Ok(gaps.into_iter().map(|(segment, link)| audit::segment_missing(&segment, link)).collect())
+}
+
+/// The head of a stream whose last segment cannot be read, by what is known of it: it is not one
+/// that a crash left half made, or the opening would have set it aside.
+fn unreadable_head(catalog: &Catalog, known: &[Head], stream: usize) -> Option<Head> {
+    let first_seq = catalog.unreadable_of(stream).into_iter().max()?;
+    let readable = catalog.stream(stream).pop().map(|segment| segment.first_seq());
+    let code = stream_code(stream);
+    let is_its = |head: &&Head| head.stream == code && head.first_seq == first_seq;
+    let nothing = Head { stream: code, sealed: false, end: 0, first_seq };
+    (Some(first_seq) > readable).then(|| known.iter().find(is_its).copied().unwrap_or(nothing))
+}
+
+/// Where the streams of a closed ledger end, for all that is `known` of what cannot be read.
+pub(super) fn heads(catalog: &Catalog, known: &[Head]) -> Vec<Head> {
     let of_stream = |stream| {
+        if let Some(head) = unreadable_head(catalog, known, stream) {
+            return Some(head);
+        }
         let segment = catalog.stream(stream).pop()?;
         Some(Head {
             stream: stream_code(stream),
@@ -166,6 +215,10 @@ pub(super) fn heads_at_opening(
     let of_stream = |stream| {
         if missing.iter().any(|end| end.stream == stream) {
             return found.head(stream).copied();
+        }
+        let known = found.state.as_ref().map_or(&[][..], |state| &state.heads);
+        if let Some(head) = unreadable_head(catalog, known, stream) {
+            return Some(head);
         }
         catalog.stream(stream).iter().rev().find_map(|segment| {
             let end = segment.synced_at_opening();

@@ -9,6 +9,7 @@ use crate::ledger::layout::STREAM_KINDS;
 use crate::ledger::maintain::Maintenance;
 use crate::ledger::options::Options;
 use crate::ledger::reader::Reader;
+use crate::ledger::reserve::Reserve;
 use crate::ledger::sequence::Sequence;
 use crate::ledger::stream::Stream;
 use crate::model::Event;
@@ -66,12 +67,16 @@ pub(super) struct Inner {
     /// Why nothing may be appended any more.
     pub(super) poisoned: OnceLock<String>,
     pub(super) closed: AtomicBool,
-    /// Appends that were refused and not yet put on record.
+    /// Space held back for a full disk.
+    pub(super) reserve: Reserve,
+    /// Appends that were refused for what they held and not yet put on record.
     pub(super) refused: AtomicU64,
     /// The process that opened the ledger: a fork of it is another, and not the writer.
     pub(super) pid: u32,
     /// Notes that the disk had no room for.
     pub(super) owed_notes: Mutex<VecDeque<Event<'static>>>,
+    /// What the opening found that a person should know.
+    pub(super) noticed: Vec<String>,
     /// Held while segments are dropped.
     pub(super) cleaning: Mutex<()>,
     pub(super) lock: LockGuard,
@@ -104,6 +109,14 @@ impl Ledger {
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.inner.catalog.layout.dir()
+    }
+
+    /// What the opening found that a person should know, each in a line: what a crash tore and was
+    /// cut, ends of streams that are gone, and segments that cannot be read and are left out. Empty
+    /// after a clean close, as a rule.
+    #[must_use]
+    pub fn noticed(&self) -> &[String] {
+        &self.inner.noticed
     }
 
     /// The reading side: it sees each append as soon as it was made.

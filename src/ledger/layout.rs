@@ -16,6 +16,8 @@ const IDENTITY_DRAFT: &str = "LEDGER.tmp";
 const LOCK: &str = "LOCK";
 /// How far sequence numbers are given out.
 const SEQUENCE: &str = "SEQ";
+/// Space held back for a full disk.
+const RESERVE: &str = "RESERVE";
 /// The streams' directories.
 const STREAMS: &str = "streams";
 /// Copies of what recovery and repair have cut.
@@ -68,6 +70,10 @@ impl Layout {
         self.dir.join(SEQUENCE)
     }
 
+    pub(crate) fn reserve(&self) -> PathBuf {
+        self.dir.join(RESERVE)
+    }
+
     pub(crate) fn lost(&self) -> PathBuf {
         self.dir.join(LOST)
     }
@@ -112,7 +118,7 @@ impl Layout {
     /// # Errors
     /// [`Error::NotALedger`] or [`Error::Io`].
     pub(crate) fn refuse_foreign(&self, storage: &dyn Storage) -> Result<()> {
-        const OURS: [&str; 5] = [IDENTITY, LOCK, IDENTITY_DRAFT, STREAMS, SEQUENCE];
+        const OURS: [&str; 6] = [IDENTITY, LOCK, IDENTITY_DRAFT, STREAMS, SEQUENCE, RESERVE];
         let entries = storage.list(&self.dir)?;
         let is_ledger = entries.iter().any(|entry| entry.name == IDENTITY);
         let foreign = entries.into_iter().find(|entry| !OURS.contains(&&*entry.name));

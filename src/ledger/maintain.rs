@@ -260,6 +260,7 @@ impl Inner {
 
     /// Begins new segments where the old are old enough, then drops what has expired.
     fn retain(&self) -> Result<()> {
+        self.note_full_disk(false)?;
         self.write_owed_notes()?;
         self.note_refused()?;
         let now = self.believed_now()?;
@@ -301,6 +302,7 @@ impl Inner {
         let mut lock = self.lock.0.lock();
         // A note that is still owed is tried once more, while appends are taken.
         let noted = self.check_writable().and_then(|()| {
+            self.note_full_disk(true)?;
             self.write_owed_notes()?;
             self.note_refused()
         });
@@ -330,7 +332,7 @@ impl Inner {
         }
         self.seal_full();
         self.check_poisoned()?;
-        self.sequence.close(heads(&self.catalog))
+        self.sequence.close(|known| heads(&self.catalog, known))
     }
 }
 

@@ -9,12 +9,13 @@ use crate::format::seqfile::Head;
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::clock::Clock;
-use crate::ledger::ends::heads_at_opening;
+use crate::ledger::ends::{gaps, heads_at_opening};
 use crate::ledger::handle::{Inner, Ledger, LockGuard};
 use crate::ledger::layout::{Layout, STREAM_KINDS};
 use crate::ledger::maintain::Maintenance;
 use crate::ledger::options::Options;
 use crate::ledger::reader::Reader;
+use crate::ledger::reserve;
 use crate::ledger::sequence::{self, Found, Sequence};
 use crate::ledger::stream::Stream;
 use crate::model::Event;
@@ -51,13 +52,23 @@ impl Ledger {
             sync_names(&catalog)?;
             notes = set_torn_creations_aside(&catalog, &found)?;
         }
-        let missing = found.missing_ends(&catalog, &Reader::of_writer(Arc::clone(&catalog)))?;
+        let reader = Reader::of_writer(Arc::clone(&catalog));
+        let missing = found.missing_ends(&catalog, &reader)?;
         notes.extend(missing.iter().map(audit::end_missing));
+        if !found.is_clean() {
+            notes.extend(gaps(&catalog, &reader)?);
+        }
         found.tell(&catalog);
         let losses = recover(&catalog, &found)?;
         notes.extend(losses.iter().map(|(segment, loss)| audit::lost(segment, loss)));
         let heads = heads_at_opening(&catalog, &found, &missing);
-        let ledger = assemble(catalog, options, &identity, &found, heads, lock)?;
+        let ledger = assemble(
+            Assembly { noticed: noticed(&catalog, &notes), heads, lock },
+            catalog,
+            options,
+            &identity,
+            &found,
+        )?;
         match ledger.inner.finish_opening(&notes, &found, !missing.is_empty()) {
             Ok(()) => Ok(ledger),
             Err(err) => {
@@ -105,7 +116,7 @@ fn sync_names(catalog: &Catalog) -> Result<()> {
 fn set_torn_creations_aside(catalog: &Catalog, found: &Found) -> Result<Vec<Event<'static>>> {
     let mut notes = Vec::new();
     let unreadable = catalog.unreadable();
-    for torn in unreadable.iter().filter(|unreadable| !found.knows(unreadable)) {
+    for torn in unreadable.iter().filter(|it| it.is_damaged() && !found.knows(it)) {
         let Some(entry) = catalog.half_made(&torn.path)? else { continue };
         match entry.len {
             0 => catalog.storage.remove(&torn.path)?,
@@ -141,13 +152,26 @@ fn recover(catalog: &Catalog, found: &Found) -> Result<Vec<(Arc<Segment>, Loss)>
     Ok(losses)
 }
 
+/// What the opening found that a person should know.
+fn noticed(catalog: &Catalog, notes: &[Event<'static>]) -> Vec<String> {
+    let left_out = catalog.unreadable().into_iter().map(|it| format!("left out: {}", it.reason));
+    let notes = notes.iter().filter_map(|note| note.message.as_deref().map(str::to_owned));
+    notes.chain(left_out).collect()
+}
+
+/// What the opening hands to the ledger.
+struct Assembly {
+    noticed: Vec<String>,
+    heads: Vec<Head>,
+    lock: Box<dyn Send + Sync>,
+}
+
 fn assemble(
+    Assembly { noticed, heads, lock }: Assembly,
     catalog: Arc<Catalog>,
     options: Options,
     identity: &Identity,
     found: &Found,
-    heads: Vec<Head>,
-    lock: Box<dyn Send + Sync>,
 ) -> Result<Ledger> {
     let segments = catalog.all();
     let highest = segments
@@ -159,6 +183,8 @@ fn assemble(
         .max();
     let path = catalog.layout.sequence();
     let sequence = Sequence::open(&*options.storage, &path, identity.uuid, found, highest, heads)?;
+    let (bytes, cap) = (options.reserve_bytes, options.retention.max_bytes);
+    let reserve = reserve::open(&options.storage, catalog.layout.reserve(), bytes, cap)?;
     let clock = Clock::new(&*options.storage);
     let newest = segments.iter().filter_map(|segment| segment.last_at_opening()).max();
     let newest = newest.map(|(_, recorded_at)| recorded_at);
@@ -189,9 +215,11 @@ fn assemble(
         doubting_clock,
         maintenance,
         poisoned: OnceLock::new(),
+        reserve,
         closed: AtomicBool::new(false),
         refused: AtomicU64::new(0),
         pid: std::process::id(),
+        noticed,
         owed_notes: Mutex::default(),
         cleaning: Mutex::default(),
         lock: LockGuard(Mutex::new(Some(lock))),

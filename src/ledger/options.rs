@@ -10,6 +10,9 @@ use crate::storage::{Disk, Storage};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How many bytes are held back for a full disk.
+const DEFAULT_RESERVE_BYTES: u64 = 512 << 10;
+
 /// How many segments a cap on the disk has room for at the least.
 const SEGMENTS_UNDER_CAP: u64 = 16;
 
@@ -36,6 +39,7 @@ pub struct Options {
     pub(super) retention: Retention,
     pub(super) create: bool,
     pub(super) background: bool,
+    pub(super) reserve_bytes: u64,
     pub(super) storage: Arc<dyn Storage>,
 }
 
@@ -83,6 +87,7 @@ impl Options {
             retention: Retention::default(),
             create: true,
             background: true,
+            reserve_bytes: DEFAULT_RESERVE_BYTES,
             storage: Arc::new(Disk),
         }
     }
@@ -141,6 +146,15 @@ impl Options {
     /// [`Ledger::maintain`].
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
+        self
+    }
+
+    /// How many bytes of disk are held back in a file of their own, so that on a full disk the ends
+    /// of runs and clean-up still get through: half a mebibyte unless set, no more than a 64th of
+    /// [`Options::max_bytes`], and 0 for none. They are given up when they are needed, and taken
+    /// anew before any other append when there is space again.
+    pub fn reserve_bytes(mut self, bytes: u64) -> Self {
+        self.reserve_bytes = bytes;
         self
     }
 

@@ -24,6 +24,14 @@ pub struct RepairReport {
     pub actions: Vec<RepairAction>,
 }
 
+impl RepairReport {
+    /// True when something is left that a repair cannot mend.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.actions.iter().any(|action| matches!(action, RepairAction::Left { .. }))
+    }
+}
+
 /// What becomes of one segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -58,6 +66,13 @@ pub enum RepairAction {
         path: PathBuf,
         /// Its new name.
         copy: PathBuf,
+    },
+    /// The operating system does not let it be read, which is not for a repair to mend.
+    Left {
+        /// The segment.
+        path: PathBuf,
+        /// What the operating system said.
+        reason: String,
     },
     /// The end of its stream is gone, and nothing can bring it back: that is put on record, and the
     /// stream goes on from where it ends now.
@@ -174,6 +189,11 @@ fn repair_all(catalog: &Catalog, found: &Found, dry_run: bool) -> Result<(Repair
     let mut report = RepairReport::default();
     let mut notes = Vec::new();
     for unreadable in catalog.unreadable() {
+        if !unreadable.is_damaged() {
+            let reason = unreadable.reason.to_string();
+            report.actions.push(RepairAction::Left { path: unreadable.path, reason });
+            continue;
+        }
         let copy = unreadable.path.with_extension("unreadable");
         if !dry_run {
             let follows =
@@ -191,7 +211,14 @@ fn repair_all(catalog: &Catalog, found: &Found, dry_run: bool) -> Result<(Repair
     for stream in 0..STREAM_KINDS.len() {
         let mut previous = [0; 32];
         for segment in catalog.stream(stream) {
-            let mut check = segment.check()?;
+            let mut check = match segment.check() {
+                Err(refused @ Error::Io { .. }) => {
+                    let (path, reason) = (segment.path().to_owned(), refused.to_string());
+                    report.actions.push(RepairAction::Left { path, reason });
+                    continue;
+                }
+                checked => checked?,
+            };
             found.judge(&mut check, &segment, stream)?;
             let old = segment.trailer();
             let mut link = old.as_ref().map(|trailer| trailer.link());
@@ -202,7 +229,7 @@ fn repair_all(catalog: &Catalog, found: &Found, dry_run: bool) -> Result<(Repair
                     let all_whole = check.findings.damaged.is_empty();
                     let copy = action_copy(&action);
                     let new = replace(catalog, &segment, copy, before, all_whole)?;
-                    notes.push(audit::repaired(&segment, link, new));
+                    notes.push(audit::repaired(&segment, link, new, &action));
                     link = new;
                 }
                 report.actions.push(action);
@@ -236,7 +263,7 @@ fn action_copy(action: &RepairAction) -> &Path {
         RepairAction::Rebuilt { copy, .. }
         | RepairAction::Salvaged { copy, .. }
         | RepairAction::SetAside { copy, .. } => copy,
-        RepairAction::Noted { path, .. } => path,
+        RepairAction::Noted { path, .. } | RepairAction::Left { path, .. } => path,
     }
 }
 

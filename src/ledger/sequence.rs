@@ -192,12 +192,12 @@ impl Sequence {
     }
 
     /// Notes a clean close, with the streams' ends. No number may be taken after it.
-    pub(super) fn close(&self, heads: Vec<Head>) -> Result<()> {
+    pub(super) fn close(&self, heads: impl FnOnce(&[Head]) -> Vec<Head>) -> Result<()> {
         let mut file = self.file.lock();
         if file.is_clean {
             return Ok(());
         }
-        file.heads = heads;
+        file.heads = heads(&file.heads);
         file.write(self.peek(), true)
     }
 }

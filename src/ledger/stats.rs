@@ -1,13 +1,15 @@
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::seqfile::Head;
 use crate::ledger::audit::{
-    APPENDS_REFUSED, CLOCK_JUMPED, END_MISSING, HOLE_COVERED, SEGMENT_DROPPED, TAIL_CUT, refused,
+    APPENDS_REFUSED, CLOCK_JUMPED, DISK_FULL, END_MISSING, HOLE_COVERED, SEGMENT_DROPPED,
+    SEGMENT_REPAIRED, TAIL_CUT, refused,
 };
 use crate::ledger::catalog::Catalog;
 use crate::ledger::cleanup::allocated;
 use crate::ledger::layout::STREAM_KINDS;
+use crate::ledger::leftovers::{Copies, leftovers};
 use crate::ledger::reader::Reader;
 use crate::ledger::sequence::{self, Found};
 use crate::model::{Kind, Timestamp};
@@ -24,6 +26,8 @@ pub struct Stats {
     pub allocated_bytes: u64,
     /// What was lost, dropped or is damaged.
     pub losses: Losses,
+    /// What is kept of what was cut or replaced.
+    pub copies: Copies,
 }
 
 /// One stream.
@@ -64,6 +68,8 @@ pub struct Losses {
     pub covered_holes: u64,
     /// Segments that clean-up or retention dropped.
     pub dropped_segments: u64,
+    /// Segments that a repair has rebuilt, salvaged or set aside.
+    pub repaired_segments: u64,
     /// Jumps of the clock that were noticed while the ledger was written.
     pub clock_jumps: u64,
     /// Appends that were refused, for what they held or for want of space; those of a writer that
@@ -71,6 +77,8 @@ pub struct Losses {
     pub refused_appends: u64,
     /// Ranges in which no whole frame can be found, in the segments that were scanned.
     pub damaged_ranges: u64,
+    /// Appends among those that found no space.
+    pub refused_for_space: u64,
     /// Ends of streams that an opening found missing: a last segment that was gone, or cut short.
     pub lost_ends: u64,
     /// Ends of streams that are missing now, and that no opening has put on record yet.
@@ -100,6 +108,7 @@ impl Reader {
         let mut stats = Stats {
             allocated_bytes: allocated(catalog, self.dir())?,
             losses: self.losses()?,
+            copies: Copies::of(&leftovers(catalog)?),
             ..Stats::default()
         };
         for (number, (name, kind)) in STREAM_KINDS.iter().enumerate() {
@@ -108,7 +117,11 @@ impl Reader {
             let mut stream =
                 StreamStats { name, kind: (!is_audit).then_some(*kind), ..StreamStats::default() };
             for segment in list.segments() {
-                stream.add(segment)?;
+                match stream.add(segment) {
+                    // It is counted among those that cannot be read.
+                    Ok(()) | Err(Error::Io { .. }) => {}
+                    Err(err) => return Err(err),
+                }
             }
             stream.index_memory += list.filter_memory() as u64;
             stats.streams.push(stream);
@@ -126,7 +139,10 @@ impl Reader {
         losses.unreadable_segments = self.catalog().unreadable().len() as u64;
         for segment in self.catalog().all() {
             // Records that do not decode are found when they are entered into the index.
-            segment.overview()?;
+            match segment.overview() {
+                Err(Error::Io { .. }) => losses.unreadable_segments += 1,
+                known => drop(known?),
+            }
             let findings = segment.findings();
             losses.damaged_ranges += findings.damaged.len() as u64;
             losses.damaged_footers += u64::from(findings.footer.is_some());
@@ -150,7 +166,8 @@ impl Reader {
         now.refresh(OpenMode::Read)?;
         let mut looked = before.clone();
         looked.look(&now);
-        let missing = looked.missing_ends(&now, self)?.len() as u64;
+        let missing = looked.missing_ends(&now, self)?;
+        let missing = missing.iter().filter(|end| end.is_damage).count() as u64;
         if found()? != before {
             return Ok(());
         }
@@ -183,13 +200,16 @@ impl Reader {
 
     fn noted_losses(&self) -> Result<Losses> {
         // Counted without reading the notes, which may be damaged themselves.
+        let for_space = self.noted_refusals(DISK_FULL)?;
         let count = |name| self.audit().record_type(name).count();
         Ok(Losses {
             torn_tails: count(TAIL_CUT)?,
             covered_holes: count(HOLE_COVERED)?,
             dropped_segments: count(SEGMENT_DROPPED)?,
+            repaired_segments: count(SEGMENT_REPAIRED)?,
             clock_jumps: count(CLOCK_JUMPED)?,
-            refused_appends: self.noted_refusals()?,
+            refused_appends: self.noted_refusals(APPENDS_REFUSED)? + for_space,
+            refused_for_space: for_space,
             lost_ends: count(END_MISSING)?,
             ..Losses::default()
         })
@@ -197,8 +217,8 @@ impl Reader {
 }
 
 impl Reader {
-    fn noted_refusals(&self) -> Result<u64> {
-        let notes = self.audit().record_type(APPENDS_REFUSED).limit(usize::MAX - 1).fetch()?;
+    fn noted_refusals(&self, note: &'static str) -> Result<u64> {
+        let notes = self.audit().record_type(note).limit(usize::MAX - 1).fetch()?;
         notes.records().map(|note| Ok(refused(&note?.body))).sum()
     }
 }

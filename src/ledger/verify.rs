@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::identity::{IDENTITY_BYTES, Identity};
-use crate::ledger::audit::{SEGMENT_DROPPED, SEGMENT_REPAIRED, links};
+use crate::ledger::audit::{SEGMENT_DROPPED, SEGMENT_MISSING, SEGMENT_REPAIRED, links};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::layout::{Layout, STREAM_KINDS};
 use crate::ledger::reader::Reader;
@@ -49,6 +49,8 @@ pub struct Finding {
     pub bytes: u64,
     /// What is wrong.
     pub damage: Damage,
+    /// What the operating system said, when it refused.
+    pub cause: Option<String>,
     /// How many records cannot be read for it; `None` when that cannot be told.
     pub records_lost: Option<u64>,
     /// False for what a crash leaves and the next opening puts in order.
@@ -63,6 +65,13 @@ const REPAIR: &str = "run `runledger repair`, which keeps a copy";
 const END_MISSING: &str = "restore it from a backup; without one, the next opening puts the loss \
                            on record and goes on. A copy that was made while its writer was \
                            started or stopped may only be older: copy again, or go on";
+const UNREADABLE: &str = "nothing is known of its content: look at the disk, its cables and the \
+                          file's owner; the rest of the ledger is served meanwhile";
+const REPLACED: &str = "it, or one before it, was replaced or removed: compare with a backup";
+const DROPPED_MEANWHILE: &str = "one before it is not there, as in a copy that was made while \
+                                 segments were dropped: the next opening puts that on record";
+const GONE_MEANWHILE: &str = "in a copy that was made while segments were dropped it is no loss; \
+                              else restore it from a backup; the next opening puts it on record";
 const CRASHED: &str = "a crash tore it, or a writer is at work: the next opening cuts it";
 const IN_THE_MAKING: &str =
     "a crash tore it, or a writer is making it: the next opening mends that";
@@ -85,6 +94,7 @@ pub fn verify(dir: impl AsRef<Path>, storage: Arc<dyn Storage>) -> Result<Verify
                 offset,
                 bytes: IDENTITY_BYTES as u64,
                 damage,
+                cause: None,
                 records_lost: Some(0),
                 is_damage: true,
                 remedy: REPAIR,
@@ -122,38 +132,52 @@ fn verify_all(
     let reader = Reader::of_writer(Arc::clone(&catalog));
     let links = known_links(&reader)?;
     for unreadable in catalog.unreadable() {
-        let is_torn = !found.is_clean()
-            && !found.knows(&unreadable)
-            && catalog.half_made(&unreadable.path)?.is_some();
-        report.findings.push(Finding {
-            path: unreadable.path,
-            offset: 0,
-            bytes: 0,
-            damage: match *unreadable.reason {
-                Error::Damaged { damage, .. } => damage,
-                _ => Damage::HeaderChecksum,
-            },
-            records_lost: None,
-            is_damage: !is_torn,
-            remedy: match is_torn {
-                true => IN_THE_MAKING,
-                false => HEADER_GONE,
-            },
+        let bytes = length(&catalog, &unreadable.path);
+        report.findings.push(match &*unreadable.reason {
+            Error::Damaged { damage, .. } => {
+                let is_torn = !found.is_clean()
+                    && !found.knows(&unreadable)
+                    && catalog.half_made(&unreadable.path)?.is_some();
+                let remedy = if is_torn { IN_THE_MAKING } else { HEADER_GONE };
+                let range = DamagedRange { records: None, ..DamagedRange::new(0, bytes) };
+                finding(&unreadable.path, range.of(*damage), !is_torn, remedy)
+            }
+            refused => refused_by_system(&unreadable.path, bytes, refused),
         });
     }
     for stream in 0..STREAM_KINDS.len() {
         verify_stream(&catalog, stream, &found, &links, &mut report)?;
     }
     for missing in found.missing_ends(&catalog, &reader)? {
-        report.findings.push(finding(&missing.path, missing.range(), true, END_MISSING));
+        let remedy = if missing.is_damage { END_MISSING } else { GONE_MEANWHILE };
+        report.findings.push(finding(&missing.path, missing.range(), missing.is_damage, remedy));
     }
     Ok(report)
 }
 
+/// The length of a file, as its directory has it; 0 when that cannot be told.
+fn length(catalog: &Catalog, path: &Path) -> u64 {
+    let dir = path.parent().unwrap_or(path);
+    let entries = catalog.storage.list(dir).unwrap_or_default();
+    entries.into_iter().find(|entry| path.ends_with(&entry.name)).map_or(0, |entry| entry.len)
+}
+
+/// The finding on a segment that the operating system does not let be read.
+fn refused_by_system(path: &Path, bytes: u64, refused: &Error) -> Finding {
+    let range = DamagedRange { records: None, ..DamagedRange::new(0, bytes) };
+    let cause = match refused {
+        Error::Io { source, .. } => source.to_string(),
+        other => other.to_string(),
+    };
+    let finding = finding(path, range.of(Damage::Unreadable), true, UNREADABLE);
+    Finding { cause: Some(cause), ..finding }
+}
+
 /// The links of segments that are on record as dropped, repaired, or made by a repair: next to one
 /// of them the chain is not that of the first sealing.
-fn known_links(reader: &Reader) -> Result<HashSet<String>> {
+pub(super) fn known_links(reader: &Reader) -> Result<HashSet<String>> {
     let notes = reader.audit().record_type(SEGMENT_DROPPED).record_type(SEGMENT_REPAIRED);
+    let notes = notes.record_type(SEGMENT_MISSING);
     let page = notes.order(Order::Seq).limit(usize::MAX - 1).fetch()?;
     Ok(page.records().filter_map(Result::ok).flat_map(|note| links(&note.body)).collect())
 }
@@ -165,11 +189,25 @@ fn verify_stream(
     links: &HashSet<String>,
     report: &mut VerifyReport,
 ) -> Result<()> {
-    let mut expected = [0; 32];
+    // What the next sealed segment has to name as the one before it, unless that cannot be told.
+    let mut expected = Some([0; 32]);
+    let mut unreadable = catalog.unreadable_of(stream);
     for segment in catalog.stream(stream) {
+        let before = unreadable.len();
+        unreadable.retain(|first_seq| *first_seq > segment.first_seq());
+        if unreadable.len() < before {
+            expected = None;
+        }
         let mut check = match segment.check() {
             // Retention may have removed it meanwhile.
             Err(_) if !catalog.storage.exists(segment.path())? => continue,
+            Err(refused @ Error::Io { .. }) => {
+                let bytes = length(catalog, segment.path());
+                report.segments += 1;
+                report.findings.push(refused_by_system(segment.path(), bytes, &refused));
+                expected = None;
+                continue;
+            }
             other => other?,
         };
         found.judge(&mut check, &segment, stream)?;
@@ -192,19 +230,23 @@ fn verify_stream(
         if let Some(damage) = check.findings.footer {
             add(segment.footer_range(damage), true, REPAIR);
         }
-        let Some(trailer) = segment.trailer() else { continue };
+        let Some(trailer) = segment.trailer() else {
+            // It has been named; that the next one does not fit to it is no news.
+            expected = expected.filter(|_| check.findings.footer.is_none());
+            continue;
+        };
         let is_known = |link: [u8; 32]| links.contains(&*blake3::Hash::from(link).to_hex());
-        let chained =
-            trailer.previous == expected || is_known(expected) || is_known(trailer.previous);
+        let chained = is_known(trailer.previous)
+            || expected.is_none_or(|link| trailer.previous == link || is_known(link));
         if check.hash_differs || !chained {
             let range = DamagedRange::new(0, u64::from(segment.end()));
             add(
                 range.of(Damage::Hash),
-                true,
-                "it, or one before it, was replaced or removed: compare with a backup",
+                check.hash_differs || found.is_clean(),
+                if check.hash_differs || found.is_clean() { REPLACED } else { DROPPED_MEANWHILE },
             );
         }
-        expected = trailer.link();
+        expected = Some(trailer.link());
     }
     Ok(())
 }
@@ -215,6 +257,7 @@ fn finding(path: &Path, range: DamagedRange, is_damage: bool, remedy: &'static s
         offset: range.start,
         bytes: range.end.saturating_sub(range.start),
         damage: range.damage,
+        cause: None,
         records_lost: range.records.map(u64::from),
         is_damage,
         remedy,

@@ -83,9 +83,11 @@ impl Segment {
     /// Preallocates, so that a frame of so many bytes grows no file (a sync is faster then) and
     /// finds space on a disk that is filling up.
     ///
+    /// With `is_exact` it takes no more than the frame needs.
+    ///
     /// # Errors
     /// [`Error::NoSpace`] or [`Error::Io`].
-    pub(crate) fn reserve(&self, frame_bytes: usize) -> Result<()> {
+    pub(crate) fn reserve(&self, frame_bytes: usize, is_exact: bool) -> Result<()> {
         let end = u64::from(self.end()) + frame_bytes as u64;
         let end = u32::try_from(end).map_err(|_| Error::TooLarge {
             what: "a segment in bytes",
@@ -96,7 +98,10 @@ impl Segment {
         if end <= allocated {
             return Ok(());
         }
-        let step = allocated.clamp(ALLOCATE_BYTES.0, ALLOCATE_BYTES.1);
+        let step = match is_exact {
+            true => 0,
+            false => allocated.clamp(ALLOCATE_BYTES.0, ALLOCATE_BYTES.1),
+        };
         let target = end.saturating_add(step);
         let reached = match self.file().allocate(u64::from(target)) {
             Ok(()) => target,
@@ -109,6 +114,12 @@ impl Segment {
         };
         self.allocated.store(reached, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// True when a frame of so many bytes needs no space that was not reserved before.
+    pub(crate) fn has_space(&self, frame_bytes: usize) -> bool {
+        let end = u64::from(self.end()) + frame_bytes as u64;
+        end <= u64::from(self.allocated.load(Ordering::Relaxed))
     }
 
     /// Cuts what a failed write may have left. The space comes back with the next append.

@@ -38,6 +38,10 @@ impl Storage for Disk {
                     is_dir: meta.is_dir(),
                     len: meta.len(),
                     allocated: meta.blocks().saturating_mul(STAT_BLOCK_BYTES),
+                    modified: meta
+                        .mtime()
+                        .saturating_mul(1_000_000_000)
+                        .saturating_add(meta.mtime_nsec()),
                 }),
                 Err(err) if err.kind() == io::ErrorKind::NotFound => {}
                 Err(err) => return Err(Error::io("read the size of", &entry.path(), err)),
@@ -88,13 +92,19 @@ impl Storage for Disk {
         options.read(true).write(true).create(true).truncate(false);
         let file = named("open the lock", path, || options.open(path))?;
         take(&file, path)?;
-        named("write the lock's note to", path, || {
+        let noted = named("write the lock's note to", path, || {
             // Over the note that is there, not after cutting it: a disk that is full may not give
             // the block back, and the ledger has to open for a clean-up.
             file.write_all_at(note.as_bytes(), 0)?;
             file.set_len(note.len() as u64)
-        })?;
-        Ok(Box::new(Held { file, pid: std::process::id() }))
+        });
+        match noted {
+            // The note is for people; the lock is held without it.
+            Ok(()) | Err(Error::NoSpace { .. }) => {
+                Ok(Box::new(Held { file, pid: std::process::id() }))
+            }
+            Err(err) => Err(err),
+        }
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the seam that the lint points to")]

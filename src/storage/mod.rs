@@ -38,6 +38,8 @@ pub struct DirEntry {
     pub len: u64,
     /// The bytes of disk that are allocated to it, which can be more or less than its length.
     pub allocated: u64,
+    /// When the content was changed last, in nanoseconds since the Unix epoch.
+    pub modified: i64,
 }
 
 /// A place to keep files, with a clock.
@@ -88,7 +90,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
     fn sync_dir(&self, path: &Path) -> Result<()>;
 
     /// Takes the lock of a file, creating it when it is missing, and writes `note` into it.
-    /// The lock goes with the returned guard and with the process.
+    /// The lock goes with the returned guard and with the process. A disk that has no room for the
+    /// note keeps nobody from the lock.
     ///
     /// # Errors
     /// [`Error::Locked`](crate::Error::Locked) with the note's text as its holder when it is taken;

@@ -131,4 +131,47 @@ fn repair_puts_a_damaged_ledger_in_order() {
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(bench.run(["verify"]).code, 0);
     assert_eq!(bench.records().len(), 387 + 28 + 1);
+    let said = bench.run(["stats"]);
+    assert!(said.out.contains("1 segment put in order by a repair"), "{}", said.out);
+    assert!(said.out.contains("1 file ("), "the copy is listed: {}", said.out);
+}
+
+#[test]
+fn verify_and_repair_speak_json() {
+    let bench = Bench::with_sample();
+    let path = damage(&bench, "events");
+    let parse = |said: &str| -> serde_json::Value { serde_json::from_str(said).unwrap() };
+    let said = bench.run(["verify", "-o", "json"]);
+    let report = parse(&said.out);
+    assert_eq!((said.code, &report["damaged"]), (3, &true.into()), "{said:?}");
+    let finding = &report["findings"][0];
+    let name = path.file_name().unwrap().to_str().unwrap();
+    assert!(finding["path"].as_str().unwrap().ends_with(name), "{finding}");
+    assert!(finding["records_lost"].as_u64().unwrap() > 0, "{finding}");
+    let said = bench.run(["repair", "-o", "json"]);
+    let report = parse(&said.out);
+    assert_eq!((said.code, &report["actions"][0]["action"]), (0, &"salvaged".into()), "{said:?}");
+    assert_eq!(parse(&bench.run(["verify", "-o", "json"]).out)["findings"], serde_json::json!([]));
+}
+
+/// The file was gone, and everything said that all was well.
+#[test]
+fn a_stream_whose_end_is_gone_is_named_by_every_command() {
+    let bench = Bench::with_sample();
+    fs::remove_file(segment(&bench, "runs")).unwrap();
+    for args in [&["runs"][..], &["events", "-n", "1"], &["stats"], &["export"]] {
+        let said = bench.run(args);
+        assert_eq!(said.code, 3, "{args:?}: {said:?}");
+        assert!((said.err + &said.out).contains("runledger verify"), "{args:?}");
+    }
+    let said = bench.run(["verify"]);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.out.contains("the file is missing"), "{}", said.out);
+    assert!(said.out.lines().skip(1).all(|line| line.chars().count() <= 80), "{}", said.out);
+    let said = bench.run(["append", "event", "--type", "after"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.err.contains("is missing"), "an opening says so: {}", said.err);
+    assert_eq!(bench.run(["verify"]).code, 0, "it is on record now");
+    let said = bench.run(["stats"]);
+    assert!(said.out.contains("1 stream end found missing by an opening"), "{}", said.out);
 }

@@ -8,6 +8,7 @@ use runledger::storage::{Disk, Storage};
 use runledger::{Durability, Error, Ledger, Options, Result};
 
 use crate::context::Context;
+use crate::exit::say;
 
 /// How long a command that writes one record waits for the writer before it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -47,8 +48,21 @@ pub(crate) fn open(ctx: &Context, patience: Duration) -> Result<Ledger> {
             Err(Error::Locked { .. }) if Disk.monotonic() - start < patience => {
                 thread::sleep(PAUSE);
             }
-            opened => return opened,
+            opened => return opened.inspect(tell),
         }
+    }
+}
+
+/// Most lines about what an opening found; the rest is counted.
+const MOST_LINES: usize = 3;
+
+/// Says on stderr what the opening found.
+pub(crate) fn tell(ledger: &Ledger) {
+    let noticed = ledger.noticed();
+    noticed.iter().take(MOST_LINES).for_each(|line| say(line));
+    match noticed.len().saturating_sub(MOST_LINES) {
+        0 => {}
+        more => say(&format!("and {more} more such notes: `runledger events --audit`")),
     }
 }
 
@@ -57,5 +71,5 @@ pub(crate) fn open(ctx: &Context, patience: Duration) -> Result<Ledger> {
 /// # Errors
 /// As [`Options::open`].
 pub(crate) fn open_existing(ctx: &Context) -> Result<Ledger> {
-    Options::new().background(false).create(false).open(ctx.dir())
+    Options::new().background(false).create(false).open(ctx.dir()).inspect(tell)
 }

@@ -40,6 +40,9 @@ impl Inner {
         if let (Some(cap), None) = (self.options.retention.max_bytes, cleanup.older_than) {
             self.drop_copies(cap)?;
         }
+        if cleanup.older_than.is_none() {
+            report.copies = self.expire_copies(now)?;
+        }
         loop {
             let before = report.dropped().count();
             report.segments.retain(|plan| plan.dropped_for.is_some());
@@ -139,7 +142,7 @@ impl Inner {
             // which may have come since this one was looked at. A run that ended since needs no
             // carrying: its end lies elsewhere.
             let run = Body::Run(Run::with_id(run.run_id, run.run_type, run.status));
-            match self.append(&[run], Durability::Os, OnReject::FailAll) {
+            match self.append_as(true, &[run], Durability::Os, OnReject::FailAll) {
                 Ok(_) => carried += 1,
                 Err(Error::RunTransition { .. }) => {}
                 Err(err) => return Err(err),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::ledger::handle::Ledger;
+use crate::ledger::leftovers::{Copies, expired};
 use crate::ledger::options::Retention;
 use crate::ledger::reader::Reader;
 use crate::model::{Kind, Timestamp};
@@ -51,6 +52,9 @@ pub struct CleanupReport {
     pub segments: Vec<SegmentPlan>,
     /// How many runs that are still open were, or would be, carried forward.
     pub carried: u64,
+    /// Copies of what recovery and repair have cut, kept for longer than any record is, that were
+    /// removed or would be.
+    pub copies: Copies,
 }
 
 /// One segment, and what becomes of it.
@@ -153,6 +157,9 @@ impl Reader {
                 report.carried += plan::open_runs(&candidate.segment)?.len() as u64;
             }
             report.segments.push(candidate.plan);
+        }
+        if cleanup.older_than.is_none() {
+            report.copies = Copies::of(&expired(self.catalog(), retention, now)?);
         }
         Ok(report)
     }

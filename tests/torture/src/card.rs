@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::ground::{Ground, Part, Size, Tally};
 use crate::rows::{
-    clock, cut_off, damage, faults, footers, kills, locks, power, retention, strength, tails,
-    threads,
+    clock, copies, cut_off, damage, faults, footers, kills, locks, power, reserve, retention,
+    strength, tails, threads,
 };
 
 /// One row.
@@ -86,6 +86,9 @@ pub const ROWS: &[Row] = &[
             ("at each byte of a record", faults::full_at_each_byte),
             ("full, and space again", faults::full_and_space_again),
             ("clean-up", retention::clean_up_on_a_full_disk),
+            ("ends of runs", reserve::ends_of_runs_get_through),
+            ("clean-up out of the reserve", reserve::clean_up_out_of_the_reserve),
+            ("small file systems", reserve::on_small_file_systems),
         ],
     },
     Row {
@@ -104,7 +107,11 @@ pub const ROWS: &[Row] = &[
         number: 12,
         subject: "retention cut between its steps",
         goal: "what was dropped stays away, no number is used again",
-        parts: &[("each step", retention::each_step)],
+        parts: &[
+            ("each step", retention::each_step),
+            ("copies beside a writer", copies::beside_a_writer),
+            ("copies beside a clean-up", copies::beside_a_clean_up),
+        ],
     },
     Row {
         number: 15,

@@ -163,6 +163,21 @@ impl Oracle {
         settled
     }
 
+    /// What is owed by a copy whose making began after so many batches: what was acknowledged by
+    /// then is there, and of what came since anything. It is a ledger of its own, which gives out
+    /// its own numbers.
+    pub(crate) fn of_copy(&self, batches: usize) -> Self {
+        let mut copied = self.clone();
+        for (number, batch) in copied.batches.iter_mut().enumerate() {
+            if number >= batches && batch.fate != Fate::Refused {
+                batch.fate = Fate::Open;
+            }
+        }
+        copied.given.clear();
+        copied.floor = 0;
+        copied
+    }
+
     /// Notes that the ledger was opened again: from now on numbers are above all those before.
     pub(crate) fn opened(&mut self) {
         self.floor = self.given.last().copied().unwrap_or(0);

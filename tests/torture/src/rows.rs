@@ -1,6 +1,7 @@
 //! The rows of the scorecard. Their numbers, subjects and goals are in `card`.
 
 pub(crate) mod clock;
+pub(crate) mod copies;
 pub(crate) mod cut_off;
 pub(crate) mod damage;
 pub(crate) mod faults;
@@ -8,6 +9,7 @@ pub(crate) mod footers;
 pub(crate) mod kills;
 pub(crate) mod locks;
 pub(crate) mod power;
+pub(crate) mod reserve;
 pub(crate) mod retention;
 pub(crate) mod strength;
 pub(crate) mod tails;

@@ -18,6 +18,7 @@ pub(crate) fn options(disk: &SimDisk) -> Options {
     Options::new()
         .segment_bytes(64 << 10)
         .background(false)
+        .reserve_bytes(0)
         .durability(Durability::Os)
         .storage(disk.storage())
 }

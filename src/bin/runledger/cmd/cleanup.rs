@@ -68,7 +68,8 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         report
     };
     print(&report, args.dry_run, &Screen::stdout(ctx))?;
-    let would_change = args.dry_run && report.dropped().next().is_some();
+    let goes = report.dropped().next().is_some() || report.copies.files > 0;
+    let would_change = args.dry_run && goes;
     Ok(if would_change { Outcome::Notable } else { Outcome::Done })
 }
 
@@ -88,6 +89,15 @@ fn print(report: &CleanupReport, dry_run: bool, screen: &Screen) -> io::Result<(
         human::plural(report.dropped_records(), "record"),
         human::bytes(report.dropped_bytes()),
     )?;
+    if report.copies.files > 0 {
+        writeln!(
+            out,
+            "{}{} ({}) of what was cut or replaced, older than any record is kept",
+            if dry_run { "would remove " } else { "removed " },
+            human::plural(report.copies.files, "file"),
+            human::bytes(report.copies.bytes),
+        )?;
+    }
     if report.carried > 0 {
         writeln!(out, "{} carried forward", human::plural(report.carried, "open run"))?;
     }

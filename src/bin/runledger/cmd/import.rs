@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::input::{self, Found, Lines};
 use crate::progress::Progress;
-use crate::writer::Level;
+use crate::writer::{self, Level};
 
 /// Import JSON lines, one record a line
 ///
@@ -51,6 +51,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         None => None,
     };
     let ledger = Ledger::open(ctx.dir())?;
+    writer::tell(&ledger);
     let mut import = Import {
         ledger: &ledger,
         args,

@@ -12,6 +12,7 @@ use runledger::Reader;
 
 use crate::context::Context;
 use crate::exit::{Failure, Outcome, say};
+use crate::output::human;
 
 /// Opens the ledger to read it, beside a writer if there is one.
 ///
@@ -21,16 +22,34 @@ pub(super) fn open(ctx: &Context) -> Result<Reader, Failure> {
     Ok(Reader::open(ctx.dir())?)
 }
 
+/// Says on stderr that part of the ledger may be missing from what is shown, if so. True then.
+///
+/// # Errors
+/// When the engine's notes cannot be read.
+pub(super) fn warn(reader: &Reader) -> Result<bool, Failure> {
+    let losses = reader.losses()?;
+    let parts = [
+        (losses.unreadable_segments, "unreadable segment"),
+        (losses.damaged_ranges, "damaged range"),
+        (losses.missing_ends, "missing end"),
+    ];
+    let there = parts.iter().filter(|(count, _)| *count > 0);
+    let there: Vec<_> = there.map(|(count, noun)| human::plural(*count, noun)).collect();
+    if there.is_empty() {
+        return Ok(false);
+    }
+    say(&format!(
+        "{}: records may be missing here; `runledger verify` names the places",
+        there.join(", ")
+    ));
+    Ok(true)
+}
+
 /// The outcome of a command that has read from the whole ledger: damage that may have hidden
 /// records is said, and is never left to an exit code of 0.
 ///
 /// # Errors
 /// When the engine's notes cannot be read.
 pub(super) fn whole(reader: &Reader, outcome: Outcome) -> Result<Outcome, Failure> {
-    let losses = reader.losses()?;
-    if losses.damaged_ranges + losses.unreadable_segments == 0 {
-        return Ok(outcome);
-    }
-    say("part of the ledger is damaged and may be missing here; run `runledger verify`");
-    Ok(Outcome::Damaged)
+    Ok(if warn(reader)? { Outcome::Damaged } else { outcome })
 }

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         }
     }
     out.flush()?;
-    Ok(Outcome::Done)
+    query::whole(&reader, Outcome::Done)
 }
 
 /// The record of a sequence number, else the newest state of the run of that id.

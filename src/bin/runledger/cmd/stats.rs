@@ -35,6 +35,14 @@ struct Report {
     runs_by_status: Vec<Count>,
     run_types: Vec<RunType>,
     lost: Lost,
+    kept: Kept,
+}
+
+/// What is kept of what was cut or replaced.
+#[derive(Serialize)]
+struct Kept {
+    files: u64,
+    bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -73,8 +81,10 @@ struct Lost {
     torn_tails: u64,
     covered_holes: u64,
     dropped_segments: u64,
+    repaired_segments: u64,
     clock_jumps: u64,
     refused_appends: u64,
+    refused_for_space: u64,
     lost_ends: u64,
     missing_ends: u64,
     damaged_ranges: u64,
@@ -94,6 +104,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         runs_by_status: by_status.into_iter().map(Count::from).collect(),
         run_types,
         lost: Lost::of(&stats.losses),
+        kept: Kept { files: stats.copies.files, bytes: stats.copies.bytes },
     };
     let screen = Screen::stdout(ctx);
     let mut out = BufWriter::new(io::stdout().lock());
@@ -163,8 +174,10 @@ impl Lost {
             torn_tails: losses.torn_tails,
             covered_holes: losses.covered_holes,
             dropped_segments: losses.dropped_segments,
+            repaired_segments: losses.repaired_segments,
             clock_jumps: losses.clock_jumps,
             refused_appends: losses.refused_appends,
+            refused_for_space: losses.refused_for_space,
             lost_ends: losses.lost_ends,
             missing_ends: losses.missing_ends,
             damaged_ranges: losses.damaged_ranges,
@@ -175,14 +188,17 @@ impl Lost {
 
     /// A line for each loss that there was.
     fn lines(&self) -> Vec<String> {
+        let of_their_own = self.refused_appends.saturating_sub(self.refused_for_space);
         let losses = [
             (self.torn_tails, "torn tail", "cut after a crash; copies are in lost/"),
             (self.covered_holes, "hole", "left by a crash, covered; it held nothing acknowledged"),
             (self.dropped_segments, "segment", "dropped by retention or clean-up"),
+            (self.repaired_segments, "segment", "put in order by a repair"),
             (self.clock_jumps, "clock jump", "noticed; no record was hidden or dropped by it"),
-            (self.refused_appends, "append", "refused, for what it held or for want of space"),
-            (self.lost_ends, "end of a stream", "found missing by an opening"),
-            (self.missing_ends, "end of a stream", "missing: run `runledger verify`"),
+            (of_their_own, "append", "refused for what it held"),
+            (self.refused_for_space, "append", "refused for want of space"),
+            (self.lost_ends, "stream end", "found missing by an opening, and on record"),
+            (self.missing_ends, "stream end", "missing: run `runledger verify`"),
             (self.damaged_ranges, "damaged range", "skipped: run `runledger verify`"),
             (self.damaged_footers, "damaged footer", "made anew in memory: `runledger repair`"),
             (self.unreadable_segments, "unreadable segment", "left out: run `runledger verify`"),
@@ -206,7 +222,12 @@ impl Report {
             self.write_types(limit, screen, out)?;
         }
         writeln!(out, "\n{}", heading("Lost"))?;
-        let lost = self.lost.lines();
+        let mut lost = self.lost.lines();
+        if self.kept.files > 0 {
+            let files = human::plural(self.kept.files, "file");
+            let bytes = human::bytes(self.kept.bytes);
+            lost.push(format!("{files} ({bytes}) kept of what was cut or replaced"));
+        }
         if lost.is_empty() {
             return writeln!(out, "nothing");
         }

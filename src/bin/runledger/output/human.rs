@@ -75,6 +75,24 @@ pub(crate) fn plural(count: u64, noun: &str) -> String {
     format!("{} {noun}{ending}", self::count(count))
 }
 
+/// The text in lines of at most so many characters, broken between words.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let Some(line) = lines.last_mut() else { continue };
+        let is_full = line.chars().count() + 1 + word.chars().count() > width;
+        if line.is_empty() {
+            line.push_str(word);
+        } else if is_full {
+            lines.push(word.to_owned());
+        } else {
+            line.push(' ');
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
 /// How long before or after `now` a time is, such as `3 min ago` or `in 2 h`.
 pub(crate) fn relative(time: Timestamp, now: Timestamp) -> String {
     let nanos = now.nanos_since(time);

@@ -93,6 +93,7 @@ pub(super) struct Inode {
     blocks: BTreeSet<u64>,
     links: u32,
     open: u32,
+    modified: i64,
 }
 
 impl Inode {
@@ -254,11 +255,13 @@ impl World {
         let entries = children.map(|(name, node)| {
             let name = name.file_name().unwrap().to_str().unwrap().to_owned();
             match node {
-                Node::Dir => DirEntry { name, is_dir: true, len: BLOCK, allocated: BLOCK },
+                Node::Dir => {
+                    DirEntry { name, is_dir: true, len: BLOCK, allocated: BLOCK, modified: 0 }
+                }
                 Node::File(inode) => {
                     let inode = &self.inodes[inode];
                     let (len, allocated) = (inode.cache.len() as u64, inode.allocated());
-                    DirEntry { name, is_dir: false, len, allocated }
+                    DirEntry { name, is_dir: false, len, allocated, modified: inode.modified }
                 }
             }
         });
@@ -352,6 +355,7 @@ impl World {
         let (end, whole) = self.grow(inode, offset, offset + bytes.len() as u64);
         let bytes = bytes[..usize::try_from(end - offset).unwrap()].to_vec();
         if !bytes.is_empty() {
+            self.inode(inode).modified = self.now;
             let offset = usize::try_from(offset).unwrap();
             self.inode(inode).change(Change::Write { offset, bytes });
         }

@@ -1,0 +1,95 @@
+//! What recovery and repair have put aside: copies in `lost`, and segments under another name.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::ledger::audit;
+use crate::ledger::catalog::Catalog;
+use crate::ledger::handle::Inner;
+use crate::ledger::layout::STREAM_KINDS;
+use crate::ledger::options::Retention;
+
+/// The endings of files among the segments that are none: set aside by recovery or repair, or left
+/// half-made by a repair that was broken off.
+const ENDINGS: [&str; 3] = [".torn", ".unreadable", ".seg.tmp"];
+
+/// A file that is kept for people to look at, and holds nothing that the ledger serves.
+pub(super) struct Leftover {
+    pub(super) path: PathBuf,
+    pub(super) allocated: u64,
+    pub(super) modified: i64,
+}
+
+/// How many files are kept of what was cut or replaced, and how much disk they take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Copies {
+    /// How many files.
+    pub files: u64,
+    /// How many bytes of disk.
+    pub bytes: u64,
+}
+
+impl Copies {
+    pub(super) fn of(leftovers: &[Leftover]) -> Self {
+        let bytes = leftovers.iter().map(|leftover| leftover.allocated).sum();
+        Self { files: leftovers.len() as u64, bytes }
+    }
+}
+
+/// All that is kept.
+///
+/// # Errors
+/// When a directory cannot be listed.
+pub(super) fn leftovers(catalog: &Catalog) -> Result<Vec<Leftover>> {
+    let lost = catalog.layout.lost();
+    let streams = STREAM_KINDS.iter().map(|(name, _)| catalog.layout.stream(name));
+    let mut found = Vec::new();
+    for dir in streams.chain([lost.clone()]) {
+        if !catalog.storage.exists(&dir)? {
+            continue;
+        }
+        for entry in catalog.storage.list(&dir)? {
+            let is_kept = dir == lost || ENDINGS.iter().any(|end| entry.name.ends_with(end));
+            if is_kept && !entry.is_dir {
+                let path = dir.join(&entry.name);
+                let (allocated, modified) = (entry.allocated, entry.modified);
+                found.push(Leftover { path, allocated, modified });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Those that have been kept for longer than any record is.
+///
+/// # Errors
+/// As for [`leftovers`].
+pub(super) fn expired(catalog: &Catalog, retention: &Retention, now: i64) -> Result<Vec<Leftover>> {
+    let terms = [retention.runs, retention.events, retention.errors];
+    // What is kept for ever has no term, and copies of it have none.
+    let Some(terms) = terms.into_iter().collect::<Option<Vec<Duration>>>() else {
+        return Ok(Vec::new());
+    };
+    let longest = terms.into_iter().max().unwrap_or_default();
+    let longest = i64::try_from(longest.as_nanos()).unwrap_or(i64::MAX);
+    let mut found = leftovers(catalog)?;
+    found.retain(|leftover| leftover.modified.saturating_add(longest) < now);
+    Ok(found)
+}
+
+impl Inner {
+    /// Removes the copies that have been kept for longer than any record is.
+    pub(super) fn expire_copies(&self, now: i64) -> Result<Copies> {
+        let expired = expired(&self.catalog, &self.options.retention, now)?;
+        let copies = Copies::of(&expired);
+        for leftover in &expired {
+            self.options.storage.remove(&leftover.path)?;
+        }
+        if copies.files > 0 {
+            self.note(&audit::copies_dropped(copies.files, copies.bytes))?;
+        }
+        Ok(copies)
+    }
+}
