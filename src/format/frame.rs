@@ -97,7 +97,11 @@ impl FrameHeader {
     /// # Errors
     /// [`Damage::Truncated`] or [`Damage::Length`].
     pub fn decode_checked(bytes: &[u8]) -> Result<Self, Damage> {
-        Self::fields(bytes.first_chunk().ok_or(Damage::Truncated)?)
+        let bytes = bytes.first_chunk().ok_or(Damage::Truncated)?;
+        if get::<MAGIC_AT, _, _>(bytes) != FRAME_MAGIC {
+            return Err(Damage::Magic);
+        }
+        Self::fields(bytes)
     }
 
     fn fields(bytes: &[u8; FRAME_HEADER_BYTES]) -> Result<Self, Damage> {

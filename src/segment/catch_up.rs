@@ -9,7 +9,7 @@ use crate::index::{MemIndex, Table};
 use crate::model::Kind;
 use crate::segment::draft::for_each_prior;
 use crate::segment::open::open_sealed;
-use crate::segment::scan::{Bounds, DamagedRange, Scan, scan};
+use crate::segment::scan::{Bounds, DamagedRange, Scan, frame_len, scan};
 use crate::segment::{Draft, FRAMES_START, Findings, Segment, State};
 use crate::storage::File;
 use crate::sync::atomic::Ordering;
@@ -71,8 +71,17 @@ impl Segment {
             return Ok(());
         }
         let bounds = Bounds { stop: until, ..self.bounds(from, Some(end)) };
-        let found = enter(index, &self.file, &self.header, &bounds)?;
         let mut findings = self.findings.write();
+        // Of a segment that had no footer, all frames were compared when it was opened, or written
+        // since: where one is missing now, what is left would make a silent half of an answer.
+        let is_whole = self.unchecked.is_none() && findings.damaged.is_empty();
+        let (found, whole_to) = enter(index, &self.file, &self.header, &bounds, is_whole)?;
+        if is_whole && whole_to < until {
+            self.indexed.store(whole_to, Ordering::Release);
+            let first = found.damaged.first().or(found.tail.as_ref());
+            let damage = first.map_or(Damage::Truncated, |range| range.damage);
+            return Err(self.damaged(whole_to, damage));
+        }
         findings.note_damage(&found.damaged);
         // Where the frames end is known: what is no frame before it is damage, and nothing is torn.
         let is_cut = found.reached < u64::from(until);
@@ -103,7 +112,8 @@ impl Segment {
         let sealed = open_sealed(&self.file, &self.header, &mut of_footer)?;
         let sealed = sealed.map(|(sealed, _)| sealed);
         let until = sealed.as_ref().map(|sealed| sealed.trailer.frames_end);
-        let found = enter(index, &self.file, &self.header, &self.bounds(self.indexed(), until))?;
+        let bounds = self.bounds(self.indexed(), until);
+        let (found, _) = enter(index, &self.file, &self.header, &bounds, false)?;
         self.end.store(found.frames_end, Ordering::Release);
         self.indexed.store(found.frames_end, Ordering::Release);
         findings.note(&found);
@@ -127,7 +137,8 @@ impl Segment {
 
     /// Enters all frames into an index that is empty.
     pub(super) fn enter_all(&self, index: &mut MemIndex, until: Option<u32>) -> Result<Scan> {
-        enter(index, &self.file, &self.header, &self.bounds(FRAMES_START, until))
+        let bounds = self.bounds(FRAMES_START, until);
+        enter(index, &self.file, &self.header, &bounds, false).map(|(found, _)| found)
     }
 
     pub(super) fn bounds(&self, from: u32, until: Option<u32>) -> Bounds<'_> {
@@ -193,20 +204,27 @@ pub(super) fn find_frames(file: &dyn File, header: &SegmentHeader) -> Result<(Sc
     Ok((found, supersedes))
 }
 
-/// Enters frames into an index.
+/// Enters frames into an index; of those that are known to be `whole`, none that follow a gap.
+/// Gives besides up to where they followed one another.
 fn enter(
     index: &mut MemIndex,
     file: &dyn File,
     header: &SegmentHeader,
     bounds: &Bounds<'_>,
-) -> Result<Scan> {
+    whole: bool,
+) -> Result<(Scan, u32)> {
     let mut next_seq = match index.rows().checked_sub(1) {
         Some(row) => index.seq(row) + 1,
         None => header.first_seq,
     };
+    let mut whole_to = bounds.from;
     let mut draft = Draft::default();
     draft.reset(index.seed());
     let mut visit = |offset: u32, frame: &FrameHeader, payload: &[u8]| {
+        if whole && offset != whole_to {
+            return Err(Damage::Sequence);
+        }
+        whole_to = u32::try_from(u64::from(offset) + frame_len(frame)).unwrap_or(u32::MAX);
         draft.decode(header.kind, frame, payload)?;
         if frame.base_seq < next_seq {
             return Err(Damage::Sequence);
@@ -221,5 +239,6 @@ fn enter(
         }
         Ok(())
     };
-    scan(file, bounds, &mut visit)
+    let found = scan(file, bounds, &mut visit)?;
+    Ok((found, whole_to))
 }

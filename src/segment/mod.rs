@@ -7,6 +7,7 @@ mod ends;
 mod frames;
 mod handle;
 mod header;
+mod lost;
 mod open;
 mod read;
 mod recover;
@@ -35,7 +36,7 @@ use crate::error::{Damage, Error, Result};
 use crate::format::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::format::trailer::Trailer;
 use crate::index::{MemIndex, NewestStates, Summary, Table};
-use crate::model::{Field, FieldSet, Kind};
+use crate::model::{Field, Kind};
 use crate::segment::frames::CheckedFrames;
 use crate::segment::handle::Handle;
 use crate::segment::sealed::SealedIndex;
@@ -222,7 +223,10 @@ impl Segment {
     pub(crate) fn key_heads(&self, field: Field) -> Option<(u64, Vec<u32>)> {
         match &*self.state.read() {
             State::Memory(_) => None,
-            State::Sealed(sealed) => Some((sealed.layout.seed(), sealed.key_heads(field).ok()?)),
+            State::Sealed(sealed) => {
+                let heads = sealed.key_heads(field).ok()?;
+                sealed.is_intact().then(|| (sealed.layout.seed(), heads))
+            }
         }
     }
 
@@ -272,27 +276,6 @@ impl Segment {
                 }
             }
         })
-    }
-
-    /// Calls `read` with the rows and the keys of these fields. A footer that turns out to be
-    /// damaged is replaced by an index made from the records.
-    pub(crate) fn with_table<R>(
-        &self,
-        fields: FieldSet,
-        read: impl FnOnce(TableRef<'_>) -> R,
-    ) -> Result<R> {
-        loop {
-            let state = self.current()?;
-            let damage = match &*state {
-                State::Memory(index) => return Ok(read(TableRef::Memory(index))),
-                State::Sealed(sealed) => match sealed.table(fields) {
-                    Ok(table) => return Ok(read(TableRef::Sealed(&table))),
-                    Err(damage) => damage,
-                },
-            };
-            drop(state);
-            self.rebuild(damage);
-        }
     }
 
     /// Notes that the record's place was taken by one of a later segment, whose sequence number is
@@ -346,6 +329,7 @@ impl Segment {
             let damage = match &*self.current()? {
                 State::Memory(index) => return Ok(index.supersedes().to_vec()),
                 State::Sealed(sealed) => match sealed.supersedes() {
+                    _ if !sealed.is_intact() => return Err(self.lost(&sealed.map)),
                     Ok(list) => return Ok(list),
                     Err(damage) => damage,
                 },
@@ -356,11 +340,12 @@ impl Segment {
 
     /// A view of the file that shows at least its first `end` bytes.
     pub(crate) fn map(&self, end: usize) -> Result<Map> {
-        if let Some(map) = self.map.read().as_ref().filter(|map| map.covers(end)) {
+        let is_enough = |map: &&Map| map.covers(end) && !map.is_lost();
+        if let Some(map) = self.map.read().as_ref().filter(is_enough) {
             return Ok(map.clone());
         }
         let mut place = self.map.write();
-        match place.as_ref().filter(|map| map.covers(end)) {
+        match place.as_ref().filter(is_enough) {
             Some(map) => Ok(map.clone()),
             None => {
                 let map = self.file().map(end)?;

@@ -178,7 +178,7 @@ pub(super) fn open_sealed(
     let map: Map = file.map(whole)?;
     match FooterLayout::parse(map.as_slice(), &trailer) {
         Ok(layout) => {
-            let sealed = SealedIndex { trailer, layout, map };
+            let sealed = SealedIndex::new(trailer, layout, map);
             let frames = sealed.frames().map(|frames| frames.len());
             match frames {
                 Ok(frames) => return Ok(Some((sealed, frames))),

@@ -64,7 +64,8 @@ impl Pinned {
         let damaged = |damage| self.segment.damaged(offset, damage);
         let (frame_at, header) = self.segment.checked_frame(&self.map, offset).map_err(damaged)?;
         let bytes = self.in_frame(frame_at, &header, offset)?;
-        codec::has_key(self.segment.kind(), bytes, field, key).map_err(damaged)
+        let found = codec::has_key(self.segment.kind(), bytes, field, key).map_err(damaged)?;
+        if self.map.is_lost() { Err(self.segment.lost(&self.map)) } else { Ok(found) }
     }
 
     /// The bytes from `offset` to the end of the frame.
@@ -87,12 +88,25 @@ impl Pinned {
         let bytes = self.in_frame(frame_at, header, offset)?;
         let record = codec::decode(self.segment.kind(), bytes)
             .map_err(|damage| self.segment.damaged(offset, damage))?;
+        self.check_kept(frame_at, bytes, record.consumed)?;
         Ok(Record {
             seq,
             recorded_at: Timestamp::from_nanos(header.recorded_at),
             supersedes: record.prior.resolve(seq),
             body: record.body,
         })
+    }
+
+    /// An error when the record that was just read is no longer in the file: a page of it was lost,
+    /// or it was cut off. Then all that follows is zeros, which no record in a frame begins with;
+    /// the last one of a frame ends in them itself. As it may do in order, its frame is compared.
+    #[inline]
+    fn check_kept(&self, frame: u32, record: &[u8], len: usize) -> Result<()> {
+        if record.get(len).or(record.last()) == Some(&0) {
+            let checked = Segment::check_frame(self.map.as_slice(), frame);
+            checked.map_err(|damage| self.segment.damaged(frame, damage))?;
+        }
+        if self.map.is_lost() { Err(self.segment.lost(&self.map)) } else { Ok(()) }
     }
 }
 

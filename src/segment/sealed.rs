@@ -15,9 +15,17 @@ pub(crate) struct SealedIndex {
     pub(crate) trailer: Trailer,
     pub(crate) layout: FooterLayout,
     pub(crate) map: Map,
+    /// The last bytes of the file, by which it is seen that it still ends there.
+    pub(super) end: [u8; 8],
 }
 
 impl SealedIndex {
+    /// The index in this map of the whole file.
+    pub(super) fn new(trailer: Trailer, layout: FooterLayout, map: Map) -> Self {
+        let end = map.as_slice().last_chunk().copied().unwrap_or_default();
+        Self { trailer, layout, map, end }
+    }
+
     /// The footer as a table, with the keys of these fields; of the others it knows nothing. Each
     /// section that this takes is compared with its checksum the first time.
     ///

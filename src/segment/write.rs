@@ -229,7 +229,7 @@ impl Segment {
         let map = self.file().map(whole)?;
         let layout = FooterLayout::parse(map.as_slice(), &trailer)
             .map_err(|damage| self.damaged(trailer.frames_end, damage))?;
-        let sealed = SealedIndex { trailer, layout, map: map.clone() };
+        let sealed = SealedIndex::new(trailer, layout, map.clone());
         *self.map.write() = Some(map);
         let trailer = sealed.trailer.clone();
         *self.state.write() = State::Sealed(sealed);

@@ -88,6 +88,9 @@ impl Storage for Disk {
     }
 
     fn lock(&self, path: &Path, note: &str) -> Result<Box<dyn Send + Sync>> {
+        // The directory besides: a file can be removed while its lock is held, and the next writer
+        // would then lock one of its own.
+        let directory = lock_directory(path)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = named("open the lock", path, || options.open(path))?;
@@ -101,7 +104,7 @@ impl Storage for Disk {
         match noted {
             // The note is for people; the lock is held without it.
             Ok(()) | Err(Error::NoSpace { .. }) => {
-                Ok(Box::new(Held { file, pid: std::process::id() }))
+                Ok(Box::new(Held { files: [Some(file), directory], pid: std::process::id() }))
             }
             Err(err) => Err(err),
         }
@@ -202,7 +205,7 @@ impl File for DiskFile {
 
 /// A lock that is held.
 struct Held {
-    file: fs::File,
+    files: [Option<fs::File>; 2],
     /// The process that took it: in a fork of it, the lock is still the parent's.
     pid: u32,
 }
@@ -212,8 +215,33 @@ impl Drop for Held {
         // Closing the file alone does not give the lock back while a child that another thread is
         // just starting has a copy of the descriptor.
         if self.pid == std::process::id() {
-            let _ = self.file.unlock();
+            for file in self.files.iter().flatten() {
+                let _ = file.unlock();
+            }
         }
+    }
+}
+
+/// Takes the lock of the directory that a lock file is in; `None` where the file system has no such
+/// locks.
+fn lock_directory(path: &Path) -> Result<Option<fs::File>> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let dir = dir.unwrap_or(Path::new("."));
+    let directory = named("open", dir, || OpenOptions::new().read(true).open(dir))?;
+    match retry(|| directory.try_lock().map_err(io::Error::from)) {
+        Ok(()) => Ok(Some(directory)),
+        Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+            let file = OpenOptions::new().read(true).open(path);
+            Err(match file {
+                Ok(file) => locked(&file, path),
+                Err(_) => Error::Locked {
+                    path: dir.to_owned(),
+                    holder: "another process, whose lock file was removed".to_owned(),
+                    pid: None,
+                },
+            })
+        }
+        Err(_) => Ok(None),
     }
 }
 
@@ -405,5 +433,20 @@ mod tests {
                 drop(Disk.lock(&path, "pid=1").unwrap());
             }
         });
+    }
+
+    /// A second writer got in when the lock file of the first was removed: an operator had taken it
+    /// for a stale one. Both then wrote to the same segments.
+    #[test]
+    fn a_lock_outlives_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let lock = Disk.lock(&path, "pid=1").unwrap();
+        Disk.remove(&path).unwrap();
+        let refused = Disk.lock(&path, "pid=2").map(drop).unwrap_err();
+        assert!(matches!(refused, Error::Locked { pid: None, .. }), "{refused}");
+        assert!(!Disk.exists(&path).unwrap(), "who is refused makes nothing");
+        drop(lock);
+        Disk.lock(&path, "pid=2").map(drop).unwrap();
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::ground::{Ground, Part, Size, Tally};
 use crate::rows::{
-    clock, copies, cut_off, damage, faults, footers, kills, locks, power, reserve, retention,
-    strength, tails, threads,
+    clock, copies, cut_off, damage, faults, footers, kills, locks, lost_pages, power, readers,
+    reserve, retention, rivals, strength, tails, threads,
 };
 
 /// One row.
@@ -114,6 +114,18 @@ pub const ROWS: &[Row] = &[
         ],
     },
     Row {
+        number: 13,
+        subject: "readers beside a writer",
+        goal: "1,000 readers in several processes: no fault, no gap, nothing torn",
+        parts: &[("rolled over and dropped", readers::beside_a_writer)],
+    },
+    Row {
+        number: 14,
+        subject: "pages that are lost",
+        goal: "a true answer or a typed error; nobody dies",
+        parts: &[("cut short", lost_pages::cut_short), ("unreadable", lost_pages::unreadable)],
+    },
+    Row {
         number: 15,
         subject: "two writers",
         goal: "1,000 races, one winner each",
@@ -121,6 +133,9 @@ pub const ROWS: &[Row] = &[
             ("races of threads", locks::races),
             ("holder and readers", locks::holder_and_readers),
             ("forked children", locks::forked_children),
+            ("races of processes", rivals::races),
+            ("a fork that lives on", rivals::forks),
+            ("a lock file that is removed", rivals::removed_lock),
         ],
     },
     Row {

@@ -14,6 +14,9 @@ const PREFIX: &str = "runledger-torture-";
 /// system on top of it, and of processes; nothing here waits for a slow disk.
 const MEMORY: &str = "/dev/shm";
 
+/// What is to be free there, or a disk is taken: in a container it may be next to nothing.
+const LEAST_MEMORY: u64 = 2 << 30;
+
 /// A directory that goes with its owner.
 #[derive(Debug)]
 pub(crate) struct Place(PathBuf);
@@ -43,8 +46,8 @@ impl Drop for Place {
 }
 
 fn base() -> PathBuf {
-    let memory = Path::new(MEMORY);
-    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
+    let room = rustix::fs::statvfs(MEMORY).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
+    if room >= LEAST_MEMORY { PathBuf::from(MEMORY) } else { std::env::temp_dir() }
 }
 
 /// Removes what runs have left that are no more: mounts, loop devices and directories.

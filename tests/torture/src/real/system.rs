@@ -26,3 +26,19 @@ pub(crate) fn cut_off(mounted_at: &Path) -> io::Result<()> {
     let result = unsafe { libc::ioctl(root.as_raw_fd(), SHUTDOWN, &raw const how) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Forks this process, which must have no other thread that holds something the child needs: the
+/// child goes on with a copy of everything. True in the child.
+///
+/// # Errors
+/// When the operating system refuses.
+#[expect(unsafe_code, reason = "no wrapper offers a fork without a new program")]
+pub(crate) fn fork() -> io::Result<bool> {
+    // SAFETY: the child calls what is safe after a fork of a process with one thread alone; the
+    // ledger that it has a copy of was opened without a thread in the background.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(true),
+        _ => Ok(false),
+    }
+}

@@ -1,0 +1,99 @@
+//! What is no longer in the file: segments that another program has cut short, and pages that the
+//! disk cannot read. A map gives zeros for them, which must not be taken for an answer.
+
+use crate::error::{Damage, Error, Result};
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
+use crate::model::FieldSet;
+use crate::segment::open::open_sealed;
+use crate::segment::sealed::SealedIndex;
+use crate::segment::{Findings, Segment, State, TableRef};
+use crate::storage::Map;
+
+impl SealedIndex {
+    /// True when what was read of the map was in the file; to be asked after it was read. Of a file
+    /// that was cut in its last page no page is lost, but its end is.
+    #[inline]
+    pub(super) fn is_intact(&self) -> bool {
+        self.map.as_slice().last_chunk() == Some(&self.end) && !self.map.is_lost()
+    }
+}
+
+impl Segment {
+    /// Calls `read` with the rows and the keys of these fields. A footer that turns out to be
+    /// damaged is replaced by an index made from the records.
+    pub(crate) fn with_table<R>(
+        &self,
+        fields: FieldSet,
+        read: impl FnOnce(TableRef<'_>) -> R,
+    ) -> Result<R> {
+        loop {
+            let state = self.current()?;
+            let damage = match &*state {
+                State::Memory(index) => return Ok(read(TableRef::Memory(index))),
+                State::Sealed(sealed) if sealed.map.is_lost() => None,
+                State::Sealed(sealed) => match sealed.table(fields) {
+                    Ok(table) => {
+                        let answer = read(TableRef::Sealed(&table));
+                        let is_intact = sealed.is_intact();
+                        return if is_intact { Ok(answer) } else { Err(self.lost(&sealed.map)) };
+                    }
+                    Err(_) if !sealed.is_intact() => return Err(self.lost(&sealed.map)),
+                    Err(damage) => Some(damage),
+                },
+            };
+            drop(state);
+            match damage {
+                Some(damage) => self.rebuild(damage),
+                None => self.map_anew()?,
+            }
+        }
+    }
+
+    /// The error of a map that has lost a page, or the end of the file.
+    #[cold]
+    pub(super) fn lost(&self, map: &Map) -> Error {
+        match self.file().len() {
+            Ok(len) if len < map.as_slice().len() as u64 => {
+                Error::damaged(self.path(), len, Damage::Truncated)
+            }
+            Ok(_) if map.is_lost() => Error::io("read", self.path(), rustix::io::Errno::IO.into()),
+            Ok(len) => Error::damaged(self.path(), len, Damage::Footer),
+            Err(err) => err,
+        }
+    }
+
+    /// Maps a sealed segment anew when its map has lost a page: the file may be whole again, or may
+    /// have been all along but for one page.
+    ///
+    /// # Errors
+    /// When it is not.
+    #[cold]
+    pub(super) fn map_anew(&self) -> Result<()> {
+        let mut state = self.state.write();
+        let State::Sealed(sealed) = &mut *state else { return Ok(()) };
+        if !sealed.map.is_lost() {
+            return Ok(());
+        }
+        match open_sealed(&self.file, &self.header, &mut Findings::default())? {
+            Some((anew, _)) if anew.is_intact() => {
+                *self.map.write() = Some(anew.map.clone());
+                *sealed = anew;
+                Ok(())
+            }
+            Some((anew, _)) => Err(self.lost(&anew.map)),
+            None => Err(self.lost(&sealed.map)),
+        }
+    }
+
+    /// Compares a frame's payload with its checksum, whether or not that was done before.
+    pub(super) fn check_frame(file: &[u8], frame: u32) -> std::result::Result<(), Damage> {
+        let bytes = file.get(frame as usize..).ok_or(Damage::Truncated)?;
+        let header = FrameHeader::decode_checked(bytes)?;
+        let payload = bytes.get(FRAME_HEADER_BYTES..).unwrap_or_default();
+        match payload.get(..header.payload_len as usize).map(payload_crc) {
+            Some(sum) if sum == header.payload_crc => Ok(()),
+            Some(_) => Err(Damage::PayloadChecksum),
+            None => Err(Damage::Truncated),
+        }
+    }
+}
