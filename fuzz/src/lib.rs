@@ -12,6 +12,7 @@ pub mod input;
 pub mod line;
 pub mod memory;
 pub mod model;
+pub mod query;
 pub mod segment;
 
 /// A target: its name, and what it does with an input.
@@ -25,5 +26,6 @@ pub const TARGETS: &[Target] = &[
     ("headers", headers::run),
     ("line", line::run),
     ("model", model::run),
+    ("query", query::run),
     ("segment", segment::run),
 ];

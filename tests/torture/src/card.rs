@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::ground::{Ground, Part, Size, Tally};
 use crate::rows::{
-    clock, copies, cut_off, damage, faults, footers, kills, locks, lost_pages, power, readers,
-    reserve, retention, rivals, strength, tails, threads,
+    clock, copies, cut_off, damage, faults, footers, fuzzing, kills, locks, lost_pages, power,
+    readers, reserve, retention, rivals, strength, tails, threads,
 };
 
 /// One row.
@@ -96,6 +96,15 @@ pub const ROWS: &[Row] = &[
         subject: "zero, hole and hostile tails",
         goal: "100,000 inputs, 0 phantoms, memory bounded",
         parts: &[("behind the frames", tails::behind_the_frames)],
+    },
+    Row {
+        number: 10,
+        subject: "fuzzing",
+        goal: "10,000,000 inputs of decoders, 1,000,000 of operations, no crash, the corpus kept",
+        parts: &[
+            ("kept corpus", fuzzing::kept_corpus),
+            ("led by coverage", fuzzing::led_by_coverage),
+        ],
     },
     Row {
         number: 11,

@@ -9,6 +9,7 @@
 //! - [`ground`]: what a row stands on: its size, its seed, its counts and its processors.
 //! - `rows`: the rows, one subject a file.
 //! - [`disk`]: a disk in memory that loses power, fills up and fails.
+//! - `fuzz`: the fuzz targets.
 //! - `oracle`: what was appended and what was promised of it, kept outside of the ledger.
 //! - `workload`: a writer that appends what a seed says, and tells the oracle.
 //! - `real`: real processes and file systems: writers that are killed, and disks that are cut off.
@@ -21,6 +22,9 @@ mod check;
 pub mod child;
 pub mod disk;
 pub mod document;
+#[expect(unreachable_pub, reason = "the fuzz crate's library is taken in as it is")]
+#[path = "../../../fuzz/src/lib.rs"]
+mod fuzz;
 pub mod ground;
 mod oracle;
 mod real;

@@ -6,6 +6,7 @@ pub(crate) mod cut_off;
 pub(crate) mod damage;
 pub(crate) mod faults;
 pub(crate) mod footers;
+pub(crate) mod fuzzing;
 pub(crate) mod kills;
 pub(crate) mod locks;
 pub(crate) mod lost_pages;
