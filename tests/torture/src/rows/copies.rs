@@ -41,6 +41,8 @@ impl Copy {
         if chosen < self.dirs.len() {
             let dir = self.dirs.swap_remove(chosen);
             self.to.storage().create_dir_all(&dir)?;
+            // A copy that was synced: what a power cut takes of it is not the ledger's to answer.
+            self.to.storage().sync_dir(dir.parent().unwrap())?;
             for entry in self.from.storage().list(&dir)? {
                 let into = if entry.is_dir { &mut self.dirs } else { &mut self.files };
                 into.push(dir.join(entry.name));
@@ -87,6 +89,7 @@ pub(crate) fn beside_a_writer(ground: &Ground) -> Result<()> {
             // What the file `SEQ` says of a clean close is older than everything else then.
             writer.close()?;
             copy.to.storage().create_dir_all(Path::new(DIR))?;
+            copy.to.storage().sync_dir(Path::new("/"))?;
             copy.copy(&Path::new(DIR).join("SEQ"), &mut rng)?;
             drop(writer);
             writer = Writer::open(&disk, &oracle, seed + 1)?;
