@@ -49,21 +49,16 @@ impl Copy {
             }
         } else {
             let file = self.files.swap_remove(chosen - self.dirs.len());
-            self.copy(&file, rng)?;
+            self.copy(&file)?;
         }
         Ok(true)
     }
 
-    fn copy(&self, file: &Path, rng: &mut Rng) -> Result<()> {
+    fn copy(&self, file: &Path) -> Result<()> {
         if !self.from.storage().exists(file)? {
             return Ok(());
         }
-        let mut bytes = self.from.peek(file);
-        let used = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        if rng.below(2) == 0 {
-            // Zeros that were reserved for what follows may be copied, or some of them.
-            bytes.truncate(used + rng.below(bytes.len() - used + 1));
-        }
+        let bytes = self.from.peek(file);
         let copy = self.to.storage().open(file, OpenMode::CreateNew)?;
         copy.write_at(&bytes, 0)?;
         copy.sync()?;
@@ -90,7 +85,7 @@ pub(crate) fn beside_a_writer(ground: &Ground) -> Result<()> {
             writer.close()?;
             copy.to.storage().create_dir_all(Path::new(DIR))?;
             copy.to.storage().sync_dir(Path::new("/"))?;
-            copy.copy(&Path::new(DIR).join("SEQ"), &mut rng)?;
+            copy.copy(&Path::new(DIR).join("SEQ"))?;
             drop(writer);
             writer = Writer::open(&disk, &oracle, seed + 1)?;
         }
