@@ -275,6 +275,19 @@ pub fn foot(took: Duration) -> String {
     format!("{:.0} s in all, {processors} processors, {kernel}\n", took.as_secs_f64())
 }
 
+/// The rows as a table of a document: what each tries, and what must come of it.
+#[must_use]
+pub fn rows_table() -> String {
+    let mut text =
+        "| row | subject | what must come of it | tried as |\n|---|---|---|---|\n".to_owned();
+    for row in ROWS {
+        let parts: Vec<_> = row.parts.iter().map(|(name, _)| *name).collect();
+        let Row { number, subject, goal, .. } = row;
+        let _ = writeln!(text, "| {number} | {subject} | {goal} | {} |", parts.join("; "));
+    }
+    text
+}
+
 /// Runs a row at its everyday size, as a test.
 ///
 /// # Panics

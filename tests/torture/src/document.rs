@@ -4,24 +4,22 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-const BEGIN: &str = "<!-- card -->\n";
-const END: &str = "<!-- /card -->\n";
-
-/// Puts the card between the marks of a document.
+/// Puts the card and the table of its rows between their marks in a document.
 ///
 /// # Errors
-/// When the document cannot be read or written, or has no marks.
-pub fn put(path: &Path, card: &str) -> io::Result<()> {
+/// When the document cannot be read or written, or lacks a mark.
+pub fn put(path: &Path, card: &str, rows: &str) -> io::Result<()> {
     let text = fs::read_to_string(path)?;
-    let replaced = replaced(&text, card)
-        .ok_or_else(|| io::Error::other(format!("there is no {} in it", BEGIN.trim())))?;
-    fs::write(path, replaced)
+    let text = replaced(&text, "card", &format!("```text\n{card}```\n"))?;
+    fs::write(path, replaced(&text, "rows", rows)?)
 }
 
-fn replaced(text: &str, card: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}```text\n{card}```\n{END}{after}"))
+fn replaced(text: &str, name: &str, content: &str) -> io::Result<String> {
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->\n"));
+    let lacks = || io::Error::other(format!("it lacks {:?} or {:?}", begin.trim(), end.trim()));
+    let (before, rest) = text.split_once(&begin).ok_or_else(lacks)?;
+    let (_, after) = rest.split_once(&end).ok_or_else(lacks)?;
+    Ok(format!("{before}{begin}{content}{end}{after}"))
 }
 
 #[cfg(test)]
@@ -30,10 +28,11 @@ mod tests {
 
     #[test]
     fn the_card_takes_the_place_of_the_old_one() {
-        let text = format!("# A\n{BEGIN}old\n{END}# B\n");
-        let once = replaced(&text, "new\n").unwrap();
-        assert_eq!(once, format!("# A\n{BEGIN}```text\nnew\n```\n{END}# B\n"));
-        assert_eq!(replaced(&once, "new\n").as_ref(), Some(&once));
-        assert_eq!(replaced("# A\n", "new\n"), None);
+        let text = "# A\n<!-- card -->\nold\n<!-- /card -->\n# B\n";
+        let once = replaced(text, "card", "new\n").unwrap();
+        assert_eq!(once, "# A\n<!-- card -->\nnew\n<!-- /card -->\n# B\n");
+        assert_eq!(replaced(&once, "card", "new\n").unwrap(), once);
+        let err = replaced("# A\n", "card", "new\n").unwrap_err();
+        assert!(err.to_string().contains("<!-- card -->"), "{err}");
     }
 }

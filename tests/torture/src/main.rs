@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use torture::card::{Plan, ROWS, Row, foot, head, line, row, run};
+use torture::card::{Plan, ROWS, Row, foot, head, line, row, rows_table, run};
 use torture::document;
 use torture::ground::Size;
 
@@ -92,7 +92,7 @@ fn main() -> ExitCode {
     }
     say(&foot(begin.elapsed()));
     if let Some(path) = args.into
-        && let Err(err) = document::put(&path, &card)
+        && let Err(err) = document::put(&path, &card, &rows_table())
     {
         eprintln!("torture: {}: {err}", path.display());
         return ExitCode::from(2);
