@@ -1,8 +1,8 @@
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Record;
 use crate::query::cursor::Cursor;
 use crate::query::select::Hit;
-use crate::segment::Pinned;
+use crate::segment::{Frame, Pinned};
 
 /// Records that a query has found, in its order.
 ///
@@ -30,7 +30,9 @@ impl Page {
 
     /// The records. One that is damaged is an error in its place, and the others follow it.
     pub fn records(&self) -> impl ExactSizeIterator<Item = Result<Record<'_>>> {
-        self.hits.iter().map(|hit| self.read(*hit))
+        // Records that were found together often lie in one frame.
+        let mut last = None;
+        self.hits.iter().map(move |hit| self.read(*hit, &mut last))
     }
 
     /// The sequence numbers of the records.
@@ -52,11 +54,13 @@ impl Page {
         Some(Stored { segment, seq: hit.seq, offset: hit.offset })
     }
 
-    fn read(&self, hit: Hit) -> Result<Record<'_>> {
-        match self.segments.get(hit.segment as usize) {
-            Some(segment) => segment.record(hit.seq, hit.offset),
-            None => Err(crate::error::Error::Closed),
-        }
+    #[inline]
+    fn read(&self, hit: Hit, last: &mut Option<(u32, Frame)>) -> Result<Record<'_>> {
+        let segment = self.segments.get(hit.segment as usize).ok_or(Error::Closed)?;
+        let mut frame = last.filter(|(of, _)| *of == hit.segment).map(|(_, frame)| frame);
+        let record = segment.record_near(&mut frame, hit.seq, hit.offset);
+        *last = frame.map(|frame| (hit.segment, frame));
+        record
     }
 }
 

@@ -25,7 +25,7 @@ use std::sync::OnceLock;
 
 pub(crate) use check::Check;
 pub(crate) use draft::Draft;
-pub(crate) use read::Pinned;
+pub(crate) use read::{Frame, Pinned};
 pub(crate) use recover::{Loss, LossKind};
 pub use scan::DamagedRange;
 pub(crate) use sealed::SealedTable;

@@ -17,6 +17,25 @@ pub(crate) struct Pinned {
     map: Map,
 }
 
+/// A frame whose checksums have held.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Frame {
+    start: u32,
+    end: u64,
+    recorded_at: Timestamp,
+}
+
+impl Frame {
+    fn new(start: u32, header: &FrameHeader) -> Self {
+        let recorded_at = Timestamp::from_nanos(header.recorded_at);
+        Self { start, end: u64::from(start) + frame_len(header), recorded_at }
+    }
+
+    fn holds(&self, offset: u32) -> bool {
+        self.start <= offset && u64::from(offset) < self.end
+    }
+}
+
 impl Pinned {
     /// Holds the segment with all frames that it has now.
     ///
@@ -36,11 +55,26 @@ impl Pinned {
     ///
     /// # Errors
     /// [`Error::Damaged`](crate::Error::Damaged) when its frame does not match its checksum.
-    #[inline]
     pub(crate) fn record(&self, seq: u64, offset: u32) -> Result<Record<'_>> {
-        let damaged = |damage| self.segment.damaged(offset, damage);
-        let (frame_at, header) = self.segment.checked_frame(&self.map, offset).map_err(damaged)?;
-        self.record_of(frame_at, &header, seq, offset)
+        self.record_near(&mut None, seq, offset)
+    }
+
+    /// As [`Pinned::record`], when the last record that was read may have been in the same frame.
+    ///
+    /// # Errors
+    /// As for [`Pinned::record`].
+    #[inline]
+    pub(crate) fn record_near(
+        &self,
+        last: &mut Option<Frame>,
+        seq: u64,
+        offset: u32,
+    ) -> Result<Record<'_>> {
+        let frame = match last {
+            Some(frame) if frame.holds(offset) => *frame,
+            _ => *last.insert(self.frame_of(offset)?),
+        };
+        self.record_of(&frame, seq, offset)
     }
 
     /// As [`Pinned::record`], of a frame that begins at `frame` and was compared with its checksums
@@ -53,7 +87,7 @@ impl Pinned {
         let bytes = self.map.as_slice().get(frame as usize..);
         let bytes = bytes.ok_or_else(|| damaged(Damage::Truncated))?;
         let header = FrameHeader::decode_checked(bytes).map_err(damaged)?;
-        self.record_of(frame, &header, seq, offset)
+        self.record_of(&Frame::new(frame, &header), seq, offset)
     }
 
     /// True when the record that lies at `offset` has this key in this field.
@@ -61,37 +95,35 @@ impl Pinned {
     /// # Errors
     /// As for [`Pinned::record`].
     pub(crate) fn has_key(&self, offset: u32, field: Field, key: &[u8]) -> Result<bool> {
-        let damaged = |damage| self.segment.damaged(offset, damage);
-        let (frame_at, header) = self.segment.checked_frame(&self.map, offset).map_err(damaged)?;
-        let bytes = self.in_frame(frame_at, &header, offset)?;
-        let found = codec::has_key(self.segment.kind(), bytes, field, key).map_err(damaged)?;
+        let bytes = self.in_frame(&self.frame_of(offset)?, offset)?;
+        let found = codec::has_key(self.segment.kind(), bytes, field, key)
+            .map_err(|damage| self.segment.damaged(offset, damage))?;
         if self.map.is_lost() { Err(self.segment.lost(&self.map)) } else { Ok(found) }
+    }
+
+    fn frame_of(&self, offset: u32) -> Result<Frame> {
+        let checked = self.segment.checked_frame(&self.map, offset);
+        let (start, header) = checked.map_err(|damage| self.segment.damaged(offset, damage))?;
+        Ok(Frame::new(start, &header))
     }
 
     /// The bytes from `offset` to the end of the frame.
     #[inline]
-    fn in_frame(&self, frame_at: u32, header: &FrameHeader, offset: u32) -> Result<&[u8]> {
-        let damaged = |damage| self.segment.damaged(offset, damage);
-        let end = u64::from(frame_at) + frame_len(header);
-        let end = usize::try_from(end).map_err(|_| damaged(Damage::Length))?;
-        self.map.as_slice().get(offset as usize..end).ok_or_else(|| damaged(Damage::Truncated))
+    fn in_frame(&self, frame: &Frame, offset: u32) -> Result<&[u8]> {
+        let end = usize::try_from(frame.end).unwrap_or(usize::MAX);
+        let bytes = self.map.as_slice().get(offset as usize..end);
+        bytes.ok_or_else(|| self.segment.damaged(offset, Damage::Truncated))
     }
 
     #[inline]
-    fn record_of(
-        &self,
-        frame_at: u32,
-        header: &FrameHeader,
-        seq: u64,
-        offset: u32,
-    ) -> Result<Record<'_>> {
-        let bytes = self.in_frame(frame_at, header, offset)?;
+    fn record_of(&self, frame: &Frame, seq: u64, offset: u32) -> Result<Record<'_>> {
+        let bytes = self.in_frame(frame, offset)?;
         let record = codec::decode(self.segment.kind(), bytes)
             .map_err(|damage| self.segment.damaged(offset, damage))?;
-        self.check_kept(frame_at, bytes, record.consumed)?;
+        self.check_kept(frame.start, bytes, record.consumed)?;
         Ok(Record {
             seq,
-            recorded_at: Timestamp::from_nanos(header.recorded_at),
+            recorded_at: frame.recorded_at,
             supersedes: record.prior.resolve(seq),
             body: record.body,
         })

@@ -130,7 +130,7 @@ pub fn encode_error(out: &mut Vec<u8>, gap: u32, error: &ErrorRecord<'_>) -> Res
 #[inline]
 pub fn decode(kind: Kind, bytes: &[u8]) -> Result<Decoded<'_>, Damage> {
     let (record, consumed) = split(bytes)?;
-    let (gap, prior, body) = read(kind, Row(record)).ok_or(Damage::Record)?;
+    let (gap, prior, body) = read(kind, Row::new(record)).ok_or(Damage::Record)?;
     Ok(Decoded { gap, prior, body, consumed })
 }
 
@@ -142,7 +142,7 @@ pub fn decode(kind: Kind, bytes: &[u8]) -> Result<Decoded<'_>, Damage> {
 pub fn has_key(kind: Kind, bytes: &[u8], field: Field, key: &[u8]) -> Result<bool, Damage> {
     if matches!(field, Field::Trace | Field::Run | Field::Project | Field::User) {
         let (record, _) = split(bytes)?;
-        let id = Row(record).id_in(kind, field).ok_or(Damage::Record)?;
+        let id = Row::new(record).id_in(kind, field).ok_or(Damage::Record)?;
         return Ok(id.is_some_and(|id| key::id_key(&id).as_slice() == key));
     }
     let mut found = false;
@@ -175,20 +175,20 @@ fn read(kind: Kind, mut row: Row<'_>) -> Option<(u32, Prior, Body<'_>)> {
 /// As for [`decode`].
 pub fn decode_prior(bytes: &[u8]) -> Result<(u32, Prior, usize), Damage> {
     let (record, consumed) = split(bytes)?;
-    let (gap, prior) = Row(record).run_head().ok_or(Damage::Record)?;
+    let (gap, prior) = Row::new(record).run_head().ok_or(Damage::Record)?;
     Ok((gap, prior, consumed))
 }
 
 /// The bytes of the record at the beginning of `bytes`, and how many it takes with its length.
 #[inline]
 fn split(bytes: &[u8]) -> Result<(&[u8], usize), Damage> {
-    let mut rest = Row(bytes);
+    let mut rest = Row::new(bytes);
     let len = rest.u32().and_then(|len| usize::try_from(len).ok()).ok_or(Damage::Length)?;
     if !(1..=MAX_RECORD_BYTES).contains(&len) {
         return Err(Damage::Length);
     }
-    let record = rest.0.get(..len).ok_or(Damage::Truncated)?;
-    Ok((record, bytes.len() - rest.0.len() + len))
+    let record = rest.left.get(..len).ok_or(Damage::Truncated)?;
+    Ok((record, bytes.len() - rest.left.len() + len))
 }
 
 /// Appends length and row; on an error `out` is as it was. `texts` is the number of bytes of text

@@ -14,27 +14,35 @@ use crate::model::{
 use super::{Prior, U16_MARK, U32_MARK, U64_MARK, is_name};
 
 /// What is left of a row.
-pub(super) struct Row<'a>(pub(super) &'a [u8]);
+pub(super) struct Row<'a> {
+    pub(super) left: &'a [u8],
+    /// The end of the row, when it was found to be text as a whole.
+    texts: &'a str,
+}
 
 impl<'a> Row<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self { left: bytes, texts: "" }
+    }
+
     #[inline]
     fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
+        let (bytes, rest) = self.left.split_at_checked(len)?;
+        self.left = rest;
         Some(bytes)
     }
 
     #[inline]
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (bytes, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
+        let (bytes, rest) = self.left.split_first_chunk()?;
+        self.left = rest;
         Some(*bytes)
     }
 
     #[inline]
     fn byte(&mut self) -> Option<u8> {
-        let (byte, rest) = self.0.split_first()?;
-        self.0 = rest;
+        let (byte, rest) = self.left.split_first()?;
+        self.left = rest;
         Some(*byte)
     }
 
@@ -70,10 +78,21 @@ impl<'a> Row<'a> {
         Some((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
     }
 
+    /// Looks whether the rest of the row is text: what stands between texts, the marks of those
+    /// that are there and their lengths, mostly is, too. One look at all is cheaper than one at
+    /// each.
+    #[inline]
+    fn texts_follow(&mut self) {
+        self.texts = str::from_utf8(self.left).unwrap_or_default();
+    }
+
     #[inline]
     fn str(&mut self) -> Option<&'a str> {
-        let len = self.u64()?;
-        str::from_utf8(self.bytes(usize::try_from(len).ok()?)?).ok()
+        let len = usize::try_from(self.u64()?).ok()?;
+        let start = self.texts.len().checked_sub(self.left.len());
+        let bytes = self.bytes(len)?;
+        let known = start.and_then(|start| self.texts.get(start..start + len));
+        known.or_else(|| str::from_utf8(bytes).ok())
     }
 
     #[inline]
@@ -204,7 +223,10 @@ impl<'a> Row<'a> {
             status,
             at: Some(created_at).max(started_at).max(finished_at),
             trace_id: self.option(Self::id)?,
-            project_id: self.option(Self::id)?,
+            project_id: {
+                self.texts_follow();
+                self.option(Self::id)?
+            },
             user_id: self.option(Self::id)?,
             parent_run_id: self.option(Self::id)?,
             attempt: Some(attempt),
@@ -232,7 +254,10 @@ impl<'a> Row<'a> {
             trace_id: self.option(Self::id)?,
             project_id: self.option(Self::id)?,
             run_id: self.option(Self::id)?,
-            user_id: self.option(Self::id)?,
+            user_id: {
+                self.texts_follow();
+                self.option(Self::id)?
+            },
             actor_id: self.option(Self::id)?,
             message: self.option(Self::text)?,
             payload: self.option(Self::json)?,
@@ -252,7 +277,10 @@ impl<'a> Row<'a> {
             trace_id: self.option(Self::id)?,
             project_id: self.option(Self::id)?,
             run_id: self.option(Self::id)?,
-            user_id: self.option(Self::id)?,
+            user_id: {
+                self.texts_follow();
+                self.option(Self::id)?
+            },
             endpoint: self.option(Self::text)?,
             stack: self.option(Self::text)?,
             detail: self.option(Self::json)?,
