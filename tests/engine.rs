@@ -10,6 +10,7 @@ mod hooked;
 mod lost_pages;
 mod many_segments;
 mod races;
+mod recovery;
 mod retention;
 mod side_by_side;
 

@@ -231,3 +231,26 @@ fn a_reader_keeps_what_it_holds_while_segments_are_dropped() {
     reader.refresh().unwrap();
     assert_eq!(reader.query().count().unwrap(), 1);
 }
+
+/// The clock was set ten years ahead by mistake, records were appended, and the process started
+/// again. What was there before was dropped at once: at its opening the ledger held the clock
+/// against its newest record, which had that very time.
+#[test]
+fn a_clock_years_ahead_is_not_believed_for_its_own_records() {
+    let disk = disk();
+    let ledger = open(&disk);
+    fill(&disk, &ledger);
+    disk.set_now(disk.now_without_tick() + 3_650 * 86_400_000_000_000);
+    ledger.append(Event::new("tock")).unwrap();
+    ledger.close().unwrap();
+    let ledger = open(&disk);
+    ledger.maintain().unwrap();
+    assert_eq!(count(&ledger, Kind::Event), 51);
+    // A clock that stays there was set right: it is believed after a day.
+    disk.advance(2 * DAY);
+    ledger.maintain().unwrap();
+    ledger.append(Event::new("tock")).unwrap();
+    disk.advance(2 * DAY);
+    ledger.maintain().unwrap();
+    assert_eq!(ledger.query().record_type("tick").count().unwrap(), 0);
+}

@@ -170,6 +170,13 @@ pub(super) fn set_aside(path: &Path, aside: &Path, bytes: u64) -> Event<'static>
     event
 }
 
+/// The note on a file that an earlier recovery put aside without a word, as a crash came between.
+pub(super) fn put_aside(place: &str, path: &Path, bytes: u64) -> Event<'static> {
+    system(TAIL_CUT, &AsideDetail { bytes, copy: path })
+        .severity(Severity::Warning)
+        .message(format!("{bytes} bytes lie in {place}, from a recovery that a crash cut short"))
+}
+
 #[derive(Serialize)]
 struct CopiesDetail {
     files: u64,

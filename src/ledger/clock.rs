@@ -17,6 +17,9 @@ const TRIAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// have lain idle.
 const IDLE: i64 = 8 * 24 * 60 * 60 * 1_000_000_000;
 
+/// How far apart two times may lie that bear each other out: a machine may run for an hour a year.
+const YEAR: i64 = 400 * 24 * 60 * 60 * 1_000_000_000;
+
 /// How far the clock may be set back without a note.
 const SET_BACK: i64 = 60 * 1_000_000_000;
 
@@ -91,6 +94,25 @@ impl Clock {
     }
 }
 
+/// The newest time among those at which records were appended, in their order, that others bear
+/// out. A clock that is years ahead is not to be believed for a record that it has stamped itself,
+/// as soon as the ledger is opened again: one that jumped has to be met again, a day or more later.
+pub(super) fn borne_out(times: impl IntoIterator<Item = i64>) -> Option<i64> {
+    let trial = i64::try_from(TRIAL.as_nanos()).unwrap_or(i64::MAX);
+    let (mut believed, mut since) = (None, None);
+    for time in times {
+        let before = *believed.get_or_insert(time);
+        let passed = since.map_or(0, |since| time.saturating_sub(since));
+        if time.abs_diff(before) <= IDLE.unsigned_abs() || (trial..=YEAR).contains(&passed) {
+            believed = Some(time);
+            since = None;
+        } else if since.is_none() || !(0..=YEAR).contains(&passed) {
+            since = Some(time);
+        }
+    }
+    believed
+}
+
 impl State {
     fn believe(&mut self, look: Look) -> i64 {
         let lead = self.believed.lead_of(&look);
@@ -141,6 +163,19 @@ mod tests {
     fn a_jump_ahead_is_believed_after_a_day() {
         let looks = [(1, YEAR), (10, YEAR + 9 * HOUR), (25, YEAR + 24 * HOUR)];
         assert_eq!(believed(&looks), [HOUR, 10 * HOUR, YEAR + 24 * HOUR]);
+    }
+
+    #[test]
+    fn a_record_does_not_bear_out_its_own_time() {
+        let days = |days: &[i64]| borne_out(days.iter().map(|day| day * 24 * HOUR));
+        let day = |day: i64| Some(day * 24 * HOUR);
+        assert_eq!(days(&[]), None);
+        assert_eq!(days(&[0, 3, 9, 15]), day(15));
+        assert_eq!(days(&[0, 3650]), day(0));
+        assert_eq!(days(&[0, 3650, 3651]), day(3651), "a day later it is still that time");
+        assert_eq!(days(&[0, 3650, 7300, -20_000, 1]), day(1));
+        assert_eq!(days(&[0, 30, 60, 90]), day(60), "once a month: the last is on trial");
+        assert_eq!(days(&[3650, 0, 1, 2]), day(2), "the first was wrong");
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod runs;
 mod sequence;
 mod stats;
 mod stream;
+mod unsaid;
 mod verify;
 
 pub use cleanup::{Cleanup, CleanupReport, Keep, SegmentPlan};

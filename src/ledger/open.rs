@@ -8,7 +8,7 @@ use crate::format::identity::Identity;
 use crate::format::seqfile::Head;
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
-use crate::ledger::clock::Clock;
+use crate::ledger::clock::{Clock, borne_out};
 use crate::ledger::ends::{gaps, heads_at_opening};
 use crate::ledger::handle::{Inner, Ledger, LockGuard};
 use crate::ledger::layout::{Layout, STREAM_KINDS};
@@ -152,6 +152,18 @@ fn recover(catalog: &Catalog, found: &Found) -> Result<Vec<(Arc<Segment>, Loss)>
     Ok(losses)
 }
 
+/// When the first and the last record of each segment were appended, in their order.
+fn arrivals(segments: &[Arc<Segment>]) -> impl Iterator<Item = i64> + use<> {
+    let ends = segments.iter().filter_map(|segment| {
+        let (last_seq, recorded_at) = segment.last_at_opening()?;
+        let first = (segment.first_seq(), segment.header().created_at);
+        Some([first, (last_seq, recorded_at)])
+    });
+    let mut times: Vec<(u64, i64)> = ends.flatten().collect();
+    times.sort_by_key(|(seq, _)| *seq);
+    times.into_iter().map(|(_, time)| time)
+}
+
 /// What the opening found that a person should know.
 fn noticed(catalog: &Catalog, notes: &[Event<'static>]) -> Vec<String> {
     let left_out = catalog.unreadable().into_iter().map(|it| format!("left out: {}", it.reason));
@@ -186,9 +198,7 @@ fn assemble(
     let (bytes, cap) = (options.reserve_bytes, options.retention.max_bytes);
     let reserve = reserve::open(&options.storage, catalog.layout.reserve(), bytes, cap)?;
     let clock = Clock::new(&*options.storage);
-    let newest = segments.iter().filter_map(|segment| segment.last_at_opening()).max();
-    let newest = newest.map(|(_, recorded_at)| recorded_at);
-    let doubting_clock = Clock::after(&*options.storage, newest);
+    let doubting_clock = Clock::after(&*options.storage, borne_out(arrivals(&segments)));
     let maintenance = Arc::<Maintenance>::default();
     let mut number = 0;
     let streams = STREAM_KINDS.map(|(name, kind)| {
@@ -237,8 +247,19 @@ impl Inner {
         if !found.is_clean() {
             self.remove_what_came_back()?;
         }
+        let mut is_noted = !notes.is_empty();
         for note in notes {
             self.note(note)?;
+        }
+        if !found.is_clean() && self.owed_notes.lock().is_empty() {
+            for note in self.notes_owed_by_recovery()? {
+                self.note(&note)?;
+                is_noted = true;
+            }
+        }
+        if is_noted {
+            // What was cut is cut for good; so is the word of it to be.
+            self.sync()?;
         }
         if is_short && self.owed_notes.lock().is_empty() {
             // Only what is on record may be forgotten.

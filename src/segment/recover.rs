@@ -5,7 +5,7 @@ use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::planted::{Bug, is_planted};
 use crate::segment::scan::DamagedRange;
 use crate::segment::{Findings, Segment, Syncs};
-use crate::storage::{OpenMode, Storage};
+use crate::storage::{File, OpenMode, Storage};
 use crate::sync::atomic::Ordering;
 
 /// How many bytes are copied at a time.
@@ -167,9 +167,21 @@ impl Segment {
         lost: &Path,
         range: &DamagedRange,
     ) -> Result<Option<PathBuf>> {
-        let name =
-            format!("{}-{:020}-{}.bin", self.header.stream, self.header.first_seq, range.start);
-        let path = lost.join(name);
+        let (stream, first_seq) = (&self.header.stream, self.header.first_seq);
+        let place = format!("{stream}-{first_seq:020}-{}", range.start);
+        let mut path = lost.join(format!("{place}.bin"));
+        let mut earlier = 0_u32;
+        // What was cut at the same place before is another loss, unless it is this one: then a
+        // crash came between the copy and the cut.
+        while storage.exists(&path)? {
+            if self.is_copied(storage, &path, range)? {
+                // Whoever made it may have died before its name was on stable storage.
+                storage.sync_dir(lost)?;
+                return Ok(Some(path));
+            }
+            earlier += 1;
+            path = lost.join(format!("{place}-{earlier}.bin"));
+        }
         match self.write_copy(storage, &path, range) {
             Ok(()) => Ok(Some(path)),
             // A full disk must not keep the ledger from opening: clean-up is what helps then.
@@ -178,16 +190,55 @@ impl Segment {
         }
     }
 
+    /// True when the file holds these bytes and no others.
+    fn is_copied(&self, storage: &dyn Storage, path: &Path, range: &DamagedRange) -> Result<bool> {
+        let copy = storage.open(path, OpenMode::Read)?;
+        if copy.len()? != range.end.saturating_sub(range.start) {
+            return Ok(false);
+        }
+        let (mut ours, mut theirs) = (vec![0; COPY_BYTES], vec![0; COPY_BYTES]);
+        let mut at = range.start;
+        while at < range.end {
+            let want = usize::try_from(range.end - at).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+            let (Some(ours), Some(theirs)) = (ours.get_mut(..want), theirs.get_mut(..want)) else {
+                return Ok(false);
+            };
+            let read = self.file().read_at(ours, at)?;
+            if read < want || copy.read_at(theirs, at - range.start)? < want || ours != theirs {
+                return Ok(false);
+            }
+            at += read as u64;
+        }
+        Ok(true)
+    }
+
     /// Copies the whole file to a place in the ledger's directory for what was lost.
     pub(crate) fn copy_whole(&self, storage: &dyn Storage, path: &Path) -> Result<()> {
         self.write_copy(storage, path, &DamagedRange::new(0, self.file().len()?))
     }
 
+    /// Makes a copy under another name first: what has the name of a copy is whole.
     fn write_copy(&self, storage: &dyn Storage, path: &Path, range: &DamagedRange) -> Result<()> {
         let dir = path.parent().unwrap_or(path);
-        storage.create_dir_all(dir)?;
-        let mode = if storage.exists(path)? { OpenMode::Write } else { OpenMode::CreateNew };
-        let copy = storage.open(path, mode)?;
+        if !storage.exists(dir)? {
+            storage.create_dir_all(dir)?;
+            storage.sync_dir(dir.parent().unwrap_or(dir))?;
+        }
+        let draft = path.with_extension("tmp");
+        if storage.exists(&draft)? {
+            storage.remove(&draft)?;
+        }
+        let copied = self.copy_range(&*storage.open(&draft, OpenMode::CreateNew)?, range);
+        if let Err(err) = copied {
+            // The error that counts is the first; the next copy of this place removes it, too.
+            let _ = storage.remove(&draft);
+            return Err(err);
+        }
+        storage.rename(&draft, path)?;
+        storage.sync_dir(dir)
+    }
+
+    fn copy_range(&self, copy: &dyn File, range: &DamagedRange) -> Result<()> {
         let mut buffer = vec![0; COPY_BYTES];
         let mut at = range.start;
         while at < range.end {
@@ -200,8 +251,7 @@ impl Segment {
             copy.write_at(chunk.get(..read).unwrap_or_default(), at - range.start)?;
             at += read as u64;
         }
-        copy.sync()?;
-        storage.sync_dir(dir)
+        copy.sync()
     }
 }
 

@@ -409,6 +409,21 @@ mod tests {
     }
 
     #[test]
+    fn an_interrupted_call_is_made_again() {
+        let mut left = 3;
+        let mut call = || match left {
+            0 => Ok(7),
+            _ => {
+                left -= 1;
+                Err(io::Error::from(io::ErrorKind::Interrupted))
+            }
+        };
+        assert_eq!(retry(&mut call).unwrap(), 7);
+        let refused = || Err::<(), _>(io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(retry(refused).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
     fn clocks_and_chance_move() {
         assert!(Disk.now() > 1_700_000_000_000_000_000);
         let before = Disk.monotonic();

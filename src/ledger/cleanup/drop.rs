@@ -172,7 +172,10 @@ impl Inner {
         for candidate in candidates {
             self.maintenance.forget(&candidate.segment);
             self.catalog.forget(candidate.stream, candidate.segment.first_seq());
-            self.options.storage.remove(candidate.segment.path())?;
+            // After the notes, it counts as gone: a file that cannot be removed is removed by the
+            // next opening, which must not follow a clean close.
+            let gone = self.options.storage.remove(candidate.segment.path());
+            gone.inspect_err(|err| self.poison(err))?;
             if let Some(touched) = touched.get_mut(candidate.stream) {
                 *touched = true;
             }
