@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::ground::{Ground, Part, Size, Tally};
 use crate::rows::{
-    clock, copies, cut_off, damage, faults, footers, fuzzing, kills, locks, lost_pages, power,
-    readers, reserve, retention, rivals, strength, tails, threads,
+    clock, copies, cut_off, damage, faults, footers, fuzzing, kills, locks, lost_pages, mending,
+    power, readers, reserve, retention, rivals, strength, tails, threads,
 };
 
 /// One row.
@@ -31,9 +31,13 @@ pub const ROWS: &[Row] = &[
         goal: "1,000,000 images: nothing acknowledged lost, nothing invented, no number twice",
         parts: &[
             ("at every operation", power::at_every_operation),
+            ("after a lost sync", power::after_a_lost_sync),
             ("in recovery", power::in_recovery),
+            ("in recovery from recovery", power::in_recovery_from_recovery),
             ("while numbers are reserved", power::while_numbers_are_reserved),
             ("under several writers", power::under_several_writers),
+            ("in large segments", power::in_large_segments),
+            ("in a repair", mending::in_a_repair),
         ],
     },
     Row {
@@ -56,7 +60,8 @@ pub const ROWS: &[Row] = &[
         subject: "flipped bits",
         goal: "every bit of a sealed and an open segment: reported, no altered record given",
         parts: &[
-            ("each alone", damage::flipped_bits),
+            ("segments", damage::flipped_bits),
+            ("LEDGER and SEQ", damage::flipped_bits_of_the_others),
             ("with new checksums", damage::with_new_checksums),
         ],
     },
@@ -70,7 +75,10 @@ pub const ROWS: &[Row] = &[
         number: 6,
         subject: "one operation fails",
         goal: "every operation, each error: none swallowed, later acknowledgements true",
-        parts: &[("each operation", faults::each_operation)],
+        parts: &[
+            ("each operation", faults::each_operation),
+            ("beside other threads", faults::beside_other_threads),
+        ],
     },
     Row {
         number: 7,
@@ -118,6 +126,7 @@ pub const ROWS: &[Row] = &[
         goal: "what was dropped stays away, no number is used again",
         parts: &[
             ("each step", retention::each_step),
+            ("an error at each step", retention::an_error_at_each_step),
             ("copies beside a writer", copies::beside_a_writer),
             ("copies beside a clean-up", copies::beside_a_clean_up),
         ],
@@ -155,6 +164,7 @@ pub const ROWS: &[Row] = &[
             ("order and answers", clock::order_and_answers),
             ("nothing young is dropped", clock::nothing_young_is_dropped),
             ("a record from the future", clock::a_record_from_the_future),
+            ("at any look", clock::at_any_look),
         ],
     },
     Row {

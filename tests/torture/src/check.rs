@@ -1,17 +1,21 @@
 //! Whether a disk that a crash left holds what was promised.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use runledger::{Durability, Order, Reader, Record, verify};
+use runledger::{Body, Durability, Event, Order, Page, Reader, Record, verify};
 
 use crate::disk::{Cut, Keep, KeepNames, SimDisk};
+use crate::life::any_cut;
 use crate::oracle::{Crash, Oracle, SharedOracle};
 use crate::rng::Rng;
 use crate::workload::{DIR, Writer};
+
+/// What the files of a disk hold.
+type Content = BTreeMap<PathBuf, Arc<Vec<u8>>>;
 
 /// All records, runs that were overtaken among them, in the order of their numbers.
 pub(crate) fn records(reader: &Reader) -> runledger::Result<Vec<Record<'static>>> {
@@ -49,10 +53,11 @@ fn check_with(
 ) {
     let settled = SharedOracle::default();
     let writer = open(found, &settled, label);
-    let records = judged(&writer, oracle, crash, label);
+    let records = judged(found, &writer, oracle, crash, label);
     if is_whole {
         let report = verify(DIR, found.storage()).unwrap();
         assert!(!report.is_damaged(), "{label}: a crash is no damage: {:?}", report.findings);
+        second_recovery_changes_nothing(found, label);
     }
     *settled.lock() = oracle.settled(&records, crash);
     found.set_capacity(None);
@@ -61,35 +66,68 @@ fn check_with(
     let nothing = Cut { files: Keep::Nothing, names: KeepNames::Nothing, seed: 0 };
     let again = found.power_cut(nothing);
     let writer = open(&again, &SharedOracle::default(), label);
-    judged(&writer, &settled.lock(), Crash::Power, &format!("{label}, recovered twice"));
+    judged(&again, &writer, &settled.lock(), Crash::Power, &format!("{label}, recovered twice"));
 }
 
-/// As [`check`], with power cuts at every operation of the recovery. How many there were.
+/// A recovery leaves nothing to be done for a second one: not when the process died right after it,
+/// and not after a clean close. Both leave every file as it is, to the byte.
+///
+/// Nothing is exempt: the note in `LOCK` is the same, as the process is, and `SEQ` is written when
+/// a number is taken or the ledger is closed, not when it is opened.
+fn second_recovery_changes_nothing(recovered: &SimDisk, label: &dyn fmt::Display) {
+    let again = recovered.fork();
+    let before = again.content();
+    let writer = open(&again, &SharedOracle::default(), label);
+    let now = again.content();
+    assert_same(&before, &now, &format!("{label}: changed by a second recovery"));
+    writer.ledger.close().unwrap_or_else(|err| panic!("{label}: closing: {err}"));
+    drop(writer);
+    let before = again.content();
+    let writer = open(&again, &SharedOracle::default(), label);
+    writer.ledger.close().unwrap_or_else(|err| panic!("{label}: closing again: {err}"));
+    assert_same(&before, &again.content(), &format!("{label}: changed though nothing was done"));
+}
+
+fn assert_same(before: &Content, now: &Content, label: &str) {
+    if before == now {
+        return;
+    }
+    let paths: BTreeSet<_> = before.keys().chain(now.keys()).collect();
+    let len = |content: &Content, path| content.get(path).map(|bytes| bytes.len());
+    let changed = paths.into_iter().filter(|path| before.get(*path) != now.get(*path));
+    let changed: Vec<_> = changed.map(|path| (path, len(before, path), len(now, path))).collect();
+    panic!("{label}: {changed:?} (path, length before, length now)");
+}
+
+/// As [`check`], with power cuts at every operation of the recovery, and of the recovery from that,
+/// as often as `depth` says. How many images there were.
 pub(crate) fn check_recovery(
     found: &SimDisk,
     oracle: &Oracle,
     crash: Crash,
     label: &str,
     seed: u64,
+    depth: u32,
 ) -> u64 {
     let counted = Arc::new(Mutex::new(0));
     let probe = {
         let (oracle, label, counted) = (oracle.clone(), label.to_owned(), Arc::clone(&counted));
         let mut rng = Rng::new(seed);
         move |moment: &crate::disk::Moment<'_>| {
-            let cut = Cut {
-                files: Keep::ALL[rng.below(Keep::ALL.len())],
-                names: KeepNames::ALL[rng.below(KeepNames::ALL.len())],
-                seed: rng.number(),
-            };
-            *counted.lock() += 1;
+            let cut = any_cut(&mut rng);
             let label = format!("{label}, then in recovery before {:?} {cut:?}", moment.op);
-            check(&moment.cut(cut), &oracle, crash, &label);
+            let image = moment.cut(cut);
+            *counted.lock() += if depth > 1 {
+                check_recovery(&image, &oracle, crash, &label, rng.number(), depth - 1)
+            } else {
+                check(&image, &oracle, crash, &label);
+                1
+            };
         }
     };
     found.set_probe(probe);
     let writer = open(found, &SharedOracle::default(), &label);
-    judged(&writer, oracle, crash, &label);
+    judged(found, &writer, oracle, crash, &label);
     found.clear_hooks();
     *counted.lock()
 }
@@ -99,6 +137,7 @@ fn open(disk: &SimDisk, oracle: &SharedOracle, label: &dyn fmt::Display) -> Writ
 }
 
 fn judged(
+    disk: &SimDisk,
     writer: &Writer,
     oracle: &Oracle,
     crash: Crash,
@@ -111,11 +150,32 @@ fn judged(
     }
     let notes = reader.audit().limit(usize::MAX / 2).fetch();
     let notes = notes.unwrap_or_else(|err| panic!("{label}: reading the notes: {err}"));
+    nothing_lost_goes_unsaid(disk, &notes, label);
     let mut seqs: BTreeSet<u64> = records.iter().map(|record| record.seq).collect();
     for seq in notes.seqs() {
         assert!(seqs.insert(seq), "{label}: the number {seq} is a record's and a note's");
     }
     records
+}
+
+/// Of every copy of what a recovery cut or covered there is a note, and of every note the copy.
+fn nothing_lost_goes_unsaid(disk: &SimDisk, notes: &Page, label: &dyn fmt::Display) {
+    let lost = Path::new(DIR).join("lost");
+    let copies = disk.files().into_iter().filter(|path| path.parent() == Some(lost.as_path()));
+    let mut copies: BTreeSet<String> = copies
+        .filter(|path| path.extension().is_some_and(|ending| ending == "bin"))
+        .map(|path| path.to_str().unwrap().to_owned())
+        .collect();
+    for note in notes.records().filter_map(Result::ok) {
+        if let Body::Event(Event { payload: Some(payload), .. }) = &note.body {
+            let named = payload.as_str().split('"').filter(|part| part.ends_with(".bin"));
+            for copy in named.map(Path::new) {
+                assert!(disk.files().iter().any(|path| path == copy), "{label}: {copy:?} is gone");
+            }
+            copies.retain(|copy| !payload.as_str().contains(copy.as_str()));
+        }
+    }
+    assert!(copies.is_empty(), "{label}: cut, and not on record: {copies:?}");
 }
 
 /// The ledger of a disk, read by another process.

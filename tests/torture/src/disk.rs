@@ -40,6 +40,7 @@ mod cut;
 mod storage;
 mod world;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -56,6 +57,7 @@ pub use cut::{Cut, Keep, KeepNames};
 use world::{Node, World};
 
 use crate::ground::message;
+use crate::rng::Rng;
 
 /// What an operation on the disk does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -122,6 +124,8 @@ pub enum Fault {
     Io,
     /// With ENOSPC and without effect.
     NoSpace,
+    /// With EINTR and without effect, as no real disk does it: that one calls again.
+    Interrupted,
     /// A write writes so many bytes, never all, and fails with ENOSPC; any other operation as
     /// above.
     Short(usize),
@@ -204,6 +208,31 @@ impl SimDisk {
         Self::of(found)
     }
 
+    /// Puts all files and names on the platter.
+    pub fn flush(&self) {
+        self.0.world.lock().flush();
+    }
+
+    /// Ends the process on this very disk: what `exit` drops can do nothing any more, and the next
+    /// process finds the disk as it was, with its hooks.
+    pub fn die(&self, exit: impl FnOnce()) {
+        self.0.world.lock().off = true;
+        exit();
+        let mut world = self.0.world.lock();
+        world.off = world.found.is_some();
+        world.locks.clear();
+    }
+
+    /// Cuts the power of this very disk, which goes on as it is found then, with its hooks. What
+    /// `exit` drops can do nothing any more.
+    pub fn lose_power(&self, cut: Cut, exit: impl FnOnce()) {
+        self.die(exit);
+        let mut world = self.0.world.lock();
+        let operations = world.operations;
+        *world = world.cut(cut);
+        world.operations = operations;
+    }
+
     /// A second disk of the same state; this one goes on.
     pub fn fork(&self) -> Self {
         Self::of(self.0.world.lock().killed())
@@ -264,6 +293,12 @@ impl SimDisk {
         self.0.world.lock().tick = tick;
     }
 
+    /// Has the wall clock jump by one of these at every fourth look or so, by chance that follows
+    /// from the seed; `i64::MIN` sets it to 1970. Or ends that.
+    pub fn set_jumps(&self, jumps: Option<(u64, Vec<i64>)>) {
+        self.0.world.lock().jumps = jumps.map(|(seed, jumps)| (Rng::new(seed), jumps));
+    }
+
     /// Lets time pass on both clocks.
     pub fn advance(&self, time: Duration) {
         let mut world = self.0.world.lock();
@@ -276,6 +311,28 @@ impl SimDisk {
         let world = self.0.world.lock();
         let files = world.names.iter().filter(|(_, node)| matches!(node, Node::File(_)));
         files.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// What every file holds, past the engine and its operations.
+    pub fn content(&self) -> BTreeMap<PathBuf, Arc<Vec<u8>>> {
+        let world = self.0.world.lock();
+        let content = world.names.iter().filter_map(|(path, node)| match node {
+            Node::File(inode) => Some((path.clone(), Arc::clone(&world.inodes[inode].cache))),
+            Node::Dir => None,
+        });
+        content.collect()
+    }
+
+    /// True while a power cut could take something from the files with this ending.
+    pub fn has_unsynced(&self, ending: &str) -> bool {
+        let world = self.0.world.lock();
+        let is_meant = |path: &Path| path.extension().is_some_and(|found| found == ending);
+        let is_unsynced = |(path, node): (&PathBuf, &Node)| match node {
+            Node::File(inode) => is_meant(path) && !world.inodes[inode].pending.is_empty(),
+            Node::Dir => false,
+        };
+        world.name_changes.iter().any(|change| is_meant(change.path()))
+            || world.names.iter().any(is_unsynced)
     }
 
     /// What a file holds, past the engine and its operations.
@@ -299,7 +356,8 @@ impl SimDisk {
         shuttle::sync::atomic::AtomicBool::new(false).load(std::sync::atomic::Ordering::SeqCst);
         let mut world = self.0.world.lock();
         if world.off {
-            return Err(failed(kind, path, io::Error::other("the power is off")));
+            let why = world.found.clone().unwrap_or_else(|| "the power is off".to_owned());
+            return Err(failed(kind, path, io::Error::other(why)));
         }
         let op = Op { number: world.operations, kind, path: path.to_owned() };
         world.operations += 1;
@@ -311,6 +369,7 @@ impl SimDisk {
                 // about; as a dead disk it ends the case.
                 world.off = true;
                 let found = format!("found before this: {}", message(&*panic));
+                world.found = Some(found.clone());
                 return Err(failed(kind, path, io::Error::other(found)));
             }
         }
@@ -330,12 +389,14 @@ impl SimDisk {
         let result = match fault {
             None => act(&mut world),
             Some(Fault::Io | Fault::LostSync) => Err(io::Error::from_raw_os_error(EIO)),
+            Some(Fault::Interrupted) => Err(io::Error::from_raw_os_error(EINTR)),
             Some(Fault::NoSpace | Fault::Short(_)) => Err(io::Error::from_raw_os_error(ENOSPC)),
         };
         result.map_err(|source| failed(kind, path, source))
     }
 }
 
+const EINTR: i32 = 4;
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 

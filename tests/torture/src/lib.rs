@@ -14,6 +14,7 @@
 //! - `workload`: a writer that appends what a seed says, and tells the oracle.
 //! - `real`: real processes and file systems: writers that are killed, and disks that are cut off.
 //! - `child`: what this program does when it was started by itself.
+//! - `life`: what happens to a ledger from opening to opening, with cuts and failures between.
 //! - `check`: whether a disk that a crash left holds what was promised.
 //! - `segments`: ledgers to be damaged, and where things lie in their segments.
 
@@ -26,6 +27,7 @@ pub mod document;
 #[path = "../../../fuzz/src/lib.rs"]
 mod fuzz;
 pub mod ground;
+mod life;
 mod oracle;
 mod real;
 pub mod rng;

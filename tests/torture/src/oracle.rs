@@ -37,9 +37,22 @@ pub(crate) struct Batch {
     pub(crate) bodies: Arc<Vec<Body<'static>>>,
     pub(crate) seqs: Option<Vec<u64>>,
     pub(crate) fate: Fate,
+    /// The fates of single records that retention has taken, or is about to take; empty when there
+    /// are none.
+    gone: Vec<Option<Fate>>,
 }
 
 impl Batch {
+    /// Has a single record dropped by retention, or about to be.
+    fn drop_record(&mut self, place: usize, fate: Fate) {
+        self.gone.resize(self.bodies.len(), None);
+        self.gone[place] = Some(fate);
+    }
+
+    fn gone(&self, place: usize) -> Option<Fate> {
+        self.gone.get(place).copied().flatten()
+    }
+
     fn spans_kinds(&self) -> bool {
         self.bodies.windows(2).any(|pair| pair[0].kind() != pair[1].kind())
     }
@@ -70,7 +83,8 @@ impl SharedOracle {
 impl Oracle {
     /// Notes that a batch is about to be appended; its number is the result.
     pub(crate) fn begin(&mut self, bodies: Vec<Body<'static>>) -> usize {
-        self.batches.push(Batch { bodies: Arc::new(bodies), seqs: None, fate: Fate::Open });
+        let (bodies, gone) = (Arc::new(bodies), Vec::new());
+        self.batches.push(Batch { bodies, seqs: None, fate: Fate::Open, gone });
         self.batches.len() - 1
     }
 
@@ -109,6 +123,66 @@ impl Oracle {
         }
     }
 
+    /// Notes that retention is about to drop the records in this range of a stream, but for the
+    /// newest states of runs that are open, which it carries forward. How many those are. None of
+    /// them may be of a batch from `young` on.
+    pub(crate) fn expect_drop(&mut self, stream: &str, seqs: (u64, u64), young: usize) -> u64 {
+        let newest = self.newest_states();
+        let mut count = 0;
+        for (number, batch) in self.batches.iter_mut().enumerate() {
+            let Some(given) = batch.seqs.clone() else { continue };
+            for (place, seq) in given.into_iter().enumerate() {
+                let body = &batch.bodies[place];
+                let is_in =
+                    format!("{}s", body.kind()) == stream && (seqs.0..=seqs.1).contains(&seq);
+                let is_carried = matches!(body, Body::Run(run) if !run.status.is_terminal()
+                    && newest.get(&run.run_id.to_string()) == Some(&(number, place)));
+                if is_in && !is_carried {
+                    assert!(number < young, "batch {number} is too young to be dropped");
+                    batch.drop_record(place, Fate::Dropping);
+                    count += 1;
+                }
+            }
+        }
+        count
+    }
+
+    /// Where the newest state of each run is.
+    fn newest_states(&self) -> BTreeMap<String, (usize, usize)> {
+        let mut newest = BTreeMap::new();
+        let there = self.batches.iter().enumerate();
+        for (number, batch) in there.filter(|(_, batch)| batch.fate != Fate::Refused) {
+            for (place, body) in batch.bodies.iter().enumerate() {
+                if let (Body::Run(run), Some(seqs)) = (body, &batch.seqs) {
+                    let state =
+                        newest.entry(run.run_id.to_string()).or_insert((seqs[place], (0, 0)));
+                    if seqs[place] >= state.0 {
+                        *state = (seqs[place], (number, place));
+                    }
+                }
+            }
+        }
+        newest.into_iter().map(|(run, (_, place))| (run, place)).collect()
+    }
+
+    /// Notes that damage took a frame of a stream: the records of one batch, from this sequence
+    /// number on. How many those are.
+    pub(crate) fn lose(&mut self, stream: &str, base_seq: u64) -> usize {
+        let of_batch =
+            |batch: &Batch| batch.seqs.as_ref().is_some_and(|seqs| seqs.contains(&base_seq));
+        let Some(batch) = self.batches.iter_mut().find(|batch| of_batch(batch)) else { return 0 };
+        let is_of = |place: &usize| format!("{}s", batch.bodies[*place].kind()) == stream;
+        let places: Vec<usize> = (0..batch.bodies.len()).filter(is_of).collect();
+        places.iter().for_each(|&place| batch.drop_record(place, Fate::Dropped));
+        places.len()
+    }
+
+    /// Notes that what was about to be dropped is gone for good.
+    pub(crate) fn dropped(&mut self) {
+        let gone = self.batches.iter_mut().flat_map(|batch| &mut batch.gone);
+        gone.flatten().for_each(|fate| *fate = Fate::Dropped);
+    }
+
     /// Compares what a ledger holds after a crash with what was promised.
     pub(crate) fn judge(&self, records: &[Record<'static>], crash: Crash) -> Result<(), String> {
         let mut found: BTreeMap<usize, Vec<(usize, u64)>> = BTreeMap::new();
@@ -144,14 +218,23 @@ impl Oracle {
     /// was promised, until it is synced.
     pub(crate) fn settled(&self, records: &[Record<'static>], crash: Crash) -> Self {
         let mut settled = self.clone();
-        let there: BTreeSet<usize> =
-            records.iter().filter_map(|record| Some(parse_mark(&record.body)?.0)).collect();
+        let places: BTreeSet<(usize, usize)> =
+            records.iter().filter_map(|record| parse_mark(&record.body)).collect();
+        let there: BTreeSet<usize> = places.iter().map(|(batch, _)| *batch).collect();
         for (number, batch) in settled.batches.iter_mut().enumerate() {
+            for (place, gone) in batch.gone.iter_mut().enumerate() {
+                if *gone == Some(Fate::Dropping) && !places.contains(&(number, place)) {
+                    *gone = Some(Fate::Dropped);
+                }
+            }
             batch.fate = match (batch.fate, there.contains(&number)) {
                 (fate @ (Fate::Refused | Fate::Dropped), _) => fate,
                 (Fate::Dropping, true) => Fate::Dropping,
                 (Fate::Dropping, false) => Fate::Dropped,
-                // Of a batch over several streams each stream may have kept its part or not.
+                // Of a batch over several streams each stream may have kept its part or not; where
+                // it was owed as a whole, it is there as a whole.
+                (Fate::Durable, true) => Fate::Durable,
+                (Fate::Kept, true) if batch.spans_kinds() && crash == Crash::Kill => Fate::Kept,
                 (_, true) if batch.spans_kinds() => Fate::Open,
                 (_, true) if crash == Crash::Power => Fate::Durable,
                 (fate, true) => fate,
@@ -237,11 +320,12 @@ fn judge_batch(batch: &Batch, found: &[(usize, u64)], crash: Crash) -> Result<()
         Fate::Kept => crash == Crash::Kill,
         Fate::Open | Fate::Refused | Fate::Dropping | Fate::Dropped => false,
     };
-    if owed && found.is_empty() {
-        return Err("was promised and is gone".to_owned());
-    }
-    if matches!(batch.fate, Fate::Refused | Fate::Dropped) && !found.is_empty() {
-        return Err("is there".to_owned());
+    let is_away = |place: usize| {
+        matches!(batch.fate, Fate::Refused | Fate::Dropped)
+            || batch.gone(place) == Some(Fate::Dropped)
+    };
+    if let Some((place, seq)) = found.iter().find(|(place, _)| is_away(*place)) {
+        return Err(format!("its record {place} is there, as {seq}"));
     }
     let mut places: Vec<_> = found.iter().map(|(place, _)| *place).collect();
     places.sort_unstable();
@@ -252,15 +336,20 @@ fn judge_batch(batch: &Batch, found: &[(usize, u64)], crash: Crash) -> Result<()
     }
     // Of several states of a run only the last is carried forward, and behind what follows it.
     let is_dropping = batch.fate == Fate::Dropping;
-    // A batch is one frame in each stream that it touches, and whole in each of them.
+    // A batch is one frame in each stream that it touches, and whole in each of them, but for what
+    // retention takes.
     for kind in runledger::Kind::ALL {
-        let of_kind = |place: &&usize| batch.bodies[**place].kind() == *kind;
         if is_dropping && *kind == runledger::Kind::Run {
             continue;
         }
-        let there = places.iter().filter(of_kind).count();
-        let all = batch.bodies.iter().filter(|body| body.kind() == *kind).count();
-        if there != all && (there != 0 || owed) {
+        let stays =
+            |place: &usize| batch.bodies[*place].kind() == *kind && batch.gone(*place).is_none();
+        let there = places.iter().filter(|place| stays(place)).count();
+        let all = (0..batch.bodies.len()).filter(stays).count();
+        if owed && there == 0 && all > 0 {
+            return Err(format!("its {all} {kind} records were promised and are gone"));
+        }
+        if there != all && there != 0 {
             return Err(format!("has {there} of its {all} {kind} records"));
         }
     }

@@ -10,6 +10,7 @@ pub(crate) mod fuzzing;
 pub(crate) mod kills;
 pub(crate) mod locks;
 pub(crate) mod lost_pages;
+pub(crate) mod mending;
 pub(crate) mod power;
 pub(crate) mod readers;
 pub(crate) mod reserve;

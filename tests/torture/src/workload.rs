@@ -13,6 +13,9 @@ use crate::rng::Rng;
 /// Where the ledger is on the modelled disk.
 pub(crate) const DIR: &str = "/ledger";
 
+/// All durabilities.
+const LEVELS: [Durability; 3] = [Durability::Sync, Durability::Os, Durability::Interval];
+
 /// The smallest segments, and nothing in the background.
 pub(crate) fn options(disk: &SimDisk) -> Options {
     Options::new()
@@ -87,7 +90,7 @@ impl Writer {
 
     /// Does one thing, by chance.
     pub(crate) fn step(&mut self) -> Result<()> {
-        let durability = [Durability::Sync, Durability::Os][self.rng.below(2)];
+        let durability = LEVELS[self.rng.below(LEVELS.len())];
         let size = match self.rng.below(10) {
             0..=4 => self.rng.below(200),
             5..=7 => self.rng.below(3000),
@@ -133,7 +136,7 @@ impl Writer {
 }
 
 /// Records of one kind, or of all three in turn.
-fn mixed(batch: usize, count: usize, kinds: usize, size: usize) -> Vec<Body<'static>> {
+pub(crate) fn mixed(batch: usize, count: usize, kinds: usize, size: usize) -> Vec<Body<'static>> {
     let body = |place| {
         let mark = mark(batch, place);
         match if kinds == 0 { place % 3 } else { kinds } {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::world::{Change, Inode, Node, SECTOR, World};
 use crate::rng::Rng;
@@ -63,7 +64,12 @@ impl World {
             Node::Dir => None,
         });
         let inodes = files.map(|inode| {
-            let content = cut_file(&self.inodes[&inode], cut.files, &mut rng);
+            let file = &self.inodes[&inode];
+            // What is on the platter is not copied where nothing else could be.
+            let content = match file.pending.is_empty() {
+                true => Arc::clone(&file.platter),
+                false => Arc::new(cut_file(file, cut.files, &mut rng)),
+            };
             (inode, Inode::stored(content))
         });
         let inodes = inodes.collect();
@@ -102,9 +108,6 @@ impl World {
 
 fn cut_file(file: &Inode, keep: Keep, rng: &mut Rng) -> Vec<u8> {
     let mut content = file.platter.as_ref().clone();
-    if file.pending.is_empty() {
-        return content;
-    }
     let changes = &file.pending;
     let mut len = length(changes, content.len());
     let seed = rng.number();

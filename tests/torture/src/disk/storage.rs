@@ -10,7 +10,7 @@ use runledger::storage::{DirEntry, File, Map, OpenMode, Storage};
 use runledger::{Damage, Error, Result};
 
 use super::world::World;
-use super::{EIO, ENOSPC, Fault, OpKind, SimDisk, failed};
+use super::{EINTR, EIO, ENOSPC, Fault, OpKind, SimDisk, failed};
 
 impl Storage for SimDisk {
     fn create_dir_all(&self, path: &Path) -> Result<()> {
@@ -72,10 +72,7 @@ impl Storage for SimDisk {
     }
 
     fn now(&self) -> i64 {
-        let mut world = self.0.world.lock();
-        let tick = i64::try_from(world.tick.as_nanos()).unwrap();
-        world.now = world.now.saturating_add(tick);
-        world.now
+        self.0.world.lock().look_at_clock()
     }
 
     fn monotonic(&self) -> Duration {
@@ -159,6 +156,7 @@ impl File for SimFile {
                 world.write(self.inode, offset, bytes).map_err(failed)?;
                 no_space()
             }
+            Some(Fault::Interrupted) => Err(failed(io::Error::from_raw_os_error(EINTR))),
             Some(Fault::Io | Fault::LostSync) => Err(failed(io::Error::from_raw_os_error(EIO))),
         }
     }
@@ -179,6 +177,7 @@ impl File for SimFile {
                 EIO
             }
             Some(Fault::Io) => EIO,
+            Some(Fault::Interrupted) => EINTR,
             Some(Fault::NoSpace | Fault::Short(_)) => ENOSPC,
         };
         Err(failed(OpKind::Sync, &self.path, io::Error::from_raw_os_error(error)))

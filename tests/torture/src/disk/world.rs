@@ -34,9 +34,13 @@ pub(super) enum NameChange {
 }
 
 impl NameChange {
-    pub(super) fn dir(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         let (Self::Add(path, _) | Self::Remove(path) | Self::Rename(path, _)) = self;
-        path.parent().unwrap_or(path)
+        path
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        self.path().parent().unwrap_or(self.path())
     }
 
     pub(super) fn apply(&self, names: &mut BTreeMap<PathBuf, Node>) {
@@ -98,9 +102,8 @@ pub(super) struct Inode {
 
 impl Inode {
     /// A file that is whole on the platter, under one name.
-    pub(super) fn stored(content: Vec<u8>) -> Self {
+    pub(super) fn stored(content: Arc<Vec<u8>>) -> Self {
         let blocks = (0..(content.len() as u64).div_ceil(BLOCK)).collect();
-        let content = Arc::new(content);
         Self { cache: Arc::clone(&content), platter: content, blocks, links: 1, ..Self::default() }
     }
 
@@ -128,7 +131,7 @@ impl Inode {
 
     /// Puts another content in the file, on the platter too.
     pub(super) fn replace(&mut self, content: Vec<u8>) {
-        *self = Self { links: self.links, open: self.open, ..Self::stored(content) };
+        *self = Self { links: self.links, open: self.open, ..Self::stored(Arc::new(content)) };
     }
 
     fn allocated(&self) -> u64 {
@@ -149,9 +152,13 @@ pub(super) struct World {
     pub(super) monotonic: Duration,
     pub(super) tick: Duration,
     pub(super) rng: Rng,
+    /// By what the wall clock jumps now and then.
+    pub(super) jumps: Option<(Rng, Vec<i64>)>,
     pub(super) capacity: Option<u64>,
     pub(super) reserves: bool,
     pub(super) off: bool,
+    /// What a probe has found: the disk is dead from then on.
+    pub(super) found: Option<String>,
 }
 
 impl World {
@@ -169,9 +176,11 @@ impl World {
             monotonic: Duration::ZERO,
             tick: Duration::from_millis(1),
             rng: Rng::new(seed),
+            jumps: None,
             capacity: None,
             reserves: true,
             off: false,
+            found: None,
         }
     }
 
@@ -194,9 +203,11 @@ impl World {
             monotonic: self.monotonic,
             tick: self.tick,
             rng,
+            jumps: self.jumps.clone(),
             capacity: self.capacity,
             reserves: self.reserves,
             off: false,
+            found: None,
         }
     }
 
@@ -207,7 +218,25 @@ impl World {
         found.inodes.values_mut().for_each(|inode| inode.open = 0);
         found.operations = 0;
         found.off = false;
+        found.found = None;
         found
+    }
+
+    /// Looks at the wall clock, which moves for it.
+    pub(super) fn look_at_clock(&mut self) -> i64 {
+        let tick = i64::try_from(self.tick.as_nanos()).unwrap();
+        self.now = self.now.saturating_add(tick);
+        if let Some((rng, jumps)) = self.jumps.as_mut().filter(|(rng, _)| rng.clone().below(4) == 0)
+        {
+            rng.number();
+            self.now = match jumps[rng.below(jumps.len())] {
+                i64::MIN => 0,
+                jump => self.now.saturating_add(jump),
+            };
+        } else if let Some((rng, _)) = &mut self.jumps {
+            rng.number();
+        }
+        self.now
     }
 
     fn change_names(&mut self, change: NameChange) {
@@ -325,6 +354,12 @@ impl World {
             elsewhere
         });
         Ok(())
+    }
+
+    pub(super) fn flush(&mut self) {
+        self.inodes.values_mut().for_each(Inode::sync);
+        self.kept_names = self.names.clone();
+        self.name_changes.clear();
     }
 
     /// The bytes of disk space in use.

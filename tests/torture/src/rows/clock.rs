@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use runledger::{Durability, Event, Kind, Ledger, Order, Result, Timestamp};
+use runledger::{Durability, Event, Kind, Ledger, Order, Result, Timestamp, verify};
 
 use crate::disk::SimDisk;
 use crate::ground::Ground;
@@ -15,7 +15,8 @@ const YEAR: i64 = 365 * 24 * HOUR;
 
 /// The clock's next time.
 fn jump(disk: &SimDisk, now: i64, rng: &mut Rng) -> i64 {
-    let next = match rng.below(8) {
+    let next = match rng.below(9) {
+        5 => now + 10 * YEAR,
         0 => now - HOUR,
         1 => now + HOUR,
         2 => now - 10 * YEAR,
@@ -133,5 +134,61 @@ pub(crate) fn a_record_from_the_future(ground: &Ground) -> Result<()> {
     assert_eq!(ledger.query().record_type("from the future").count()?, 0);
     assert!(ledger.query().record_type("young").count()? >= 29);
     ground.tried(40);
+    Ok(())
+}
+
+/// A clock that jumps at any look at it, in whatever the ledger is at: rolling, sealing, retention,
+/// a sync in the background. Nothing is dropped before its time, no number goes back, and all of it
+/// expires once the clock is right again.
+pub(crate) fn at_any_look(ground: &Ground) -> Result<()> {
+    ground.cases(ground.of(4, 400), |seed| jumping_at_any_look(seed).map(|()| 1));
+    Ok(())
+}
+
+fn jumping_at_any_look(seed: u64) -> Result<()> {
+    let disk = SimDisk::new(seed);
+    let mut rng = Rng::new(seed);
+    let start = disk.now_without_tick();
+    let open = |background: bool| {
+        let options = options(&disk).segment_age(Duration::from_secs(3600));
+        options.background(background).interval(Duration::from_millis(1)).open(Path::new(DIR))
+    };
+    let mut ledger = open(false)?;
+    let mut given: Vec<u64> = Vec::new();
+    disk.set_jumps(Some((seed, vec![-HOUR, HOUR, -10 * YEAR, 10 * YEAR, i64::MIN])));
+    for step in 0..120 {
+        let level = [Durability::Sync, Durability::Os, Durability::Interval][rng.below(3)];
+        let event = Event::new("tick").message("x".repeat(rng.below(3000)));
+        let seq = ledger.append_with(event, level)?;
+        assert!(given.last().is_none_or(|&last| last < seq), "{seq} after {given:?}");
+        given.push(seq);
+        match step % 40 {
+            9 | 19 => ledger.maintain()?,
+            29 => {
+                disk.die(|| drop(ledger));
+                ledger = open(rng.below(2) == 0)?;
+            }
+            39 => {
+                ledger.close()?;
+                drop(ledger);
+                ledger = open(rng.below(2) == 0)?;
+            }
+            _ => {}
+        }
+    }
+    ledger.maintain()?;
+    let held: Vec<u64> = created(&ledger)?.into_iter().map(|(seq, _)| seq).collect();
+    assert_eq!(held, given, "seed {seed}: not what was appended");
+    let report = verify(DIR, disk.storage())?;
+    assert!(!report.is_damaged(), "seed {seed}: {:?}", report.findings);
+    disk.set_jumps(None);
+    disk.set_now(start);
+    for _ in 0..50 {
+        disk.advance(Duration::from_secs(86_400));
+        ledger.append(Event::new("young"))?;
+        ledger.maintain()?;
+    }
+    let left = ledger.query().record_type("tick").count()?;
+    assert_eq!(left, 0, "seed {seed}: after 50 days, events are kept for 30");
     Ok(())
 }

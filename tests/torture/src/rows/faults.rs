@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use runledger::{Body, Durability, Error, Result};
@@ -13,7 +14,8 @@ use crate::disk::{Cut, Fault, Keep, KeepNames, Op, OpKind, SimDisk};
 use crate::ground::Ground;
 use crate::oracle::{Crash, SharedOracle, mark};
 use crate::rng::Rng;
-use crate::workload::{Writer, event};
+use crate::segments::append_any;
+use crate::workload::{DIR, Writer, event, options};
 
 /// Opens a ledger, trying again as a service that is restarted does.
 fn open_at_last(
@@ -39,22 +41,34 @@ fn is_short(writer: &Writer) -> bool {
 
 /// A life in which errors occur: a poisoned writer is opened again, after any other error it goes
 /// on. All errors that the ledger told are the result.
-fn life(disk: &SimDisk, oracle: &SharedOracle, seed: u64, steps: usize) -> Vec<Error> {
+///
+/// When the operation that fails is a sync of a writer's, nothing may be acknowledged after it,
+/// whoever it was told to.
+fn life(
+    disk: &SimDisk,
+    oracle: &SharedOracle,
+    seed: u64,
+    steps: usize,
+    failed: &Failed,
+) -> Vec<Error> {
     let mut errors = Vec::new();
     let mut writer = open_at_last(disk, oracle, seed, &mut errors);
+    // A sync that failed in the opening is over with it: what was opened is recovered.
+    let mut is_told = failed.lock().is_some();
     for step in 0..steps {
-        let Err(err) = writer.step() else { continue };
-        if matches!(err, Error::Poisoned { .. }) {
-            let refused = writer.append_event(1, Durability::Os);
-            assert!(
-                matches!(refused, Err(Error::Poisoned { .. })),
-                "poisoned, and then {refused:?}"
-            );
+        let outcome = writer.step();
+        let is_sync = |op: &Op| matches!(op.kind, OpKind::Sync | OpKind::SyncDir);
+        let must_stop = !is_told && failed.lock().as_ref().is_some_and(is_sync);
+        is_told |= must_stop;
+        if must_stop || matches!(outcome, Err(Error::Poisoned { .. })) {
+            let refused = writer.append_event(1, Durability::Sync);
+            let is_refused = matches!(refused, Err(Error::Poisoned { .. }));
+            assert!(is_refused, "{outcome:?}, {:?}, and then {refused:?}", failed.lock());
             errors.extend(writer.close().err());
             drop(writer);
             writer = open_at_last(disk, oracle, seed + step as u64, &mut errors);
         }
-        errors.push(err);
+        errors.extend(outcome.err());
     }
     errors.extend(writer.close().err());
     errors
@@ -87,41 +101,117 @@ fn check_all(disk: &SimDisk, oracle: &SharedOracle, label: &str, rng: &mut Rng) 
 
 /// An error at any operation is told, and later acknowledgements are true.
 pub(crate) fn each_operation(ground: &Ground) -> Result<()> {
-    let (seed, steps) = (ground.seed, 40);
-    let operations = {
-        let disk = SimDisk::new(seed);
-        assert!(life(&disk, &SharedOracle::default(), seed, steps).is_empty());
-        disk.operations()
-    };
+    let steps = 40;
     let told: Mutex<BTreeMap<(OpKind, bool), u64>> = Mutex::default();
-    let stride = ground.of(2, 1);
-    ground.numbered_cases(operations.div_ceil(stride), |case, chance| {
-        let mut rng = Rng::new(chance);
-        let (number, mut tried) = (case * stride, 0);
-        for fault in [Fault::Io, Fault::NoSpace, Fault::Short(rng.below(300))] {
+    for round in 0..ground.of(1, 12) {
+        let seed = ground.seed + round;
+        let operations = {
             let disk = SimDisk::new(seed);
-            let oracle = SharedOracle::default();
-            let failed = fail_once(&disk, number, fault);
-            let errors = life(&disk, &oracle, seed, steps);
-            let Some(op) = failed.lock().take() else { continue };
-            let label = format!("{fault:?} at {op:?}");
-            if fault == Fault::Io {
-                *told.lock().entry((op.kind, !errors.is_empty())).or_default() += 1;
-                let may_be_silent = matches!(op.kind, OpKind::Remove);
-                assert!(may_be_silent || !errors.is_empty(), "{label}: nobody was told");
+            let errors = life(&disk, &SharedOracle::default(), seed, steps, &Failed::default());
+            assert!(errors.is_empty(), "{errors:?}");
+            disk.operations()
+        };
+        let stride = ground.of(3, 1);
+        ground.numbered_cases(operations.div_ceil(stride), |case, chance| {
+            let mut rng = Rng::new(chance);
+            let faults =
+                [Fault::Io, Fault::NoSpace, Fault::Interrupted, Fault::Short(rng.below(300))];
+            let mut tried = 0;
+            for fault in faults {
+                tried += failing_at(case * stride, fault, (seed, steps), &told, &mut rng);
             }
-            check_all(&disk, &oracle, &label, &mut rng);
-            tried += 1;
-        }
-        Ok(tried)
-    });
-    ground.note(format!("errors at {operations} operations: {:?} (kind, told)", told.lock()));
+            Ok(tried)
+        });
+    }
+    ground.note(format!("errors at each operation: {:?} (kind, told)", told.lock()));
     Ok(())
+}
+
+/// A life whose operation of this number fails. How many that are: one, or none when there is no
+/// such operation.
+fn failing_at(
+    number: u64,
+    fault: Fault,
+    (seed, steps): (u64, usize),
+    told: &Mutex<BTreeMap<(OpKind, bool), u64>>,
+    rng: &mut Rng,
+) -> u64 {
+    let disk = SimDisk::new(seed);
+    let oracle = SharedOracle::default();
+    let failed = fail_once(&disk, number, fault);
+    let errors = life(&disk, &oracle, seed, steps, &failed);
+    let Some(op) = failed.lock().take() else { return 0 };
+    let label = format!("seed {seed}, {fault:?} at {op:?}");
+    // A write that is short, and a disk that is full, can be mended by another way to go on.
+    if matches!(fault, Fault::Io | Fault::Interrupted) {
+        *told.lock().entry((op.kind, !errors.is_empty())).or_default() += 1;
+        let may_be_silent = matches!(op.kind, OpKind::Remove);
+        assert!(may_be_silent || !errors.is_empty(), "{label}: nobody was told");
+    }
+    check_all(&disk, &oracle, &label, rng);
+    1
+}
+
+/// The same beside other threads and the work in the background: what fails there is told to who
+/// appends next, or to the one who closes.
+pub(crate) fn beside_other_threads(ground: &Ground) -> Result<()> {
+    ground.numbered_cases(ground.of(60, 6000), |case, seed| {
+        let mut rng = Rng::new(seed);
+        let fault = [Fault::Io, Fault::NoSpace, Fault::LostSync, Fault::Short(rng.below(300))];
+        let fault = fault[rng.below(fault.len())];
+        let disk = SimDisk::new(seed);
+        let oracle = SharedOracle::default();
+        let failed = fail_once(&disk, 30 + case % 220, fault);
+        let mut errors = Vec::new();
+        for opening in 0..2 {
+            errors.extend(live_in_threads(&disk, &oracle, seed ^ opening));
+        }
+        let Some(op) = failed.lock().take() else { return Ok(0) };
+        let label = format!("seed {seed}, {fault:?} at {op:?}");
+        // Reads in the background are made again by who asks for what was to be read.
+        let is_change = op.kind.changes() && op.kind != OpKind::Remove;
+        let is_plain = matches!(fault, Fault::Io | Fault::LostSync);
+        assert!(!is_plain || !is_change || !errors.is_empty(), "{label}: nobody was told");
+        check_all(&disk, &oracle, &label, &mut rng);
+        Ok(1)
+    });
+    Ok(())
+}
+
+/// Opens a ledger with work in the background, appends from three threads until they are done or
+/// refused, and closes. All errors that were told are the result.
+fn live_in_threads(disk: &SimDisk, oracle: &SharedOracle, seed: u64) -> Vec<Error> {
+    let open = || options(disk).background(true).interval(Duration::from_millis(1)).open(DIR);
+    let mut errors = Vec::new();
+    let ledger = match open() {
+        Ok(ledger) => ledger,
+        Err(err) => {
+            errors.push(err);
+            open().unwrap()
+        }
+    };
+    let told = Mutex::new(errors);
+    oracle.lock().opened();
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (ledger, told) = (ledger.clone(), &told);
+            scope.spawn(move || {
+                let mut writer = Writer::over(ledger, oracle, seed ^ (thread << 20));
+                let errors = (0..14).filter_map(|_| writer.step().err());
+                let errors: Vec<_> = errors.collect();
+                told.lock().extend(errors);
+            });
+        }
+    });
+    let closed = Writer::over(ledger, oracle, seed).close();
+    let mut told = told.into_inner();
+    told.extend(closed.err());
+    told
 }
 
 /// After a failed sync nothing is acknowledged until the ledger is opened again.
 pub(crate) fn each_sync(ground: &Ground) -> Result<()> {
-    ground.cases(ground.of(1, 100), failing_syncs);
+    ground.cases(ground.of(1, 120), failing_syncs);
     Ok(())
 }
 
@@ -132,12 +222,12 @@ fn failing_syncs(seed: u64) -> Result<u64> {
         let disk = SimDisk::new(seed);
         let syncs = Arc::clone(&syncs);
         disk.set_faults(move |op| {
-            if op.kind == OpKind::Sync {
+            if matches!(op.kind, OpKind::Sync | OpKind::SyncDir) {
                 syncs.lock().push(op.number);
             }
             None
         });
-        life(&disk, &SharedOracle::default(), seed, steps);
+        life(&disk, &SharedOracle::default(), seed, steps, &Failed::default());
     }
     let syncs = syncs.lock().clone();
     let mut rng = Rng::new(seed);
@@ -145,7 +235,7 @@ fn failing_syncs(seed: u64) -> Result<u64> {
         let disk = SimDisk::new(seed);
         let oracle = SharedOracle::default();
         let failed = fail_once(&disk, number, Fault::LostSync);
-        let errors = life(&disk, &oracle, seed, steps);
+        let errors = life(&disk, &oracle, seed, steps, &failed);
         let op = failed.lock().take().unwrap();
         let label = format!("lost sync at {op:?}");
         assert!(!errors.is_empty(), "{label}: nobody was told");
@@ -169,11 +259,15 @@ pub(crate) fn all_waiters(ground: &Ground) -> Result<()> {
             (sync && syncs.fetch_add(1, Ordering::Relaxed) == round % 7).then_some(Fault::LostSync)
         });
         std::thread::scope(|scope| {
-            for _ in 0..4 {
+            let spawn = |_| {
                 scope.spawn(|| {
                     let mut appends = (0..100).map(|_| writer.append_event(100, Durability::Sync));
-                    appends.find(Result::is_err)
-                });
+                    appends.find_map(Result::err)
+                })
+            };
+            let threads: Vec<_> = (0..4).map(spawn).collect();
+            for thread in threads {
+                assert!(thread.join().unwrap().is_some(), "a thread was told nothing");
             }
         });
         let refused = writer.append_event(1, Durability::Os);
@@ -201,7 +295,8 @@ fn full_at(seed: u64, offsets: u64) -> Result<u64> {
     for offset in 0..offsets {
         let written = usize::try_from(offset % 400).unwrap();
         disk.set_faults(move |op| (op.kind == OpKind::Write).then_some(Fault::Short(written)));
-        let refused = writer.append_event(250, Durability::Os);
+        let level = [Durability::Os, Durability::Sync][rng.below(2)];
+        let refused = append_any(&writer, rng.below(6), 250, level);
         disk.clear_hooks();
         match refused {
             Err(Error::NoSpace { .. }) => {}
@@ -235,7 +330,7 @@ fn fill(writer: &Writer) -> u64 {
 
 /// A full disk refuses, and serves again when there is space.
 pub(crate) fn full_and_space_again(ground: &Ground) -> Result<()> {
-    ground.numbered_cases(ground.of(40, 400), |step, _| {
+    ground.numbered_cases(ground.of(30, 400), |step, _| {
         let capacity = 200_000 + step * 4096 * 3;
         let disk = SimDisk::new(capacity);
         let oracle = SharedOracle::default();
@@ -254,6 +349,10 @@ pub(crate) fn full_and_space_again(ground: &Ground) -> Result<()> {
         // The disk is full while the ledger is closed and opened, too.
         let _ = writer.close();
         drop(writer);
+        let mut rng = Rng::new(capacity);
+        (0..3).for_each(|_| {
+            check_all(&disk, &oracle, &format!("closed full at {capacity}"), &mut rng)
+        });
         let reopened = Writer::open(&disk, &oracle, 6)?;
         disk.set_capacity(None);
         reopened.append_event(5000, Durability::Sync)?;

@@ -1,7 +1,11 @@
 //! Footers that are damaged, missing, or another's: the answers stay (row 11 of the reliability
 //! scorecard).
 
+use runledger::format::trailer::TRAILER_BYTES;
 use runledger::{Durability, Field, Kind, Order, Reader, Result, Severity, Status, Timestamp};
+
+use std::path::Path;
+use std::time::Duration;
 
 use crate::check::reader;
 use crate::disk::SimDisk;
@@ -10,6 +14,7 @@ use crate::oracle::SharedOracle;
 use crate::rng::Rng;
 use crate::segments::{Segment, segments, with_file};
 use crate::workload::{DIR, Writer, options};
+use runledger::storage::Storage;
 
 /// The answers to many questions, as text.
 fn answers(reader: &Reader) -> Result<Vec<String>> {
@@ -45,12 +50,57 @@ fn answers(reader: &Reader) -> Result<Vec<String>> {
     Ok(answers)
 }
 
+/// An end that the segment had when it had fewer frames, in place of its own or mixed with it.
+fn outdate(
+    mut bytes: Vec<u8>,
+    start: usize,
+    stale: &Segment,
+    kind: usize,
+    rng: &mut Rng,
+) -> (Vec<u8>, &'static str) {
+    let old = &stale.bytes[stale.footer.unwrap()..];
+    let (old_sections, old_trailer) = old.split_at(old.len() - TRAILER_BYTES);
+    let trailer = bytes.len() - TRAILER_BYTES;
+    match kind {
+        10 => {
+            bytes.truncate(start);
+            bytes.extend_from_slice(old);
+            (bytes, "an older footer of its own")
+        }
+        11 => {
+            bytes.truncate(trailer);
+            bytes.extend_from_slice(old_trailer);
+            (bytes, "its footer under an older trailer")
+        }
+        12 => {
+            let end = (start + old_sections.len()).min(trailer);
+            bytes[start..end].copy_from_slice(&old_sections[..end - start]);
+            (bytes, "an older footer under its trailer")
+        }
+        _ => {
+            bytes.truncate(start);
+            bytes.extend_from_slice(old);
+            bytes.resize(bytes.len() + rng.below(300), 0);
+            (bytes, "an older footer, and zeros")
+        }
+    }
+}
+
 /// Another end for a sealed segment; what it was is the second result.
-fn mutate(segment: &Segment, other: &Segment, rng: &mut Rng) -> (Vec<u8>, &'static str) {
+fn mutate(
+    segment: &Segment,
+    other: &Segment,
+    stale: &Segment,
+    rng: &mut Rng,
+) -> (Vec<u8>, &'static str) {
     let start = segment.footer.unwrap();
     let mut bytes = segment.bytes.clone();
     let at = start + rng.below(bytes.len() - start);
-    match rng.below(10) {
+    let kind = rng.below(14);
+    if kind >= 10 {
+        return outdate(bytes, start, stale, kind, rng);
+    }
+    match kind {
         0 | 1 => {
             bytes[at] ^= 1 << rng.below(8);
             return (bytes, "a bit flipped");
@@ -80,7 +130,7 @@ fn mutate(segment: &Segment, other: &Segment, rng: &mut Rng) -> (Vec<u8>, &'stat
             return (bytes, "another segment's footer");
         }
         8 => {
-            let trailer = bytes.len() - runledger::format::trailer::TRAILER_BYTES;
+            let trailer = bytes.len() - TRAILER_BYTES;
             let trailer = bytes[trailer..].to_vec();
             bytes.truncate(start);
             bytes.extend_from_slice(&trailer);
@@ -93,6 +143,28 @@ fn mutate(segment: &Segment, other: &Segment, rng: &mut Rng) -> (Vec<u8>, &'stat
         }
     }
     (bytes, "cut short")
+}
+
+/// The segment as it would have been sealed when it had fewer frames.
+fn stale(disk: &SimDisk, segment: &Segment, rng: &mut Rng) -> Segment {
+    let end = segment.frames[rng.below(segment.frames.len() - 1)].end;
+    let image = disk.fork();
+    let dir = segment.path.parent().unwrap();
+    for later in image.files() {
+        if later.parent() == Some(dir) && later > segment.path {
+            image.remove(&later).unwrap();
+        }
+    }
+    // The sequence file would miss what is gone.
+    image.remove(&Path::new(DIR).join("SEQ")).unwrap();
+    image.poke(&segment.path, segment.bytes[..end].to_vec());
+    let ledger = options(&image).retention(Kind::Run, None).retention(Kind::Event, None);
+    let ledger = ledger.retention(Kind::Error, None).open(DIR).unwrap();
+    image.advance(Duration::from_secs(3 * 86_400));
+    ledger.maintain().unwrap();
+    let stale = Segment::read(&image, &segment.path);
+    assert_eq!(stale.footer, Some(end), "{:?}", segment.path);
+    stale
 }
 
 /// A closed ledger with several sealed segments, in which runs go on from segment to segment.
@@ -129,10 +201,12 @@ fn mutated(seed: u64, cases: u64) -> Result<u64> {
     assert!(answers(&reader(&bare)?)? == expected, "the footers and a full scan disagree");
 
     let mut rng = Rng::new(seed);
+    let stale: Vec<_> = sealed.iter().map(|segment| stale(&disk, segment, &mut rng)).collect();
     for case in 0..cases {
-        let segment = &sealed[rng.below(sealed.len())];
+        let chosen = rng.below(sealed.len());
+        let segment = &sealed[chosen];
         let other = &sealed[rng.below(sealed.len())];
-        let (bytes, what) = mutate(segment, other, &mut rng);
+        let (bytes, what) = mutate(segment, other, &stale[chosen], &mut rng);
         let image = with_file(&disk, &segment.path, bytes);
         let label = format!("case {case}: {what}, {:?}", segment.path);
         let found = reader(&image).and_then(|reader| answers(&reader));

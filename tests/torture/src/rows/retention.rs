@@ -7,10 +7,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use runledger::{Cleanup, Durability, Error, Kind, Result, Status};
 
-use crate::check::{check, check_recovery};
-use crate::disk::{Cut, Keep, KeepNames, Moment, SimDisk};
+use crate::check::{check, check_recovery, records};
+use crate::disk::{Cut, Fault, Keep, KeepNames, Moment, SimDisk};
 use crate::ground::Ground;
-use crate::oracle::{Crash, Fate, SharedOracle, mark};
+use crate::oracle::{Crash, SharedOracle, mark};
 use crate::rng::Rng;
 use crate::workload::{Writer, error, event, run};
 
@@ -35,34 +35,12 @@ fn fill(writer: &Writer, rng: &mut Rng, batches: usize) -> Result<()> {
     Ok(())
 }
 
-/// Tells the oracle what a clean-up is about to drop. How many batches that are.
-fn expect_drop(writer: &Writer, cleanup: &Cleanup, before: usize) -> Result<u64> {
+/// Tells the oracle what a clean-up is about to drop. How many records that are.
+pub(crate) fn expect_drop(writer: &Writer, cleanup: &Cleanup, young: usize) -> Result<u64> {
     let plan = writer.ledger.cleanup(cleanup, true)?;
     let mut oracle = writer.oracle.lock();
-    let mut count = 0;
-    for dropped in plan.dropped() {
-        let (first, last) = dropped.seqs.unwrap();
-        for (number, batch) in oracle.batches.iter_mut().enumerate() {
-            let body = &batch.bodies[0];
-            let is_open = matches!(body, runledger::Body::Run(run) if !run.status.is_terminal());
-            let of_stream = dropped.stream == format!("{}s", body.kind());
-            let Some(seqs) = &batch.seqs else { continue };
-            if of_stream && !is_open && (first..=last).contains(&seqs[0]) {
-                assert!(number < before, "batch {number} is too young to be dropped: {dropped:?}");
-                batch.fate = Fate::Dropping;
-                count += 1;
-            }
-        }
-    }
-    Ok(count)
-}
-
-fn dropped(oracle: &SharedOracle) {
-    for batch in &mut oracle.lock().batches {
-        if batch.fate == Fate::Dropping {
-            batch.fate = Fate::Dropped;
-        }
-    }
+    let dropped = plan.dropped();
+    Ok(dropped.map(|plan| oracle.expect_drop(plan.stream, plan.seqs.unwrap(), young)).sum())
 }
 
 /// A ledger whose first records are 400 days old and which has new ones. The number of the first
@@ -100,7 +78,7 @@ fn dropping(seed: u64) -> Result<u64> {
         });
         writer.ledger.maintain()?;
         disk.clear_hooks();
-        dropped(&oracle);
+        oracle.lock().dropped();
         for names in KeepNames::ALL {
             let cut = Cut { files: Keep::Nothing, names, seed };
             let found = disk.fork().power_cut(cut);
@@ -132,9 +110,70 @@ fn crash_here(moment: &Moment<'_>, oracle: &SharedOracle, label: &str, rng: &mut
     if rng.below(5) == 0 {
         let cut = Cut { files: Keep::Nothing, names: KeepNames::Prefix, seed: rng.number() };
         let label = format!("{label}, {cut:?}");
-        images += check_recovery(&moment.cut(cut), &oracle, Crash::Power, &label, rng.number());
+        images += check_recovery(&moment.cut(cut), &oracle, Crash::Power, &label, rng.number(), 1);
     }
     images
+}
+
+/// An operation of a clean-up that fails brings nothing back that was gone, not after a clean close
+/// either.
+pub(crate) fn an_error_at_each_step(ground: &Ground) -> Result<()> {
+    ground.cases(ground.of(1, 40), |seed| {
+        let operations = failing_clean_up(seed, None)?;
+        let stride = usize::try_from(ground.of(3, 1)).unwrap();
+        let mut tried = 0;
+        for number in (0..operations).step_by(stride) {
+            failing_clean_up(seed, Some(number))?;
+            tried += 1;
+        }
+        Ok(tried)
+    });
+    Ok(())
+}
+
+/// Fails the operation of this number in a clean-up, and goes on as a service does. How many
+/// operations the clean-up has.
+fn failing_clean_up(seed: u64, fails: Option<u64>) -> Result<u64> {
+    let disk = SimDisk::new(seed);
+    let oracle = SharedOracle::default();
+    let writer = Writer::open(&disk, &oracle, seed)?;
+    let before = aged(&writer, &disk, &mut Rng::new(seed))?;
+    expect_drop(&writer, &Cleanup::retention(), before)?;
+    let first = disk.operations();
+    let what = Arc::new(Mutex::new(None));
+    disk.set_faults({
+        let what = Arc::clone(&what);
+        move |op| {
+            let is_it = fails.is_some_and(|number| op.number == first + number);
+            is_it.then(|| {
+                *what.lock() = Some(op.clone());
+                Fault::Io
+            })
+        }
+    });
+    let outcome = writer.ledger.maintain();
+    let operations = disk.operations() - first;
+    let label = format!("seed {seed}, an error at {:?}: {outcome:?}", what.lock());
+    assert!(fails.is_none() == what.lock().is_none(), "{label}");
+    // What is no longer there stays away from now on.
+    let judge = |writer: &Writer| {
+        let found = records(writer.ledger.reader()).unwrap_or_else(|err| panic!("{label}: {err}"));
+        let mut oracle = oracle.lock();
+        oracle.judge(&found, Crash::Kill).unwrap_or_else(|what| panic!("{label}: {what}"));
+        let settled = oracle.settled(&found, Crash::Kill);
+        *oracle = settled;
+    };
+    judge(&writer);
+    let _ = writer.close();
+    drop(writer);
+    let writer = Writer::open(&disk, &oracle, seed)?;
+    judge(&writer);
+    writer.ledger.maintain()?;
+    judge(&writer);
+    writer.close()?;
+    drop(writer);
+    check(&disk.fork(), &oracle.lock(), Crash::Kill, &label);
+    Ok(operations)
 }
 
 /// A clean-up makes room on a full disk.
@@ -161,7 +200,7 @@ fn make_room(seed: u64) -> Result<()> {
         let used = disk.used();
         let report = writer.ledger.cleanup(&cleanup, false)?;
         let bytes: u64 = report.dropped().map(|plan| plan.bytes).sum();
-        dropped(&oracle);
+        oracle.lock().dropped();
         // The writer's maps and handles hold nothing that was dropped; the notes begin a segment.
         let freed = used.saturating_sub(disk.used());
         assert!(freed + 73_728 > bytes, "{freed} of {bytes} bytes were freed");

@@ -1,14 +1,18 @@
 //! What can stand where the next frame would: nothing of it is a record (row 9 of the reliability
 //! scorecard).
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use runledger::Result;
 use runledger::format::frame::{FRAME_MAGIC, FrameHeader, payload_crc};
 
 use crate::check::check_records;
+use crate::disk::SimDisk;
 use crate::ground::Ground;
 use crate::oracle::Crash;
 use crate::rng::Rng;
 use crate::segments::{Segment, events, segments, with_file};
+use crate::workload::{DIR, options};
 
 fn random_bytes(len: usize, rng: &mut Rng) -> Vec<u8> {
     (0..len).map(|_| rng.number().to_le_bytes()[0]).collect()
@@ -60,11 +64,26 @@ fn tail(segment: &Segment, foreign: &Segment, rng: &mut Rng) -> Vec<u8> {
 
 /// Nothing behind the frames is taken for a record.
 pub(crate) fn behind_the_frames(ground: &Ground) -> Result<()> {
-    ground.cases(ground.of(4, 400), |seed| tails(seed, 250));
+    let highest = AtomicU64::new(0);
+    ground.cases(ground.of(4, 400), |seed| tails(seed, 250, &highest));
+    let highest = highest.into_inner() >> 10;
+    ground.note(format!("at the most {highest} KiB of memory to open the ledger and count"));
     Ok(())
 }
 
-fn tails(seed: u64, cases: u64) -> Result<u64> {
+/// The memory that an opening may take: so many times the bytes of the segments without a footer,
+/// which the modelled disk copies where a real one maps them, and these besides. A length that is
+/// believed before its checksum takes more: the least of those tried is 64 MiB.
+const MEMORY_FOR_EACH_BYTE: u64 = 4;
+const MEMORY_BESIDES: u64 = 2 << 20;
+
+/// The bytes of all segments, with other ones in place of those of one of them.
+fn found_bytes(disk: &SimDisk, segment: &Segment, bytes: &[u8]) -> u64 {
+    let others: usize = disk.content().values().map(|content| content.len()).sum();
+    (others - segment.bytes.len() + bytes.len()) as u64
+}
+
+fn tails(seed: u64, cases: u64, highest: &AtomicU64) -> Result<u64> {
     let (disk, oracle, writer) = events(seed)?;
     let oracle = oracle.lock().clone();
     let found = disk.kill();
@@ -81,7 +100,19 @@ fn tails(seed: u64, cases: u64) -> Result<u64> {
             bytes.resize(bytes.len() + rng.below(70_000), 0);
         }
         let label = format!("case {case}: {:?}...", &tail[..tail.len().min(48)]);
+        let most = MEMORY_FOR_EACH_BYTE * found_bytes(&found, &segment, &bytes) + MEMORY_BESIDES;
         let image = with_file(&found, &segment.path, bytes);
+        let mut read = Ok(0);
+        let memory = allocation_counter::measure(|| {
+            read = options(&image).open(DIR).and_then(|ledger| ledger.query().count());
+        });
+        read.unwrap_or_else(|err| panic!("{label}: {err}"));
+        highest.fetch_max(memory.bytes_max, Ordering::Relaxed);
+        assert!(
+            memory.bytes_max < most,
+            "{label}: {} bytes of memory, {most} allowed",
+            memory.bytes_max
+        );
         check_records(&image, &oracle, Crash::Kill, &label);
     }
     Ok(cases)
