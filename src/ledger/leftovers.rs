@@ -84,11 +84,13 @@ impl Inner {
     pub(super) fn expire_copies(&self, now: i64) -> Result<Copies> {
         let expired = expired(&self.catalog, &self.options.retention, now)?;
         let copies = Copies::of(&expired);
+        if copies.files > 0 {
+            // First on record, then gone, as segments are.
+            self.note(&audit::copies_dropped(copies.files, copies.bytes))?;
+            self.sync()?;
+        }
         for leftover in &expired {
             self.options.storage.remove(&leftover.path)?;
-        }
-        if copies.files > 0 {
-            self.note(&audit::copies_dropped(copies.files, copies.bytes))?;
         }
         Ok(copies)
     }

@@ -27,7 +27,8 @@ pub(super) struct Stream {
 pub(super) struct Active {
     /// The segment that is written; none before the first append.
     pub(super) segment: Option<Arc<Segment>>,
-    /// Bytes appended since the opening: the position that a sync has to reach.
+    /// How much was done since the opening, in bytes appended and segments made: the position that
+    /// a sync has to reach.
     pub(super) written: u64,
     /// Segments with frames that were not synced.
     unsynced: Vec<Arc<Segment>>,
@@ -119,6 +120,8 @@ impl Active {
     /// any, is given back to be sealed.
     pub(super) fn replace(&mut self, segment: Arc<Segment>) -> Option<Arc<Segment>> {
         self.directory_unsynced = true;
+        // What a sync has to reach is its name, too, when nothing is ever appended to it.
+        self.written += 1;
         self.synced_to = 0;
         self.segment.replace(segment)
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use runledger::{Durability, Event, Ledger};
 
 use super::{DIR, options};
-use torture::disk::{Cut, Keep, KeepNames, OpKind, SimDisk};
+use torture::disk::{Cut, Fault, Keep, KeepNames, OpKind, SimDisk};
 
 const NOTHING: Cut = Cut { files: Keep::Nothing, names: KeepNames::Nothing, seed: 0 };
 
@@ -45,6 +45,31 @@ fn tear(disk: &SimDisk) {
 fn torn_tails(disk: &SimDisk) -> u64 {
     let ledger = options(disk).open(DIR).unwrap();
     ledger.reader().stats().unwrap().losses.torn_tails
+}
+
+/// A segment was made, the write of its first frame failed, and the ledger was closed: no sync was
+/// due, so that its name was never synced. The next writer found a clean close, appended to that
+/// segment and synced the file alone: a power cut took the file, and with it a record that had been
+/// acknowledged as durable.
+#[test]
+fn a_segment_that_nothing_was_written_to_is_closed_with_its_name() {
+    let disk = SimDisk::new(10);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let mut is_made = false;
+    disk.set_faults(move |op| {
+        let of_segment = op.path.starts_with("/ledger/streams/events");
+        let fails = is_made && op.kind == OpKind::Write && of_segment;
+        is_made |= op.kind == OpKind::Allocate && of_segment;
+        fails.then_some(Fault::Io)
+    });
+    ledger.append(Event::new("t")).unwrap_err();
+    disk.clear_hooks();
+    ledger.close().unwrap();
+    let ledger = options(&disk).open(DIR).unwrap();
+    append(&ledger, "a", Durability::Sync);
+    let found = disk.power_cut(NOTHING);
+    drop(ledger);
+    assert_eq!(options(&found).open(DIR).unwrap().query().count().unwrap(), 1);
 }
 
 /// Recovery cut a torn tail for good, and noted it without a sync: a second power cut took the

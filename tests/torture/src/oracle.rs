@@ -64,6 +64,8 @@ pub(crate) struct Oracle {
     pub(crate) batches: Vec<Batch>,
     /// True when retention carries open runs forward: their states are then appended anew.
     pub(crate) carries: bool,
+    /// True when clean-ups run beside appends: they can then meet what is written and not returned.
+    pub(crate) cleans_beside: bool,
     /// The sequence numbers that were given out.
     given: BTreeSet<u64>,
     /// The highest number that anyone had seen at the last opening: later ones are above it.
@@ -205,7 +207,7 @@ impl Oracle {
         }
         for (number, batch) in self.batches.iter().enumerate() {
             let found = found.get(&number).map_or(&[][..], Vec::as_slice);
-            judge_batch(batch, found, crash).map_err(|what| {
+            judge_batch(batch, found, crash, self.cleans_beside).map_err(|what| {
                 let size = batch.bodies.len();
                 format!("batch {number} of {size}, {:?}, {:?}: {what}", batch.fate, batch.seqs)
             })?;
@@ -314,7 +316,12 @@ impl Oracle {
     }
 }
 
-fn judge_batch(batch: &Batch, found: &[(usize, u64)], crash: Crash) -> Result<(), String> {
+fn judge_batch(
+    batch: &Batch,
+    found: &[(usize, u64)],
+    crash: Crash,
+    cleans_beside: bool,
+) -> Result<(), String> {
     let owed = match batch.fate {
         Fate::Durable => true,
         Fate::Kept => crash == Crash::Kill,
@@ -335,7 +342,7 @@ fn judge_batch(batch: &Batch, found: &[(usize, u64)], crash: Crash) -> Result<()
         return Err("holds a record twice".to_owned());
     }
     // Of several states of a run only the last is carried forward, and behind what follows it.
-    let is_dropping = batch.fate == Fate::Dropping;
+    let is_dropping = batch.fate == Fate::Dropping || cleans_beside && batch.fate == Fate::Open;
     // A batch is one frame in each stream that it touches, and whole in each of them, but for what
     // retention takes.
     for kind in runledger::Kind::ALL {

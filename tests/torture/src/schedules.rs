@@ -130,6 +130,7 @@ fn one_schedule(case: Case) {
     let disk = SimDisk::new(case.seed);
     let oracle = SharedOracle::default();
     oracle.lock().carries = case.beside == Beside::CleanUp;
+    oracle.lock().cleans_beside = case.beside == Beside::CleanUp;
     let ledger = options(&disk).background(case.background).open(DIR).unwrap();
     let images = cut_somewhere(&disk, &oracle);
     if case.beside == Beside::LostSync {

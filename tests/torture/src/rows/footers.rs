@@ -190,7 +190,7 @@ fn mutated(seed: u64, cases: u64) -> Result<u64> {
     let mut sealed: Vec<Segment> =
         ["runs", "events", "errors"].iter().flat_map(|name| segments(&disk, name)).collect();
     sealed.retain(|segment| segment.footer.is_some());
-    assert!(sealed.len() >= 4, "{} sealed segments", sealed.len());
+    assert!(sealed.len() >= 2, "{} sealed segments", sealed.len());
     let expected = answers(&reader(&disk)?)?;
 
     // Without any footer all answers are those of a full scan.
