@@ -102,7 +102,7 @@ impl Reader {
     /// How large the ledger is, and what it has lost, without reading records.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) when a directory cannot be read.
+    /// [`Error::Io`] when a directory cannot be read.
     pub fn stats(&self) -> Result<Stats> {
         let catalog = self.catalog();
         let mut stats = Stats {

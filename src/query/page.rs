@@ -86,7 +86,7 @@ impl Stored {
     /// The record, borrowed from the segment.
     ///
     /// # Errors
-    /// [`Error::Damaged`](crate::Error::Damaged) when its bytes do not match their checksum.
+    /// [`Error::Damaged`] when its bytes do not match their checksum.
     pub fn record(&self) -> Result<Record<'_>> {
         self.segment.record(self.seq, self.offset)
     }
