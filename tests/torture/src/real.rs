@@ -6,6 +6,7 @@ pub(crate) mod deed;
 pub(crate) mod follower;
 pub(crate) mod image;
 pub(crate) mod judge;
+pub(crate) mod met;
 pub(crate) mod partner;
 pub(crate) mod place;
 pub(crate) mod system;

@@ -2,7 +2,6 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use runledger::Result;
 
@@ -10,6 +9,7 @@ use crate::ground::Ground;
 use crate::oracle::{Crash, SharedOracle};
 use crate::real::image::{Format, Image};
 use crate::real::judge::judge;
+use crate::real::met::Met;
 use crate::real::place::remove_leftovers;
 use crate::real::writer::LiveWriter;
 use crate::rng::Rng;
@@ -17,14 +17,6 @@ use crate::rows::kills::wait;
 
 /// How many cuts a file system goes through, with one ledger on it.
 const CUTS: u64 = 25;
-
-/// What the cuts met.
-#[derive(Debug, Default)]
-struct Met {
-    while_opening: AtomicU64,
-    acknowledged: AtomicU64,
-    judged: AtomicU64,
-}
 
 /// What was synced survives a power cut on ext4.
 pub(crate) fn ext4(ground: &Ground) -> Result<()> {
@@ -48,13 +40,7 @@ fn cuts(ground: &Ground, format: Format, images: u64) -> Result<()> {
     }
     let met = Met::default();
     ground.cases(images, |seed| image(program, format, seed, &met));
-    let Met { while_opening, acknowledged, judged } = met;
-    ground.note(format!(
-        "{} while opening, {} batches acknowledged, {} ledgers judged",
-        while_opening.into_inner(),
-        acknowledged.into_inner(),
-        judged.into_inner(),
-    ));
+    ground.note(met);
     Ok(())
 }
 
@@ -74,14 +60,13 @@ fn image(program: &Path, format: Format, seed: u64, met: &Met) -> Result<u64> {
         let (status, heard) = writer.kill();
         assert!(before.is_empty(), "cut {cut}: {before:?} before it");
         assert_ne!(status.signal(), Some(libc::SIGBUS), "cut {cut}: the writer died of it");
-        met.while_opening.fetch_add(u64::from(!heard.opened), Ordering::Relaxed);
-        met.acknowledged.fetch_add(heard.acknowledged, Ordering::Relaxed);
+        met.add(&heard);
         image.unmount().unwrap();
         image.mount().unwrap();
         // At times the next writer has to do with what several cuts have left.
         if cut == CUTS || rng.below(2) == 0 {
             judge(&dir, &oracle, Crash::Power);
-            met.judged.fetch_add(1, Ordering::Relaxed);
+            met.judged();
         } else {
             oracle.lock().cut_unseen();
         }

@@ -1,7 +1,6 @@
 //! Writers that are killed (row 3 of the reliability scorecard).
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use runledger::Result;
@@ -9,20 +8,13 @@ use runledger::Result;
 use crate::ground::Ground;
 use crate::oracle::{Crash, SharedOracle};
 use crate::real::judge::judge;
+use crate::real::met::Met;
 use crate::real::place::{Place, remove_leftovers};
 use crate::real::writer::LiveWriter;
 use crate::rng::Rng;
 
 /// How many writers of one ledger are killed, one after the other.
 const LIVES: u64 = 25;
-
-/// What the kills met.
-#[derive(Debug, Default)]
-struct Met {
-    while_opening: AtomicU64,
-    acknowledged: AtomicU64,
-    judged: AtomicU64,
-}
 
 /// What a writer has acknowledged survives its death at any moment, that of its opening included.
 pub(crate) fn live_writers(ground: &Ground) -> Result<()> {
@@ -34,13 +26,7 @@ pub(crate) fn live_writers(ground: &Ground) -> Result<()> {
     remove_leftovers().unwrap();
     let met = Met::default();
     ground.cases(ledgers, |seed| lives(program, seed, &met));
-    let Met { while_opening, acknowledged, judged } = met;
-    ground.note(format!(
-        "{} while opening, {} batches acknowledged, {} ledgers judged",
-        while_opening.into_inner(),
-        acknowledged.into_inner(),
-        judged.into_inner(),
-    ));
+    ground.note(met);
     Ok(())
 }
 
@@ -55,12 +41,11 @@ fn lives(program: &Path, seed: u64, met: &Met) -> Result<u64> {
         wait(&writer, &mut rng);
         let (status, heard) = writer.kill();
         assert!(heard.errors.is_empty(), "life {life}: {status}, {:?}", heard.errors);
-        met.while_opening.fetch_add(u64::from(!heard.opened), Ordering::Relaxed);
-        met.acknowledged.fetch_add(heard.acknowledged, Ordering::Relaxed);
+        met.add(&heard);
         // At times the next writer has to do with what several deaths have left.
         if life == LIVES || rng.below(2) == 0 {
             judge(&dir, &oracle, Crash::Kill);
-            met.judged.fetch_add(1, Ordering::Relaxed);
+            met.judged();
         }
     }
     Ok(LIVES)
