@@ -7,6 +7,7 @@ mod costs;
 mod crashes;
 mod follow;
 mod hooked;
+mod left_out;
 mod lost_pages;
 mod many_segments;
 mod races;

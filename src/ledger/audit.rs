@@ -9,6 +9,7 @@ use crate::ledger::append::with_batch;
 use crate::ledger::ends::MissingEnd;
 use crate::ledger::handle::Inner;
 use crate::ledger::layout::AUDIT_STREAM;
+use crate::ledger::passed_over::PassedOver;
 use crate::ledger::repair::RepairAction;
 use crate::ledger::reserve::Refused;
 use crate::model::{ActorType, Body, Event, Id, Json, Severity, Timestamp};
@@ -21,6 +22,8 @@ pub(super) const SEGMENT_DROPPED: &str = "segment.dropped";
 pub(super) const SEGMENT_REPAIRED: &str = "segment.repaired";
 /// The type of the note on a segment that is not there, and of which no note tells why.
 pub(super) const SEGMENT_MISSING: &str = "segment.missing";
+/// The type of the note on a segment that could not be read when the next one was sealed.
+pub(super) const SEGMENT_PASSED_OVER: &str = "segment.passed_over";
 /// The type of the note on copies that were removed.
 pub(super) const COPIES_DROPPED: &str = "copies.dropped";
 /// The type of the note on an open run that was too damaged to be carried forward.
@@ -77,6 +80,13 @@ struct ClockDetail {
 pub(super) fn segment_name(segment: &Segment) -> String {
     let file = segment.path().file_name().unwrap_or_default().to_string_lossy();
     format!("{}/{file}", segment.header().stream)
+}
+
+/// The path in its ledger of a segment file of which no more is known.
+pub(super) fn file_in_ledger(path: &Path) -> String {
+    let stream = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    format!("{stream}/{file}")
 }
 
 #[derive(Serialize)]
@@ -160,9 +170,7 @@ struct AsideDetail<'a> {
 
 /// The note on a file without a whole header that was given another name.
 pub(super) fn set_aside(path: &Path, aside: &Path, bytes: u64) -> Event<'static> {
-    let stream = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-    let file = path.file_name().unwrap_or_default().to_string_lossy();
-    let name = format!("{stream}/{file}");
+    let name = file_in_ledger(path);
     let event = system(TAIL_CUT, &AsideDetail { bytes, copy: aside }).severity(Severity::Warning);
     let mut event =
         event.message(format!("{name}, of {bytes} bytes, has no whole header and was set aside"));
@@ -238,6 +246,19 @@ pub(super) fn segment_missing(after: &Segment, link: [u8; 32]) -> Event<'static>
     note(SEGMENT_MISSING, after, &links)
         .severity(Severity::Warning)
         .message(format!("the segment before {} is not there", segment_name(after)))
+}
+
+/// The note on a segment that cannot be read, when the next one is sealed: the link that that one
+/// names, which is the link before the segment.
+pub(super) fn passed_over(passed: &PassedOver) -> Event<'static> {
+    let links = Links { hash: Some(hex(passed.link)), new_hash: None };
+    let event = system(SEGMENT_PASSED_OVER, &links).severity(Severity::Warning);
+    let mut event = event.message(format!(
+        "{} cannot be read: the chain of hashes goes on from the segment before it",
+        passed.name
+    ));
+    event.trace_id = Id::new(passed.name.clone()).ok();
+    event
 }
 
 /// The note on a segment file that a repair set aside. Nothing in it can be read, so the link that

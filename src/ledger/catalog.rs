@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 use crate::format::identity::Identity;
 use crate::format::key;
+use crate::format::trailer::Trailer;
 use crate::ledger::layout::{AUDIT_STREAM, Layout, STREAM_KINDS, stream_of};
 use crate::model::Kind;
 use crate::query::SegmentList;
@@ -88,6 +89,12 @@ impl Catalog {
 
     pub(crate) fn unreadable(&self) -> Vec<Unreadable> {
         self.unreadable.lock().clone()
+    }
+
+    /// The trailer of a segment that could not be read, when it can be now.
+    pub(crate) fn look_again(&self, unreadable: &Unreadable) -> Option<Trailer> {
+        let (name, kind) = STREAM_KINDS.get(unreadable.stream)?;
+        self.open_segment(&unreadable.path, *kind, name, OpenMode::Read).ok()?.trailer()
     }
 
     /// The first sequence numbers that the names of the unreadable segments of a stream tell.

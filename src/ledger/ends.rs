@@ -173,7 +173,7 @@ pub(super) fn gaps(catalog: &Catalog, notes: &Reader) -> Result<Vec<Event<'stati
         return Ok(Vec::new());
     }
     let known = known_links(notes)?;
-    gaps.retain(|(_, link)| !known.contains(&audit::hex(*link)));
+    gaps.retain(|(_, link)| !known.explain_previous(*link));
     Ok(gaps.into_iter().map(|(segment, link)| audit::segment_missing(&segment, link)).collect())
 }
 

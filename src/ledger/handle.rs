@@ -8,6 +8,7 @@ use crate::ledger::clock::Clock;
 use crate::ledger::layout::STREAM_KINDS;
 use crate::ledger::maintain::Maintenance;
 use crate::ledger::options::Options;
+use crate::ledger::passed_over::PassedOvers;
 use crate::ledger::reader::Reader;
 use crate::ledger::reserve::Reserve;
 use crate::ledger::sequence::Sequence;
@@ -75,6 +76,8 @@ pub(super) struct Inner {
     pub(super) pid: u32,
     /// Notes that the disk had no room for.
     pub(super) owed_notes: Mutex<VecDeque<Event<'static>>>,
+    /// What the chain of hashes passes over.
+    pub(super) passed_over: Mutex<PassedOvers>,
     /// What the opening found that a person should know.
     pub(super) noticed: Vec<String>,
     /// Held while segments are dropped.

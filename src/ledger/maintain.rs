@@ -39,18 +39,19 @@ struct State {
     stop: bool,
     /// Segments that are full, with the number of their stream, in the order of their ends.
     full: VecDeque<(usize, Arc<Segment>)>,
-    /// True when the disk had no room for the footer of the first of them.
-    no_space: bool,
+    /// True when the first of them has to wait: the disk has no room for its footer, or a note has
+    /// to come before it.
+    waits: bool,
     /// Segments whose files were removed: the disk gets their space when they are let go.
     removed: Vec<Arc<Segment>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl State {
-    /// True when there is nothing to be done at once. Sealing that failed for want of space is
-    /// tried again once a round.
+    /// True when there is nothing to be done at once. What waits is tried again once a
+    /// round.
     fn is_idle(&self) -> bool {
-        !self.stop && self.removed.is_empty() && (self.full.is_empty() || self.no_space)
+        !self.stop && self.removed.is_empty() && (self.full.is_empty() || self.waits)
     }
 }
 
@@ -126,8 +127,9 @@ impl Maintenance {
             }
             let now = inner.options.storage.monotonic();
             let is_round = now.saturating_sub(round_began) >= ROUND;
-            if is_round || !self.state.lock().no_space {
-                inner.seal_full();
+            if is_round || !self.state.lock().waits {
+                // What keeps a note from being written keeps appends from it, too, and they say so.
+                let _ = inner.seal_and_note();
             }
             if is_due {
                 inner.catch_up();
@@ -190,7 +192,8 @@ impl Ledger {
     }
 
     /// Seals or trims the segments, syncs everything and gives up the writer's lock. Other handles
-    /// of this ledger can read on, but no longer append.
+    /// of this ledger can read on, but no longer append; as long as there are any, the space of
+    /// what another writer drops is not free.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::NoSpace`] when the end of a segment cannot be written;
@@ -203,7 +206,7 @@ impl Ledger {
 
 impl Inner {
     /// Seals the segments that are full. One that there is no space for stays as it is, to be
-    /// tried again.
+    /// tried again, and so does one that passes over another without a note of it.
     pub(super) fn seal_full(&self) {
         let _one_at_a_time = self.maintenance.sealing.lock();
         loop {
@@ -216,11 +219,11 @@ impl Inner {
             let next = self.maintenance.state.lock().full.pop_front();
             let Some((stream, segment)) = next else { return };
             match self.seal(stream, &segment) {
-                Ok(()) => self.maintenance.state.lock().no_space = false,
-                Err(Error::NoSpace { .. }) => {
+                Ok(true) => self.maintenance.state.lock().waits = false,
+                Ok(false) | Err(Error::NoSpace { .. }) => {
                     let mut state = self.maintenance.state.lock();
                     state.full.push_front((stream, segment));
-                    state.no_space = true;
+                    state.waits = true;
                     return;
                 }
                 Err(err) => {
@@ -236,7 +239,7 @@ impl Inner {
     fn catch_up(&self) {
         let go_on = || {
             let state = self.maintenance.state.lock();
-            !state.stop && (state.full.is_empty() || state.no_space)
+            !state.stop && (state.full.is_empty() || state.waits)
         };
         for stream in &self.streams {
             let segment = stream.lock().segment.clone();
@@ -245,17 +248,14 @@ impl Inner {
         }
     }
 
-    fn seal(&self, stream: usize, segment: &Segment) -> Result<()> {
+    /// False when it has to wait for a note.
+    fn seal(&self, stream: usize, segment: &Segment) -> Result<bool> {
         let list = self.catalog.list(stream);
-        let before = list.segments().rev();
-        let previous = before
-            .filter(|other| other.first_seq() < segment.first_seq())
-            .find_map(|other| other.trailer())
-            .map_or([0; 32], |trailer| trailer.link());
+        let Some(previous) = self.link_before(stream, segment) else { return Ok(false) };
         self.sequence.unclose()?;
         segment.seal(previous)?;
         list.enter_sealed(segment);
-        Ok(())
+        Ok(true)
     }
 
     /// Begins new segments where the old are old enough, then drops what has expired.
@@ -267,7 +267,7 @@ impl Inner {
         let doubted = self.doubting_clock.look(&*self.options.storage).now;
         let cleaning = self.begin_cleaning()?;
         self.retire_old(now);
-        self.seal_full();
+        self.seal_and_note()?;
         self.clean(&cleaning, &Cleanup::retention(), now.min(doubted)).map(drop)
     }
 
@@ -304,7 +304,8 @@ impl Inner {
         let noted = self.check_writable().and_then(|()| {
             self.note_full_disk(true)?;
             self.write_owed_notes()?;
-            self.note_refused()
+            self.note_refused()?;
+            self.seal_and_note()
         });
         if self.closed.swap(true, Ordering::AcqRel) {
             return self.check_poisoned();
@@ -326,14 +327,22 @@ impl Inner {
                 let full = active.retire();
                 full.into_iter().for_each(|full| self.maintenance.note_full(number, full));
             } else {
-                segment.trim()?;
-                segment.file().sync()?;
+                trim(segment)?;
             }
         }
         self.seal_full();
         self.check_poisoned()?;
+        // What still waits is sealed by the next opening.
+        let waiting = std::mem::take(&mut self.maintenance.state.lock().full);
+        waiting.iter().try_for_each(|(_, segment)| trim(segment))?;
         self.sequence.close(|known| heads(&self.catalog, known))
     }
+}
+
+/// Cuts what was preallocated for a segment, for good.
+fn trim(segment: &Segment) -> Result<()> {
+    segment.trim()?;
+    segment.file().sync()
 }
 
 /// True when the segment was begun `age` ago, or is from as far in the future: then the clock was

@@ -15,6 +15,7 @@ mod leftovers;
 mod maintain;
 mod open;
 mod options;
+mod passed_over;
 mod reader;
 mod repair;
 mod reserve;

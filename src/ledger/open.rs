@@ -231,6 +231,7 @@ fn assemble(
         pid: std::process::id(),
         noticed,
         owed_notes: Mutex::default(),
+        passed_over: Mutex::default(),
         cleaning: Mutex::default(),
         lock: LockGuard(Mutex::new(Some(lock))),
     });
@@ -277,10 +278,7 @@ impl Inner {
                 }
                 Ok(())
             }
-            false => {
-                self.seal_full();
-                Ok(())
-            }
+            false => self.seal_and_note(),
         }
     }
 }

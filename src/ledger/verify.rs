@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::identity::{IDENTITY_BYTES, Identity};
-use crate::ledger::audit::{SEGMENT_DROPPED, SEGMENT_MISSING, SEGMENT_REPAIRED, links};
+use crate::ledger::audit::{
+    SEGMENT_DROPPED, SEGMENT_MISSING, SEGMENT_PASSED_OVER, SEGMENT_REPAIRED, hex, links,
+};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::layout::{Layout, STREAM_KINDS};
 use crate::ledger::reader::Reader;
@@ -173,20 +175,50 @@ fn refused_by_system(path: &Path, bytes: u64, refused: &Error) -> Finding {
     Finding { cause: Some(cause), ..finding }
 }
 
-/// The links of segments that are on record as dropped, repaired, or made by a repair: next to one
-/// of them the chain is not that of the first sealing.
-pub(super) fn known_links(reader: &Reader) -> Result<HashSet<String>> {
-    let notes = reader.audit().record_type(SEGMENT_DROPPED).record_type(SEGMENT_REPAIRED);
-    let notes = notes.record_type(SEGMENT_MISSING);
-    let page = notes.order(Order::Seq).limit(usize::MAX - 1).fetch()?;
-    Ok(page.records().filter_map(Result::ok).flat_map(|note| links(&note.body)).collect())
+/// The links that notes tell of, as text.
+#[derive(Debug, Default)]
+pub(super) struct KnownLinks {
+    /// Of segments that are on record as dropped, repaired, or made by a repair: next to one of
+    /// them the chain is not that of the first sealing.
+    replaced: HashSet<String>,
+    /// Those that a segment names because the one before it could not be read when it was sealed.
+    passed_over: HashSet<String>,
+}
+
+impl KnownLinks {
+    /// True when a segment may name this one as the one before it, whichever is there.
+    pub(super) fn explain_previous(&self, link: [u8; 32]) -> bool {
+        let link = hex(link);
+        self.replaced.contains(&link) || self.passed_over.contains(&link)
+    }
+
+    /// True when the segment with this link was replaced, so that the next one names another.
+    fn explain_next(&self, link: [u8; 32]) -> bool {
+        self.replaced.contains(&hex(link))
+    }
+}
+
+/// The links on record.
+///
+/// # Errors
+/// When the notes cannot be read.
+pub(super) fn known_links(reader: &Reader) -> Result<KnownLinks> {
+    let of_notes = |kinds: &[&'static str]| -> Result<HashSet<String>> {
+        let notes = kinds.iter().fold(reader.audit(), |notes, kind| notes.record_type(kind));
+        let page = notes.order(Order::Seq).limit(usize::MAX - 1).fetch()?;
+        Ok(page.records().filter_map(Result::ok).flat_map(|note| links(&note.body)).collect())
+    };
+    Ok(KnownLinks {
+        replaced: of_notes(&[SEGMENT_DROPPED, SEGMENT_REPAIRED, SEGMENT_MISSING])?,
+        passed_over: of_notes(&[SEGMENT_PASSED_OVER])?,
+    })
 }
 
 fn verify_stream(
     catalog: &Catalog,
     stream: usize,
     found: &Found,
-    links: &HashSet<String>,
+    links: &KnownLinks,
     report: &mut VerifyReport,
 ) -> Result<()> {
     // What the next sealed segment has to name as the one before it, unless that cannot be told.
@@ -235,9 +267,8 @@ fn verify_stream(
             expected = expected.filter(|_| check.findings.footer.is_none());
             continue;
         };
-        let is_known = |link: [u8; 32]| links.contains(&*blake3::Hash::from(link).to_hex());
-        let chained = is_known(trailer.previous)
-            || expected.is_none_or(|link| trailer.previous == link || is_known(link));
+        let chained = links.explain_previous(trailer.previous)
+            || expected.is_none_or(|it| trailer.previous == it || links.explain_next(it));
         if check.hash_differs || !chained {
             let range = DamagedRange::new(0, u64::from(segment.end()));
             add(

@@ -1,0 +1,102 @@
+//! Segments that an opening had to leave out, in the chain of hashes: the segment sealed after them
+//! names the one before them, and that is on record before it does.
+
+use crate::error::Result;
+use crate::ledger::audit::{self, SEGMENT_PASSED_OVER};
+use crate::ledger::handle::Inner;
+use crate::segment::Segment;
+
+/// A segment that cannot be read, and the link that its stream's chain goes on from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PassedOver {
+    /// Its path in the ledger, as notes have it.
+    pub(super) name: String,
+    /// The link of the segment before it.
+    pub(super) link: [u8; 32],
+}
+
+/// What seals have to pass over.
+#[derive(Debug, Default)]
+pub(super) struct PassedOvers {
+    /// What the first segment that waits for its footer passes over, until that is on record.
+    owed: Vec<PassedOver>,
+    /// What is on stable storage.
+    on_record: Vec<PassedOver>,
+}
+
+impl Inner {
+    /// The link that a segment has to name as the one before it. `None` when segments before it
+    /// cannot be read, and it is not on record yet that they are passed over.
+    pub(super) fn link_before(&self, stream: usize, segment: &Segment) -> Option<[u8; 32]> {
+        let list = self.catalog.list(stream);
+        let mut before = list.segments().rev().filter(|it| it.first_seq() < segment.first_seq());
+        let sealed = before.find_map(|it| Some((it.first_seq(), it.trailer()?.link())));
+        let (from, mut link) = sealed.unwrap_or((0, [0; 32]));
+        let mut left_out = self.catalog.unreadable();
+        left_out.retain(|it| {
+            it.stream == stream && (from + 1..segment.first_seq()).contains(&it.first_seq)
+        });
+        left_out.sort_by_key(|it| it.first_seq);
+        let mut passed = Vec::new();
+        while let Some(it) = left_out.pop() {
+            // What kept it from being read may be over.
+            if let Some(trailer) = self.catalog.look_again(&it) {
+                link = trailer.link();
+                break;
+            }
+            passed.push(audit::file_in_ledger(&it.path));
+        }
+        let mut known = self.passed_over.lock();
+        known.owed = passed.into_iter().map(|name| PassedOver { name, link }).collect();
+        let PassedOvers { owed, on_record } = &mut *known;
+        owed.retain(|it| !on_record.contains(it));
+        owed.is_empty().then_some(link)
+    }
+
+    /// Seals the segments that are full. What they pass over is put on record first.
+    ///
+    /// # Errors
+    /// As for an append, when a note cannot be written. A full disk is no error: what waits for
+    /// the note is sealed when there is space again.
+    pub(super) fn seal_and_note(&self) -> Result<()> {
+        self.seal_full();
+        while self.note_passed_over()? {
+            self.seal_full();
+        }
+        Ok(())
+    }
+
+    /// Puts on record what the next segment to be sealed passes over. True when that was owed, and
+    /// is on stable storage now.
+    fn note_passed_over(&self) -> Result<bool> {
+        let owed = self.passed_over.lock().owed.clone();
+        if owed.is_empty() {
+            return Ok(false);
+        }
+        self.write_owed_notes()?;
+        for passed in &owed {
+            // Of notes that wait for space this may be one.
+            if !self.owed_notes.lock().is_empty() {
+                return Ok(false);
+            }
+            if !self.is_on_record(passed)? {
+                self.note(&audit::passed_over(passed))?;
+            }
+        }
+        if !self.owed_notes.lock().is_empty() {
+            return Ok(false);
+        }
+        self.sync()?;
+        self.passed_over.lock().on_record.extend(owed);
+        Ok(true)
+    }
+
+    /// True when there is a note, of an earlier writer's, too.
+    fn is_on_record(&self, passed: &PassedOver) -> Result<bool> {
+        let notes = self.reader.audit().record_type(SEGMENT_PASSED_OVER).trace(&passed.name);
+        let page = notes.limit(usize::MAX - 1).fetch()?;
+        let link = audit::hex(passed.link);
+        let mut links = page.records().filter_map(Result::ok).flat_map(|it| audit::links(&it.body));
+        Ok(links.any(|it| it == link))
+    }
+}

@@ -1,0 +1,203 @@
+//! Segments that the operating system does not let be read when the ledger is opened, and what is
+//! sealed while they are out.
+//!
+//! The next segment of the stream was sealed with the link of the one before them. Once they could
+//! be read again the chain of hashes seemed broken: `verify` called that damage, though no record
+//! was lost, and after a crash the second opening put a gap on record that there never was.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use runledger::{Durability, Event, Ledger, Options, verify};
+use torture::disk::{Fault, OpKind, SimDisk};
+
+use super::DIR;
+
+fn options(disk: &SimDisk) -> Options {
+    super::options(disk).segment_bytes(64 << 10).reserve_bytes(0)
+}
+
+fn append(ledger: &Ledger, count: usize) {
+    for _ in 0..count {
+        let event = Event::new("big").message("x".repeat(20_000));
+        ledger.append_with(event, Durability::Os).unwrap();
+    }
+}
+
+fn segments(disk: &SimDisk, stream: &str) -> Vec<PathBuf> {
+    let mut files = disk.files();
+    files.retain(|path| {
+        path.parent().is_some_and(|dir| dir.ends_with(stream))
+            && path.extension().is_some_and(|ending| ending == "seg")
+    });
+    files
+}
+
+/// Keeps a file from being read.
+fn refuse(disk: &SimDisk, path: &Path) {
+    let path = path.to_owned();
+    disk.set_faults(move |op| {
+        let is_read = matches!(op.kind, OpKind::Open | OpKind::Read | OpKind::Map | OpKind::Len);
+        (op.path == path && is_read).then_some(Fault::Io)
+    });
+}
+
+fn notes(ledger: &Ledger, kind: &'static str) -> u64 {
+    ledger.reader().audit().record_type(kind).count().unwrap()
+}
+
+/// All records are there and nothing is damaged, now, after an opening, and after another one.
+fn is_whole(disk: &SimDisk, records: u64) {
+    for opening in 0..3 {
+        let report = verify(DIR, disk.storage()).unwrap();
+        assert_eq!(report.findings, [], "before opening {opening}");
+        let ledger = options(disk).open(DIR).unwrap();
+        assert_eq!(ledger.noticed(), [] as [String; 0], "opening {opening}");
+        assert_eq!(ledger.query().count().unwrap(), records);
+        assert_eq!(notes(&ledger, "segment.missing"), 0, "opening {opening}");
+        disk.die(|| drop(ledger));
+    }
+}
+
+/// A ledger of three segments of events, closed or killed, the last of them without a footer.
+fn ledger(closes: bool) -> SimDisk {
+    let disk = SimDisk::new(1);
+    let ledger = options(&disk).open(DIR).unwrap();
+    append(&ledger, 8);
+    assert_eq!(segments(&disk, "events").len(), 3);
+    match closes {
+        true => ledger.close().unwrap(),
+        false => disk.die(|| drop(ledger)),
+    }
+    disk
+}
+
+#[test]
+fn a_segment_that_is_sealed_past_one_that_cannot_be_read_is_no_damage_afterwards() {
+    for closes in [true, false] {
+        for left_out in 0..3 {
+            let disk = ledger(closes);
+            refuse(&disk, &segments(&disk, "events")[left_out]);
+            let ledger = options(&disk).open(DIR).unwrap();
+            append(&ledger, 9);
+            ledger.maintain().unwrap();
+            // The second was sealed before, and names the first.
+            let owed = u64::from(left_out > 0);
+            assert_eq!(notes(&ledger, "segment.passed_over"), owed, "{closes}, {left_out}");
+            match closes {
+                true => ledger.close().unwrap(),
+                false => disk.die(|| drop(ledger)),
+            }
+            disk.clear_hooks();
+            is_whole(&disk, 17);
+        }
+    }
+}
+
+/// Several at once are each noted, and once, however often the ledger is opened without them.
+#[test]
+fn each_segment_that_is_passed_over_is_noted_once() {
+    let disk = ledger(false);
+    let paths = segments(&disk, "events");
+    disk.set_faults(move |op| {
+        (op.kind == OpKind::Open && paths[1..].contains(&op.path)).then_some(Fault::Io)
+    });
+    for opening in 0..3 {
+        let ledger = options(&disk).open(DIR).unwrap();
+        append(&ledger, 4);
+        ledger.maintain().unwrap();
+        assert_eq!(notes(&ledger, "segment.passed_over"), 2, "opening {opening}");
+        disk.die(|| drop(ledger));
+    }
+    disk.clear_hooks();
+    is_whole(&disk, 20);
+}
+
+/// What kept a segment from being read may be over when the next one is sealed.
+#[test]
+fn a_segment_that_can_be_read_again_is_named_by_the_next() {
+    let disk = ledger(true);
+    let ledger = options(&disk).open(DIR).unwrap();
+    append(&ledger, 1);
+    disk.die(|| drop(ledger));
+    refuse(&disk, &segments(&disk, "events")[1]);
+    let ledger = options(&disk).open(DIR).unwrap();
+    disk.clear_hooks();
+    append(&ledger, 4);
+    ledger.maintain().unwrap();
+    assert_eq!(notes(&ledger, "segment.passed_over"), 0);
+    ledger.close().unwrap();
+    is_whole(&disk, 13);
+}
+
+/// Has a note taken, on an append that is refused.
+fn note(ledger: &Ledger) {
+    ledger.append(Event::new("x".repeat(10_000))).unwrap_err();
+    ledger.maintain().unwrap();
+}
+
+/// Has a note taken, and the segments sealed that are older than a day.
+fn note_and_seal(disk: &SimDisk, ledger: &Ledger) {
+    note(ledger);
+    disk.advance(Duration::from_secs(2 * 86_400));
+    ledger.maintain().unwrap();
+}
+
+/// The note goes into the stream that is concerned, behind the segment that waits for it.
+#[test]
+fn the_stream_of_notes_is_no_exception() {
+    let disk = ledger(true);
+    let ledger = options(&disk).open(DIR).unwrap();
+    note_and_seal(&disk, &ledger);
+    note(&ledger);
+    drop(ledger);
+    assert_eq!(segments(&disk, "audit").len(), 2);
+    refuse(&disk, &segments(&disk, "audit")[1]);
+    let ledger = options(&disk).open(DIR).unwrap();
+    note_and_seal(&disk, &ledger);
+    assert_eq!(notes(&ledger, "segment.passed_over"), 1);
+    note_and_seal(&disk, &ledger);
+    ledger.close().unwrap();
+    disk.clear_hooks();
+    is_whole(&disk, 8);
+}
+
+/// On a full disk there is no room for the note. The segment waits for it, also past a close.
+#[test]
+fn without_room_for_the_note_the_segment_waits() {
+    for closes_full in [true, false] {
+        let disk = ledger(true);
+        refuse(&disk, &segments(&disk, "events")[2]);
+        let ledger = options(&disk).open(DIR).unwrap();
+        append(&ledger, 3);
+        disk.set_capacity(Some(disk.used()));
+        // This fills the segment, and finds no room for the next one.
+        let event = Event::new("big").message("x".repeat(20_000));
+        ledger.append_with(event, Durability::Os).unwrap_err();
+        disk.advance(Duration::from_secs(2 * 86_400));
+        ledger.maintain().unwrap();
+        assert_eq!(notes(&ledger, "segment.passed_over"), 0);
+        if !closes_full {
+            disk.set_capacity(None);
+            append(&ledger, 2);
+            ledger.maintain().unwrap();
+            assert_eq!(notes(&ledger, "segment.passed_over"), 1);
+        }
+        ledger.close().unwrap();
+        disk.clear_hooks();
+        disk.set_capacity(None);
+        is_whole(&disk, if closes_full { 11 } else { 13 });
+    }
+}
+
+/// The same with the work in the background, which is what a service has.
+#[test]
+fn the_background_notes_what_it_passes_over() {
+    let disk = ledger(true);
+    refuse(&disk, &segments(&disk, "events")[2]);
+    let ledger = options(&disk).background(true).open(DIR).unwrap();
+    append(&ledger, 12);
+    ledger.close().unwrap();
+    disk.clear_hooks();
+    is_whole(&disk, 20);
+}
