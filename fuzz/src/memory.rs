@@ -1,7 +1,9 @@
 //! A storage in memory whose clock and chance are counters: a run of a target can be repeated.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,14 +14,18 @@ use runledger::{Error, Result};
 
 type Bytes = Arc<Mutex<Vec<u8>>>;
 
+/// What lies at each path. The paths are compared as text, which takes a fraction of the time that
+/// their components do: the ledger makes all of them in one way.
+type Tree<T> = BTreeMap<OsString, T>;
+
 /// 2026-11-01T00:00:00Z.
 const START: i64 = 1_793_491_200_000_000_000;
 
 /// Files in memory.
 #[derive(Debug)]
 pub struct Memory {
-    files: Mutex<BTreeMap<PathBuf, Bytes>>,
-    dirs: Mutex<BTreeSet<PathBuf>>,
+    files: Mutex<Tree<Bytes>>,
+    dirs: Mutex<Tree<()>>,
     clock: AtomicI64,
 }
 
@@ -33,13 +39,14 @@ impl Memory {
     /// Puts a file there, and the directories above it.
     pub fn put(&self, path: impl AsRef<Path>, bytes: Vec<u8>) {
         let path = path.as_ref();
-        lock(&self.dirs).extend(path.ancestors().skip(1).map(Path::to_owned));
-        lock(&self.files).insert(path.to_owned(), Arc::new(Mutex::new(bytes)));
+        lock(&self.dirs).extend(path.ancestors().skip(1).map(|dir| (dir.into(), ())));
+        lock(&self.files).insert(path.into(), Arc::new(Mutex::new(bytes)));
     }
 
     /// The content of every file.
     pub fn content(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        lock(&self.files).iter().map(|(path, bytes)| (path.clone(), lock(bytes).clone())).collect()
+        let files = lock(&self.files);
+        files.iter().map(|(path, bytes)| (path.into(), lock(bytes).clone())).collect()
     }
 
     /// What another process finds after this one was killed: the files as they are now.
@@ -62,7 +69,7 @@ impl Memory {
 
     fn find(&self, operation: &'static str, path: &Path) -> Result<Bytes> {
         lock(&self.files)
-            .get(path)
+            .get(path.as_os_str())
             .cloned()
             .ok_or_else(|| failed(operation, path, io::ErrorKind::NotFound))
     }
@@ -76,52 +83,53 @@ fn failed(operation: &'static str, path: &Path, kind: io::ErrorKind) -> Error {
     Error::Io { operation, path: path.to_owned(), source: kind.into() }
 }
 
+/// Shows what lies in this directory itself, by name.
+fn for_each_in<T>(tree: &Tree<T>, dir: &Path, mut show: impl FnMut(String, &T)) {
+    let mut prefix = dir.as_os_str().to_owned();
+    prefix.push("/");
+    let all = (Bound::Included(prefix.as_os_str()), Bound::Unbounded);
+    for (path, what) in tree.range::<OsStr, _>(all) {
+        let (Some(path), Some(prefix)) = (path.to_str(), prefix.to_str()) else { continue };
+        match path.strip_prefix(prefix) {
+            Some(name) if name.contains('/') => {}
+            Some(name) => show(name.to_owned(), what),
+            None => return,
+        }
+    }
+}
+
 fn place(offset: u64) -> usize {
     usize::try_from(offset).expect("an offset in memory")
 }
 
 impl Storage for Memory {
     fn create_dir_all(&self, path: &Path) -> Result<()> {
-        lock(&self.dirs).extend(path.ancestors().map(Path::to_owned));
+        lock(&self.dirs).extend(path.ancestors().map(|dir| (dir.into(), ())));
         Ok(())
     }
 
     fn list(&self, path: &Path) -> Result<Vec<DirEntry>> {
-        let name = |entry: &Path| {
-            let name = (entry.parent() == Some(path)).then(|| entry.file_name())??;
-            name.to_str().map(str::to_owned)
-        };
         let mut entries = Vec::new();
-        for (file, bytes) in &*lock(&self.files) {
+        for_each_in(&lock(&self.files), path, |name, bytes| {
             let len = lock(bytes).len() as u64;
-            entries.extend(name(file).map(|name| DirEntry {
-                name,
-                is_dir: false,
-                len,
-                allocated: len,
-                modified: self.now(),
-            }));
-        }
-        for dir in &*lock(&self.dirs) {
-            entries.extend(name(dir).map(|name| DirEntry {
-                name,
-                is_dir: true,
-                len: 0,
-                allocated: 0,
-                modified: 0,
-            }));
-        }
+            let modified = self.now();
+            entries.push(DirEntry { name, is_dir: false, len, allocated: len, modified });
+        });
+        for_each_in(&lock(&self.dirs), path, |name, ()| {
+            entries.push(DirEntry { name, is_dir: true, len: 0, allocated: 0, modified: 0 });
+        });
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
 
     fn exists(&self, path: &Path) -> Result<bool> {
-        Ok(lock(&self.files).contains_key(path) || lock(&self.dirs).contains(path))
+        let path = path.as_os_str();
+        Ok(lock(&self.files).contains_key(path) || lock(&self.dirs).contains_key(path))
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>> {
         if mode == OpenMode::CreateNew {
-            if lock(&self.files).contains_key(path) {
+            if lock(&self.files).contains_key(path.as_os_str()) {
                 return Err(failed("create", path, io::ErrorKind::AlreadyExists));
             }
             self.put(path, Vec::new());
@@ -132,14 +140,14 @@ impl Storage for Memory {
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         let bytes = self.find("rename", from)?;
         let mut files = lock(&self.files);
-        files.remove(from);
-        files.insert(to.to_owned(), bytes);
+        files.remove(from.as_os_str());
+        files.insert(to.into(), bytes);
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
         self.find("remove", path)?;
-        lock(&self.files).remove(path);
+        lock(&self.files).remove(path.as_os_str());
         Ok(())
     }
 

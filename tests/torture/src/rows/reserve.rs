@@ -75,7 +75,7 @@ fn cut_around_the_reserve(disk: &SimDisk, oracle: &SharedOracle, seed: u64) -> A
 
 /// On a full disk runs end and clean-up works; with space again everything goes on.
 pub(crate) fn ends_of_runs_get_through(ground: &Ground) -> Result<()> {
-    ground.numbered_cases(ground.of(12, 400), |case, seed| {
+    ground.numbered_cases(ground.of(12, 200), |case, seed| {
         let disk = SimDisk::new(seed);
         let oracle = SharedOracle::default();
         let capacity = 600_000 + case * 4096;

@@ -56,7 +56,7 @@ fn aged(writer: &Writer, disk: &SimDisk, rng: &mut Rng) -> Result<usize> {
 
 /// What retention drops stays away, and what it keeps stays, wherever it is cut.
 pub(crate) fn each_step(ground: &Ground) -> Result<()> {
-    ground.cases(ground.of(4, 400), dropping);
+    ground.cases(ground.of(4, 250), dropping);
     Ok(())
 }
 

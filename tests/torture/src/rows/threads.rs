@@ -90,6 +90,8 @@ impl Workshop {
     fn within(&self, mut command: Command, flags: &str) -> Command {
         command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
         command.env("RUSTFLAGS", flags).env("RUST_BACKTRACE", "0").env_remove("RUSTDOCFLAGS");
+        // Minutes of running, with all assertions, to seconds more of building.
+        command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "3");
         command
     }
 }
