@@ -1,5 +1,6 @@
 //! What recovery and repair have put aside: copies in `lost`, and segments under another name.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -82,16 +83,21 @@ pub(super) fn expired(catalog: &Catalog, retention: &Retention, now: i64) -> Res
 impl Inner {
     /// Removes the copies that have been kept for longer than any record is.
     pub(super) fn expire_copies(&self, now: i64) -> Result<Copies> {
-        let expired = expired(&self.catalog, &self.options.retention, now)?;
-        let copies = Copies::of(&expired);
-        if copies.files > 0 {
-            // First on record, then gone, as segments are.
-            self.note(&audit::copies_dropped(copies.files, copies.bytes))?;
-            self.sync()?;
+        self.remove_copies(&expired(&self.catalog, &self.options.retention, now)?)
+    }
+
+    /// Removes these: first that is on record, then they go, as segments do.
+    pub(super) fn remove_copies(&self, leftovers: &[Leftover]) -> Result<Copies> {
+        let copies = Copies::of(leftovers);
+        if copies.files == 0 {
+            return Ok(copies);
         }
-        for leftover in &expired {
-            self.options.storage.remove(&leftover.path)?;
-        }
+        self.note(&audit::copies_dropped(copies.files, copies.bytes))?;
+        self.sync()?;
+        let storage = &self.options.storage;
+        leftovers.iter().try_for_each(|leftover| storage.remove(&leftover.path))?;
+        let dirs: BTreeSet<_> = leftovers.iter().filter_map(|it| it.path.parent()).collect();
+        dirs.into_iter().try_for_each(|dir| storage.sync_dir(dir))?;
         Ok(copies)
     }
 }

@@ -242,3 +242,180 @@ fn enter(
     let found = scan(file, bounds, &mut visit)?;
     Ok((found, whole_to))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::{Arc, mpsc};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::format::codec;
+    use crate::format::frame::payload_crc;
+    use crate::model::{Event, Timestamp};
+    use crate::segment::NewFrame;
+    use crate::storage::{Disk, OpenMode, Storage};
+
+    fn storage() -> Arc<dyn Storage> {
+        Arc::new(Disk)
+    }
+
+    fn create(dir: &Path) -> Segment {
+        let (kind, stream) = (Kind::Event, "events".to_owned());
+        let header = SegmentHeader { kind, stream, first_seq: 1, created_at: 0, salt: [7; 16] };
+        Segment::create(&storage(), dir, header, 3).unwrap()
+    }
+
+    fn open(segment: &Segment) -> Segment {
+        Segment::open(&storage(), segment.path(), OpenMode::Read, 3).unwrap()
+    }
+
+    /// Appends a frame of one event with this number and a message of so many bytes.
+    fn append(segment: &Segment, base_seq: u64, size: usize) {
+        let event = Event::new("t").created_at(Timestamp::from_nanos(0)).message("x".repeat(size));
+        let mut bytes = vec![0; FRAME_HEADER_BYTES];
+        codec::encode_event(&mut bytes, 0, &event).unwrap();
+        let payload_crc = payload_crc(&bytes[FRAME_HEADER_BYTES..]);
+        let frame = NewFrame { base_seq, recorded_at: 0, count: 1, payload_crc, synced: 0 };
+        segment.append(&mut bytes, frame, &[]).unwrap();
+    }
+
+    fn rows(segment: &Segment) -> u32 {
+        match &*segment.current().unwrap() {
+            State::Memory(index) => index.rows(),
+            State::Sealed(_) => unreachable!("it is never sealed"),
+        }
+    }
+
+    #[test]
+    fn a_slice_is_full_when_its_end_is_reached() {
+        for (at, end, is_full) in [
+            (0, SLICE_BYTES - 1, false),
+            (0, SLICE_BYTES, true),
+            (SLICE_BYTES - 1, SLICE_BYTES, true),
+            (SLICE_BYTES, 2 * SLICE_BYTES - 1, false),
+            (SLICE_BYTES + 1, 3 * SLICE_BYTES, true),
+        ] {
+            assert_eq!(Segment::is_slice_full(at, end), is_full, "{at} to {end}");
+        }
+    }
+
+    #[test]
+    fn the_index_catches_up_by_slices_for_as_long_as_it_may() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = create(dir.path());
+        for seq in 1..=30 {
+            append(&segment, seq, 100_000);
+        }
+        segment.catch_up(&|| false).unwrap();
+        assert_eq!(segment.indexed(), FRAMES_START);
+        let left = std::cell::Cell::new(2);
+        segment.catch_up(&|| left.replace(left.get() - 1) > 0).unwrap();
+        let two = 2 * SLICE_BYTES..3 * SLICE_BYTES;
+        assert!(two.contains(&segment.indexed()), "{}", segment.indexed());
+        segment.catch_up(&|| true).unwrap();
+        assert!(segment.end() - segment.indexed() < SLICE_BYTES);
+        assert_eq!(rows(&segment), 30);
+        assert_eq!(segment.indexed(), segment.end());
+    }
+
+    #[test]
+    fn a_slice_that_is_just_full_is_entered() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (segment, probe) = (create(dir.path()), create(other.path()));
+        append(&probe, 1, 500_000);
+        let message = SLICE_BYTES - (probe.end() - FRAMES_START - 500_000);
+        append(&segment, 1, message as usize);
+        assert_eq!(segment.end(), FRAMES_START + SLICE_BYTES);
+        segment.catch_up(&|| true).unwrap();
+        assert_eq!(segment.indexed(), segment.end());
+    }
+
+    /// Whoever asks for an index that is up to date takes it as others read it.
+    #[test]
+    fn an_index_that_is_up_to_date_is_shared() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = Arc::new(create(dir.path()));
+        append(&segment, 1, 10);
+        assert_eq!(rows(&segment), 1);
+        let (done, answered) = mpsc::channel();
+        let reading = segment.current().unwrap();
+        let other = Arc::clone(&segment);
+        let asker = std::thread::spawn(move || done.send(rows(&other)).unwrap());
+        let answer = answered.recv_timeout(Duration::from_secs(20));
+        drop(reading);
+        asker.join().unwrap();
+        assert_eq!(answer, Ok(1), "who asks waits for who reads");
+    }
+
+    /// Numbers rise from frame to frame, whether the frames are found, entered at once or one by
+    /// one: a frame that goes back is damage.
+    #[test]
+    fn a_frame_whose_numbers_go_back_is_damage() {
+        for second in [1, 2, 3] {
+            let dir = tempfile::tempdir().unwrap();
+            let segment = create(dir.path());
+            append(&segment, 2, 10);
+            let end = segment.end();
+            assert_eq!(rows(&segment), 1);
+            append(&segment, second, 10);
+            let is_taken = second == 3;
+            assert_eq!(rows(&segment), 1 + u32::from(is_taken), "entered after the first");
+            let opened = open(&segment);
+            for findings in [segment.findings(), opened.findings()] {
+                let damage: Vec<_> = findings.damaged.iter().map(|it| it.damage).collect();
+                let expected = if is_taken { &[][..] } else { &[Damage::Sequence][..] };
+                assert_eq!(damage, expected, "{second} after 2");
+                assert!(findings.damaged.iter().all(|range| range.start == u64::from(end)));
+            }
+            assert_eq!(rows(&opened), 1 + u32::from(is_taken), "entered at once");
+        }
+    }
+
+    /// The first number of a segment is one that its first frame may have, and none below it is.
+    #[test]
+    fn a_frame_before_the_first_number_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = create(dir.path());
+        append(&segment, 0, 10);
+        append(&segment, 1, 10);
+        let opened = open(&segment);
+        assert_eq!(rows(&opened), 1);
+        assert_eq!(opened.findings().damaged.len(), 1);
+    }
+
+    /// A reader that met a tail behind zeros sees when a writer has cut it, and what is appended.
+    #[test]
+    fn a_tail_behind_zeros_is_looked_at_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = create(dir.path());
+        append(&segment, 1, 10);
+        let end = u64::from(segment.end());
+        segment.file().write_at(b"torn", end + 100).unwrap();
+        let reader = open(&segment);
+        assert_eq!(reader.findings().tail.map(|tail| tail.start), Some(end));
+        reader.follow().unwrap();
+        assert!(reader.findings().tail.is_some(), "it is still there");
+        segment.file().set_len(end).unwrap();
+        assert_eq!(reader.follow().unwrap(), 1);
+        assert_eq!(reader.findings().tail, None);
+        append(&segment, 2, 10);
+        assert_eq!(reader.follow().unwrap(), 2);
+        assert_eq!((rows(&reader), reader.end()), (2, segment.end()));
+    }
+
+    /// Where nothing but zeros follows the last frame, a look reads no more than a header.
+    #[test]
+    fn a_segment_that_only_was_reserved_for_ends_where_it_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = create(dir.path());
+        append(&segment, 1, 10);
+        segment.reserve(5_000, true).unwrap();
+        let reader = open(&segment);
+        assert!(reader.ends_in_zeros().unwrap());
+        append(&segment, 2, 10);
+        assert!(!reader.ends_in_zeros().unwrap());
+        assert_eq!(reader.follow().unwrap(), 2);
+        assert!(reader.ends_in_zeros().unwrap());
+    }
+}

@@ -13,7 +13,7 @@ use runledger::{
 
 use super::hooked::Hooked;
 use super::{DIR, options};
-use torture::disk::{Fault, OpKind, SimDisk};
+use torture::disk::{Cut, Fault, Keep, KeepNames, OpKind, SimDisk};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -258,6 +258,44 @@ fn a_cap_on_the_disk_leaves_the_newest_records() {
     ledger.maintain().unwrap();
     assert!(ledger.query().count().unwrap() >= 500);
     assert_eq!(notes(ledger.reader(), "copies.dropped"), 1);
+}
+
+/// Copies that went to keep to the cap were removed before that was on record: a crash in between
+/// left no word of them. And files that recovery had set aside among the segments were no copies to
+/// the cap, so that records went in their place.
+#[test]
+fn copies_go_for_the_cap_when_that_is_on_record() {
+    const CAP: u64 = 2 << 20;
+    let disk = SimDisk::new(12);
+    let capped = || options(&disk).max_bytes(Some(CAP));
+    capped().open(DIR).unwrap().append(event(1)).unwrap();
+    let copies = ["lost/runs-1.bin", "streams/events/00000000000000000007.torn"];
+    let copies = copies.map(|name| Path::new(DIR).join(name));
+    for copy in &copies {
+        disk.storage().create_dir_all(copy.parent().unwrap()).unwrap();
+        disk.storage().open(copy, OpenMode::CreateNew).unwrap().allocate(2 * CAP).unwrap();
+    }
+    let ledger = capped().open(DIR).unwrap();
+    let seen = Arc::new(Mutex::new(0));
+    disk.set_probe({
+        let (seen, copies) = (Arc::clone(&seen), copies.clone());
+        move |moment| {
+            if moment.op.kind != OpKind::Remove || !copies.contains(&moment.op.path) {
+                return;
+            }
+            let nothing = Cut { files: Keep::Nothing, names: KeepNames::Nothing, seed: 0 };
+            for image in [moment.kill(), moment.cut(nothing)] {
+                let reader = Reader::with_storage(DIR, image.storage()).unwrap();
+                assert_eq!(notes(&reader, "copies.dropped"), 1);
+                *seen.lock() += 1;
+            }
+        }
+    });
+    ledger.maintain().unwrap();
+    disk.clear_hooks();
+    assert_eq!(*seen.lock(), 4);
+    assert!(!copies.iter().any(|copy| disk.files().contains(copy)));
+    assert_eq!(ledger.query().count().unwrap(), 1);
 }
 
 /// A machine that started with its clock years ahead dropped all of its records a minute later.

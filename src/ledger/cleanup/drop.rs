@@ -12,6 +12,7 @@ use crate::ledger::cleanup::plan::{Candidate, allocated, open_runs, plan};
 use crate::ledger::cleanup::{Cleanup, CleanupReport, Keep};
 use crate::ledger::handle::Inner;
 use crate::ledger::layout::{STREAM_KINDS, stream_code};
+use crate::ledger::leftovers::leftovers;
 use crate::model::{Body, Record, Run};
 use crate::planted::{Bug, is_planted};
 use crate::segment::{Pinned, Segment};
@@ -87,23 +88,15 @@ impl Inner {
     /// Removes copies of what recovery and repair have cut, as long as the directory takes more
     /// than `cap` bytes: records must not go to make room for them.
     fn drop_copies(&self, cap: u64) -> Result<()> {
-        let (storage, dir) = (&*self.options.storage, self.catalog.layout.lost());
         let mut total = allocated(&self.catalog, self.catalog.layout.dir())?;
-        let (mut files, mut bytes) = (0, 0);
-        let copies = if storage.exists(&dir)? { storage.list(&dir)? } else { Vec::new() };
-        for copy in copies.into_iter().filter(|entry| !entry.is_dir) {
-            if total <= cap {
-                break;
-            }
-            storage.remove(&dir.join(&copy.name))?;
-            total = total.saturating_sub(copy.allocated);
-            (files, bytes) = (files + 1, bytes + copy.allocated);
-        }
-        if files == 0 {
-            return Ok(());
-        }
-        storage.sync_dir(&dir)?;
-        self.note(&audit::copies_dropped(files, bytes))
+        let mut copies = leftovers(&self.catalog)?;
+        copies.sort_by_key(|copy| copy.modified);
+        copies.retain(|copy| {
+            let is_over = total > cap;
+            total = total.saturating_sub(if is_over { copy.allocated } else { 0 });
+            is_over
+        });
+        self.remove_copies(&copies).map(drop)
     }
 
     /// Ends the segment, if it is the one that is written. False when something was appended to it

@@ -70,7 +70,7 @@ impl World {
                 true => Arc::clone(&file.platter),
                 false => Arc::new(cut_file(file, cut.files, &mut rng)),
             };
-            (inode, Inode::stored(content))
+            (inode, file.found_with(content))
         });
         let inodes = inodes.collect();
         self.restarted(names, inodes, rng)

@@ -241,6 +241,19 @@ fn the_same_seed_gives_the_same_disk() {
     assert_eq!((disk.now(), disk.now()), (-2, -2));
 }
 
+/// Files that were copies of what a crash tore were as old as the world after a power cut, and
+/// retention removed them as expired.
+#[test]
+fn a_power_cut_makes_no_file_old() {
+    let disk = disk();
+    stored(&disk, "a", &[1; 100]);
+    let modified = |disk: &SimDisk| disk.list(Path::new(DIR)).unwrap()[0].modified;
+    let before = modified(&disk);
+    assert!(before > 0);
+    let cut = cut(Keep::Nothing, KeepNames::All, 1);
+    assert_eq!(modified(&disk.power_cut(cut)), before);
+}
+
 #[test]
 fn maps_are_copies_of_what_was_asked_for() {
     let disk = disk();

@@ -102,7 +102,7 @@ pub(super) struct Inode {
 
 impl Inode {
     /// A file that is whole on the platter, under one name.
-    pub(super) fn stored(content: Arc<Vec<u8>>) -> Self {
+    fn stored(content: Arc<Vec<u8>>) -> Self {
         let blocks = (0..(content.len() as u64).div_ceil(BLOCK)).collect();
         Self { cache: Arc::clone(&content), platter: content, blocks, links: 1, ..Self::default() }
     }
@@ -131,7 +131,12 @@ impl Inode {
 
     /// Puts another content in the file, on the platter too.
     pub(super) fn replace(&mut self, content: Vec<u8>) {
-        *self = Self { links: self.links, open: self.open, ..Self::stored(Arc::new(content)) };
+        *self = Self { links: self.links, open: self.open, ..self.found_with(Arc::new(content)) };
+    }
+
+    /// The file as a power cut leaves it, with this content.
+    pub(super) fn found_with(&self, content: Arc<Vec<u8>>) -> Self {
+        Self { modified: self.modified, ..Self::stored(content) }
     }
 
     fn allocated(&self) -> u64 {
