@@ -225,7 +225,6 @@ fn enter(
             return Err(Damage::Sequence);
         }
         whole_to = u32::try_from(u64::from(offset) + frame_len(frame)).unwrap_or(u32::MAX);
-        draft.decode(header.kind, frame, payload)?;
         if frame.base_seq < next_seq {
             return Err(Damage::Sequence);
         }
@@ -233,9 +232,12 @@ fn enter(
             // It holds no record, and was recorded at no time.
             return Ok(());
         }
+        // Its numbers are taken, as for who looks for frames, also when its records do not decode.
+        next_seq = frame.base_seq.checked_add(frame.count.into()).ok_or(Damage::Sequence)?;
+        draft.decode(header.kind, frame, payload)?;
         draft.apply(index, offset, frame.base_seq, frame.recorded_at);
         if let Some(last) = draft.last_seq(frame.base_seq) {
-            next_seq = last + 1;
+            next_seq = next_seq.max(last + 1);
         }
         Ok(())
     };
@@ -370,6 +372,28 @@ mod tests {
             }
             assert_eq!(rows(&opened), 1 + u32::from(is_taken), "entered at once");
         }
+    }
+
+    /// The opening took the numbers of a frame whose records do not decode for given out, the index
+    /// did not: a frame with some of them again was passed by the one and served by the other, so
+    /// that the next record got a number that one was served under.
+    #[test]
+    fn the_numbers_of_a_frame_that_does_not_decode_are_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = create(dir.path());
+        append(&segment, 1, 10);
+        let mut bytes = vec![0; FRAME_HEADER_BYTES];
+        bytes.extend([14, 1]);
+        let payload_crc = payload_crc(&[14, 1]);
+        let frame = NewFrame { base_seq: 2, recorded_at: 0, count: 4, payload_crc, synced: 0 };
+        segment.append(&mut bytes, frame, &[]).unwrap();
+        append(&segment, 2, 10);
+        append(&segment, 6, 10);
+        for segment in [&segment, &open(&segment)] {
+            assert_eq!(rows(segment), 2);
+            assert_eq!(segment.findings().damaged.len(), 2);
+        }
+        assert_eq!(open(&segment).last_at_opening(), Some((6, 0)));
     }
 
     /// The first number of a segment is one that its first frame may have, and none below it is.

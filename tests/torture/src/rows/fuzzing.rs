@@ -133,7 +133,7 @@ fn fuzz(goal: &Goal, programs: &Path, seed: u64) -> u64 {
     let done = told.and_then(|count| count.trim().parse().ok()).unwrap_or(0);
     if !ended.status.success() {
         let why = said.lines().find(|line| line.contains("panicked") || line.contains("ERROR"));
-        panic!("{name}: {}; the input is in {}", why.unwrap_or_default(), artifacts.display());
+        panic!("{name}: {}; the input is in fuzz/artifacts/{name}", why.unwrap_or_default());
     }
     done
 }
