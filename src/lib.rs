@@ -16,13 +16,13 @@ pub mod wire;
 
 pub use error::{Damage, Error, Result};
 pub use ledger::{
-    Cleanup, CleanupReport, Copies, Durability, Finding, Keep, Ledger, Losses, Options, Reader,
-    RepairAction, RepairReport, Retention, RunHandle, SegmentPlan, Stats, StreamStats,
-    VerifyReport, repair, verify,
+    Cleanup, CleanupReport, Copies, Durability, ExpectedRun, Finding, Keep, LastRun, Ledger,
+    Losses, Options, Reader, RepairAction, RepairReport, Retention, RunHandle, SegmentPlan, Stats,
+    StreamStats, VerifyReport, repair, verify,
 };
 pub use model::{
-    ActorType, Body, ErrorRecord, Event, Field, Fingerprint, Id, IdForm, Json, Kind, Record, Run,
-    RunError, Severity, Status, Subject, Timestamp,
+    ActorType, Body, ErrorRecord, Event, Field, Fingerprint, Id, IdForm, Json, Kind, Owner,
+    Process, Record, Run, RunError, Severity, Status, Subject, Timestamp,
 };
 pub use query::{Cursor, Order, Page, Query, Stored};
 pub use segment::DamagedRange;

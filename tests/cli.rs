@@ -5,6 +5,7 @@ mod exec;
 mod export;
 mod general;
 mod import;
+mod lifecycle;
 mod queries;
 mod upkeep;
 mod views;

@@ -8,6 +8,7 @@ mod crashes;
 mod follow;
 mod hooked;
 mod left_out;
+mod lifecycle;
 mod lost_pages;
 mod many_segments;
 mod races;

@@ -16,8 +16,8 @@ use runledger::format::packed::{self, Packed};
 use runledger::format::seqfile::{Head, SeqState};
 use runledger::format::trailer::{TRAILER_BYTES, TagCounts, Trailer};
 use runledger::{
-    ActorType, Body, ErrorRecord, Event, Field, Fingerprint, Id, Json, Kind, Run, RunError,
-    Severity, Status, Subject, Timestamp,
+    ActorType, Body, ErrorRecord, Event, Field, Fingerprint, Id, Json, Kind, Owner, Process, Run,
+    RunError, Severity, Status, Subject, Timestamp,
 };
 
 const DOCUMENT: &str = include_str!("../FORMAT.md");
@@ -113,6 +113,15 @@ fn run() -> Run<'static> {
         .metadata(Json::parse("{}").expect("valid JSON"));
     run.at = run.newest_time();
     run
+}
+
+fn owned_run() -> Run<'static> {
+    let at = Timestamp::from_nanos(TIME);
+    let owner = Owner::new("web-1")
+        .process(Process::new(4711, 887_766, UUID, 4_026_531_836))
+        .lease_until(Timestamp::from_nanos(TIME + 60_000_000_000));
+    let run = Run::with_id(id("r-1"), "import", Status::Running).owner(owner);
+    run.at(at).created_at(at).started_at(at).attempt(1_u32)
 }
 
 fn error() -> ErrorRecord<'static> {
@@ -232,6 +241,12 @@ fn records() {
     let documented = check("run-record", &out);
     let decoded = codec::decode(Kind::Run, &documented).unwrap();
     assert_eq!((decoded.prior, decoded.body), (Prior::Seq(300), Body::Run(run())));
+
+    let mut out = Vec::new();
+    codec::encode_run(&mut out, 0, Prior::None, &owned_run()).unwrap();
+    let documented = check("owned-run", &out);
+    let decoded = codec::decode(Kind::Run, &documented).unwrap();
+    assert_eq!(decoded.body, Body::Run(owned_run()));
 
     let mut out = Vec::new();
     codec::encode_error(&mut out, 2, &error()).unwrap();

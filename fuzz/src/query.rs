@@ -98,6 +98,9 @@ fn with<T: FromStr<Err = Error> + Display + PartialEq + Debug>(
 
 fn with_time(query: Query, text: &str, add: fn(Query, Timestamp) -> Query) -> Query {
     let now = Timestamp::from_nanos(1_793_491_200_000_000_000);
+    if let Err(said) = time::length(text) {
+        assert!(said.contains("expected"), "{text:?}: {said}");
+    }
     match time::parse(text, now, &ZONE) {
         Ok(time) => {
             assert_eq!(read(&time.to_string()), Some(time), "of {text:?}");

@@ -12,7 +12,7 @@ use crate::ledger::catalog::Catalog;
 use crate::ledger::layout::{STREAM_KINDS, stream_of};
 use crate::ledger::runs::{Newest, merge, newest};
 use crate::limits::{MAX_BATCH_RECORDS, MAX_FRAME_PAYLOAD};
-use crate::model::{Body, Fingerprint, Id, Kind, Run, Timestamp};
+use crate::model::{Body, Fingerprint, Id, Kind, Run, Status, Timestamp};
 use crate::segment::NewState;
 
 /// Buffers that grew beyond this are given back after use.
@@ -35,6 +35,8 @@ pub(super) struct Batch {
     is_full: bool,
     /// True when it may have the space that is held back for a full disk.
     pub(super) is_urgent: bool,
+    /// True when runs in it may be given as abandoned.
+    pub(super) may_abandon: bool,
 }
 
 /// The frame of one stream.
@@ -177,6 +179,10 @@ impl Batch {
         now: Timestamp,
         several: bool,
     ) -> Result<()> {
+        if run.status == Status::Abandoned && !self.may_abandon {
+            let expected = "a status that its owner can tell: the ledger abandons runs by itself";
+            return Err(Error::invalid("status", run.status.name(), expected));
+        }
         let hash = key::hash(catalog.seed, key::id_key(&run.run_id).as_slice());
         let Some(part) = self.parts.get(stream_of(Kind::Run)).filter(|_| several) else {
             return self.put_run(catalog, run, now, hash);

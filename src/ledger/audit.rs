@@ -41,6 +41,11 @@ pub(super) const DISK_FULL: &str = "disk.full";
 /// The type of the note on a hole that was covered.
 pub(super) const HOLE_COVERED: &str = "recovery.hole_covered";
 
+/// The type of the note on what runs are expected.
+pub(super) const RUN_EXPECTED: &str = "run.expected";
+/// The type of the note on a run that was expected and never came.
+pub(super) const RUN_MISSED: &str = "run.missed";
+
 /// A note on a segment. Its trace names the segment, as in `runs/00000000000000000001.seg`, so that
 /// all notes on it can be asked for.
 pub(super) fn note(
@@ -54,7 +59,7 @@ pub(super) fn note(
 }
 
 /// A note: an event of the system.
-fn system(kind: &'static str, detail: &impl Serialize) -> Event<'static> {
+pub(super) fn system(kind: &'static str, detail: &impl Serialize) -> Event<'static> {
     let mut event = Event::new(kind).severity(Severity::Info);
     event.payload = Json::from_value(detail).ok();
     event.actor_type = Some(ActorType::System);

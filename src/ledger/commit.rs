@@ -20,6 +20,15 @@ use crate::sync::atomic::Ordering;
 /// How often runs are prepared outside of the lock before it is taken for the preparing, too.
 const OPTIMISTIC_TRIES: usize = 3;
 
+/// Who appends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Author {
+    /// A caller. What ends a run may have the space that is held back for a full disk.
+    Caller,
+    /// The ledger itself, which may have that space in any case, and may abandon runs.
+    Engine,
+}
+
 /// What was appended.
 pub(super) struct Appended {
     first_seq: u64,
@@ -118,20 +127,21 @@ impl Inner {
         durability: Durability,
         on_reject: OnReject,
     ) -> Result<Appended> {
-        let ends_a_run =
-            |body: &Body<'_>| matches!(body, Body::Run(run) if run.status.is_terminal());
-        self.append_as(records.iter().any(ends_a_run), records, durability, on_reject)
+        self.append_as(Author::Caller, records, durability, on_reject)
     }
 
-    /// Appends. What is urgent may have the space that is held back for a full disk.
+    /// Appends what this author has to say.
     pub(super) fn append_as(
         &self,
-        is_urgent: bool,
+        author: Author,
         records: &[Body<'_>],
         durability: Durability,
         on_reject: OnReject,
     ) -> Result<Appended> {
-        let write = |batch: &mut Batch| self.write(batch, is_urgent, records, on_reject);
+        let write = |batch: &mut Batch| {
+            batch.may_abandon = author == Author::Engine || self.options.restores;
+            self.write(batch, author, records, on_reject)
+        };
         let (appended, positions) = with_batch(write).inspect_err(|err| match err {
             Error::NoSpace { .. } => self.reserve.note_refused(self.options.storage.now()),
             _ => drop(self.refused.fetch_add(1, Ordering::Relaxed)),
@@ -154,12 +164,15 @@ impl Inner {
     fn write(
         &self,
         batch: &mut Batch,
-        is_urgent: bool,
+        author: Author,
         records: &[Body<'_>],
         on_reject: OnReject,
     ) -> Result<(Appended, Positions)> {
         self.check_process()?;
         self.check_writable()?;
+        let ends_a_run =
+            |body: &Body<'_>| matches!(body, Body::Run(run) if run.status.is_terminal());
+        let is_urgent = author == Author::Engine || records.iter().any(ends_a_run);
         let now = self.options.storage.now();
         let time = Timestamp::from_nanos(now);
         let has_runs = records.iter().any(|body| body.kind() == Kind::Run);

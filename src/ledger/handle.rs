@@ -13,7 +13,7 @@ use crate::ledger::reader::Reader;
 use crate::ledger::reserve::Reserve;
 use crate::ledger::sequence::Sequence;
 use crate::ledger::stream::Stream;
-use crate::model::Event;
+use crate::model::{Event, Owner, Timestamp};
 use crate::planted::{Bug, is_planted};
 use crate::query::Query;
 use crate::sync::Mutex;
@@ -74,6 +74,8 @@ pub(super) struct Inner {
     pub(super) refused: AtomicU64,
     /// The process that opened the ledger: a fork of it is another, and not the writer.
     pub(super) pid: u32,
+    /// The same as the owner of runs, once that was asked for.
+    pub(super) owner: OnceLock<Owner<'static>>,
     /// Notes that the disk had no room for.
     pub(super) owed_notes: Mutex<VecDeque<Event<'static>>>,
     /// What the chain of hashes passes over.
@@ -126,6 +128,18 @@ impl Ledger {
     #[must_use]
     pub fn reader(&self) -> &Reader {
         &self.inner.reader
+    }
+
+    /// This process as the owner of a run, for [`Run::owner`](crate::Run::owner): with a lease from
+    /// now on, where [`Options::lease`] sets one.
+    #[must_use]
+    pub fn owner(&self) -> Owner<'static> {
+        let inner = &self.inner;
+        let (storage, lease) = (&inner.options.storage, inner.options.lease);
+        let mut owner = inner.owner.get_or_init(|| storage.owner(inner.pid)).clone();
+        owner.lease_until =
+            lease.map(|lease| Timestamp::from_nanos(storage.now()).saturating_add(lease));
+        owner
     }
 
     /// A question to the ledger as it is now.

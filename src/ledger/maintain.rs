@@ -1,4 +1,5 @@
-//! What happens beside the appends: syncing at intervals, sealing, retention.
+//! What happens beside the appends: syncing at intervals, sealing, retention, and a look after runs
+//! whose owners are gone.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -180,7 +181,8 @@ impl Maintenance {
 
 impl Ledger {
     /// Does now what the background thread does in its time: seals full segments, syncs what was
-    /// appended, begins new segments where the old are old enough, and applies retention.
+    /// appended, abandons runs whose owners are gone, notes runs that are missed, begins new
+    /// segments where the old are old enough, and applies retention.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::Poisoned`] when a sync fails, [`Error::NoSpace`] when a run that
@@ -258,11 +260,13 @@ impl Inner {
         Ok(true)
     }
 
-    /// Begins new segments where the old are old enough, then drops what has expired.
+    /// Begins new segments where the old are old enough, then drops what has expired. Runs whose
+    /// owners are gone are abandoned before that.
     fn retain(&self) -> Result<()> {
         self.note_full_disk(false)?;
         self.write_owed_notes()?;
         self.note_refused()?;
+        self.look_after_runs()?;
         let now = self.believed_now()?;
         let doubted = self.doubting_clock.look(&*self.options.storage).now;
         let cleaning = self.begin_cleaning()?;

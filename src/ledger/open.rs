@@ -229,6 +229,7 @@ fn assemble(
         closed: AtomicBool::new(false),
         refused: AtomicU64::new(0),
         pid: std::process::id(),
+        owner: OnceLock::new(),
         noticed,
         owed_notes: Mutex::default(),
         passed_over: Mutex::default(),
@@ -268,6 +269,7 @@ impl Inner {
             let now = heads_at_opening(&self.catalog, found, &[]);
             self.sequence.note_heads(|heads| *heads = now)?;
         }
+        self.look_after_runs()?;
         match self.options.background {
             true => {
                 self.maintenance.start(&Arc::downgrade(self), self.options.interval)?;

@@ -40,6 +40,8 @@ pub struct Options {
     pub(super) create: bool,
     pub(super) background: bool,
     pub(super) reserve_bytes: u64,
+    pub(super) lease: Option<Duration>,
+    pub(super) restores: bool,
     pub(super) storage: Arc<dyn Storage>,
 }
 
@@ -88,6 +90,8 @@ impl Options {
             create: true,
             background: true,
             reserve_bytes: DEFAULT_RESERVE_BYTES,
+            lease: None,
+            restores: false,
             storage: Arc::new(Disk),
         }
     }
@@ -155,6 +159,24 @@ impl Options {
     /// anew before any other append when there is space again.
     pub fn reserve_bytes(mut self, bytes: u64) -> Self {
         self.reserve_bytes = bytes;
+        self
+    }
+
+    /// How long the owner of a run that is started here vouches for it, from each sign of life:
+    /// [`Ledger::start_run`], [`RunHandle::update`](crate::RunHandle::update) or
+    /// [`RunHandle::heartbeat`](crate::RunHandle::heartbeat). `None`, the default, for no such
+    /// promise. It counts for writers that cannot see this process, from another machine or another
+    /// container: they abandon the run when the lease has ended by their clock, at their opening or
+    /// within a minute.
+    pub fn lease(mut self, lease: Option<Duration>) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Whether what is appended is another ledger's, as an import's is. Runs may then be given as
+    /// `abandoned`, which is else for this ledger alone to say.
+    pub fn restores(mut self, restores: bool) -> Self {
+        self.restores = restores;
         self
     }
 

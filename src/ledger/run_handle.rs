@@ -1,4 +1,4 @@
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ledger::{Durability, Ledger};
 use crate::model::{Body, ErrorRecord, Event, Id, Run, RunError, Status};
 
@@ -14,12 +14,13 @@ pub struct RunHandle {
 
 impl Ledger {
     /// Appends the first state of a run, and gives a handle to go on with. A run without a time
-    /// starts now.
+    /// starts now; one without an owner is this process's, and is abandoned when that is gone.
     ///
     /// # Errors
     /// As for [`Ledger::append`].
     pub fn start_run(&self, run: Run<'_>) -> Result<RunHandle> {
-        let run = run.into_owned();
+        let mut run = run.into_owned();
+        run.owner.get_or_insert_with(|| self.owner());
         self.append(run.borrowed())?;
         Ok(RunHandle { ledger: self.clone(), run })
     }
@@ -33,13 +34,42 @@ impl RunHandle {
     }
 
     /// Appends a state of the run: what it leaves out stays as it was. Its id is replaced by the
-    /// run's.
+    /// run's, and the lease of its owner begins anew, unless it names an owner itself.
     ///
     /// # Errors
     /// As for [`Ledger::append`].
     pub fn update<'a>(&'a self, mut state: Run<'a>) -> Result<u64> {
         state.run_id = self.run.run_id.borrowed();
+        state.owner.get_or_insert_with(|| self.ledger.owner());
         self.ledger.append(state)
+    }
+
+    /// Says that the run is at work: its state is appended anew, with a lease from now on
+    /// ([`Options::lease`](crate::Options::lease)). To be called well before the lease ends.
+    ///
+    /// # Errors
+    /// As for [`Ledger::append`]: [`Error::RunTransition`] when the run has ended, or was abandoned
+    /// because its lease had.
+    pub fn heartbeat(&self) -> Result<u64> {
+        loop {
+            let stored = self.ledger.reader().run(&self.run.run_id.to_string())?;
+            let Body::Run(newest) = stored.record()?.body else { return Err(Error::Closed) };
+            let (status, owner) = (newest.status, self.ledger.owner());
+            if status.is_terminal() {
+                return Err(Error::RunTransition {
+                    run_id: newest.run_id.to_string(),
+                    from: status.name(),
+                    to: self.run.status.name(),
+                    attempt: newest.attempt.unwrap_or(1),
+                });
+            }
+            let state = Run::with_id(newest.run_id, newest.run_type, status).owner(owner);
+            match self.ledger.append(state) {
+                // Another thread has moved it on since the look.
+                Err(Error::RunTransition { from, .. }) if from != status.name() => {}
+                appended => return appended,
+            }
+        }
     }
 
     /// Appends an event of the run: of its trace, project and user, unless the event names others.
@@ -71,8 +101,7 @@ impl RunHandle {
     /// Ends the run in this status, now.
     ///
     /// # Errors
-    /// As for [`Ledger::append`]: [`Error::RunTransition`](crate::Error::RunTransition) when it has
-    /// ended already.
+    /// As for [`Ledger::append`]: [`Error::RunTransition`] when it has ended already.
     pub fn finish(&self, status: Status) -> Result<u64> {
         self.ledger.append(self.state(status))
     }

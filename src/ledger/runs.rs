@@ -121,6 +121,8 @@ pub(super) fn merge<'a>(
     next.started_at =
         run.started_at.or(same_attempt.and_then(|prior| prior.started_at)).or(running);
     next.finished_at = run.finished_at.or(ended);
+    // Nobody answers for a run that has ended.
+    next.owner = next.owner.filter(|_| ended.is_none());
     if let Some(prior) = prior {
         let prior = prior.borrowed();
         next.trace_id = next.trace_id.or(prior.trace_id);
@@ -132,6 +134,7 @@ pub(super) fn merge<'a>(
         if !reopened {
             next.error = next.error.or(prior.error);
             next.result = next.result.or(prior.result);
+            next.owner = next.owner.or(prior.owner.filter(|_| ended.is_none()));
         }
     }
     next.at = next.newest_time();
@@ -143,8 +146,10 @@ fn check_transition(run: &Run<'_>, prior: &Run<'_>) -> Result<bool> {
     let current = prior.attempt.unwrap_or(1);
     let attempt = run.attempt.unwrap_or(current);
     let goes_back = prior.status == Status::Running && run.status == Status::Pending;
-    let refused =
-        attempt < current || attempt == current && (prior.status.is_terminal() || goes_back);
+    // An owner that was found gone may have been replaced since, or may have renewed its lease.
+    let is_anothers = run.status == Status::Abandoned && run.owner != prior.owner;
+    let refused = attempt < current
+        || attempt == current && (prior.status.is_terminal() || goes_back || is_anothers);
     if refused {
         return Err(Error::RunTransition {
             run_id: run.run_id.to_string(),

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use crate::error::Result;
-use crate::model::{Id, Json, Status, Subject, Timestamp, setters};
+use crate::model::{Id, Json, Owner, Status, Subject, Timestamp, setters};
 
 /// A state of an automation run.
 ///
@@ -53,6 +53,8 @@ pub struct Run<'a> {
     pub metadata: Option<Json<'a>>,
     /// What it gave.
     pub result: Option<Json<'a>>,
+    /// Who answers for it as long as it is open. Absent: as before. A run that has ended has none.
+    pub owner: Option<Owner<'a>>,
 }
 
 /// The error that ended a run.
@@ -135,6 +137,7 @@ impl<'a> Run<'a> {
             error: None,
             metadata: None,
             result: None,
+            owner: None,
         }
     }
 
@@ -165,6 +168,8 @@ impl<'a> Run<'a> {
         metadata: metadata = Json<'a> => Some;
         /// Sets what it gave.
         result: result = Json<'a> => Some;
+        /// Sets who answers for it as long as it is open.
+        owner: owner = Owner<'a> => Some;
     }
 
     /// Nanoseconds from its start (its creation, when it never started) to its end; `None` while it
@@ -201,6 +206,7 @@ impl<'a> Run<'a> {
             error: self.error.map(RunError::into_owned),
             metadata: self.metadata.map(Json::into_owned),
             result: self.result.map(Json::into_owned),
+            owner: self.owner.map(Owner::into_owned),
         }
     }
 
@@ -224,6 +230,7 @@ impl<'a> Run<'a> {
             error: self.error.as_ref().map(RunError::borrowed),
             metadata: self.metadata.as_ref().map(Json::borrowed),
             result: self.result.as_ref().map(Json::borrowed),
+            owner: self.owner.as_ref().map(Owner::borrowed),
         }
     }
 }

@@ -1,9 +1,10 @@
-//! The only seam to the file system, the clock and chance.
+//! The only seam to the file system, the clock, chance and the machine's processes.
 //!
 //! Everything above asks for files, locks, time and random bytes through [`Storage`]; [`Disk`]
 //! gives the real ones, and tests put in a disk that loses power, fills up or lies.
 
 mod disk;
+mod host;
 mod map;
 
 use std::fmt;
@@ -12,9 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use disk::Disk;
+pub use host::Fate;
 pub use map::Map;
 
 use crate::error::Result;
+use crate::model::Owner;
 
 /// How a file is to be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +112,18 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the operating system has none.
     fn random(&self) -> Result<[u8; 16]>;
+
+    /// The process with this id on this machine, as the owner of runs. Where the operating system
+    /// does not tell what makes it out from others, there is no more in it than the host.
+    fn owner(&self, pid: u32) -> Owner<'static> {
+        host::owner(pid)
+    }
+
+    /// What has become of the process of an owner. Never says of a process that lives that it has
+    /// ended.
+    fn fate(&self, owner: &Owner<'_>) -> Fate {
+        host::fate(owner)
+    }
 }
 
 /// An open file. Offsets and lengths are in bytes.

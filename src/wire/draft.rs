@@ -164,6 +164,7 @@ impl<'a> Draft<'a> {
             error,
             metadata: self.json,
             result: self.result,
+            owner: None,
         })
     }
 

@@ -66,6 +66,7 @@ keys! {
     Supersedes "supersedes" ALL;
     DurationMs "duration_ms" ALL;
     Fingerprint "fingerprint" ALL;
+    Owner "owner" RUN;
 }
 
 const _: () = assert!(Key::ALL.len() <= 32, "a set of keys is 32 bits wide");

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use crate::model::{Body, ErrorRecord, Event, Id, IdForm, Json, Record, Run, Timestamp};
+use crate::model::{Body, ErrorRecord, Event, Id, IdForm, Json, Owner, Record, Run, Timestamp};
 
 /// Writes a record as one JSON object and a line feed.
 ///
@@ -55,6 +55,9 @@ fn write_run(
     if let Some(nanos) = run.duration_nanos() {
         line.plain("duration_ms", Millis(nanos))?;
     }
+    if let Some(owner) = &run.owner {
+        write_owner(line, owner)?;
+    }
     if let Some(error) = &run.error {
         line.text("error_type", error.error_type.as_deref())?;
         line.text("message", Some(&error.message))?;
@@ -62,6 +65,20 @@ fn write_run(
     }
     line.json("metadata", run.metadata.as_ref())?;
     line.json("result", run.result.as_ref())
+}
+
+fn write_owner(line: &mut Line<'_, impl Write>, owner: &Owner<'_>) -> io::Result<()> {
+    line.key("owner")?;
+    let mut inner = Line { out: &mut *line.out, first: true };
+    inner.text("host", Some(&owner.host))?;
+    if let Some(process) = &owner.process {
+        inner.plain("pid", process.pid)?;
+        inner.plain("began", process.began)?;
+        inner.quoted("boot_id", process.boot())?;
+        inner.plain("namespace", process.namespace)?;
+    }
+    inner.time("lease_until", owner.lease_until)?;
+    line.out.write_all(b"}")
 }
 
 fn write_event(

@@ -4,22 +4,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use runledger::Result;
-use runledger::storage::{DirEntry, File, Map, OpenMode, Storage};
+use runledger::storage::{DirEntry, Fate, File, Map, OpenMode, Storage};
+use runledger::{Owner, Process, Result};
 
 /// What is called before an operation: its name and path.
 type Hook = Arc<dyn Fn(&str, &Path) + Send + Sync>;
+
+/// What has become of an owner's process, asked in the midst of the engine's work.
+type Fates = Arc<dyn Fn(&Owner<'_>) -> Fate + Send + Sync>;
 
 /// A storage that lets a test act in the midst of the engine's work, in the engine's own thread.
 #[derive(Clone)]
 pub(crate) struct Hooked {
     inner: Arc<dyn Storage>,
     hook: Arc<Mutex<Option<Hook>>>,
+    fates: Arc<Mutex<Option<Fates>>>,
 }
 
 impl Hooked {
     pub(crate) fn new(inner: Arc<dyn Storage>) -> Self {
-        Self { inner, hook: Arc::default() }
+        Self { inner, hook: Arc::default(), fates: Arc::default() }
+    }
+
+    /// Has this tell what has become of processes, of which all live otherwise.
+    pub(crate) fn set_fates(&self, fate: impl Fn(&Owner<'_>) -> Fate + Send + Sync + 'static) {
+        *self.fates.lock() = Some(Arc::new(fate));
     }
 
     /// Has this called before every operation, of those on open files before `write`, `sync` and
@@ -90,6 +99,16 @@ impl Storage for Hooked {
 
     fn random(&self) -> Result<[u8; 16]> {
         self.inner.random()
+    }
+
+    fn owner(&self, pid: u32) -> Owner<'static> {
+        Owner::new("web-1").process(Process::new(pid, 887_766, [7; 16], 4_026_531_836))
+    }
+
+    fn fate(&self, owner: &Owner<'_>) -> Fate {
+        // Not held during the call, which may come back here.
+        let fates = self.fates.lock().clone();
+        fates.map_or(Fate::Lives, |fates| fates(owner))
     }
 }
 

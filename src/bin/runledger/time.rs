@@ -1,8 +1,10 @@
 //! Times as they are typed, in journalctl's words.
 
+use std::time::Duration;
+
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
-use jiff::{Span, ToSpan, Zoned};
+use jiff::{Span, SpanRelativeTo, ToSpan, Zoned};
 use runledger::Timestamp;
 
 /// What can be typed, for error messages and help texts.
@@ -68,6 +70,17 @@ fn distance(text: &str, now: &Zoned) -> Option<Zoned> {
     };
     let span = span(amount.trim())?;
     if back { now.checked_sub(span).ok() } else { now.checked_add(span).ok() }
+}
+
+/// Reads a length of time as it is typed: `90s`, `5m`, `1h30m`, `1d`; a day has 24 hours.
+///
+/// # Errors
+/// A text that names the value and says what can be typed.
+pub(crate) fn length(text: &str) -> Result<Duration, String> {
+    let refused = || format!("{text:?} is no length of time: expected one such as 90s, 5m or 1d");
+    let span = span(text.trim()).ok_or_else(refused)?;
+    let signed = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| refused())?;
+    Duration::try_from(signed).map_err(|_| refused())
 }
 
 /// A length of time: one or more of a number and a unit.
@@ -149,6 +162,16 @@ mod tests {
     fn a_day_before_the_clock_changed_keeps_its_time_of_day() {
         // Summer time ended on 2026-10-25: 28 days before lies on the other side of it.
         assert_eq!(read("-28d").unwrap(), "2026-10-24T09:20:30.5Z");
+    }
+
+    #[test]
+    fn lengths_have_units() {
+        for (text, seconds) in [("90s", 90), ("5m", 300), ("1h30m", 5400), ("1d", 86_400)] {
+            assert_eq!(length(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "5", "-5m", "5 x", "m", "99999999999w"] {
+            assert!(length(text).unwrap_err().contains("expected"), "{text}");
+        }
     }
 
     #[test]

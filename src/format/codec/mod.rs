@@ -19,7 +19,7 @@ use crate::format::key;
 use crate::limits::{MAX_NAME_BYTES, MAX_RECORD_BYTES};
 use crate::model::{Body, ErrorRecord, Event, Field, Json, Kind, Run};
 use read::Row;
-use row::{ErrorRow, EventRow, RunRow};
+use row::{ErrorRow, EventRow, OwnerRow, RunRow};
 
 /// What bincode may claim for one record. It counts an integer by its size in memory, not by that
 /// on disk, so the longest record needs some room beyond its own bytes.
@@ -96,7 +96,12 @@ pub fn encode_run(out: &mut Vec<u8>, gap: u32, prior: Prior, run: &Run<'_>) -> R
         error.message.len() + text(error.error_type.as_deref()) + text(error.stack.as_deref())
     });
     let texts = error + json(run.metadata.as_ref()) + json(run.result.as_ref());
-    append(out, texts, &RunRow::of(gap, prior, run)?)
+    let row = RunRow::of(gap, prior, run)?;
+    match &run.owner {
+        // A record ends where what follows is absent.
+        None => append(out, texts, &row),
+        Some(owner) => append(out, texts, &(row, Some(OwnerRow::of(owner)?))),
+    }
 }
 
 /// Appends the record of an event to a payload.

@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 
 use crate::model::{
-    ActorType, ErrorRecord, Event, Field, Fingerprint, Id, Json, Kind, Run, RunError, Severity,
-    Status, Subject, Timestamp,
+    ActorType, ErrorRecord, Event, Field, Fingerprint, Id, Json, Kind, Owner, Process, Run,
+    RunError, Severity, Status, Subject, Timestamp,
 };
 
 use super::{Prior, U16_MARK, U32_MARK, U64_MARK, is_name};
@@ -157,6 +157,29 @@ impl<'a> Row<'a> {
         })
     }
 
+    /// A field that came later, or is left out where nothing follows it.
+    #[inline]
+    fn trailing<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        if self.left.is_empty() { Some(None) } else { self.option(read) }
+    }
+
+    fn owner(&mut self) -> Option<Owner<'a>> {
+        Some(Owner {
+            host: self.name()?,
+            process: self.option(Self::process)?,
+            lease_until: self.option(Self::time)?,
+        })
+    }
+
+    fn process(&mut self) -> Option<Process> {
+        Some(Process {
+            pid: self.u32()?,
+            began: self.u64()?,
+            boot_id: self.array()?,
+            namespace: self.u64()?,
+        })
+    }
+
     #[inline]
     fn time(&mut self) -> Option<Timestamp> {
         self.array().map(|bytes| Timestamp::from_nanos(i64::from_le_bytes(bytes)))
@@ -237,6 +260,7 @@ impl<'a> Row<'a> {
             error: self.option(Self::run_error)?,
             metadata: self.option(Self::json)?,
             result: self.option(Self::json)?,
+            owner: self.trailing(Self::owner)?,
         };
         Some((gap, prior, run))
     }

@@ -7,7 +7,8 @@ use bincode::Encode;
 
 use crate::error::{Error, Result};
 use crate::model::{
-    ActorType, ErrorRecord, Event, Fingerprint, Id, IdForm, Json, Run, Severity, Timestamp,
+    ActorType, ErrorRecord, Event, Fingerprint, Id, IdForm, Json, Owner, Process, Run, Severity,
+    Timestamp,
 };
 
 use super::{Prior, check_name};
@@ -57,6 +58,42 @@ struct RunErrorRow<'a> {
     error_type: Option<&'a str>,
     message: &'a str,
     stack: Option<&'a str>,
+}
+
+#[derive(Encode)]
+#[cfg_attr(test, derive(bincode::BorrowDecode))]
+struct ProcessRow {
+    pid: u32,
+    began: u64,
+    boot_id: [u8; 16],
+    namespace: u64,
+}
+
+impl ProcessRow {
+    const fn of(process: &Process) -> Self {
+        let Process { pid, began, boot_id, namespace } = *process;
+        Self { pid, began, boot_id, namespace }
+    }
+}
+
+/// Who answers for a run: behind its row, where there is one.
+#[derive(Encode)]
+#[cfg_attr(test, derive(bincode::BorrowDecode))]
+pub(super) struct OwnerRow<'a> {
+    host: &'a str,
+    process: Option<ProcessRow>,
+    lease_until: Option<[u8; 8]>,
+}
+
+impl<'a> OwnerRow<'a> {
+    pub(super) fn of(owner: &'a Owner<'_>) -> Result<Self> {
+        check_name("host of an owner", &owner.host)?;
+        Ok(Self {
+            host: &owner.host,
+            process: owner.process.as_ref().map(ProcessRow::of),
+            lease_until: owner.lease_until.map(|until| until.as_nanos().to_le_bytes()),
+        })
+    }
 }
 
 /// A run's record. Times after `created_at` count from it, wrapping.

@@ -6,7 +6,9 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{ActorType, Fingerprint, Id, RunError, Severity, Status, Subject, Timestamp};
+use crate::model::{
+    ActorType, Fingerprint, Id, Owner, Process, RunError, Severity, Status, Subject, Timestamp,
+};
 
 // Boxed: a strategy of a whole record is larger than a test's stack.
 fn id() -> BoxedStrategy<Id<'static>> {
@@ -27,6 +29,19 @@ fn json_text() -> BoxedStrategy<Json<'static>> {
 }
 
 prop_compose! {
+    fn owner()(
+        host in "\\PC{1,40}",
+        process in option::of((any::<u32>(), any::<u64>(), any::<[u8; 16]>(), any::<u64>())),
+        lease_until in option::of(time()),
+    ) -> Owner<'static> {
+        let mut owner = Owner::new(host);
+        owner.process = process.map(|(pid, began, boot, space)| Process::new(pid, began, boot, space));
+        owner.lease_until = lease_until;
+        owner
+    }
+}
+
+prop_compose! {
     fn run()(
         ids in (id(), option::of(id()), option::of(id()), option::of(id()), option::of(id())),
         run_type in "\\PC{1,40}",
@@ -37,6 +52,7 @@ prop_compose! {
         error in option::of((option::of("\\PC{0,9}"), "\\PC{0,99}", option::of("\\PC{0,99}"))),
         metadata in option::of(json_text()),
         result in option::of(json_text()),
+        owner in option::of(owner()),
     ) -> Run<'static> {
         let mut run = Run::with_id(ids.0, run_type, status);
         (run.trace_id, run.project_id, run.user_id, run.parent_run_id) =
@@ -54,6 +70,7 @@ prop_compose! {
         });
         run.metadata = metadata;
         run.result = result;
+        run.owner = owner;
         run
     }
 }

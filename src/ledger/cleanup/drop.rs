@@ -10,6 +10,7 @@ use crate::ledger::append::OnReject;
 use crate::ledger::audit::{self, SEGMENT_DROPPED};
 use crate::ledger::cleanup::plan::{Candidate, allocated, open_runs, plan};
 use crate::ledger::cleanup::{Cleanup, CleanupReport, Keep};
+use crate::ledger::commit::Author;
 use crate::ledger::handle::Inner;
 use crate::ledger::layout::{STREAM_KINDS, stream_code};
 use crate::ledger::leftovers::leftovers;
@@ -135,7 +136,7 @@ impl Inner {
             // which may have come since this one was looked at. A run that ended since needs no
             // carrying: its end lies elsewhere.
             let run = Body::Run(Run::with_id(run.run_id, run.run_type, run.status));
-            match self.append_as(true, &[run], Durability::Os, OnReject::FailAll) {
+            match self.append_as(Author::Engine, &[run], Durability::Os, OnReject::FailAll) {
                 Ok(_) => carried += 1,
                 Err(Error::RunTransition { .. }) => {}
                 Err(err) => return Err(err),

@@ -12,7 +12,7 @@ use crate::ledger::options::Retention;
 use crate::ledger::reader::Reader;
 use crate::model::{Kind, Timestamp};
 
-pub(super) use plan::allocated;
+pub(super) use plan::{allocated, open_runs};
 
 /// What a clean-up is to drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

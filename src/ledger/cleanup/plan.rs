@@ -218,7 +218,7 @@ fn keep_open_runs(candidates: &mut [Candidate]) -> Result<()> {
 }
 
 /// Where the newest states of runs lie that are open in this segment: sequence number and offset.
-pub(super) fn open_runs(segment: &Arc<Segment>) -> Result<Vec<(u64, u32)>> {
+pub(in crate::ledger) fn open_runs(segment: &Arc<Segment>) -> Result<Vec<(u64, u32)>> {
     fn collect<T: Table>(table: &T, overtaken: &dyn Fn(u64) -> bool) -> Vec<(u64, u32)> {
         let is_open = |row: &Row| {
             let tag = table.tag(*row);

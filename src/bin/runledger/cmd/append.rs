@@ -1,14 +1,17 @@
 use std::io::{self, Write};
+use std::time::Duration;
 
 use clap::Subcommand;
+use runledger::storage::{Disk, Storage};
 use runledger::{
-    ActorType, Body, ErrorRecord, Event, Id, Json, Result, Run, RunError, Severity, Status,
+    ActorType, Body, ErrorRecord, Event, Id, Json, Owner, Result, Run, RunError, Severity, Status,
     Subject, Timestamp,
 };
 
 use crate::args;
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
+use crate::time;
 use crate::writer::{self, Level};
 
 /// Append one record from flags, and print its sequence number
@@ -101,6 +104,14 @@ struct RunArgs {
     /// What it gave
     #[arg(long, value_name = "JSON", value_parser = args::json)]
     result: Option<Json<'static>>,
+    /// Process that answers for the run, such as $$ in a script: when it ends and the run has not,
+    /// the next writer closes the run as abandoned
+    #[arg(long, value_name = "PID")]
+    owner: Option<u32>,
+    /// How long its owner vouches for the run, such as 10m, to be given anew before it ends; counts
+    /// for writers that cannot see the process
+    #[arg(long, value_name = "LENGTH", value_parser = time::length)]
+    lease: Option<Duration>,
 }
 
 /// Append an event
@@ -169,10 +180,10 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
 fn run_body<'a>(args: &'a RunArgs, ctx: &Context) -> Result<Body<'a>, Failure> {
     let common = &args.common;
     let mut run = Run::with_id(args.id.borrowed(), common.type_name.as_str(), args.status);
-    run.at = time(ctx, common.at.as_deref())?;
-    run.created_at = time(ctx, args.created_at.as_deref())?;
-    run.started_at = time(ctx, args.started_at.as_deref())?;
-    run.finished_at = time(ctx, args.finished_at.as_deref())?;
+    run.at = moment(ctx, common.at.as_deref())?;
+    run.created_at = moment(ctx, args.created_at.as_deref())?;
+    run.started_at = moment(ctx, args.started_at.as_deref())?;
+    run.finished_at = moment(ctx, args.finished_at.as_deref())?;
     run.trace_id = common.trace.as_ref().map(Id::borrowed);
     run.project_id = common.project.as_ref().map(Id::borrowed);
     run.user_id = common.user.as_ref().map(Id::borrowed);
@@ -181,6 +192,7 @@ fn run_body<'a>(args: &'a RunArgs, ctx: &Context) -> Result<Body<'a>, Failure> {
     run.subject = args.subject.as_ref().map(Subject::borrowed);
     run.metadata = args.metadata.as_ref().map(Json::borrowed);
     run.result = args.result.as_ref().map(Json::borrowed);
+    run.owner = owner(args, ctx)?;
     if args.message.is_some() || args.stack.is_some() || args.error_type.is_some() {
         let mut error = RunError::new(args.message.as_deref().unwrap_or_default());
         error.error_type = args.error_type.as_deref().map(Into::into);
@@ -190,10 +202,27 @@ fn run_body<'a>(args: &'a RunArgs, ctx: &Context) -> Result<Body<'a>, Failure> {
     Ok(run.into())
 }
 
+/// Who answers for the run, when the flags say so.
+fn owner(args: &RunArgs, ctx: &Context) -> Result<Option<Owner<'static>>, Failure> {
+    if args.owner.is_none() && args.lease.is_none() {
+        return Ok(None);
+    }
+    let mut owner = Disk.owner(args.owner.unwrap_or_default());
+    match (args.owner, owner.process) {
+        (Some(pid), None) if args.lease.is_none() => {
+            let text = format!("there is no process {pid} here, or it cannot be seen; give --lease");
+            return Err(Failure::Usage(text));
+        }
+        _ => {}
+    }
+    owner.lease_until = args.lease.map(|lease| ctx.now().saturating_add(lease));
+    Ok(Some(owner))
+}
+
 fn event_body<'a>(args: &'a EventArgs, ctx: &Context) -> Result<Body<'a>, Failure> {
     let common = &args.common;
     let mut event = Event::new(common.type_name.as_str());
-    event.created_at = time(ctx, common.at.as_deref())?;
+    event.created_at = moment(ctx, common.at.as_deref())?;
     event.trace_id = common.trace.as_ref().map(Id::borrowed);
     event.project_id = common.project.as_ref().map(Id::borrowed);
     event.user_id = common.user.as_ref().map(Id::borrowed);
@@ -210,7 +239,7 @@ fn error_body<'a>(args: &'a ErrorArgs, ctx: &Context) -> Result<Body<'a>, Failur
     let common = &args.common;
     let mut error = ErrorRecord::new(common.type_name.as_str(), args.message.as_str());
     error.severity = args.severity;
-    error.created_at = time(ctx, common.at.as_deref())?;
+    error.created_at = moment(ctx, common.at.as_deref())?;
     error.trace_id = common.trace.as_ref().map(Id::borrowed);
     error.project_id = common.project.as_ref().map(Id::borrowed);
     error.user_id = common.user.as_ref().map(Id::borrowed);
@@ -221,6 +250,6 @@ fn error_body<'a>(args: &'a ErrorArgs, ctx: &Context) -> Result<Body<'a>, Failur
     Ok(error.into())
 }
 
-fn time(ctx: &Context, text: Option<&str>) -> Result<Option<Timestamp>, Failure> {
+fn moment(ctx: &Context, text: Option<&str>) -> Result<Option<Timestamp>, Failure> {
     text.map(|text| ctx.time(text)).transpose()
 }

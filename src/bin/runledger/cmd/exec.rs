@@ -23,7 +23,8 @@ use crate::writer::{self, Level};
 ///
 /// The command finds its run in RUNLEDGER_RUN_ID. The ledger is free for other writers meanwhile;
 /// one that is at work is waited for, up to 2 seconds before the command and 10 after it. When the
-/// run cannot be logged, stderr says so, and the exit code is the command's all the same.
+/// run cannot be logged, stderr says so, and the exit code is the command's all the same. When this
+/// program is killed, the next writer closes the run as `abandoned`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
@@ -117,7 +118,8 @@ fn state<'a>(args: &'a Args, id: &'a Id<'_>, status: Status, start: Timestamp) -
 /// Appends, and closes the ledger again, so that others can write while the command runs.
 fn log(args: &Args, ctx: &Context, run: Run<'_>, patience: Duration) -> Result<()> {
     let ledger = writer::open(ctx, patience)?;
-    ledger.append_with(run, args.durability.into())?;
+    let owner = ledger.owner();
+    ledger.append_with(run.owner(owner), args.durability.into())?;
     ledger.close()
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use runledger::limits::MAX_LINE_BYTES;
 use runledger::wire::{self, LineError, ParseOptions};
-use runledger::{Body, Error, Ledger};
+use runledger::{Body, Error, Ledger, Options};
 
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         Some(path) => Some(create_rejects(path, &args.files)?),
         None => None,
     };
-    let ledger = Ledger::open(ctx.dir())?;
+    let ledger = Options::new().restores(true).open(ctx.dir())?;
     writer::tell(&ledger);
     let mut import = Import {
         ledger: &ledger,

@@ -37,6 +37,8 @@ commands! {
     import Import;
     append Append;
     exec Exec;
+    expect Expect;
+    check Check;
     export Export;
     cleanup Cleanup;
     verify Verify;

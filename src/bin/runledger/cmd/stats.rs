@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
 
-use runledger::{Body, Field, Kind, Losses, Reader, Status, StreamStats};
+use runledger::{Body, ExpectedRun, Field, Kind, Losses, Reader, Status, StreamStats};
 use serde::Serialize;
 
 use super::query::{self, Pages};
@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::output::counts::{self, Count};
 use crate::output::durations::Durations;
-use crate::output::{Cell, Column, Format, Screen, Shape, Table, colour, human, json};
+use crate::output::{Cell, Column, Format, Screen, Shape, Table, colour, escape, human, json};
 
 /// Show how large the ledger is, how its runs fare, and what it has lost
 ///
@@ -34,8 +34,18 @@ struct Report {
     streams: Vec<Stream>,
     runs_by_status: Vec<Count>,
     run_types: Vec<RunType>,
+    missed_runs: Vec<Missed>,
     lost: Lost,
     kept: Kept,
+}
+
+/// A type of run that was expected and did not come.
+#[derive(Serialize)]
+struct Missed {
+    #[serde(rename = "type")]
+    name: String,
+    due: String,
+    last_created_at: Option<String>,
 }
 
 /// What is kept of what was cut or replaced.
@@ -97,12 +107,14 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let stats = reader.stats()?;
     let (run_types, seen) = run_types(&reader)?;
     let by_status = reader.query().kind(Kind::Run).count_by(Field::Status)?;
+    let expected = reader.expected_runs()?;
     let report = Report {
         dir: ctx.dir().display().to_string(),
         allocated_bytes: stats.allocated_bytes,
         streams: stats.streams.iter().map(Stream::of).collect(),
         runs_by_status: by_status.into_iter().map(Count::from).collect(),
         run_types,
+        missed_runs: expected.iter().filter(|run| run.is_missed).map(Missed::of).collect(),
         lost: Lost::of(&stats.losses),
         kept: Kept { files: stats.copies.files, bytes: stats.copies.bytes },
     };
@@ -146,6 +158,13 @@ impl RunType {
         (self.p50_ms, self.p95_ms) = (millis(50), millis(95));
         self.error_rate = (self.ended > 0).then(|| self.failed as f64 / self.ended as f64);
         self
+    }
+}
+
+impl Missed {
+    fn of(run: &ExpectedRun) -> Self {
+        let last_created_at = run.last.as_ref().map(|last| last.created_at.to_string());
+        Self { name: run.run_type.clone(), due: run.due.to_string(), last_created_at }
     }
 }
 
@@ -220,6 +239,12 @@ impl Report {
             counts::by_value(Field::Status, counts, Format::Table, screen, &mut *out)?;
             writeln!(out, "\n{}", heading("Runs by type"))?;
             self.write_types(limit, screen, out)?;
+        }
+        if !self.missed_runs.is_empty() {
+            writeln!(out, "\n{}", heading("Missed"))?;
+            let names = self.missed_runs.iter().map(|run| escape::line(&run.name));
+            writeln!(out, "{}", names.collect::<Vec<_>>().join(", "))?;
+            writeln!(out, "For the particulars: runledger check")?;
         }
         writeln!(out, "\n{}", heading("Lost"))?;
         let mut lost = self.lost.lines();

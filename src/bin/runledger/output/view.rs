@@ -52,6 +52,11 @@ impl View {
         self.line("started", run.started_at.map(|time| screen.full_time(time)));
         self.line("finished", run.finished_at.map(|time| screen.full_time(time)));
         self.line("duration", run.duration_nanos().map(human::duration));
+        if let Some(owner) = &run.owner {
+            let process = owner.process.map(|process| format!("process {} on ", process.pid));
+            self.line("owner", Some(format!("{}{}", process.unwrap_or_default(), owner.host)));
+            self.line("lease until", owner.lease_until.map(|time| screen.full_time(time)));
+        }
         if let Some(error) = &run.error {
             let kind = error.error_type.as_ref().map(|kind| format!("{kind}: "));
             self.block("error", Some(format!("{}{}", kind.unwrap_or_default(), error.message)));

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use super::super::is_name;
-use super::{ErrorRow, EventRow, IdRow, PriorRow, RunRow};
+use super::{ErrorRow, EventRow, IdRow, OwnerRow, PriorRow, ProcessRow, RunRow};
 use crate::error::Damage;
 use crate::format::codec::Prior;
 use crate::model::{
-    ActorType, ErrorRecord, Event, Fingerprint, Id, Json, Run, RunError, Severity, Status, Subject,
-    Timestamp,
+    ActorType, ErrorRecord, Event, Fingerprint, Id, Json, Owner, Process, Run, RunError, Severity,
+    Status, Subject, Timestamp,
 };
 
 impl<'a> IdRow<'a> {
@@ -61,6 +61,22 @@ impl<'a> RunRow<'a> {
             PriorRow::Back(distance) => Prior::Back(distance),
         };
         Ok((self.gap, prior, run))
+    }
+}
+
+impl<'a> OwnerRow<'a> {
+    pub(in super::super) fn read(self) -> Result<Owner<'a>, Damage> {
+        let mut owner = Owner::new(read_name(self.host)?);
+        owner.process = self.process.map(ProcessRow::read);
+        owner.lease_until =
+            self.lease_until.map(|until| Timestamp::from_nanos(i64::from_le_bytes(until)));
+        Ok(owner)
+    }
+}
+
+impl ProcessRow {
+    const fn read(self) -> Process {
+        Process::new(self.pid, self.began, self.boot_id, self.namespace)
     }
 }
 

@@ -7,8 +7,13 @@ use super::*;
 /// What bincode reads of a record by itself, as [`decode`] would give it.
 fn by_bincode(kind: Kind, bytes: &[u8]) -> Result<(u32, Prior, Body<'_>), Damage> {
     fn row<'a, R: bincode::BorrowDecode<'a, ()>>(record: &'a [u8]) -> Result<R, Damage> {
+        row_and_rest(record).map(|(row, _)| row)
+    }
+    fn row_and_rest<'a, R: bincode::BorrowDecode<'a, ()>>(
+        record: &'a [u8],
+    ) -> Result<(R, &'a [u8]), Damage> {
         let read = bincode::borrow_decode_from_slice(record, CONFIG);
-        read.map(|(row, _)| row).map_err(|_| Damage::Record)
+        read.map(|(row, len)| (row, &record[len..])).map_err(|_| Damage::Record)
     }
     let head = &bytes[..bytes.len().min(MAX_LEN_BYTES)];
     let (len, head_len): (u32, usize) =
@@ -19,7 +24,12 @@ fn by_bincode(kind: Kind, bytes: &[u8]) -> Result<(u32, Prior, Body<'_>), Damage
     let record = bytes.get(head_len..head_len + len as usize).ok_or(Damage::Truncated)?;
     Ok(match kind {
         Kind::Run => {
-            let (gap, prior, run) = row::<RunRow<'_>>(record)?.read()?;
+            let (run, rest) = row_and_rest::<RunRow<'_>>(record)?;
+            let (gap, prior, mut run) = run.read()?;
+            if !rest.is_empty() {
+                let owner: Option<OwnerRow<'_>> = row(rest)?;
+                run.owner = owner.map(OwnerRow::read).transpose()?;
+            }
             (gap, prior, Body::Run(run))
         }
         Kind::Event => {

@@ -1,0 +1,234 @@
+//! Runs that are expected at least so often, and those that never came.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::ledger::audit::{RUN_EXPECTED, RUN_MISSED, system};
+use crate::ledger::handle::{Inner, Ledger};
+use crate::ledger::reader::Reader;
+use crate::limits::{MAX_ID_BYTES, MAX_NAME_BYTES};
+use crate::model::{Body, Event, Id, Kind, Severity, Status, Timestamp};
+use crate::query::Order;
+
+/// A type of run that is expected at least so often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExpectedRun {
+    /// The type.
+    pub run_type: String,
+    /// How far apart two runs of it may be created at the most.
+    pub every: Duration,
+    /// By how much one may be late before it is missed.
+    pub grace: Duration,
+    /// Since when it is expected.
+    pub since: Timestamp,
+    /// The last run of it that was created.
+    pub last: Option<LastRun>,
+    /// When the next one is missed.
+    pub due: Timestamp,
+    /// True when that has passed.
+    pub is_missed: bool,
+}
+
+/// The last run of a type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LastRun {
+    /// Which run.
+    pub run_id: Id<'static>,
+    /// How it fares.
+    pub status: Status,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// What is expected, as notes have it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Terms {
+    #[serde(rename = "type")]
+    run_type: String,
+    /// Absent when it is no longer expected.
+    every_seconds: Option<u64>,
+    #[serde(default)]
+    grace_seconds: u64,
+}
+
+/// A run that never came, as notes have it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Missed {
+    #[serde(rename = "type")]
+    run_type: String,
+    due: String,
+    last_run: Option<String>,
+}
+
+impl Ledger {
+    /// Expects a run of this type to be created at least so `often`, and allows it to be late by
+    /// `grace`; both are counted in whole seconds. It takes the place of what was expected of the
+    /// type before. One that never comes is told by [`Reader::expected_runs`], and put on record
+    /// once, as a note `run.missed`, by the writer's opening or within a minute.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use runledger::Ledger;
+    /// # let dir = tempfile::tempdir()?;
+    /// let ledger = Ledger::open(dir.path().join("ledger"))?;
+    /// ledger.expect_run("nightly-backup", Duration::from_secs(86_400), Duration::from_secs(600))?;
+    /// assert!(!ledger.reader().expected_runs()?[0].is_missed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a type of 0 or over 256 bytes, or less than a second between runs;
+    /// else as for [`Ledger::append`].
+    pub fn expect_run(&self, run_type: &str, often: Duration, grace: Duration) -> Result<()> {
+        let every = often.as_secs();
+        if every == 0 {
+            return Err(Error::invalid("interval", &format!("{often:?}"), "a second or more"));
+        }
+        let message = format!("{run_type} is expected every {every} s");
+        self.note_terms(run_type, Some(every), grace.as_secs(), message)
+    }
+
+    /// Expects runs of this type no longer. False when it was not expected.
+    ///
+    /// # Errors
+    /// As for [`Ledger::expect_run`].
+    pub fn expect_run_no_longer(&self, run_type: &str) -> Result<bool> {
+        let is_expected = |terms: &(Terms, Timestamp)| terms.0.run_type == run_type;
+        if !self.reader().terms()?.iter().any(is_expected) {
+            return Ok(false);
+        }
+        let message = format!("{run_type} is no longer expected");
+        self.note_terms(run_type, None, 0, message)?;
+        Ok(true)
+    }
+
+    fn note_terms(
+        &self,
+        run_type: &str,
+        every_seconds: Option<u64>,
+        grace_seconds: u64,
+        message: String,
+    ) -> Result<()> {
+        if !(1..=MAX_NAME_BYTES).contains(&run_type.len()) {
+            return Err(Error::invalid("run type", run_type, "1 to 256 bytes of UTF-8"));
+        }
+        self.inner.check_process()?;
+        self.inner.check_writable()?;
+        let terms = Terms { run_type: run_type.to_owned(), every_seconds, grace_seconds };
+        self.inner.note(&about(RUN_EXPECTED, run_type, &terms).message(message))
+    }
+}
+
+/// A note on a type of run, which can be asked for by that as its trace.
+fn about(note: &'static str, run_type: &str, detail: &impl Serialize) -> Event<'static> {
+    let mut event = system(note, detail);
+    event.trace_id = trace(run_type);
+    event
+}
+
+/// A type as a trace: as much of it as an id may hold.
+fn trace(run_type: &str) -> Option<Id<'static>> {
+    let end = run_type.floor_char_boundary(MAX_ID_BYTES);
+    Id::new(run_type.get(..end)?.to_owned()).ok()
+}
+
+impl Reader {
+    /// The types of run that are expected, with the last run of each, in the order of their names.
+    ///
+    /// # Errors
+    /// As for [`Query::fetch`](crate::Query::fetch).
+    pub fn expected_runs(&self) -> Result<Vec<ExpectedRun>> {
+        self.expected_runs_at(Timestamp::from_nanos(self.catalog().storage.now()))
+    }
+
+    fn expected_runs_at(&self, now: Timestamp) -> Result<Vec<ExpectedRun>> {
+        let expected = self.terms()?.into_iter().map(|(terms, since)| {
+            let every = Duration::from_secs(terms.every_seconds.unwrap_or_default());
+            let grace = Duration::from_secs(terms.grace_seconds);
+            let last = self.last_run(&terms.run_type, now)?;
+            let from = last.as_ref().map_or(since, |last| last.created_at.max(since));
+            let due = from.saturating_add(every).saturating_add(grace);
+            let (run_type, is_missed) = (terms.run_type, due < now);
+            Ok(ExpectedRun { run_type, every, grace, since, last, due, is_missed })
+        });
+        expected.collect()
+    }
+
+    /// What is expected, by type, and since when.
+    fn terms(&self) -> Result<Vec<(Terms, Timestamp)>> {
+        let notes = self.audit().record_type(RUN_EXPECTED).order(Order::Seq);
+        let page = notes.limit(usize::MAX - 1).fetch()?;
+        let mut newest = BTreeMap::new();
+        // A note that is damaged keeps no other from being told.
+        for note in page.records().filter_map(Result::ok) {
+            let Body::Event(Event { payload: Some(payload), .. }) = &note.body else { continue };
+            let Ok(terms) = payload.to_value::<Terms>() else { continue };
+            newest.insert(terms.run_type.clone(), (terms, note.recorded_at));
+        }
+        newest.retain(|_, (terms, _)| terms.every_seconds.is_some());
+        Ok(newest.into_values().collect())
+    }
+
+    /// The run of this type that was created last. One from the future is not the last.
+    fn last_run(&self, run_type: &str, now: Timestamp) -> Result<Option<LastRun>> {
+        let runs = self.query().kind(Kind::Run).record_type(run_type).order(Order::Newest);
+        let page = runs.until(now.saturating_add(Duration::from_nanos(1))).limit(1).fetch()?;
+        let Some(stored) = page.get(0) else { return Ok(None) };
+        let record = stored.record()?;
+        let (Body::Run(run), Some(created_at)) = (&record.body, record.body.created_at()) else {
+            return Ok(None);
+        };
+        let (run_id, status) = (run.run_id.clone().into_owned(), run.status);
+        Ok(Some(LastRun { run_id, status, created_at }))
+    }
+}
+
+impl Inner {
+    /// Puts on record which runs never came, each miss once: it is over when a run comes, and the
+    /// next one is another.
+    pub(super) fn note_missed(&self, now: i64) -> Result<()> {
+        // What cannot be read stops no writer; `verify` names it.
+        let expected = self.reader.expected_runs_at(Timestamp::from_nanos(now)).unwrap_or_default();
+        for run in expected.into_iter().filter(|run| run.is_missed) {
+            if self.is_noted(&run).unwrap_or(true) {
+                continue;
+            }
+            let last = run.last.as_ref().map(|last| (last.run_id.to_string(), last.created_at));
+            let since = match &last {
+                Some((id, created_at)) => format!("since {id} of {created_at}"),
+                None => format!("since {}, when it was first expected", run.since),
+            };
+            let missed = Missed {
+                run_type: run.run_type.clone(),
+                due: run.due.to_string(),
+                last_run: last.map(|(id, _)| id),
+            };
+            let note = about(RUN_MISSED, &run.run_type, &missed).severity(Severity::Error);
+            let every = run.every.as_secs();
+            let name = &run.run_type;
+            self.note(
+                &note.message(format!("no run of {name} {since}: expected every {every} s")),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// True when this miss is on record.
+    fn is_noted(&self, run: &ExpectedRun) -> Result<bool> {
+        let trace = trace(&run.run_type).map(|trace| trace.to_string()).unwrap_or_default();
+        let notes = self.reader.audit().record_type(RUN_MISSED).trace(&trace);
+        let page = notes.order(Order::SeqDescending).limit(1).fetch()?;
+        let Some(stored) = page.get(0) else { return Ok(false) };
+        let Ok(record) = stored.record() else { return Ok(false) };
+        let Body::Event(Event { payload: Some(payload), .. }) = &record.body else {
+            return Ok(false);
+        };
+        let missed = payload.to_value::<Missed>();
+        Ok(missed.is_ok_and(|it| it.run_type == run.run_type && it.due == run.due.to_string()))
+    }
+}
