@@ -16,13 +16,14 @@ pub mod wire;
 
 pub use error::{Damage, Error, Result};
 pub use ledger::{
-    Cleanup, CleanupReport, Copies, Durability, ExpectedRun, Finding, Keep, LastRun, Ledger,
-    Losses, Options, Reader, RepairAction, RepairReport, Retention, RunHandle, SegmentPlan, Stats,
-    StreamStats, VerifyReport, repair, verify,
+    Checkpoint, Cleanup, CleanupReport, Copies, Durability, ExpectedRun, Finding, Keep, LastRun,
+    Ledger, Losses, OnRecord, OpenHead, Options, ProofFinding, ProofReport, Reader, RepairAction,
+    RepairReport, Retention, RunHandle, SealedHead, SegmentPlan, Stats, StreamHead, StreamStats,
+    Tampering, VerifyReport, repair, verify, verify_against,
 };
 pub use model::{
     ActorType, Body, ErrorRecord, Event, Field, Fingerprint, Id, IdForm, Json, Kind, Owner,
     Process, Record, Run, RunError, Severity, Status, Subject, Timestamp,
 };
-pub use query::{Cursor, Order, Page, Query, Stored};
+pub use query::{Cursor, ErrorGroup, Order, Page, Query, Stored};
 pub use segment::DamagedRange;

@@ -1,10 +1,12 @@
 //! The program as it is used: arguments in, text and exit codes out.
 
 mod append;
+mod checkpoint;
 mod exec;
 mod export;
 mod general;
 mod import;
+mod incident;
 mod lifecycle;
 mod queries;
 mod upkeep;

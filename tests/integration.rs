@@ -7,6 +7,7 @@
 //! - `golden`: ledgers that earlier versions of this program wrote.
 //! - `layers`: the source keeps to its layers, its bounds of length and its bans.
 //! - `oracle`: every answer against one that is computed from the JSON lines by other means.
+//! - `proof`: what a checkpoint proves, against one who makes every checksum anew.
 //! - `repair`: damage as an operator meets it: verify and repair.
 //! - `retention`: what expires, what is kept and why, whatever the clock does.
 //! - `scorecard`: power cuts, kills, failing operations and damage, as `tests/torture` tries them.
@@ -21,6 +22,7 @@ mod fuzz_corpus;
 mod golden;
 mod layers;
 mod oracle;
+mod proof;
 mod repair;
 mod retention;
 mod scorecard;

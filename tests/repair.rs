@@ -462,3 +462,16 @@ fn a_last_segment_without_a_header_stays_damage_whoever_writes_meanwhile() {
     assert_eq!(missing(dir.path()), []);
     assert_eq!(Reader::open(dir.path()).unwrap().losses().unwrap().lost_ends, 0);
 }
+
+/// A repair that had salvaged frames opened the ledger to put that on record, and the opening took
+/// the salvaged segment for one that was missing: `segment before ... is not there`.
+#[test]
+fn a_salvaged_segment_is_not_noted_as_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    ledger(dir.path());
+    flip(&segments(dir.path(), "events")[1], 400);
+    repair(dir.path(), Arc::new(Disk), false).unwrap();
+    let reader = Reader::open(dir.path()).unwrap();
+    let notes = |kind| reader.audit().record_type(kind).count().unwrap();
+    assert_eq!((notes("segment.repaired"), notes("segment.missing")), (1, 0));
+}

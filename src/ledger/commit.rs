@@ -9,6 +9,7 @@ use crate::ledger::append::{Batch, Encoded, OnReject, Part, with_batch};
 use crate::ledger::group_commit::Target;
 use crate::ledger::handle::{Inner, Ledger};
 use crate::ledger::layout::{STREAM_KINDS, stream_of};
+use crate::ledger::lifecycle::Author;
 use crate::ledger::maintain::is_old;
 use crate::ledger::stream::{Active, Stream};
 use crate::model::{Body, Kind, Timestamp};
@@ -19,15 +20,6 @@ use crate::sync::atomic::Ordering;
 
 /// How often runs are prepared outside of the lock before it is taken for the preparing, too.
 const OPTIMISTIC_TRIES: usize = 3;
-
-/// Who appends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Author {
-    /// A caller. What ends a run may have the space that is held back for a full disk.
-    Caller,
-    /// The ledger itself, which may have that space in any case, and may abandon runs.
-    Engine,
-}
 
 /// What was appended.
 pub(super) struct Appended {

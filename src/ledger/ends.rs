@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use crate::error::{Damage, Result};
 use crate::format::seqfile::Head;
-use crate::ledger::audit::{self, SEGMENT_DROPPED};
+use crate::ledger::audit::{self, SEGMENT_DROPPED, links};
 use crate::ledger::catalog::{Catalog, Unreadable};
 use crate::ledger::layout::{STREAM_KINDS, stream_code};
 use crate::ledger::reader::Reader;
 use crate::ledger::sequence::Found;
 use crate::ledger::verify::known_links;
-use crate::model::Event;
+use crate::model::{Body, Event};
 use crate::segment::{Check, DamagedRange, FRAMES_START, Segment, file_name};
 
 /// The end of a stream that is not there although it was on stable storage.
@@ -153,7 +153,11 @@ impl Found {
 ///
 /// # Errors
 /// When the notes cannot be read.
-pub(super) fn gaps(catalog: &Catalog, notes: &Reader) -> Result<Vec<Event<'static>>> {
+pub(super) fn gaps(
+    catalog: &Catalog,
+    notes: &Reader,
+    to_come: &[Event<'static>],
+) -> Result<Vec<Event<'static>>> {
     let mut gaps = Vec::new();
     for stream in 0..STREAM_KINDS.len() {
         // What is unreadable, or has lost its footer, is no gap.
@@ -173,7 +177,10 @@ pub(super) fn gaps(catalog: &Catalog, notes: &Reader) -> Result<Vec<Event<'stati
         return Ok(Vec::new());
     }
     let known = known_links(notes)?;
-    gaps.retain(|(_, link)| !known.explain_previous(*link));
+    let to_come: Vec<_> =
+        to_come.iter().flat_map(|note| links(&Body::Event(note.clone()))).collect();
+    let is_told = |link| known.explain_previous(link) || to_come.contains(&audit::hex(link));
+    gaps.retain(|(_, link)| !is_told(*link));
     Ok(gaps.into_iter().map(|(segment, link)| audit::segment_missing(&segment, link)).collect())
 }
 

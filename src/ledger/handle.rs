@@ -81,7 +81,7 @@ pub(super) struct Inner {
     /// What the chain of hashes passes over.
     pub(super) passed_over: Mutex<PassedOvers>,
     /// What the opening found that a person should know.
-    pub(super) noticed: Vec<String>,
+    pub(super) noticed: OnceLock<Vec<String>>,
     /// Held while segments are dropped.
     pub(super) cleaning: Mutex<()>,
     pub(super) lock: LockGuard,
@@ -121,7 +121,7 @@ impl Ledger {
     /// after a clean close, as a rule.
     #[must_use]
     pub fn noticed(&self) -> &[String] {
-        &self.inner.noticed
+        self.inner.noticed.get().map_or(&[], Vec::as_slice)
     }
 
     /// The reading side: it sees each append as soon as it was made.

@@ -266,13 +266,14 @@ impl Inner {
         self.note_full_disk(false)?;
         self.write_owed_notes()?;
         self.note_refused()?;
-        self.look_after_runs()?;
+        let unread = self.look_after_runs()?;
         let now = self.believed_now()?;
         let doubted = self.doubting_clock.look(&*self.options.storage).now;
         let cleaning = self.begin_cleaning()?;
         self.retire_old(now);
         self.seal_and_note()?;
-        self.clean(&cleaning, &Cleanup::retention(), now.min(doubted)).map(drop)
+        self.clean(&cleaning, &Cleanup::retention(), now.min(doubted))?;
+        unread.into_iter().next().map_or(Ok(()), Err)
     }
 
     /// The time by which records expire. A clock that has jumped is put on record.

@@ -3,6 +3,7 @@
 mod append;
 mod audit;
 mod catalog;
+mod checkpoint;
 mod cleanup;
 mod clock;
 mod commit;
@@ -29,6 +30,10 @@ mod stream;
 mod unsaid;
 mod verify;
 
+pub use checkpoint::{
+    Checkpoint, OnRecord, OpenHead, ProofFinding, ProofReport, SealedHead, StreamHead, Tampering,
+    verify_against,
+};
 pub use cleanup::{Cleanup, CleanupReport, Keep, SegmentPlan};
 pub use durability::Durability;
 pub use handle::Ledger;

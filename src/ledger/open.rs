@@ -27,6 +27,15 @@ use crate::sync::atomic::{AtomicBool, AtomicU64};
 
 impl Ledger {
     pub(super) fn open_with(dir: &Path, options: Options) -> Result<Self> {
+        Self::open_noting(dir, options, Vec::new())
+    }
+
+    /// Opens, and puts these notes on record of what was done to the segments before.
+    pub(super) fn open_noting(
+        dir: &Path,
+        options: Options,
+        mut notes: Vec<Event<'static>>,
+    ) -> Result<Self> {
         let storage = Arc::clone(&options.storage);
         let layout = Layout::new(dir);
         if options.create {
@@ -47,28 +56,22 @@ impl Ledger {
         }
         catalog.refresh(OpenMode::Write)?;
         found.look(&catalog);
-        let mut notes = Vec::new();
         if !found.is_clean() {
             sync_names(&catalog)?;
-            notes = set_torn_creations_aside(&catalog, &found)?;
+            notes.extend(set_torn_creations_aside(&catalog, &found)?);
         }
         let reader = Reader::of_writer(Arc::clone(&catalog));
         let missing = found.missing_ends(&catalog, &reader)?;
         notes.extend(missing.iter().map(audit::end_missing));
         if !found.is_clean() {
-            notes.extend(gaps(&catalog, &reader)?);
+            let gaps = gaps(&catalog, &reader, &notes)?;
+            notes.extend(gaps);
         }
         found.tell(&catalog);
         let losses = recover(&catalog, &found)?;
         notes.extend(losses.iter().map(|(segment, loss)| audit::lost(segment, loss)));
         let heads = heads_at_opening(&catalog, &found, &missing);
-        let ledger = assemble(
-            Assembly { noticed: noticed(&catalog, &notes), heads, lock },
-            catalog,
-            options,
-            &identity,
-            &found,
-        )?;
+        let ledger = assemble(Assembly { heads, lock }, catalog, options, &identity, &found)?;
         match ledger.inner.finish_opening(&notes, &found, !missing.is_empty()) {
             Ok(()) => Ok(ledger),
             Err(err) => {
@@ -173,13 +176,12 @@ fn noticed(catalog: &Catalog, notes: &[Event<'static>]) -> Vec<String> {
 
 /// What the opening hands to the ledger.
 struct Assembly {
-    noticed: Vec<String>,
     heads: Vec<Head>,
     lock: Box<dyn Send + Sync>,
 }
 
 fn assemble(
-    Assembly { noticed, heads, lock }: Assembly,
+    Assembly { heads, lock }: Assembly,
     catalog: Arc<Catalog>,
     options: Options,
     identity: &Identity,
@@ -230,7 +232,7 @@ fn assemble(
         refused: AtomicU64::new(0),
         pid: std::process::id(),
         owner: OnceLock::new(),
-        noticed,
+        noticed: OnceLock::new(),
         owed_notes: Mutex::default(),
         passed_over: Mutex::default(),
         cleaning: Mutex::default(),
@@ -269,7 +271,10 @@ impl Inner {
             let now = heads_at_opening(&self.catalog, found, &[]);
             self.sequence.note_heads(|heads| *heads = now)?;
         }
-        self.look_after_runs()?;
+        let unread = self.look_after_runs()?;
+        let unread = unread.iter().map(|err| format!("left out of the look at open runs: {err}"));
+        let noticed = noticed(&self.catalog, notes).into_iter().chain(unread).collect();
+        let _ = self.noticed.set(noticed);
         match self.options.background {
             true => {
                 self.maintenance.start(&Arc::downgrade(self), self.options.interval)?;

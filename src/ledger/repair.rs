@@ -134,11 +134,7 @@ pub fn repair(
         outcome
     };
     if !dry_run {
-        let ledger: Ledger = options.open(dir)?;
-        for note in &repaired {
-            ledger.inner.note(note)?;
-        }
-        ledger.close()?;
+        Ledger::open_noting(dir, options, repaired)?.close()?;
     }
     report.actions.extend(lost);
     Ok(report)

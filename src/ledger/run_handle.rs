@@ -20,7 +20,7 @@ impl Ledger {
     /// As for [`Ledger::append`].
     pub fn start_run(&self, run: Run<'_>) -> Result<RunHandle> {
         let mut run = run.into_owned();
-        run.owner.get_or_insert_with(|| self.owner());
+        run.owner.get_or_insert_with(|| Box::new(self.owner()));
         self.append(run.borrowed())?;
         Ok(RunHandle { ledger: self.clone(), run })
     }
@@ -40,7 +40,7 @@ impl RunHandle {
     /// As for [`Ledger::append`].
     pub fn update<'a>(&'a self, mut state: Run<'a>) -> Result<u64> {
         state.run_id = self.run.run_id.borrowed();
-        state.owner.get_or_insert_with(|| self.ledger.owner());
+        state.owner.get_or_insert_with(|| Box::new(self.ledger.owner()));
         self.ledger.append(state)
     }
 

@@ -54,7 +54,7 @@ pub struct Run<'a> {
     /// What it gave.
     pub result: Option<Json<'a>>,
     /// Who answers for it as long as it is open. Absent: as before. A run that has ended has none.
-    pub owner: Option<Owner<'a>>,
+    pub owner: Option<Box<Owner<'a>>>,
 }
 
 /// The error that ended a run.
@@ -169,7 +169,7 @@ impl<'a> Run<'a> {
         /// Sets what it gave.
         result: result = Json<'a> => Some;
         /// Sets who answers for it as long as it is open.
-        owner: owner = Owner<'a> => Some;
+        owner: owner = Box<Owner<'a>> => Some;
     }
 
     /// Nanoseconds from its start (its creation, when it never started) to its end; `None` while it
@@ -206,7 +206,7 @@ impl<'a> Run<'a> {
             error: self.error.map(RunError::into_owned),
             metadata: self.metadata.map(Json::into_owned),
             result: self.result.map(Json::into_owned),
-            owner: self.owner.map(Owner::into_owned),
+            owner: self.owner.map(|owner| Box::new(owner.into_owned())),
         }
     }
 
@@ -230,7 +230,7 @@ impl<'a> Run<'a> {
             error: self.error.as_ref().map(RunError::borrowed),
             metadata: self.metadata.as_ref().map(Json::borrowed),
             result: self.result.as_ref().map(Json::borrowed),
-            owner: self.owner.as_ref().map(Owner::borrowed),
+            owner: self.owner.as_ref().map(|owner| Box::new(owner.borrowed())),
         }
     }
 }

@@ -217,6 +217,23 @@ impl Query {
         Ok(values)
     }
 
+    /// How many results are asked for.
+    pub(super) const fn page_size(&self) -> usize {
+        self.limit
+    }
+
+    /// The same question about records with this value alone in a keyed field.
+    pub(super) fn only(mut self, field: Field, text: &str) -> Self {
+        self.filter.remove_keys(field);
+        self.key(field, text)
+    }
+
+    /// The same question for the first record in this order.
+    pub(super) fn first_in(mut self, order: Order) -> Self {
+        (self.after, self.offset) = (None, 0);
+        self.order(order).limit(1)
+    }
+
     fn key(mut self, field: Field, text: &str) -> Self {
         match self.filter.add_key(field, text) {
             Ok(()) => self,

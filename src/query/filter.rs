@@ -54,6 +54,11 @@ impl Filter {
         Ok(())
     }
 
+    /// Takes away the values of a keyed field.
+    pub(super) fn remove_keys(&mut self, field: Field) {
+        self.keys.retain(|wanted| wanted.field != field);
+    }
+
     /// The tags that match among records of this kind, a bit for each; `None` when none can.
     pub(super) const fn tags(&self, kind: Kind) -> Option<u32> {
         let (chosen, excluded) = match kind {

@@ -9,6 +9,7 @@ mod count;
 mod cursor;
 mod fetch;
 mod filter;
+mod groups;
 mod list;
 mod page;
 mod plan;
@@ -17,6 +18,7 @@ mod text;
 
 pub use builder::Query;
 pub use cursor::{Cursor, Order};
+pub use groups::ErrorGroup;
 pub use page::{Page, Stored};
 
 pub(crate) use list::SegmentList;

@@ -11,6 +11,7 @@ mod exit;
 mod input;
 mod output;
 mod progress;
+mod signature;
 mod time;
 mod writer;
 

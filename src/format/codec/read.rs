@@ -260,7 +260,7 @@ impl<'a> Row<'a> {
             error: self.option(Self::run_error)?,
             metadata: self.option(Self::json)?,
             result: self.option(Self::json)?,
-            owner: self.trailing(Self::owner)?,
+            owner: self.trailing(Self::owner)?.map(Box::new),
         };
         Some((gap, prior, run))
     }

@@ -35,7 +35,8 @@ prop_compose! {
         lease_until in option::of(time()),
     ) -> Owner<'static> {
         let mut owner = Owner::new(host);
-        owner.process = process.map(|(pid, began, boot, space)| Process::new(pid, began, boot, space));
+        owner.process =
+            process.map(|(pid, began, boot, space)| Process::new(pid, began, boot, space));
         owner.lease_until = lease_until;
         owner
     }
@@ -70,7 +71,7 @@ prop_compose! {
         });
         run.metadata = metadata;
         run.result = result;
-        run.owner = owner;
+        run.owner = owner.map(Box::new);
         run
     }
 }

@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use crate::ledger::Durability;
 use crate::ledger::append::OnReject;
 use crate::ledger::cleanup::open_runs;
-use crate::ledger::commit::Author;
 use crate::ledger::handle::Inner;
+use crate::ledger::lifecycle::Author;
 use crate::model::{Body, Owner, Process, Run, RunError, Status, Timestamp};
 use crate::segment::{Pinned, Segment};
 use crate::storage::{Fate, Storage};
@@ -24,13 +24,15 @@ struct Fates<'s> {
 impl Inner {
     /// Closes the open runs whose owners are gone, as of this time. A run that is ended, or goes to
     /// another owner, meanwhile is left alone.
-    pub(super) fn abandon_runs(&self, now: i64) -> Result<()> {
+    pub(super) fn abandon_runs(&self, now: i64, unread: &mut Vec<Error>) -> Result<()> {
         let mut fates = Fates { storage: &*self.options.storage, known: Vec::new() };
         for segment in self.catalog.all() {
             let gone = match gone(&segment, &mut fates, Timestamp::from_nanos(now)) {
-                // What cannot be read keeps no other run waiting; `verify` names it.
-                Err(Error::Io { .. } | Error::Damaged { .. }) => continue,
-                gone => gone?,
+                Ok(gone) => gone,
+                Err(err) => {
+                    unread.push(err);
+                    continue;
+                }
             };
             for run in gone {
                 let run = [Body::Run(run)];
@@ -59,7 +61,11 @@ fn gone(
     let pinned = Pinned::new(segment)?;
     let mut gone = Vec::new();
     for (seq, offset) in open {
-        let Ok(record) = pinned.record(seq, offset) else { continue };
+        let record = match pinned.record(seq, offset) {
+            // `verify` names it.
+            Err(Error::Damaged { .. }) => continue,
+            record => record?,
+        };
         let Body::Run(run) = record.body else { continue };
         let Some(owner) = run.owner else { continue };
         if let Some(reason) = fates.reason(&owner, now) {
@@ -79,7 +85,7 @@ impl Fates<'_> {
             Fate::Lives => None,
             Fate::Ended => Some(format!("its owner, {who}, is gone")),
             Fate::Restarted => {
-                Some(format!("its owner, {who}, went when the machine was started anew"))
+                Some(format!("its owner, {who}, went with a restart of the machine"))
             }
             Fate::Unknown => owner
                 .lease_until

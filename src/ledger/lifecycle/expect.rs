@@ -191,12 +191,22 @@ impl Reader {
 impl Inner {
     /// Puts on record which runs never came, each miss once: it is over when a run comes, and the
     /// next one is another.
-    pub(super) fn note_missed(&self, now: i64) -> Result<()> {
-        // What cannot be read stops no writer; `verify` names it.
-        let expected = self.reader.expected_runs_at(Timestamp::from_nanos(now)).unwrap_or_default();
+    pub(super) fn note_missed(&self, now: i64, unread: &mut Vec<Error>) -> Result<()> {
+        let expected = match self.reader.expected_runs_at(Timestamp::from_nanos(now)) {
+            Ok(expected) => expected,
+            Err(err) => {
+                unread.push(err);
+                return Ok(());
+            }
+        };
         for run in expected.into_iter().filter(|run| run.is_missed) {
-            if self.is_noted(&run).unwrap_or(true) {
-                continue;
+            match self.is_noted(&run) {
+                Ok(false) => {}
+                Ok(true) => continue,
+                Err(err) => {
+                    unread.push(err);
+                    continue;
+                }
             }
             let last = run.last.as_ref().map(|last| (last.run_id.to_string(), last.created_at));
             let since = match &last {

@@ -8,19 +8,32 @@ pub use expect::{ExpectedRun, LastRun};
 use crate::error::{Error, Result};
 use crate::ledger::handle::Inner;
 
+/// Who appends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Author {
+    /// A caller. What ends a run may have the space that is held back for a full disk.
+    Caller,
+    /// The ledger itself, which may have that space in any case, and may abandon runs.
+    Engine,
+}
+
 impl Inner {
     /// Closes the runs whose owners are gone, and notes those that are missed. On a full disk, what
-    /// cannot be written now is found again by the next look.
+    /// cannot be written now is found again by the next look. What could not be read is the result:
+    /// it keeps nothing else from being looked after.
     ///
     /// # Errors
     /// As for an append, but for a full disk.
-    pub(super) fn look_after_runs(&self) -> Result<()> {
+    pub(super) fn look_after_runs(&self) -> Result<Vec<Error>> {
         // No lease ends, and no run is missed, for a clock that is years ahead.
         let doubted = self.doubting_clock.look(&*self.options.storage).now;
         let now = self.options.storage.now().min(doubted);
-        match self.abandon_runs(now).and_then(|()| self.note_missed(now)) {
-            Err(Error::NoSpace { .. }) => Ok(()),
-            looked => looked,
+        let mut unread = Vec::new();
+        let looked =
+            self.abandon_runs(now, &mut unread).and_then(|()| self.note_missed(now, &mut unread));
+        match looked {
+            Ok(()) | Err(Error::NoSpace { .. }) => Ok(unread),
+            Err(err) => Err(err),
         }
     }
 }

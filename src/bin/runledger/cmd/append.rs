@@ -192,7 +192,7 @@ fn run_body<'a>(args: &'a RunArgs, ctx: &Context) -> Result<Body<'a>, Failure> {
     run.subject = args.subject.as_ref().map(Subject::borrowed);
     run.metadata = args.metadata.as_ref().map(Json::borrowed);
     run.result = args.result.as_ref().map(Json::borrowed);
-    run.owner = owner(args, ctx)?;
+    run.owner = owner(args, ctx)?.map(Box::new);
     if args.message.is_some() || args.stack.is_some() || args.error_type.is_some() {
         let mut error = RunError::new(args.message.as_deref().unwrap_or_default());
         error.error_type = args.error_type.as_deref().map(Into::into);
@@ -210,7 +210,7 @@ fn owner(args: &RunArgs, ctx: &Context) -> Result<Option<Owner<'static>>, Failur
     let mut owner = Disk.owner(args.owner.unwrap_or_default());
     match (args.owner, owner.process) {
         (Some(pid), None) if args.lease.is_none() => {
-            let text = format!("there is no process {pid} here, or it cannot be seen; give --lease");
+            let text = format!("there is no process {pid} here to be seen; give --lease");
             return Err(Failure::Usage(text));
         }
         _ => {}

@@ -57,8 +57,8 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
                     table(&expected, &screen, &mut out)?;
                 }
                 if report.abandoned > 0 {
-                    let since = &args.since;
-                    writeln!(out, "For the abandoned: runledger runs --status abandoned -S {since}")?;
+                    let filter = format!("--status abandoned -S {}", args.since);
+                    writeln!(out, "For the abandoned: runledger runs {filter}")?;
                 }
             }
         }
@@ -86,9 +86,8 @@ impl Report {
         if self.ok {
             return format!("OK: {expected} expected, none missed or failed, none abandoned");
         }
-        format!(
-            "PROBLEM: {} missed and {} last failed, of {expected} expected; {} abandoned since {since}",
-            self.missed, self.failed, self.abandoned
-        )
+        let Self { missed, failed, abandoned, .. } = self;
+        let expected = format!("{missed} missed and {failed} last failed, of {expected} expected");
+        format!("PROBLEM: {expected}; {abandoned} abandoned since {since}")
     }
 }

@@ -6,8 +6,7 @@ use crate::exit::{Failure, Outcome};
 
 /// List errors, the newest first
 ///
-/// For which errors are the most frequent, for instance:
-/// runledger errors --since -7d --count-by fingerprint
+/// For which are the most frequent, see `runledger groups`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]

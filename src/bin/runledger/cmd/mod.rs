@@ -29,8 +29,10 @@ commands! {
     runs Runs;
     events Events;
     errors Errors;
+    groups Groups;
     show Show;
     trace Trace;
+    diff Diff;
     tail Tail;
     values Values;
     stats Stats;
@@ -42,6 +44,7 @@ commands! {
     export Export;
     cleanup Cleanup;
     verify Verify;
+    checkpoint Checkpoint;
     repair Repair;
     dump Dump;
     demo Demo;

@@ -254,14 +254,23 @@ pub(crate) fn level(body: &Body<'_>) -> Cell {
 
 /// What a record says, on one line: its message, else its payload.
 pub(crate) fn message(body: &Body<'_>) -> Cell {
+    let cell = Cell::new(says(body));
+    match body {
+        Body::Event(event) if event.message.is_none() => cell.style(colour::faint()),
+        _ => cell,
+    }
+}
+
+/// What a record says: its message, else its payload.
+pub(crate) fn says<'b>(body: &'b Body<'_>) -> &'b str {
     match body {
         Body::Event(event) => match (&event.message, &event.payload) {
-            (Some(message), _) => Cell::new(message),
-            (None, Some(payload)) => Cell::new(payload.as_str()).style(colour::faint()),
-            (None, None) => Cell::new(""),
+            (Some(message), _) => message,
+            (None, Some(payload)) => payload.as_str(),
+            (None, None) => "",
         },
-        Body::Error(error) => Cell::new(&error.message),
-        _ => Cell::new(first_line(body)),
+        Body::Error(error) => &error.message,
+        _ => first_line(body),
     }
 }
 

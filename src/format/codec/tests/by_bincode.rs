@@ -28,7 +28,7 @@ fn by_bincode(kind: Kind, bytes: &[u8]) -> Result<(u32, Prior, Body<'_>), Damage
             let (gap, prior, mut run) = run.read()?;
             if !rest.is_empty() {
                 let owner: Option<OwnerRow<'_>> = row(rest)?;
-                run.owner = owner.map(OwnerRow::read).transpose()?;
+                run.owner = owner.map(OwnerRow::read).transpose()?.map(Box::new);
             }
             (gap, prior, Body::Run(run))
         }

@@ -1,0 +1,316 @@
+//! What a checkpoint proves: each attack on real bytes, by one who has the code and makes every
+//! checksum anew, is found; what the ledger does to itself is not taken for one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use runledger::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
+use runledger::format::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use runledger::format::trailer::{TRAILER_BYTES, Trailer};
+use runledger::storage::Disk;
+use runledger::{
+    Checkpoint, Cleanup, Durability, Event, Kind, Ledger, Options, ProofReport, Reader, Tampering,
+    repair, verify, verify_against,
+};
+
+const FRAMES_AT: usize = 2 * SEGMENT_HEADER_BYTES as usize;
+
+/// A ledger with sealed segments of events and an open one, and a checkpoint of it.
+struct Bench {
+    folder: tempfile::TempDir,
+    checkpoint: Checkpoint,
+}
+
+fn options() -> Options {
+    Options::new().segment_bytes(64 << 10).background(false)
+}
+
+fn fill(ledger: &Ledger, events: u64) {
+    for number in 0..events {
+        let event = Event::new("t").message(format!("paid {number} {}", "x".repeat(3_000)));
+        ledger.append_with(event, Durability::Os).unwrap();
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = options().open(folder.path().join("ledger")).unwrap();
+        fill(&ledger, 100);
+        let checkpoint = ledger.checkpoint().unwrap();
+        ledger.close().unwrap();
+        Self { folder, checkpoint }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.folder.path().join("ledger")
+    }
+
+    fn open(&self) -> Ledger {
+        options().open(self.dir()).unwrap()
+    }
+
+    fn segments(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.dir().join("streams/events")).unwrap();
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    }
+
+    fn against(&self) -> ProofReport {
+        // As it is stored.
+        let text = self.checkpoint.to_string();
+        let checkpoint = text.parse().unwrap();
+        assert_eq!(checkpoint, self.checkpoint);
+        verify_against(self.dir(), Arc::new(Disk), &checkpoint).unwrap()
+    }
+
+    /// What is found, when the ledger by itself shows nothing.
+    fn found(&self) -> Vec<Tampering> {
+        assert_eq!(verify(self.dir(), Arc::new(Disk)).unwrap().findings, [], "by itself");
+        let report = self.against();
+        assert!(!report.holds());
+        report.findings.into_iter().map(|finding| finding.tampering).collect()
+    }
+
+    fn holds(&self) -> usize {
+        let report = self.against();
+        assert!(report.holds(), "{report:?}");
+        report.on_record.len()
+    }
+}
+
+/// Changes the payload of the first frame, and makes the frame's checksums and the trailer anew.
+/// `previous` replaces the link before the segment. Gives the new link, when it is sealed.
+fn forge(path: &Path, previous: Option<[u8; 32]>, change: bool) -> Option<[u8; 32]> {
+    let mut bytes = fs::read(path).unwrap();
+    let salt = SegmentHeader::decode(&bytes).unwrap().salt;
+    if change {
+        let header = FrameHeader::decode(&bytes[FRAMES_AT..], &salt, FRAMES_AT as u64).unwrap();
+        let start = FRAMES_AT + FRAME_HEADER_BYTES;
+        let payload = &mut bytes[start..start + header.payload_len as usize];
+        let at = payload.windows(5).position(|window| window == b"paid ").unwrap();
+        payload[at..at + 5].copy_from_slice(b"owed ");
+        let header = FrameHeader { payload_crc: payload_crc(payload), ..header };
+        bytes[FRAMES_AT..start].copy_from_slice(&header.encode(&salt, FRAMES_AT as u64));
+    }
+    let at = bytes.len() - TRAILER_BYTES;
+    let trailer = Trailer::decode(&bytes[at..], &salt, at as u64).ok().map(|mut trailer| {
+        trailer.hash = *blake3::hash(&bytes[..trailer.frames_end as usize]).as_bytes();
+        trailer.previous = previous.unwrap_or(trailer.previous);
+        bytes[at..].copy_from_slice(&trailer.encode(&salt, at as u64));
+        trailer.link()
+    });
+    fs::write(path, bytes).unwrap();
+    trailer
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn a_ledger_that_goes_on_holds() {
+    let bench = Bench::new();
+    let stream = &bench.checkpoint.streams[0];
+    assert!(stream.sealed.as_ref().unwrap().segments >= 3, "{stream:?}");
+    assert_eq!(stream.open.len(), 1);
+    assert!(bench.checkpoint.to_string().len() < 1000, "small");
+    assert_eq!(bench.holds(), 0);
+    fill(&bench.open(), 100);
+    assert_eq!(bench.holds(), 0, "the open segment was sealed, and others came");
+    let killed = Bench::new();
+    std::mem::forget(killed.open());
+    assert_eq!(killed.holds(), 0);
+
+    // A reader beside the writer vouches for what it can tell to be synced.
+    let ledger = bench.open();
+    fill(&ledger, 5);
+    ledger.sync().unwrap();
+    fill(&ledger, 1);
+    let beside = Reader::open(bench.dir()).unwrap().checkpoint().unwrap();
+    assert!(verify_against(bench.dir(), Arc::new(Disk), &beside).unwrap().holds());
+    let open = |checkpoint: &Checkpoint| checkpoint.streams[0].open[0].end;
+    assert!(open(&beside) < open(&ledger.checkpoint().unwrap()));
+}
+
+#[test]
+fn a_changed_record_is_found_whoever_makes_the_checksums_anew() {
+    // The frame's checksums, the trailer, and the trailers of all that follow.
+    let bench = Bench::new();
+    let segments = bench.segments();
+    let mut previous = None;
+    for (number, path) in segments.iter().enumerate() {
+        previous = forge(path, previous, number == 0);
+    }
+    assert_eq!(bench.found(), [Tampering::Changed]);
+    // With the trailer of the one segment alone, the chain is broken already.
+    let bench = Bench::new();
+    forge(&bench.segments()[0], None, true);
+    assert!(verify(bench.dir(), Arc::new(Disk)).unwrap().is_damaged());
+    assert!(!bench.against().holds());
+    // In the segment that is still written there is no trailer to give it away.
+    let bench = Bench::new();
+    assert_eq!(forge(bench.segments().last().unwrap(), None, true), None);
+    assert_eq!(bench.found(), [Tampering::Changed]);
+}
+
+#[test]
+fn reordered_records_are_found() {
+    let bench = Bench::new();
+    let path = bench.segments().pop().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let salt = SegmentHeader::decode(&bytes).unwrap().salt;
+    let first = FrameHeader::decode(&bytes[FRAMES_AT..], &salt, FRAMES_AT as u64).unwrap();
+    let len = FRAME_HEADER_BYTES + first.payload_len as usize;
+    let second_at = FRAMES_AT + len;
+    let second = FrameHeader::decode(&bytes[second_at..], &salt, second_at as u64).unwrap();
+    assert_eq!(first.payload_len, second.payload_len);
+    // Each payload under the other's number and time.
+    let (left, right) = bytes.split_at_mut(second_at);
+    left[FRAMES_AT + FRAME_HEADER_BYTES..].swap_with_slice(&mut right[FRAME_HEADER_BYTES..len]);
+    for (at, header, of) in [(FRAMES_AT, first, second), (second_at, second, first)] {
+        let header = FrameHeader { payload_crc: of.payload_crc, ..header };
+        let head = header.encode(&salt, at as u64);
+        bytes[at..at + FRAME_HEADER_BYTES].copy_from_slice(&head);
+    }
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(bench.found(), [Tampering::Changed]);
+}
+
+#[test]
+fn what_is_cut_or_removed_is_found() {
+    // The open segment, at the end of a frame, with the file that tells of its end gone.
+    let bench = Bench::new();
+    let path = bench.segments().pop().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let salt = SegmentHeader::decode(&bytes).unwrap().salt;
+    let first = FrameHeader::decode(&bytes[FRAMES_AT..], &salt, FRAMES_AT as u64).unwrap();
+    let end = FRAMES_AT + FRAME_HEADER_BYTES + first.payload_len as usize;
+    fs::write(&path, &bytes[..end]).unwrap();
+    fs::remove_file(bench.dir().join("SEQ")).unwrap();
+    let was = bench.checkpoint.streams[0].open[0].end.into();
+    assert_eq!(bench.found(), [Tampering::Shortened { end: end as u64, was }]);
+
+    // All of it.
+    fs::remove_file(&path).unwrap();
+    assert_eq!(bench.found(), [Tampering::Removed]);
+    // And the last sealed one.
+    fs::remove_file(bench.segments().pop().unwrap()).unwrap();
+    assert_eq!(bench.found(), [Tampering::Removed, Tampering::Removed]);
+
+    // One in the midst, with the next one's trailer and those after it made to follow.
+    let bench = Bench::new();
+    let segments = bench.segments();
+    let mut previous = forge(&segments[0], None, false);
+    fs::remove_file(&segments[1]).unwrap();
+    for path in &segments[2..] {
+        previous = forge(path, previous, false);
+    }
+    assert_eq!(bench.found(), [Tampering::Changed]);
+}
+
+/// After a crash an opening notes what it finds missing, for a copy that was made while segments
+/// were dropped looks like that: the note is the ledger's own, and no excuse.
+#[test]
+fn what_an_opening_has_found_missing_is_told() {
+    let bench = Bench::new();
+    let segments = bench.segments();
+    fs::remove_file(&segments[1]).unwrap();
+    fs::remove_file(bench.dir().join("SEQ")).unwrap();
+    bench.open().close().unwrap();
+    assert_eq!(bench.found(), [Tampering::FoundMissing]);
+}
+
+#[test]
+fn an_older_copy_and_another_ledger_are_found() {
+    let bench = Bench::new();
+    let copied = bench.folder.path().join("copy");
+    copy(&bench.dir(), &copied);
+    let ledger = bench.open();
+    fill(&ledger, 30);
+    let later = Bench { checkpoint: ledger.checkpoint().unwrap(), ..bench };
+    ledger.close().unwrap();
+    assert_eq!(later.holds(), 0);
+    fs::remove_dir_all(later.dir()).unwrap();
+    copy(&copied, &later.dir());
+    assert_eq!(later.found(), [Tampering::Removed, Tampering::Removed], "rolled back");
+
+    // Made again, record by record, with the clock that it had.
+    fs::remove_dir_all(later.dir()).unwrap();
+    fill(&later.open(), 130);
+    let [Tampering::AnotherLedger { found }] = &later.found()[..] else { panic!("another") };
+    assert_ne!(*found, later.checkpoint.ledger);
+    // And under the name that it had: the salts are others.
+    fs::copy(copied.join("LEDGER"), later.dir().join("LEDGER")).unwrap();
+    fs::remove_file(later.dir().join("SEQ")).unwrap();
+    let found = later.found();
+    assert!(!found.is_empty() && !found.contains(&Tampering::Removed), "{found:?}");
+}
+
+/// What the ledger does to itself is told by its notes, and by nothing else.
+#[test]
+fn retention_and_repair_are_accepted_as_they_are_on_record() {
+    let bench = Bench::new();
+    std::thread::sleep(Duration::from_millis(5));
+    let ledger = bench.open();
+    let report = ledger.cleanup(&Cleanup::older_than(Duration::from_millis(1)), false).unwrap();
+    let dropped = report.dropped().count();
+    assert!(dropped > 3);
+    fill(&ledger, 30);
+    ledger.close().unwrap();
+    assert_eq!(bench.holds(), dropped, "each is told");
+
+    for which in [1, usize::MAX] {
+        let bench = Bench::new();
+        let segments = bench.segments();
+        let path = &segments[which.min(segments.len() - 1)];
+        let mut bytes = fs::read(path).unwrap();
+        bytes[FRAMES_AT + 100] ^= 1;
+        fs::write(path, bytes).unwrap();
+        assert!(!bench.against().holds(), "damaged");
+        repair(bench.dir(), Arc::new(Disk), false).unwrap();
+        assert_eq!(bench.holds(), 1, "{which}");
+        let message = &bench.against().on_record[0].message;
+        assert!(message.contains("salvaged"), "{message}");
+        // The notes of before are no excuse for what comes after another checkpoint.
+        let again = bench.open().checkpoint().unwrap();
+        let bench = Bench { checkpoint: again, ..bench };
+        assert_eq!(bench.holds(), 0);
+        if which > 1 {
+            forge(bench.segments().last().unwrap(), None, true);
+            assert_eq!(bench.found(), [Tampering::Changed]);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_checkpoint_is_refused_by_name() {
+    let text = Bench::new().checkpoint.to_string();
+    for broken in [
+        String::new(),
+        "{}".to_owned(),
+        text.replace("\"runledger_checkpoint\":1", "\"runledger_checkpoint\":2"),
+        text.replace("next_seq", "next"),
+        text[..text.len() / 2].to_owned(),
+    ] {
+        let said = broken.parse::<Checkpoint>().unwrap_err().to_string();
+        assert!(said.contains("checkpoint") || said.contains("JSON"), "{said}");
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let ledger = options().open(empty.path().join("ledger")).unwrap();
+    let checkpoint = ledger.checkpoint().unwrap();
+    assert_eq!((checkpoint.next_seq, checkpoint.streams.len()), (1, 0));
+    ledger.append_with(Event::new("e"), Durability::Sync).unwrap();
+    assert_eq!(ledger.query().kind(Kind::Event).count().unwrap(), 1);
+    assert!(verify_against(ledger.dir(), Arc::new(Disk), &checkpoint).unwrap().holds());
+}
