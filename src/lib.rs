@@ -16,10 +16,11 @@ pub mod wire;
 
 pub use error::{Damage, Error, Result};
 pub use ledger::{
-    Checkpoint, Cleanup, CleanupReport, Copies, Durability, ExpectedRun, Finding, Keep, LastRun,
-    Ledger, Losses, OnRecord, OpenHead, Options, ProofFinding, ProofReport, Reader, RepairAction,
-    RepairReport, Retention, RunHandle, SealedHead, SegmentPlan, Stats, StreamHead, StreamStats,
-    Tampering, VerifyReport, repair, verify, verify_against,
+    Checkpoint, Cleanup, CleanupReport, Compaction, CompactionReport, Copies, Durability, Erasure,
+    ErasureReport, ExpectedRun, Finding, Keep, LastRun, Ledger, Losses, OnRecord, OpenHead,
+    Options, ProofFinding, ProofReport, Reader, RepairAction, RepairReport, Retention, Rewrite,
+    RunHandle, SealedHead, SegmentPlan, Stats, StreamHead, StreamStats, Tampering, VerifyReport,
+    repair, verify, verify_against,
 };
 pub use model::{
     ActorType, Body, ErrorRecord, Event, Field, Fingerprint, Id, IdForm, Json, Kind, Owner,

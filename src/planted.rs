@@ -51,6 +51,12 @@ pub enum Bug {
     PublishBeforeTheWrite,
     /// The hash of a sealed segment is not compared.
     SkipHash,
+    /// A compacted segment gets its name before it is on stable storage.
+    NameBeforeTheSync,
+    /// Segments are removed before the name of the one in their place is on stable storage.
+    RemoveBeforeTheName,
+    /// Nothing is put on record of a compaction.
+    CompactUnsaid,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -81,6 +87,9 @@ impl Bug {
         Self::KeepHalfARecord,
         Self::PublishBeforeTheWrite,
         Self::SkipHash,
+        Self::NameBeforeTheSync,
+        Self::RemoveBeforeTheName,
+        Self::CompactUnsaid,
     ];
 }
 

@@ -2,6 +2,7 @@
 
 mod append;
 mod checkpoint;
+mod compaction;
 mod exec;
 mod export;
 mod general;

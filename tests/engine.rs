@@ -3,6 +3,7 @@
 
 mod answers;
 mod background;
+mod compaction;
 mod costs;
 mod crashes;
 mod follow;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use runledger::format::block::{BLOCK_HEADER_BYTES, BlockHeader};
 use runledger::format::codec::{self, Prior};
 use runledger::format::footer::{self, FieldInput, FooterInput, FooterLayout, NO_CODE};
 use runledger::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
@@ -79,6 +80,8 @@ fn header() -> SegmentHeader {
         kind: Kind::Event,
         stream: "events".to_owned(),
         first_seq: 41,
+        covers: 0,
+        packed: false,
         created_at: TIME,
         salt: SALT,
     }
@@ -180,11 +183,21 @@ fn footer_of_the_frame() -> footer::Built {
         tags: &[0, Severity::Info.code()],
         frames: &[FRAME_AT],
         supersedes: &[],
+        blocks: None,
         seed: 9,
         fields,
     };
     let base = u32::try_from(frames().len()).expect("a short file");
     footer::build(&input, base).expect("columns that fit together")
+}
+
+#[test]
+fn the_block_header_is_as_documented() {
+    let packed_crc = runledger::format::crc::masked(b"1,724 compressed bytes, for instance");
+    let header = BlockHeader { start: 8448, len: 8146, packed_len: 1724, packed_crc };
+    let bytes = check("block-header", &header.encode(&SALT, 2048));
+    assert_eq!(bytes.len(), BLOCK_HEADER_BYTES);
+    assert_eq!(BlockHeader::decode(&bytes, &SALT, 2048), Ok(header));
 }
 
 fn trailer() -> Trailer {

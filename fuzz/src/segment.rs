@@ -116,6 +116,8 @@ impl Draft {
             kind,
             stream: stream(kind).to_owned(),
             first_seq: 1,
+            covers: 0,
+            packed: false,
             created_at: 0,
             salt: SALT,
         };

@@ -6,7 +6,9 @@
 
 use crate::error::{Damage, Error, Result};
 use crate::format::bytes::{before, get, put};
-use crate::format::{COMPATIBLE, HeaderError, VERSION, check_version, crc};
+use crate::format::{
+    COMPATIBLE, HeaderError, KNOWN_INCOMPATIBLE, PACKED, VERSION, check_version, crc,
+};
 use crate::model::Kind;
 
 /// The first bytes of every segment. The last one is not ASCII, so that no text file begins so.
@@ -21,8 +23,8 @@ const KIND_AT: usize = VERSION_AT + size_of::<u16>();
 const STREAM_LEN_AT: usize = KIND_AT + size_of::<u8>();
 const COMPATIBLE_AT: usize = STREAM_LEN_AT + size_of::<u8>();
 const INCOMPATIBLE_AT: usize = COMPATIBLE_AT + size_of::<u32>();
-const RESERVED_AT: usize = INCOMPATIBLE_AT + size_of::<u32>();
-const FIRST_SEQ_AT: usize = RESERVED_AT + size_of::<u64>();
+const COVERS_AT: usize = INCOMPATIBLE_AT + size_of::<u32>();
+const FIRST_SEQ_AT: usize = COVERS_AT + size_of::<u64>();
 const CREATED_AT: usize = FIRST_SEQ_AT + size_of::<u64>();
 const SALT_AT: usize = CREATED_AT + size_of::<i64>();
 const STREAM_AT: usize = SALT_AT + 16;
@@ -43,7 +45,13 @@ pub struct SegmentHeader {
     pub stream: String,
     /// No record in it has a lower sequence number; the file is named by this.
     pub first_seq: u64,
-    /// When it was made, in nanoseconds since the Unix epoch.
+    /// In a segment that compaction made, the first sequence number of the last segment whose place
+    /// it takes; 0 in any other.
+    pub covers: u64,
+    /// True when its frames lie in compressed blocks.
+    pub packed: bool,
+    /// When it was made, or the first of those whose place it takes, in nanoseconds since the Unix
+    /// epoch.
     pub created_at: i64,
     /// Random bytes that all checksums in the segment are bound to.
     pub salt: [u8; 16],
@@ -72,6 +80,9 @@ impl SegmentHeader {
         put::<KIND_AT, _, _>(&mut out, [self.kind.code()]);
         put::<STREAM_LEN_AT, _, _>(&mut out, [u8::try_from(self.stream.len()).unwrap_or_default()]);
         put::<COMPATIBLE_AT, _, _>(&mut out, COMPATIBLE.to_le_bytes());
+        let incompatible = if self.packed { PACKED } else { 0 };
+        put::<INCOMPATIBLE_AT, _, _>(&mut out, incompatible.to_le_bytes());
+        put::<COVERS_AT, _, _>(&mut out, self.covers.to_le_bytes());
         put::<FIRST_SEQ_AT, _, _>(&mut out, self.first_seq.to_le_bytes());
         put::<CREATED_AT, _, _>(&mut out, self.created_at.to_le_bytes());
         put::<SALT_AT, _, _>(&mut out, self.salt);
@@ -95,10 +106,9 @@ impl SegmentHeader {
         if u32::from_le_bytes(get::<CRC_AT, _, _>(bytes)) != sum {
             return Err(Damage::HeaderChecksum.into());
         }
-        check_version(
-            u16::from_le_bytes(get::<VERSION_AT, _, _>(bytes)),
-            u32::from_le_bytes(get::<INCOMPATIBLE_AT, _, _>(bytes)),
-        )?;
+        let incompatible = u32::from_le_bytes(get::<INCOMPATIBLE_AT, _, _>(bytes));
+        let version = u16::from_le_bytes(get::<VERSION_AT, _, _>(bytes));
+        check_version(version, incompatible, KNOWN_INCOMPATIBLE)?;
         let [kind] = get::<KIND_AT, 1, _>(bytes);
         let [stream_len] = get::<STREAM_LEN_AT, 1, _>(bytes);
         let name = get::<STREAM_AT, MAX_STREAM_BYTES, _>(bytes);
@@ -111,6 +121,8 @@ impl SegmentHeader {
             kind: Kind::from_code(kind).ok_or(Damage::Record)?,
             stream: stream.to_owned(),
             first_seq: u64::from_le_bytes(get::<FIRST_SEQ_AT, _, _>(bytes)),
+            covers: u64::from_le_bytes(get::<COVERS_AT, _, _>(bytes)),
+            packed: incompatible & PACKED != 0,
             created_at: i64::from_le_bytes(get::<CREATED_AT, _, _>(bytes)),
             salt: get::<SALT_AT, _, _>(bytes),
         })
@@ -136,6 +148,8 @@ mod tests {
             kind: Kind::Event,
             stream: "events.audit_2-x".to_owned(),
             first_seq: 42,
+            covers: 0,
+            packed: false,
             created_at: -7,
             salt: *b"0123456789abcdef",
         }

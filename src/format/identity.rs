@@ -63,6 +63,7 @@ impl Identity {
         check_version(
             u16::from_le_bytes(get::<VERSION_AT, _, _>(bytes)),
             u32::from_le_bytes(get::<INCOMPATIBLE_AT, _, _>(bytes)),
+            0,
         )?;
         Ok(Self {
             uuid: get::<UUID_AT, _, _>(bytes),

@@ -8,6 +8,7 @@
 
 mod bytes;
 
+pub mod block;
 pub mod codec;
 pub mod crc;
 pub mod footer;
@@ -22,9 +23,12 @@ pub mod trailer;
 /// The version of the format that this program writes, and the newest that it reads.
 pub const VERSION: u16 = 1;
 
-/// The incompatible features that this program knows, one bit each. A file with any other is
-/// refused.
-pub const KNOWN_INCOMPATIBLE: u32 = 0;
+/// The incompatible feature of a segment whose frames lie in compressed blocks.
+pub const PACKED: u32 = 1;
+
+/// The incompatible features of segments that this program knows, one bit each. A file with any
+/// other is refused. Of the file `LEDGER` none is known.
+pub const KNOWN_INCOMPATIBLE: u32 = PACKED;
 
 /// The compatible features that this program writes. A reader ignores those that it does not know.
 pub const COMPATIBLE: u32 = 0;
@@ -45,9 +49,10 @@ pub enum HeaderError {
     },
 }
 
-/// Refuses what a newer program wrote in a way that this one cannot read.
-const fn check_version(version: u16, incompatible: u32) -> Result<(), HeaderError> {
-    let features = incompatible & !KNOWN_INCOMPATIBLE;
+/// Refuses what a newer program wrote in a way that this one, which knows these incompatible
+/// features of such files, cannot read.
+const fn check_version(version: u16, incompatible: u32, known: u32) -> Result<(), HeaderError> {
+    let features = incompatible & !known;
     if version > VERSION || features != 0 {
         return Err(HeaderError::Newer { version, features });
     }

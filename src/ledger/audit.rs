@@ -20,6 +20,10 @@ use crate::sync::atomic::Ordering;
 pub(super) const SEGMENT_DROPPED: &str = "segment.dropped";
 /// The type of the note on a segment that a repair replaced.
 pub(super) const SEGMENT_REPAIRED: &str = "segment.repaired";
+/// The type of the note on segments that compaction or an erasure wrote anew.
+pub(super) const SEGMENT_COMPACTED: &str = "segment.compacted";
+/// The type of the note on records that were erased.
+pub(super) const RECORDS_ERASED: &str = "records.erased";
 /// The type of the note on a segment that is not there, and of which no note tells why.
 pub(super) const SEGMENT_MISSING: &str = "segment.missing";
 /// The type of the note on a segment that could not be read when the next one was sealed.

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use crate::format::trailer::Trailer;
 use crate::ledger::layout::{AUDIT_STREAM, Layout, STREAM_KINDS, stream_of};
 use crate::model::Kind;
 use crate::query::SegmentList;
-use crate::segment::{FRAMES_START, Segment, parse_file_name};
+use crate::segment::{FRAMES_START, Name, Segment};
 use crate::storage::{DirEntry, OpenMode, Storage};
 use crate::sync::{Mutex, RwLock};
 
@@ -117,6 +118,22 @@ impl Catalog {
         }
     }
 
+    /// Puts a segment in the place of neighbours, or nothing. Queries that have begun go on with
+    /// those.
+    pub(crate) fn replace(&self, stream: usize, old: &[Arc<Segment>], new: Option<&Arc<Segment>>) {
+        let Some(list) = self.streams.get(stream) else { return };
+        // Held to the end: who marks a record as overtaken finds it in the old or in the new one.
+        let mut list = list.write();
+        if let Some(new) = new {
+            new.take_over(old);
+        }
+        let mut segments: Vec<_> = list.segments().cloned().collect();
+        segments.retain(|segment| !old.iter().any(|it| Arc::ptr_eq(it, segment)));
+        segments.extend(new.cloned());
+        segments.sort_by_key(|segment| segment.first_seq());
+        *list = Arc::new(list.renewed(segments));
+    }
+
     /// Brings the catalog up to date with the directory: new segments are opened, known ones that
     /// are still written are followed, and those that are gone are forgotten.
     ///
@@ -158,9 +175,10 @@ impl Catalog {
         let mut new = Vec::new();
         let mut is_whole = true;
         let listed = self.list_segments(&dir)?;
-        for (first_seq, name_of_file) in &listed {
-            let (first_seq, path) = (*first_seq, dir.join(name_of_file));
-            match holder(&known, first_seq).filter(|segment| segment.first_seq() == first_seq) {
+        let mut left = VecDeque::from(standing(&listed));
+        while let Some(file) = left.pop_front() {
+            let (first_seq, path) = (file.first_seq, dir.join(file.to_string()));
+            match holder(&known, first_seq).filter(|segment| segment.name() == file) {
                 Some(segment) if segment.is_sealed() => current.push(Arc::clone(segment)),
                 Some(segment) => {
                     // What it takes the place of counts for queries that see what comes now.
@@ -181,38 +199,40 @@ impl Catalog {
                     Err(reason) if is_of_one_file(&reason) => {
                         let reason = Arc::new(reason);
                         unreadable.push(Unreadable { path, stream, first_seq, reason });
+                        // Those whose place it took may still be there.
+                        let replaced = listed.iter().copied().filter(|other| file.replaces(other));
+                        for other in standing(&replaced.collect::<Vec<_>>()).into_iter().rev() {
+                            left.push_front(other);
+                        }
                     }
                     Err(err) => return Err(err),
                 },
             }
         }
-        for (segment, by, last_seq) in new {
-            if *kind == Kind::Run {
-                for seq in segment.supersedes()? {
-                    mark(holder(&current, seq), seq, by);
-                }
-            }
-            segment.publish(last_seq);
+        if *kind == Kind::Run {
+            mark_overtaken(&current, &new)?;
         }
+        new.iter().for_each(|(segment, _, last_seq)| segment.publish(*last_seq));
         *list.write() = Arc::new(before.renewed(current));
-        let is_listed = |seqs: &[(u64, String)], seq: u64| {
-            seqs.binary_search_by_key(&seq, |(first_seq, _)| *first_seq).is_ok()
-        };
-        let is_steady = known.iter().all(|known| is_listed(&listed, known.first_seq()));
+        let is_steady = known.iter().all(|known| listed.binary_search(&known.name()).is_ok());
         if is_whole && (known.is_empty() || !is_steady) {
+            // What was added at the end meanwhile is for the next look; what else has changed was
+            // perhaps seen in part, and a compacted segment not at all.
             let again = self.list_segments(&dir)?;
-            is_whole = listed.iter().all(|(seq, _)| is_listed(&again, *seq));
+            is_whole = again.starts_with(&listed);
         }
         Ok(is_whole)
     }
 
-    /// The segment files in a directory, with the sequence number that each is named for.
-    fn list_segments(&self, dir: &Path) -> Result<Vec<(u64, String)>> {
+    /// The names of the segment files in a directory, in their order.
+    pub(crate) fn list_segments(&self, dir: &Path) -> Result<Vec<Name>> {
         if !self.storage.exists(dir)? {
             return Ok(Vec::new());
         }
         let entries = self.storage.list(dir)?.into_iter();
-        Ok(entries.filter_map(|entry| Some((parse_file_name(&entry.name)?, entry.name))).collect())
+        let mut names: Vec<_> = entries.filter_map(|entry| Name::parse(&entry.name)).collect();
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// The entry of this segment file, when a crash may have left it half-made: when nothing tells
@@ -249,8 +269,9 @@ impl Catalog {
             opened => opened?,
         };
         let header = segment.header();
-        let named = path.file_name().and_then(|name| name.to_str()).and_then(parse_file_name);
-        if header.kind != kind || header.stream != stream || named != Some(header.first_seq) {
+        let name = segment.name();
+        let is_its = header.first_seq == name.first_seq && header.covers == name.covers();
+        if header.kind != kind || header.stream != stream || !is_its {
             // A file that was put in another's place.
             return Err(Error::damaged(path, 0, crate::error::Damage::HeaderChecksum));
         }
@@ -280,6 +301,42 @@ fn is_of_one_file(err: &Error) -> bool {
 
 fn is_denied(err: &Error) -> bool {
     matches!(err, Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// Those of these names, which are in their order, that no other takes the place of.
+pub(super) fn standing(names: &[Name]) -> Vec<Name> {
+    let mut standing: Vec<Name> = Vec::with_capacity(names.len());
+    for name in names {
+        // What takes the place of several may come after the first of them.
+        while standing.pop_if(|last| name.replaces(last)).is_some() {}
+        if standing.last().is_none_or(|last| !last.replaces(name)) {
+            standing.push(*name);
+        }
+    }
+    standing
+}
+
+/// Marks the records of runs whose place is taken by others of segments after theirs, where one of
+/// the two is new. The new ones come with the sequence number from which on that counts.
+fn mark_overtaken(current: &[Arc<Segment>], new: &[(Arc<Segment>, u64, u64)]) -> Result<()> {
+    for (segment, by, _) in new {
+        for seq in segment.supersedes()? {
+            mark(holder(current, seq), seq, *by);
+        }
+    }
+    let compacted: Vec<_> =
+        new.iter().map(|(new, ..)| new).filter(|new| new.name().is_compacted()).collect();
+    if compacted.is_empty() {
+        return Ok(());
+    }
+    // Of a segment that took the place of others all is new, also what was known of those.
+    let is_of = |it: &&Arc<Segment>| compacted.iter().any(|new| Arc::ptr_eq(new, it));
+    for segment in current {
+        for seq in segment.supersedes()? {
+            mark(holder(current, seq).filter(is_of), seq, segment.first_seq());
+        }
+    }
+    Ok(())
 }
 
 fn mark(segment: Option<&Arc<Segment>>, seq: u64, by: u64) {

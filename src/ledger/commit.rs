@@ -311,6 +311,8 @@ impl Inner {
             kind: stream.kind,
             stream: stream.name.to_owned(),
             first_seq: base_seq,
+            covers: 0,
+            packed: false,
             created_at: now,
             salt: self.options.storage.random()?,
         };

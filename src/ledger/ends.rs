@@ -11,7 +11,7 @@ use crate::ledger::reader::Reader;
 use crate::ledger::sequence::Found;
 use crate::ledger::verify::known_links;
 use crate::model::{Body, Event};
-use crate::segment::{Check, DamagedRange, FRAMES_START, Segment, file_name};
+use crate::segment::{Check, DamagedRange, FRAMES_START, Name, Segment};
 
 /// The end of a stream that is not there although it was on stable storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,12 +70,14 @@ impl Found {
         let mut missing = Vec::new();
         for (stream, (stream_name, _)) in STREAM_KINDS.iter().enumerate() {
             let Some(head) = self.head(stream) else { continue };
-            let file = file_name(head.first_seq);
+            let file = Name::new(head.first_seq).to_string();
             let path = catalog.layout.stream(stream_name).join(&file);
             let name = format!("{stream_name}/{file}");
             let end = u64::from(head.end);
             let segments = catalog.stream(stream);
             match segments.iter().find(|segment| segment.first_seq() == head.first_seq) {
+                // What compaction wrote anew ends elsewhere, and is whole as it has its name.
+                Some(segment) if segment.name().is_compacted() => {}
                 Some(segment) if !segment.falls_short_of(head) => {}
                 Some(segment) => {
                     let start = segment.known_end().into();
@@ -106,7 +108,10 @@ impl Found {
         let is_there_as = |ending| catalog.storage.exists(&path.with_extension(ending));
         let is_older = !self.is_clean()
             && catalog.stream(stream).iter().any(|other| other.first_seq() > head.first_seq);
+        let is_replaced =
+            catalog.stream(stream).iter().any(|other| other.name().spans(head.first_seq));
         Ok(is_older
+            || is_replaced
             || is_there_as("seg")?
             || is_there_as("unreadable")?
             || is_there_as("torn")?

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use crate::error::{Error, Result};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::clock::Clock;
+use crate::ledger::compact::Compactor;
 use crate::ledger::layout::STREAM_KINDS;
 use crate::ledger::maintain::Maintenance;
 use crate::ledger::options::Options;
@@ -65,6 +66,7 @@ pub(super) struct Inner {
     /// The time that retention goes by besides, when nobody asks for it.
     pub(super) doubting_clock: Clock,
     pub(super) maintenance: Arc<Maintenance>,
+    pub(super) compactor: Arc<Compactor>,
     /// Why nothing may be appended any more.
     pub(super) poisoned: OnceLock<String>,
     pub(super) closed: AtomicBool,

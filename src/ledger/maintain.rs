@@ -96,6 +96,11 @@ impl Maintenance {
         }
     }
 
+    /// True when no segment waits for its footer.
+    pub(super) fn is_sealed_up(&self) -> bool {
+        self.state.lock().full.is_empty()
+    }
+
     pub(super) fn is_behind(&self) -> bool {
         self.state.lock().full.len() > MOST_UNSEALED
     }
@@ -316,6 +321,7 @@ impl Inner {
             return self.check_poisoned();
         }
         self.maintenance.stop();
+        self.compactor.stop();
         // A clean-up that has begun touches no file after the lock is given up.
         let _none_goes_on = self.cleaning.lock();
         let outcome = noted.and(self.finish());

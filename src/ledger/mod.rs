@@ -7,6 +7,7 @@ mod checkpoint;
 mod cleanup;
 mod clock;
 mod commit;
+mod compact;
 mod durability;
 mod ends;
 mod group_commit;
@@ -35,6 +36,7 @@ pub use checkpoint::{
     verify_against,
 };
 pub use cleanup::{Cleanup, CleanupReport, Keep, SegmentPlan};
+pub use compact::{Compaction, CompactionReport, Erasure, ErasureReport, Rewrite};
 pub use durability::Durability;
 pub use handle::Ledger;
 pub use leftovers::Copies;

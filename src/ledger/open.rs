@@ -9,6 +9,7 @@ use crate::format::seqfile::Head;
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::clock::{Clock, borne_out};
+use crate::ledger::compact::Compaction;
 use crate::ledger::ends::{gaps, heads_at_opening};
 use crate::ledger::handle::{Inner, Ledger, LockGuard};
 use crate::ledger::layout::{Layout, STREAM_KINDS};
@@ -20,7 +21,7 @@ use crate::ledger::sequence::{self, Found, Sequence};
 use crate::ledger::stream::Stream;
 use crate::model::Event;
 use crate::planted::{Bug, is_planted};
-use crate::segment::{Loss, Segment};
+use crate::segment::{Loss, Name, Segment};
 use crate::storage::{OpenMode, Storage};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64};
@@ -121,6 +122,11 @@ fn set_torn_creations_aside(catalog: &Catalog, found: &Found) -> Result<Vec<Even
     let unreadable = catalog.unreadable();
     for torn in unreadable.iter().filter(|it| it.is_damaged() && !found.knows(it)) {
         let Some(entry) = catalog.half_made(&torn.path)? else { continue };
+        let name = Name::parse(&entry.name);
+        if name.is_some_and(|name| name.is_compacted()) {
+            // It was whole when it got its name.
+            continue;
+        }
         match entry.len {
             0 => catalog.storage.remove(&torn.path)?,
             len => {
@@ -226,6 +232,7 @@ fn assemble(
         clock,
         doubting_clock,
         maintenance,
+        compactor: Arc::default(),
         poisoned: OnceLock::new(),
         reserve,
         closed: AtomicBool::new(false),
@@ -250,6 +257,7 @@ impl Inner {
     ) -> Result<()> {
         if !found.is_clean() {
             self.remove_what_came_back()?;
+            self.remove_what_was_replaced()?;
         }
         let mut is_noted = !notes.is_empty();
         for note in notes {
@@ -278,6 +286,11 @@ impl Inner {
         match self.options.background {
             true => {
                 self.maintenance.start(&Arc::downgrade(self), self.options.interval)?;
+                if let Some(age) = self.options.compaction_age {
+                    let compaction = Compaction::new().older_than(age);
+                    let rate = self.options.compaction_rate;
+                    self.compactor.start(&Arc::downgrade(self), compaction, rate)?;
+                }
                 if !found.is_clean() {
                     // What a crash left is synced and entered into the index meanwhile.
                     self.maintenance.note_due();

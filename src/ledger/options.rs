@@ -13,6 +13,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many bytes are held back for a full disk.
 const DEFAULT_RESERVE_BYTES: u64 = 512 << 10;
 
+/// How many bytes of frames the background compacts a second.
+const DEFAULT_COMPACTION_RATE: u64 = 16 << 20;
+
 /// How many segments a cap on the disk has room for at the least.
 const SEGMENTS_UNDER_CAP: u64 = 16;
 
@@ -42,6 +45,8 @@ pub struct Options {
     pub(super) reserve_bytes: u64,
     pub(super) lease: Option<Duration>,
     pub(super) restores: bool,
+    pub(super) compaction_age: Option<Duration>,
+    pub(super) compaction_rate: u64,
     pub(super) storage: Arc<dyn Storage>,
 }
 
@@ -78,8 +83,8 @@ impl Default for Options {
 
 impl Options {
     /// The defaults: durability `Interval` at 200 ms, segments of 64 MiB or one day, events kept
-    /// for 30 days, errors for 90, runs for 365, no cap on the disk, a ledger is made where there
-    /// is none.
+    /// for 30 days, errors for 90, runs for 365, no cap on the disk, segments compacted after a
+    /// day, a ledger is made where there is none.
     pub fn new() -> Self {
         Self {
             durability: Durability::default(),
@@ -92,6 +97,8 @@ impl Options {
             reserve_bytes: DEFAULT_RESERVE_BYTES,
             lease: None,
             restores: false,
+            compaction_age: Some(DAY),
+            compaction_rate: DEFAULT_COMPACTION_RATE,
             storage: Arc::new(Disk),
         }
     }
@@ -150,6 +157,21 @@ impl Options {
     /// [`Ledger::maintain`].
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
+        self
+    }
+
+    /// How long after the arrival of its newest record a segment is compacted in the background; a
+    /// day unless set, and `None` for never. Of runs only the newest states are left then. Without
+    /// [`Options::background`] nothing is compacted but by [`Ledger::compact`].
+    pub fn compaction(mut self, age: Option<Duration>) -> Self {
+        self.compaction_age = age;
+        self
+    }
+
+    /// How many bytes of frames the background reads and compacts a second at the most, so that the
+    /// disk and the processor are left to others: 16 MiB unless set.
+    pub fn compaction_rate(mut self, bytes_per_second: u64) -> Self {
+        self.compaction_rate = bytes_per_second;
         self
     }
 

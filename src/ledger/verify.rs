@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::error::{Damage, Error, Result};
 use crate::format::identity::{IDENTITY_BYTES, Identity};
 use crate::ledger::audit::{
-    SEGMENT_DROPPED, SEGMENT_MISSING, SEGMENT_PASSED_OVER, SEGMENT_REPAIRED, hex, links,
+    SEGMENT_COMPACTED, SEGMENT_DROPPED, SEGMENT_MISSING, SEGMENT_PASSED_OVER, SEGMENT_REPAIRED,
+    hex, links,
 };
 use crate::ledger::catalog::Catalog;
 use crate::ledger::layout::{Layout, STREAM_KINDS};
@@ -178,7 +179,7 @@ fn refused_by_system(path: &Path, bytes: u64, refused: &Error) -> Finding {
 /// The links that notes tell of, as text.
 #[derive(Debug, Default)]
 pub(super) struct KnownLinks {
-    /// Of segments that are on record as dropped, repaired, or made by a repair: next to one of
+    /// Of segments that are on record as dropped, repaired or compacted, or made so: next to one of
     /// them the chain is not that of the first sealing.
     replaced: HashSet<String>,
     /// Those that a segment names because the one before it could not be read when it was sealed.
@@ -209,7 +210,12 @@ pub(super) fn known_links(reader: &Reader) -> Result<KnownLinks> {
         Ok(page.records().filter_map(Result::ok).flat_map(|note| links(&note.body)).collect())
     };
     Ok(KnownLinks {
-        replaced: of_notes(&[SEGMENT_DROPPED, SEGMENT_REPAIRED, SEGMENT_MISSING])?,
+        replaced: of_notes(&[
+            SEGMENT_DROPPED,
+            SEGMENT_REPAIRED,
+            SEGMENT_COMPACTED,
+            SEGMENT_MISSING,
+        ])?,
         passed_over: of_notes(&[SEGMENT_PASSED_OVER])?,
     })
 }

@@ -7,11 +7,11 @@ use crate::format::header::SegmentHeader;
 use crate::format::key;
 use crate::index::{MemIndex, Table};
 use crate::model::Kind;
+use crate::segment::blocks::Source;
 use crate::segment::draft::for_each_prior;
 use crate::segment::open::open_sealed;
 use crate::segment::scan::{Bounds, DamagedRange, Scan, frame_len, scan};
 use crate::segment::{Draft, FRAMES_START, Findings, Segment, State};
-use crate::storage::File;
 use crate::sync::atomic::Ordering;
 use crate::sync::{RwLockReadGuard, RwLockWriteGuard};
 
@@ -29,7 +29,7 @@ impl Segment {
             && until <= self.end()
             && go_on()
         {
-            self.enter_frames(&mut self.state.write(), until)?;
+            self.enter_frames(&self.file, &mut self.state.write(), until)?;
         }
         Ok(())
     }
@@ -50,8 +50,9 @@ impl Segment {
             State::Memory(index) if self.indexed() < end || index.needs_sort() => drop(state),
             State::Memory(_) | State::Sealed(_) => return Ok(state),
         }
+        let source = self.source()?;
         let mut state = self.state.write();
-        self.enter_frames(&mut state, end)?;
+        self.enter_frames(source.as_dyn(), &mut state, end)?;
         if let State::Memory(index) = &mut *state {
             index.sort();
         }
@@ -64,7 +65,7 @@ impl Segment {
     }
 
     /// Enters the frames that begin before `until`, up to where all frames end at the most.
-    fn enter_frames(&self, state: &mut State, until: u32) -> Result<()> {
+    fn enter_frames(&self, source: &dyn Source, state: &mut State, until: u32) -> Result<()> {
         let (from, end) = (self.indexed(), self.end());
         let State::Memory(index) = state else { return Ok(()) };
         if from >= until {
@@ -75,7 +76,7 @@ impl Segment {
         // Of a segment that had no footer, all frames were compared when it was opened, or written
         // since: where one is missing now, what is left would make a silent half of an answer.
         let is_whole = self.unchecked.is_none() && findings.damaged.is_empty();
-        let (found, whole_to) = enter(index, &self.file, &self.header, &bounds, is_whole)?;
+        let (found, whole_to) = enter(index, source, &self.header, &bounds, is_whole)?;
         if is_whole && whole_to < until {
             self.indexed.store(whole_to, Ordering::Release);
             let first = found.damaged.first().or(found.tail.as_ref());
@@ -102,6 +103,10 @@ impl Segment {
     pub(crate) fn follow(&self) -> Result<u64> {
         let mut state = self.state.write();
         let State::Memory(index) = &mut *state else { return Ok(self.last_seq()) };
+        if self.header.packed {
+            // It was whole when it got its name; its footer was damaged since.
+            return Ok(self.last_seq());
+        }
         let mut findings = self.findings.write();
         // A tail that was found may begin with zeros: only a scan tells that it is gone.
         if findings.tail.is_none() && self.ends_in_zeros()? {
@@ -138,7 +143,8 @@ impl Segment {
     /// Enters all frames into an index that is empty.
     pub(super) fn enter_all(&self, index: &mut MemIndex, until: Option<u32>) -> Result<Scan> {
         let bounds = self.bounds(FRAMES_START, until);
-        enter(index, &self.file, &self.header, &bounds, false).map(|(found, _)| found)
+        let source = self.source()?;
+        enter(index, source.as_dyn(), &self.header, &bounds, false).map(|(found, _)| found)
     }
 
     pub(super) fn bounds(&self, from: u32, until: Option<u32>) -> Bounds<'_> {
@@ -178,7 +184,7 @@ impl Findings {
 
 /// Looks for the frames of a file and compares them with their checksums; their records are left
 /// for the index. Gives besides the records of earlier segments whose place was taken by one here.
-pub(super) fn find_frames(file: &dyn File, header: &SegmentHeader) -> Result<(Scan, Vec<u64>)> {
+pub(super) fn find_frames(file: &dyn Source, header: &SegmentHeader) -> Result<(Scan, Vec<u64>)> {
     let mut next_seq = header.first_seq;
     let (mut supersedes, mut of_frame) = (Vec::new(), Vec::new());
     let mut visit = |_: u32, frame: &FrameHeader, payload: &[u8]| {
@@ -210,7 +216,7 @@ pub(super) fn find_frames(file: &dyn File, header: &SegmentHeader) -> Result<(Sc
 /// Gives besides up to where they followed one another.
 fn enter(
     index: &mut MemIndex,
-    file: &dyn File,
+    file: &dyn Source,
     header: &SegmentHeader,
     bounds: &Bounds<'_>,
     whole: bool,
@@ -266,7 +272,9 @@ mod tests {
 
     fn create(dir: &Path) -> Segment {
         let (kind, stream) = (Kind::Event, "events".to_owned());
-        let header = SegmentHeader { kind, stream, first_seq: 1, created_at: 0, salt: [7; 16] };
+        let (first_seq, covers, packed, created_at) = (1, 0, false, 0);
+        let header =
+            SegmentHeader { kind, stream, first_seq, covers, packed, created_at, salt: [7; 16] };
         Segment::create(&storage(), dir, header, 3).unwrap()
     }
 

@@ -3,13 +3,18 @@
 use std::sync::Arc;
 
 use crate::error::{Damage, Result};
+use crate::format::footer::BlockInput;
 use crate::format::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC};
 use crate::format::key;
 use crate::format::trailer::{TRAILER_BYTES, Trailer};
 use crate::index::{MemIndex, Table};
 use crate::planted::{Bug, is_planted};
+use crate::segment::blocks::Source;
 use crate::segment::scan::DamagedRange;
 use crate::segment::{FRAMES_START, Findings, Segment, State, seal};
+
+/// How many bytes of a packed segment are hashed at a time.
+const HASH_BYTES: usize = 1 << 20;
 
 /// What a check of one segment found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,14 +67,16 @@ impl Segment {
         };
         let mut findings = self.findings();
         let mut index = MemIndex::new(key::hash, seed);
-        let found = self.enter_all(&mut index, Some(trailer.frames_end))?;
+        let found = self.enter_all(&mut index, Some(self.end()))?;
         findings.damaged = found.damaged;
         // Up to where the trailer says that the frames end, nothing can be torn.
         findings.damaged.extend(found.tail);
         let mut hash_differs = false;
         if findings.damaged.is_empty() {
             index.sort();
-            if !self.footer_is(&index, &trailer)? {
+            let blocks = if self.header().packed { Some(self.blocks()?) } else { None };
+            let is_whole = blocks.is_none_or(|blocks| blocks.has_whole_dictionary());
+            if !is_whole || !self.footer_is(&index, &trailer)? {
                 findings.footer = Some(Damage::Footer);
             }
             hash_differs = self.frames_hash()? != trailer.hash && !is_planted(Bug::SkipHash);
@@ -85,7 +92,12 @@ impl Segment {
     }
 
     fn footer_is(&self, index: &MemIndex, trailer: &Trailer) -> Result<bool> {
-        let expected = seal::footer(index, trailer.frames_end)?;
+        let blocks = match self.header().packed {
+            true => Some(self.blocks()?.columns()),
+            false => None,
+        };
+        let blocks = blocks.as_ref().map(|(places, starts)| BlockInput { places, starts });
+        let expected = seal::footer(index, trailer.frames_end, blocks)?;
         let len = usize::try_from(self.file().len()?).unwrap_or(usize::MAX);
         let map = self.map(len)?;
         let footer_end = len.saturating_sub(TRAILER_BYTES);
@@ -95,11 +107,26 @@ impl Segment {
             && trailer.rows == index.rows())
     }
 
-    /// BLAKE3 of the file up to where its frames end.
+    /// BLAKE3 of the file up to where its frames end; of a packed one, as it would be if it were
+    /// not packed.
     pub(crate) fn frames_hash(&self) -> Result<[u8; 32]> {
-        let end = self.end() as usize;
-        let map = self.map(end)?;
-        Ok(*blake3::hash(map.as_slice().get(..end).unwrap_or_default()).as_bytes())
+        let end = self.end();
+        if !self.header().packed {
+            let map = self.map(end as usize)?;
+            let bytes = map.as_slice().get(..end as usize).unwrap_or_default();
+            return Ok(*blake3::hash(bytes).as_bytes());
+        }
+        let (blocks, mut hasher) = (self.blocks()?, blake3::Hasher::new());
+        let (mut at, mut buffer) = (0, vec![0; HASH_BYTES]);
+        while at < u64::from(end) {
+            let read = blocks.read_at(&mut buffer, at)?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(buffer.get(..read).unwrap_or_default());
+            at += read as u64;
+        }
+        Ok(*hasher.finalize().as_bytes())
     }
 
     /// What is damaged beyond the frames: `start` is where they end.

@@ -85,9 +85,9 @@ impl Segment {
         }
     }
 
-    /// Compares a frame's payload with its checksum, whether or not that was done before.
-    pub(super) fn check_frame(file: &[u8], frame: u32) -> std::result::Result<(), Damage> {
-        let bytes = file.get(frame as usize..).ok_or(Damage::Truncated)?;
+    /// Compares the payload of the frame at the beginning of `bytes` with its checksum, whether or
+    /// not that was done before.
+    pub(super) fn check_frame(bytes: &[u8]) -> std::result::Result<(), Damage> {
         let header = FrameHeader::decode_checked(bytes)?;
         let payload = bytes.get(FRAME_HEADER_BYTES..).unwrap_or_default();
         match payload.get(..header.payload_len as usize).map(payload_crc) {

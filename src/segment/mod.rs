@@ -1,5 +1,7 @@
 //! One segment file: making it, writing frames to it, reading it back, sealing and recovering it.
 
+mod block_writer;
+mod blocks;
 mod catch_up;
 mod check;
 mod draft;
@@ -8,7 +10,9 @@ mod frames;
 mod handle;
 mod header;
 mod lost;
+mod name;
 mod open;
+mod pack;
 mod read;
 mod recover;
 mod salvage;
@@ -21,10 +25,12 @@ mod write;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock, Weak};
 
 pub(crate) use check::Check;
 pub(crate) use draft::Draft;
+pub(crate) use name::Name;
+pub(crate) use pack::Packer;
 pub(crate) use read::{Frame, Pinned};
 pub(crate) use recover::{Loss, LossKind};
 pub use scan::DamagedRange;
@@ -37,6 +43,7 @@ use crate::format::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::format::trailer::Trailer;
 use crate::index::{MemIndex, NewestStates, Summary, Table};
 use crate::model::{Field, Kind};
+use crate::segment::blocks::Blocks;
 use crate::segment::frames::CheckedFrames;
 use crate::segment::handle::Handle;
 use crate::segment::sealed::SealedIndex;
@@ -47,9 +54,6 @@ use crate::sync::{Mutex, RwLock};
 /// Where the first frame begins: behind two copies of the header, so that no single damaged byte
 /// takes the salt, and with it the whole segment, along.
 pub(crate) const FRAMES_START: u32 = 2 * SEGMENT_HEADER_BYTES;
-
-/// The ending of a segment's file name; before it stands the first sequence number in 20 digits.
-pub(crate) const SEGMENT_SUFFIX: &str = ".seg";
 
 /// A segment file, open for reading and, while it is the last of its stream, for writing.
 #[derive(Debug)]
@@ -68,6 +72,8 @@ pub(crate) struct Segment {
     /// Up to where the file was preallocated.
     allocated: AtomicU32,
     map: RwLock<Option<Map>>,
+    /// Where the blocks of a packed segment are, once that was asked for.
+    blocks: RwLock<Option<Arc<Blocks>>>,
     state: RwLock<State>,
     /// What the segment spans, once it is sealed.
     span: OnceLock<Span>,
@@ -79,6 +85,8 @@ pub(crate) struct Segment {
     /// The last sequence number that queries can see; 0 before the first.
     last_seq: AtomicU64,
     superseded: RwLock<Superseded>,
+    /// The segments whose place this one took, as long as a query still reads them.
+    replaced: RwLock<Vec<Weak<Segment>>>,
     findings: RwLock<Findings>,
     /// Held during a sync.
     syncs: Mutex<Syncs>,
@@ -94,6 +102,7 @@ struct Syncs {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a segment, in place, and it changes")]
 enum State {
     /// The index is in memory: the segment is still written, or has no valid footer. It holds the
     /// frames up to `indexed`.
@@ -176,6 +185,12 @@ impl Segment {
 
     pub(crate) fn first_seq(&self) -> u64 {
         self.header.first_seq
+    }
+
+    /// The name of its file.
+    pub(crate) fn name(&self) -> Name {
+        let name = self.path.file_name().and_then(|name| name.to_str());
+        name.and_then(Name::parse).unwrap_or(Name::new(self.first_seq()))
     }
 
     /// Where the frames end, in bytes.
@@ -262,7 +277,7 @@ impl Segment {
                 let trailer = &sealed.trailer;
                 Overview {
                     rows: trailer.rows,
-                    end: trailer.frames_end,
+                    end: self.end(),
                     last_seq: (trailer.rows > 0).then_some(trailer.last_seq),
                     summary: Summary {
                         created: (trailer.created_min, trailer.created_max),
@@ -284,6 +299,19 @@ impl Segment {
         let mut superseded = self.superseded.write();
         let since = superseded.entry(seq).or_insert(by);
         *since = by.min(*since);
+        for replaced in self.replaced.read().iter().filter_map(Weak::upgrade) {
+            replaced.mark_superseded(seq, by);
+        }
+    }
+
+    /// Takes over what is known of the records of segments whose place this one takes; what becomes
+    /// known later is passed on to them, for queries that still read them.
+    pub(crate) fn take_over(&self, from: &[Arc<Self>]) {
+        let mut superseded = self.superseded.write();
+        for segment in from {
+            superseded.extend(segment.superseded.read().iter().map(|(&seq, &by)| (seq, by)));
+        }
+        self.replaced.write().extend(from.iter().map(Arc::downgrade));
     }
 
     /// True when a record of a later segment takes the place of one here.
@@ -358,16 +386,4 @@ impl Segment {
     fn damaged(&self, offset: u32, damage: Damage) -> Error {
         Error::damaged(&self.path, u64::from(offset), damage)
     }
-}
-
-/// The name of the segment file whose first sequence number this is.
-pub(crate) fn file_name(first_seq: u64) -> String {
-    format!("{first_seq:020}{SEGMENT_SUFFIX}")
-}
-
-/// The first sequence number that a segment's file name tells; `None` for other files.
-pub(crate) fn parse_file_name(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
-    (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit()))
-        .then(|| digits.parse().ok())?
 }

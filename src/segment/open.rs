@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use crate::error::Result;
+use crate::error::{Damage, Result};
 use crate::format::footer::FooterLayout;
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::header::SegmentHeader;
@@ -9,12 +9,13 @@ use crate::format::key;
 use crate::format::trailer::{TRAILER_BYTES, Trailer};
 use crate::index::MemIndex;
 use crate::limits::{MAX_BATCH_RECORDS, MAX_FRAME_PAYLOAD};
+use crate::segment::blocks::blocks_of;
 use crate::segment::catch_up::find_frames;
 use crate::segment::draft::for_each_record;
 use crate::segment::frames::CheckedFrames;
 use crate::segment::handle::Handle;
 use crate::segment::sealed::SealedIndex;
-use crate::segment::{FRAMES_START, Findings, Found, Segment, State, file_name, header};
+use crate::segment::{FRAMES_START, Findings, Found, Name, Segment, State, header};
 use crate::storage::{File, Map, OpenMode, Storage};
 use crate::sync::atomic::{AtomicU32, AtomicU64};
 use crate::sync::{Mutex, RwLock};
@@ -30,7 +31,8 @@ impl Segment {
         header: SegmentHeader,
         seed: u64,
     ) -> Result<Self> {
-        Self::create_at(storage, &dir.join(file_name(header.first_seq)), header, seed)
+        let name = Name::new(header.first_seq).to_string();
+        Self::create_at(storage, &dir.join(name), header, seed)
     }
 
     /// As [`Segment::create`], at this path.
@@ -74,7 +76,7 @@ impl Segment {
         let mut findings = Findings { header: read.damaged_copy, ..Findings::default() };
         let header = read.header;
         if let Some((sealed, frames)) = open_sealed(&file, &header, &mut findings)? {
-            let end = sealed.trailer.frames_end;
+            let end = sealed.frames_end(&header);
             file.close();
             let mut segment = Self::assemble(
                 path.to_owned(),
@@ -88,11 +90,20 @@ impl Segment {
             segment.unchecked = Some(CheckedFrames::new(frames));
             return Ok(segment);
         }
-        let (found, supersedes) = find_frames(&file, &header)?;
+        let blocks = header.packed.then(|| blocks_of(&file, header.salt)).transpose()?;
+        let (found, supersedes) = match &blocks {
+            Some(blocks) => {
+                // It was whole when it got its name, and is never written again.
+                findings.footer = Some(findings.footer.unwrap_or(Damage::Footer));
+                find_frames(blocks, &header)?
+            }
+            None => find_frames(&file, &header)?,
+        };
         findings.note(&found);
         let state = State::Memory(MemIndex::new(key::hash, seed));
         let end = found.frames_end;
         let mut segment = Self::assemble(path.to_owned(), header, file, seed, state, findings, end);
+        segment.blocks = RwLock::new(blocks.map(Arc::new));
         let last = found.last.map(|frame| segment.last_record(frame)).transpose()?;
         segment.last_seq = AtomicU64::new(last.map_or(0, |(seq, _)| seq));
         segment.found = Some(Found { end, last, supersedes });
@@ -103,7 +114,7 @@ impl Segment {
     /// that do not decode it is the last one that they can have.
     fn last_record(&self, (at, header): (u64, FrameHeader)) -> Result<(u64, i64)> {
         let mut payload = vec![0; header.payload_len.min(MAX_FRAME_PAYLOAD) as usize];
-        self.file().read_at(&mut payload, at + FRAME_HEADER_BYTES as u64)?;
+        self.source()?.as_dyn().read_at(&mut payload, at + FRAME_HEADER_BYTES as u64)?;
         let mut last = header.base_seq;
         let read = for_each_record(self.kind(), &header, &payload, |relative, _, _| {
             last = header.base_seq.saturating_add(relative.into());
@@ -137,12 +148,14 @@ impl Segment {
             found: None,
             allocated: AtomicU32::new(end),
             map: RwLock::new(map),
+            blocks: RwLock::default(),
             state: RwLock::new(state),
             span: OnceLock::new(),
             newest: RwLock::default(),
             unchecked: None,
             last_seq: AtomicU64::new(last_seq),
             superseded: RwLock::default(),
+            replaced: RwLock::default(),
             findings: RwLock::new(findings),
             syncs: Mutex::default(),
         };
@@ -179,8 +192,8 @@ pub(super) fn open_sealed(
     match FooterLayout::parse(map.as_slice(), &trailer) {
         Ok(layout) => {
             let sealed = SealedIndex::new(trailer, layout, map);
-            let frames = sealed.frames().map(|frames| frames.len());
-            match frames {
+            let blocks = if header.packed { sealed.blocks().map(drop) } else { Ok(()) };
+            match blocks.and_then(|()| sealed.frames().map(|frames| frames.len())) {
                 Ok(frames) => return Ok(Some((sealed, frames))),
                 Err(damage) => findings.footer = Some(damage),
             }

@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
-use crate::error::{Damage, Result};
+use crate::error::{Damage, Error, Result};
 use crate::format::codec;
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
 use crate::model::{Field, Record, Timestamp};
+use crate::segment::blocks::Unpacked;
 use crate::segment::scan::frame_len;
 use crate::segment::{Segment, State};
 use crate::storage::Map;
@@ -14,7 +15,44 @@ use crate::storage::Map;
 #[derive(Debug, Clone)]
 pub(crate) struct Pinned {
     segment: Arc<Segment>,
-    map: Map,
+    bytes: Bytes,
+}
+
+/// The bytes of a segment's frames.
+#[derive(Debug, Clone)]
+enum Bytes {
+    /// As they lie in the file.
+    Plain(Map),
+    /// Unpacked from its blocks.
+    Packed(Arc<Unpacked>),
+}
+
+impl Bytes {
+    /// Those from `offset` on, to the end of the frame there or beyond.
+    #[inline]
+    fn at(&self, offset: u32) -> Result<&[u8], Damage> {
+        match self {
+            Self::Plain(map) => map.as_slice().get(offset as usize..).ok_or(Damage::Truncated),
+            Self::Packed(unpacked) => unpacked.at(offset),
+        }
+    }
+
+    /// True when what was read may be zeros that are not in the file. What was unpacked was
+    /// compared with its checksum, and does not change.
+    #[inline]
+    fn is_lost(&self) -> bool {
+        match self {
+            Self::Plain(map) => map.is_lost(),
+            Self::Packed(_) => false,
+        }
+    }
+
+    fn map(&self) -> &Map {
+        match self {
+            Self::Plain(map) => map,
+            Self::Packed(unpacked) => unpacked.map(),
+        }
+    }
 }
 
 /// A frame whose checksums have held.
@@ -42,8 +80,11 @@ impl Pinned {
     /// # Errors
     /// When the file cannot be mapped.
     pub(crate) fn new(segment: &Arc<Segment>) -> Result<Self> {
-        let map = segment.map(segment.end() as usize)?;
-        Ok(Self { segment: Arc::clone(segment), map })
+        let bytes = match segment.header().packed {
+            false => Bytes::Plain(segment.map(segment.end() as usize)?),
+            true => Bytes::Packed(Arc::new(Unpacked::new(segment.blocks()?))),
+        };
+        Ok(Self { segment: Arc::clone(segment), bytes })
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -83,10 +124,8 @@ impl Pinned {
     /// # Errors
     /// [`Error::Damaged`](crate::Error::Damaged) when it is no record.
     pub(crate) fn record_in(&self, frame: u32, seq: u64, offset: u32) -> Result<Record<'_>> {
-        let damaged = |damage| self.segment.damaged(offset, damage);
-        let bytes = self.map.as_slice().get(frame as usize..);
-        let bytes = bytes.ok_or_else(|| damaged(Damage::Truncated))?;
-        let header = FrameHeader::decode_checked(bytes).map_err(damaged)?;
+        let header = self.bytes.at(frame).and_then(FrameHeader::decode_checked);
+        let header = header.map_err(|damage| self.damaged(offset, damage))?;
         self.record_of(&Frame::new(frame, &header), seq, offset)
     }
 
@@ -97,29 +136,31 @@ impl Pinned {
     pub(crate) fn has_key(&self, offset: u32, field: Field, key: &[u8]) -> Result<bool> {
         let bytes = self.in_frame(&self.frame_of(offset)?, offset)?;
         let found = codec::has_key(self.segment.kind(), bytes, field, key)
-            .map_err(|damage| self.segment.damaged(offset, damage))?;
-        if self.map.is_lost() { Err(self.segment.lost(&self.map)) } else { Ok(found) }
+            .map_err(|damage| self.damaged(offset, damage))?;
+        if self.bytes.is_lost() { Err(self.segment.lost(self.bytes.map())) } else { Ok(found) }
     }
 
     fn frame_of(&self, offset: u32) -> Result<Frame> {
-        let checked = self.segment.checked_frame(&self.map, offset);
-        let (start, header) = checked.map_err(|damage| self.segment.damaged(offset, damage))?;
+        let checked = self.segment.checked_frame(&self.bytes, offset);
+        let (start, header) = checked.map_err(|damage| self.damaged(offset, damage))?;
         Ok(Frame::new(start, &header))
     }
 
     /// The bytes from `offset` to the end of the frame.
     #[inline]
     fn in_frame(&self, frame: &Frame, offset: u32) -> Result<&[u8]> {
-        let end = usize::try_from(frame.end).unwrap_or(usize::MAX);
-        let bytes = self.map.as_slice().get(offset as usize..end);
-        bytes.ok_or_else(|| self.segment.damaged(offset, Damage::Truncated))
+        let len = frame.end.saturating_sub(offset.into());
+        let bytes = self.bytes.at(offset).and_then(|bytes| {
+            bytes.get(..usize::try_from(len).unwrap_or(usize::MAX)).ok_or(Damage::Truncated)
+        });
+        bytes.map_err(|damage| self.damaged(offset, damage))
     }
 
     #[inline]
     fn record_of(&self, frame: &Frame, seq: u64, offset: u32) -> Result<Record<'_>> {
         let bytes = self.in_frame(frame, offset)?;
         let record = codec::decode(self.segment.kind(), bytes)
-            .map_err(|damage| self.segment.damaged(offset, damage))?;
+            .map_err(|damage| self.damaged(offset, damage))?;
         self.check_kept(frame.start, bytes, record.consumed)?;
         Ok(Record {
             seq,
@@ -135,18 +176,27 @@ impl Pinned {
     #[inline]
     fn check_kept(&self, frame: u32, record: &[u8], len: usize) -> Result<()> {
         if record.get(len).or(record.last()) == Some(&0) {
-            let checked = Segment::check_frame(self.map.as_slice(), frame);
-            checked.map_err(|damage| self.segment.damaged(frame, damage))?;
+            let checked = self.bytes.at(frame).and_then(Segment::check_frame);
+            checked.map_err(|damage| self.damaged(frame, damage))?;
         }
-        if self.map.is_lost() { Err(self.segment.lost(&self.map)) } else { Ok(()) }
+        if self.bytes.is_lost() { Err(self.segment.lost(self.bytes.map())) } else { Ok(()) }
+    }
+
+    /// The error of what could not be read, which may be for want of a page of the file.
+    #[cold]
+    fn damaged(&self, offset: u32, damage: Damage) -> Error {
+        match (&self.bytes, self.bytes.map().is_lost()) {
+            (Bytes::Packed(_), true) => self.segment.lost(self.bytes.map()),
+            _ => self.segment.damaged(offset, damage),
+        }
     }
 }
 
 impl Segment {
     /// The frame that `offset` lies in, its checksums compared now or before.
-    fn checked_frame(&self, map: &Map, offset: u32) -> Result<(u32, FrameHeader), Damage> {
+    fn checked_frame(&self, bytes: &Bytes, offset: u32) -> Result<(u32, FrameHeader), Damage> {
         let (number, frame_at) = self.frame_of(offset)?;
-        let frame = map.as_slice().get(frame_at as usize..).ok_or(Damage::Truncated)?;
+        let frame = bytes.at(frame_at)?;
         let unchecked = self.unchecked.as_ref().filter(|frames| !frames.is_checked(number));
         let Some(unchecked) = unchecked else {
             return Ok((frame_at, FrameHeader::decode_checked(frame)?));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::format::header::SegmentHeader;
 use crate::segment::draft::for_each_record;
 use crate::segment::scan::scan;
 use crate::segment::{FRAMES_START, NewFrame, Segment};
@@ -24,7 +25,7 @@ impl Segment {
         previous: [u8; 32],
         all_whole: bool,
     ) -> Result<Self> {
-        let mut header = self.header.clone();
+        let mut header = SegmentHeader { packed: false, ..self.header.clone() };
         if !all_whole {
             // What was at other places is bound to another salt.
             header.salt = storage.random()?;
@@ -33,7 +34,7 @@ impl Segment {
             storage.remove(path)?;
         }
         let rescued = Self::create_at(storage, path, header, self.seed)?;
-        let until = self.trailer().map(|trailer| trailer.frames_end);
+        let until = self.is_sealed().then(|| self.end());
         let mut bytes = Vec::new();
         let mut failed = None;
         let mut copy = |_: u32, frame: &FrameHeader, payload: &[u8]| {
@@ -54,7 +55,7 @@ impl Segment {
             failed = rescued.append(&mut bytes, frame, &[]).err();
             Ok(())
         };
-        scan(&self.file, &self.bounds(FRAMES_START, until), &mut copy)?;
+        scan(self.source()?.as_dyn(), &self.bounds(FRAMES_START, until), &mut copy)?;
         failed.map_or(Ok(()), Err::<(), Error>)?;
         rescued.seal(previous)?;
         Ok(rescued)

@@ -5,8 +5,8 @@ use memchr::memmem;
 use crate::error::{Damage, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, payload_crc};
 use crate::planted::{Bug, is_planted};
+use crate::segment::blocks::Source;
 use crate::segment::window::Window;
-use crate::storage::File;
 
 /// A range of a segment in which no whole frame lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +85,7 @@ enum Attempt {
 /// # Errors
 /// When the file cannot be read. Damage is no error; it is in the result.
 pub(crate) fn scan(
-    file: &dyn File,
+    file: &dyn Source,
     bounds: &Bounds<'_>,
     visit: &mut VisitFrame<'_>,
 ) -> Result<Scan> {

@@ -1,8 +1,11 @@
 //! Making the footer of a segment from its index in memory.
 
 use crate::error::{Error, Result};
-use crate::format::footer::{Built, FieldInput, FooterInput, NO_CODE, build, is_distinct};
+use crate::format::footer::{
+    BlockInput, Built, FieldInput, FooterInput, NO_CODE, build, is_distinct,
+};
 use crate::format::key;
+use crate::format::trailer::{TagCounts, Trailer};
 use crate::index::{MemIndex, Table};
 use crate::model::Field;
 
@@ -17,11 +20,12 @@ struct Ranked {
     codes: Vec<u32>,
 }
 
-/// The footer's bytes for a segment whose footer begins at `base`.
+/// The footer's bytes for a segment whose footer begins at `base`, and whose frames lie in these
+/// blocks, if it is packed.
 ///
 /// # Errors
 /// When a size is out of bounds.
-pub(crate) fn footer(index: &MemIndex, base: u32) -> Result<Built> {
+pub(crate) fn footer(index: &MemIndex, base: u32, blocks: Option<BlockInput<'_>>) -> Result<Built> {
     let order: Vec<u32> = (0..index.rows()).map(|position| index.time_row(position)).collect();
     let (seed, fields) = (0..SEEDS)
         .map(|attempt| index.seed().wrapping_add(attempt))
@@ -37,6 +41,7 @@ pub(crate) fn footer(index: &MemIndex, base: u32) -> Result<Built> {
             tags: &order.iter().map(|&row| index.tag(row)).collect::<Vec<_>>(),
             frames: index.frames(),
             supersedes: &supersedes,
+            blocks,
             seed,
             fields: fields.each_ref().map(|ranked| {
                 ranked
@@ -46,6 +51,37 @@ pub(crate) fn footer(index: &MemIndex, base: u32) -> Result<Built> {
         },
         base,
     )
+}
+
+/// The trailer of a segment with this index and footer, whose frames end at `frames_end` of the
+/// file.
+pub(crate) fn trailer(
+    index: &MemIndex,
+    frames_end: u32,
+    footer: &Built,
+    hash: [u8; 32],
+    previous: [u8; 32],
+) -> Trailer {
+    let summary = index.summary();
+    let mut tags = TagCounts::default();
+    (0..index.rows()).for_each(|row| tags.add(index.tag(row)));
+    Trailer {
+        frames_end,
+        rows: index.rows(),
+        records: index.rows(),
+        table_offset: footer.table_offset,
+        table_crc: footer.table_crc,
+        first_seq: index.seq(0),
+        last_seq: index.seq(index.rows().saturating_sub(1)),
+        created_min: summary.created.0,
+        created_max: summary.created.1,
+        newest_max: summary.newest,
+        recorded_first: summary.recorded.0,
+        recorded_last: summary.recorded.1,
+        hash,
+        previous,
+        tags,
+    }
 }
 
 /// All fields with this seed; `None` when two keys of one field have one hash.

@@ -1,7 +1,9 @@
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use crate::error::Damage;
 use crate::format::footer::{FieldView, FooterLayout};
+use crate::format::header::SegmentHeader;
 use crate::format::key;
 use crate::format::packed::{Packed, to_time};
 use crate::format::trailer::Trailer;
@@ -13,7 +15,7 @@ use crate::storage::Map;
 #[derive(Debug)]
 pub(crate) struct SealedIndex {
     pub(crate) trailer: Trailer,
-    pub(crate) layout: FooterLayout,
+    pub(crate) layout: Arc<FooterLayout>,
     pub(crate) map: Map,
     /// The last bytes of the file, by which it is seen that it still ends there.
     pub(super) end: [u8; 8],
@@ -23,7 +25,7 @@ impl SealedIndex {
     /// The index in this map of the whole file.
     pub(super) fn new(trailer: Trailer, layout: FooterLayout, map: Map) -> Self {
         let end = map.as_slice().last_chunk().copied().unwrap_or_default();
-        Self { trailer, layout, map, end }
+        Self { trailer, layout: Arc::new(layout), map, end }
     }
 
     /// The footer as a table, with the keys of these fields; of the others it knows nothing. Each
@@ -60,6 +62,21 @@ impl SealedIndex {
     /// Where the frames begin.
     pub(crate) fn frames(&self) -> Result<Packed<'_>, Damage> {
         self.layout.frames(self.map.as_slice())
+    }
+
+    /// Where the frames end; of a packed segment, in the one that is not packed.
+    pub(super) fn frames_end(&self, header: &SegmentHeader) -> u32 {
+        let of_blocks = || {
+            let (blocks, starts) = self.blocks().ok()?;
+            u32::try_from(starts.get(blocks.len())?).ok()
+        };
+        let packed_end = header.packed.then(of_blocks).flatten();
+        packed_end.unwrap_or(self.trailer.frames_end)
+    }
+
+    /// Where the blocks of a packed segment are, and where the frames of each begin.
+    pub(super) fn blocks(&self) -> Result<(Packed<'_>, Packed<'_>), Damage> {
+        self.layout.blocks(self.map.as_slice())
     }
 
     /// The records of earlier segments whose place was taken by one here.

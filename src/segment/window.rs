@@ -1,5 +1,5 @@
 use crate::error::Result;
-use crate::storage::File;
+use crate::segment::blocks::Source;
 
 /// How much is read at a time: large enough to be fast, small enough for an edge device.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -9,7 +9,7 @@ const WINDOW_BYTES: usize = 1 << 20;
 /// Frames that are not yet known to be whole are read this way and not through a map, because a
 /// writer may cut the file behind them at any moment, and a map does not survive that.
 pub(super) struct Window<'f> {
-    file: &'f dyn File,
+    file: &'f dyn Source,
     buffer: Vec<u8>,
     start: u64,
     /// No bytes from here on are wanted.
@@ -17,11 +17,11 @@ pub(super) struct Window<'f> {
 }
 
 impl<'f> Window<'f> {
-    pub(super) const fn new(file: &'f dyn File, end: u64) -> Self {
+    pub(super) const fn new(file: &'f dyn Source, end: u64) -> Self {
         Self { file, buffer: Vec::new(), start: 0, end }
     }
 
-    pub(super) const fn file(&self) -> &'f dyn File {
+    pub(super) const fn file(&self) -> &'f dyn Source {
         self.file
     }
 

@@ -1,8 +1,7 @@
 use crate::error::{Error, Result};
-use crate::format::footer::{Built, FooterLayout};
+use crate::format::footer::FooterLayout;
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
-use crate::format::trailer::{TRAILER_BYTES, TagCounts, Trailer};
-use crate::index::{MemIndex, Table};
+use crate::format::trailer::{TRAILER_BYTES, Trailer};
 use crate::limits::MAX_FRAME_PAYLOAD;
 use crate::planted::{Bug, is_planted};
 use crate::segment::sealed::SealedIndex;
@@ -165,8 +164,8 @@ impl Segment {
         let (footer, trailer) = {
             let state = self.current()?;
             let State::Memory(index) = &*state else { return Ok(()) };
-            let footer = seal::footer(index, end)?;
-            let trailer = self.new_trailer(index, &footer, hash, previous);
+            let footer = seal::footer(index, end, None)?;
+            let trailer = seal::trailer(index, end, &footer, hash, previous);
             (footer, trailer)
         };
         let trailer_at = u64::from(end) + footer.bytes.len() as u64;
@@ -189,35 +188,6 @@ impl Segment {
             return Err(err);
         }
         self.adopt_footer(trailer, trailer_at + TRAILER_BYTES as u64)
-    }
-
-    fn new_trailer(
-        &self,
-        index: &MemIndex,
-        footer: &Built,
-        hash: [u8; 32],
-        previous: [u8; 32],
-    ) -> Trailer {
-        let summary = index.summary();
-        let mut tags = TagCounts::default();
-        (0..index.rows()).for_each(|row| tags.add(index.tag(row)));
-        Trailer {
-            frames_end: self.end(),
-            rows: index.rows(),
-            records: index.rows(),
-            table_offset: footer.table_offset,
-            table_crc: footer.table_crc,
-            first_seq: index.seq(0),
-            last_seq: index.seq(index.rows().saturating_sub(1)),
-            created_min: summary.created.0,
-            created_max: summary.created.1,
-            newest_max: summary.newest,
-            recorded_first: summary.recorded.0,
-            recorded_last: summary.recorded.1,
-            hash,
-            previous,
-            tags,
-        }
     }
 
     fn adopt_footer(&self, trailer: Trailer, total: u64) -> Result<()> {

@@ -45,6 +45,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "trace_open", unit: "query", run: |bench| query::open(bench, query::trace) },
     Case { name: "trace_sealed", unit: "query", run: |bench| query::sealed(bench, query::trace) },
     Case { name: "trace_segments", unit: "query", run: |bench| query::many(bench, query::trace) },
+    Case { name: "trace_packed", unit: "query", run: |bench| query::packed(bench, query::trace) },
     Case { name: "events_of_run_open", unit: "query", run: |bench| query::open(bench, query::run) },
     Case {
         name: "events_of_run_sealed",

@@ -184,6 +184,26 @@ pub fn decode_prior(bytes: &[u8]) -> Result<(u32, Prior, usize), Damage> {
     Ok((gap, prior, consumed))
 }
 
+/// Appends the record that begins at the beginning of `bytes` to another payload, in which this is
+/// the gap before it. All else of it stays as it is, what this version does not know included.
+///
+/// # Errors
+/// As for [`decode`]. `out` is then as it was.
+pub fn append_with_gap(out: &mut Vec<u8>, bytes: &[u8], gap: u32) -> Result<(), Damage> {
+    let (record, _) = split(bytes)?;
+    let mut row = Row::new(record);
+    row.u32().ok_or(Damage::Record)?;
+    let start = out.len();
+    out.push(0);
+    bincode::encode_into_writer(gap, Sink(out), CONFIG)
+        .map_err(|_| Damage::Record)
+        .and_then(|()| {
+            out.extend_from_slice(row.left);
+            close(out, start).map_err(|_| Damage::Length)
+        })
+        .inspect_err(|_| out.truncate(start))
+}
+
 /// The bytes of the record at the beginning of `bytes`, and how many it takes with its length.
 #[inline]
 fn split(bytes: &[u8]) -> Result<(&[u8], usize), Damage> {

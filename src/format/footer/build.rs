@@ -25,6 +25,8 @@ pub struct FooterInput<'a> {
     pub frames: &'a [u32],
     /// The sequence numbers in earlier segments that records of this one supersede, rising.
     pub supersedes: &'a [u64],
+    /// Of a packed segment, where its blocks are.
+    pub blocks: Option<BlockInput<'a>>,
     /// The seed under which all keys of each field have different hashes.
     pub seed: u64,
     /// The keys of each field; `None` when no record has one.
@@ -39,6 +41,16 @@ pub struct FieldInput<'a> {
     pub hashes: &'a [u64],
     /// For each row the rank of its key, or [`NO_CODE`].
     pub codes: &'a [u32],
+}
+
+/// Where the blocks of a packed segment are.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BlockInput<'a> {
+    /// Where each stands in the file, rising.
+    pub places: &'a [u32],
+    /// Where the frames of each begin in the segment that is not packed, rising, and where the last
+    /// ones end.
+    pub starts: &'a [u32],
 }
 
 /// A footer, ready to be written after the frames.
@@ -73,6 +85,10 @@ pub fn build(input: &FooterInput<'_>, base_offset: u32) -> Result<Built> {
         builder.column(Section::SeqOrder, 0, seq_order(input.seqs).iter().map(wide))?;
     }
     builder.column(Section::Supersedes, 0, input.supersedes.iter().copied())?;
+    if let Some(blocks) = input.blocks {
+        builder.column(Section::Blocks, 0, blocks.places.iter().map(wide))?;
+        builder.column(Section::BlockStarts, 0, blocks.starts.iter().map(wide))?;
+    }
     for (field, number) in input.fields.iter().zip(1..) {
         if let Some(field) = field.filter(|field| !field.hashes.is_empty()) {
             builder.field(number, &field)?;

@@ -12,11 +12,12 @@ use crate::model::Field;
 use crate::planted::{Bug, is_planted};
 
 use super::{
-    COUNT_AT, Entry, FieldView, PER_FIELD, SEED_AT, SINGLE, Section, TABLE_HEAD_BYTES, TABLE_MAGIC,
-    whole_hash,
+    COUNT_AT, Entry, FieldView, OF_PACKED, PER_FIELD, SEED_AT, SINGLE, Section, TABLE_HEAD_BYTES,
+    TABLE_MAGIC, whole_hash,
 };
 
-const SLOTS: usize = SINGLE + PER_FIELD * Field::KEYED;
+const OF_FIELDS: usize = PER_FIELD * Field::KEYED;
+const SLOTS: usize = SINGLE + OF_FIELDS + OF_PACKED;
 
 const ABSENT: u8 = 0;
 const UNSEEN: u8 = 1;
@@ -43,10 +44,16 @@ struct Slot {
 
 impl Slot {
     fn place(section: u8, field: u8) -> Option<usize> {
-        let at = usize::from(section).checked_sub(1).filter(|at| *at < SINGLE + PER_FIELD)?;
+        let at = usize::from(section).checked_sub(1)?;
         match (at.checked_sub(SINGLE), usize::from(field)) {
             (None, 0) => Some(at),
-            (Some(part), field @ 1..=Field::KEYED) => Some(SINGLE + (field - 1) * PER_FIELD + part),
+            (Some(part), field @ 1..=Field::KEYED) if part < PER_FIELD => {
+                Some(SINGLE + (field - 1) * PER_FIELD + part)
+            }
+            (Some(part), 0) => {
+                let part = part.checked_sub(PER_FIELD).filter(|part| *part < OF_PACKED)?;
+                Some(SINGLE + OF_FIELDS + part)
+            }
             _ => None,
         }
     }
@@ -191,6 +198,18 @@ impl FooterLayout {
     /// [`Damage::Footer`].
     pub fn supersedes<'b>(&self, file: &'b [u8]) -> Result<Packed<'b>, Damage> {
         self.column(file, Section::Supersedes, 0, |_| true)
+    }
+
+    /// Of a packed segment, where each block stands in the file, and where the frames of each begin
+    /// in the segment that is not packed; the latter are one more, for where the last ones end.
+    ///
+    /// # Errors
+    /// [`Damage::Footer`], also for a segment that is not packed.
+    pub fn blocks<'b>(&self, file: &'b [u8]) -> Result<(Packed<'b>, Packed<'b>), Damage> {
+        let blocks = self.column(file, Section::Blocks, 0, |_| true)?;
+        let starts =
+            self.column(file, Section::BlockStarts, 0, |starts| starts.len() == blocks.len() + 1)?;
+        Ok((blocks, starts))
     }
 
     /// The keys of a field; `None` when no record has one, and for status and severity, which are

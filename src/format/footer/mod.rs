@@ -9,7 +9,7 @@ mod build;
 mod field;
 mod layout;
 
-pub use build::{Built, FieldInput, FooterInput, NO_CODE, build, is_distinct};
+pub use build::{BlockInput, Built, FieldInput, FooterInput, NO_CODE, build, is_distinct};
 pub use field::{FieldView, Postings};
 pub use layout::{FooterLayout, head};
 
@@ -91,12 +91,19 @@ enum Section {
     Postings = 11,
     /// For each row the rank of its key plus 1, or 0 when it has none.
     Codes = 12,
+    /// Of a packed segment, where each block stands in the file, rising.
+    Blocks = 13,
+    /// Of a packed segment, where the frames of each block begin in the segment that is not packed,
+    /// rising, and where the last ones end.
+    BlockStarts = 14,
 }
 
-/// Sections that stand once.
+/// Sections that stand once and that every footer has, or may have.
 const SINGLE: usize = 7;
 /// Sections that stand once for each field.
 const PER_FIELD: usize = 5;
+/// Sections that stand once in the footer of a packed segment.
+const OF_PACKED: usize = 2;
 
 impl Section {
     const SINGLE: [Self; SINGLE] = [
@@ -112,6 +119,7 @@ impl Section {
 
 const _: () = assert!(Section::Supersedes as usize == SINGLE);
 const _: () = assert!(Section::Codes as usize == SINGLE + PER_FIELD);
+const _: () = assert!(Section::BlockStarts as usize == SINGLE + PER_FIELD + OF_PACKED);
 
 /// An entry of the section table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -75,6 +75,7 @@ fn file(rows: &[Row], seed: u64, supersedes: &[u64]) -> (Vec<u8>, Trailer) {
         tags: &rows.iter().map(|row| row.tag).collect::<Vec<_>>(),
         frames: &[128, 500, 999],
         supersedes,
+        blocks: None,
         seed,
         fields: std::array::from_fn(|at| {
             Some(FieldInput { hashes: &hashes[at], codes: &codes[at] })

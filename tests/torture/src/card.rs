@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::ground::{Ground, Part, Size, Tally};
 use crate::rows::{
-    clock, copies, cut_off, damage, faults, footers, fuzzing, kills, locks, lost_pages, mending,
-    power, readers, reserve, retention, rivals, strength, tails, threads,
+    clock, compaction, copies, cut_off, damage, faults, footers, fuzzing, kills, locks, lost_pages,
+    mending, power, readers, reserve, retention, rivals, strength, tails, threads,
 };
 
 /// One row.
@@ -38,6 +38,7 @@ pub const ROWS: &[Row] = &[
             ("under several writers", power::under_several_writers),
             ("in large segments", power::in_large_segments),
             ("in a repair", mending::in_a_repair),
+            ("in a compaction", compaction::in_a_compaction),
         ],
     },
     Row {

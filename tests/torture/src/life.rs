@@ -114,7 +114,7 @@ fn reopen(disk: &SimDisk, oracle: &SharedOracle, seed: u64, is_after_a_kill: boo
     if is_after_a_kill {
         settle(&writer, oracle, Crash::Kill);
     }
-    writer
+    writer.compacting()
 }
 
 /// Compares what a crash has left with what was promised, and has the oracle go on from there.

@@ -1,6 +1,7 @@
 //! The rows of the scorecard. Their numbers, subjects and goals are in `card`.
 
 pub(crate) mod clock;
+pub(crate) mod compaction;
 pub(crate) mod copies;
 pub(crate) mod cut_off;
 pub(crate) mod damage;

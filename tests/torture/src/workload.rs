@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use runledger::{
-    Body, Durability, ErrorRecord, Event, Id, Json, Ledger, Options, Result, Run, Status, Timestamp,
+    Body, Compaction, Durability, ErrorRecord, Event, Id, Json, Ledger, Options, Result, Run,
+    Status, Timestamp,
 };
 
 use crate::disk::SimDisk;
@@ -34,6 +35,8 @@ pub(crate) struct Writer {
     rng: Rng,
     /// Runs that are known to be open.
     open_runs: Vec<String>,
+    /// True when compaction is one of the things that it does.
+    pub(crate) compacts: bool,
 }
 
 impl Writer {
@@ -44,7 +47,13 @@ impl Writer {
     }
 
     pub(crate) fn over(ledger: Ledger, oracle: &SharedOracle, seed: u64) -> Self {
-        Self { ledger, oracle: oracle.clone(), rng: Rng::new(seed), open_runs: Vec::new() }
+        let (oracle, rng) = (oracle.clone(), Rng::new(seed));
+        Self { ledger, oracle, rng, open_runs: Vec::new(), compacts: false }
+    }
+
+    /// The same, which compacts now and then, too: for all that looks at records, and not at files.
+    pub(crate) fn compacting(self) -> Self {
+        Self { compacts: true, ..self }
     }
 
     /// Appends a batch and tells the oracle.
@@ -107,6 +116,10 @@ impl Writer {
                 self.append(|batch| mixed(batch, count, kinds, size / 4), durability).map(drop)
             }
             18 => self.sync(),
+            // Of what it would leave out the oracle is not told.
+            _ if self.compacts && self.rng.below(2) == 0 => {
+                self.ledger.compact(&Compaction::new().keep_states()).map(drop)
+            }
             _ => self.ledger.maintain().map(drop),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use runledger::{Field, Kind, Order, Query, Reader, Status, Timestamp};
+use runledger::{Compaction, Field, Kind, Order, Query, Reader, Status, Timestamp};
 
 use super::{Bench, DAY, LEDGER, SEED};
 use crate::workload::{Rng, START_NANOS, Workload, run_id, trace_id};
@@ -39,6 +39,15 @@ pub(super) fn sealed(bench: &Bench, ask: Ask) -> Outcome<usize> {
     ledger.close()?;
     drop(ledger);
     let ledger = bench.open(LEDGER)?;
+    count(ledger.reader(), &picks(bench, &workload), ask)
+}
+
+/// Asks a ledger of one compacted segment per stream, from which blocks are unpacked by each query.
+pub(super) fn packed(bench: &Bench, ask: Ask) -> Outcome<usize> {
+    let (ledger, workload) = bench.filled(bench.options())?;
+    bench.storage.pass(DAY);
+    ledger.maintain()?;
+    ledger.compact(&Compaction::new().keep_states())?;
     count(ledger.reader(), &picks(bench, &workload), ask)
 }
 

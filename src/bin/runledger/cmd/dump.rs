@@ -2,6 +2,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use memchr::memmem;
+use runledger::format::block;
 use runledger::format::codec;
 use runledger::format::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, payload_crc};
 use runledger::format::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -15,8 +16,9 @@ use crate::exit::{Failure, Outcome};
 /// Print the frames and records of a segment file as they lie
 ///
 /// For debugging. Each line begins with an offset in bytes. Nothing else of the ledger is looked
-/// at. The exit code is 3 when there is damage before the last whole frame; for the whole ledger
-/// see `runledger verify`.
+/// at. The frames of a compacted segment lie in compressed blocks: those are printed first, and
+/// then the frames by the offsets that they have when they are unpacked. The exit code is 3 when
+/// there is damage before the last whole frame; for the whole ledger see `runledger verify`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The file, such as ledger/streams/runs/00000000000000000001.seg
@@ -47,7 +49,13 @@ pub(crate) fn run(args: &Args, _ctx: &Context) -> Result<Outcome, Failure> {
         .get(trailer_at..)
         .and_then(|bytes| Trailer::decode(bytes, &header.salt, trailer_at as u64).ok());
     let end = trailer.as_ref().map_or(length, |trailer| length.min(trailer.frames_end as usize));
-    let mut dump = Dump { bytes: bytes.get(..end).unwrap_or(bytes), header, out, damaged: false };
+    let frames = bytes.get(..end).unwrap_or(bytes);
+    let (unpacked, is_whole) = match header.packed {
+        true => unpack(frames, &header, &mut out)?,
+        false => (Vec::new(), true),
+    };
+    let bytes = if header.packed { &unpacked } else { frames };
+    let mut dump = Dump { bytes, header, out, damaged: !is_whole };
     dump.frames(!args.frames)?;
     if let Some(trailer) = trailer {
         dump.trailer(&trailer, trailer_at)?;
@@ -77,6 +85,39 @@ fn headers(bytes: &[u8], out: &mut impl Write) -> io::Result<Option<SegmentHeade
         }
     }
     Ok(found)
+}
+
+/// Prints the blocks of a packed segment, and gives it as it is unpacked, with zeros for blocks
+/// that are damaged; and whether none is.
+fn unpack(
+    bytes: &[u8],
+    header: &SegmentHeader,
+    out: &mut impl Write,
+) -> io::Result<(Vec<u8>, bool)> {
+    let dictionary = block::dictionary(bytes, &header.salt);
+    if let Some(dictionary) = &dictionary {
+        writeln!(out, "{FRAMES_START:>10}  dict    {} bytes", dictionary.bytes())?;
+    }
+    let (mut unpacked, mut is_whole) = (vec![0; FRAMES_START], true);
+    for (at, block) in block::find(bytes, &header.salt) {
+        let packed = bytes.get(at as usize..).unwrap_or_default();
+        let content = block::unpack(packed, &header.salt, at.into(), dictionary.as_ref());
+        writeln!(
+            out,
+            "{at:>10}  block   frames from {} on, {} bytes in {}{}",
+            block.start,
+            block.len,
+            block.packed_len,
+            if content.is_ok() { "" } else { ": damaged" },
+        )?;
+        is_whole &= content.is_ok() && unpacked.len() == block.start as usize;
+        if let Ok((_, frames)) = content {
+            unpacked.resize(block.start as usize, 0);
+            unpacked.extend_from_slice(&frames);
+        }
+    }
+    writeln!(out, "{:>10}  frames, by their offsets in the segment as it is unpacked:", "")?;
+    Ok((unpacked, is_whole))
 }
 
 struct Dump<'a, W> {

@@ -43,6 +43,8 @@ commands! {
     check Check;
     export Export;
     cleanup Cleanup;
+    compact Compact;
+    erase Erase;
     verify Verify;
     checkpoint Checkpoint;
     repair Repair;

@@ -22,12 +22,14 @@ struct Copy {
     dirs: Vec<PathBuf>,
     /// Files that were listed, and may be gone when their turn comes.
     files: Vec<PathBuf>,
+    /// True when one was: a program that copies says so, and the copy is to be made again.
+    vanished: bool,
 }
 
 impl Copy {
     fn of(from: &SimDisk, seed: u64) -> Self {
         let (from, to) = (from.clone(), SimDisk::new(seed));
-        Self { from, to, dirs: vec![DIR.into()], files: Vec::new() }
+        Self { from, to, dirs: vec![DIR.into()], files: Vec::new(), vanished: false }
     }
 
     /// Copies one file as it is at this moment, or lists one directory. A program that copies lists
@@ -54,8 +56,9 @@ impl Copy {
         Ok(true)
     }
 
-    fn copy(&self, file: &Path) -> Result<()> {
+    fn copy(&mut self, file: &Path) -> Result<()> {
         if !self.from.storage().exists(file)? {
+            self.vanished = true;
             return Ok(());
         }
         let bytes = self.from.peek(file);
@@ -77,7 +80,7 @@ pub(crate) fn beside_a_writer(ground: &Ground) -> Result<()> {
         let disk = SimDisk::new(seed);
         let oracle = SharedOracle::default();
         let (before, between) = settings(&mut rng);
-        let mut writer = Writer::open(&disk, &oracle, seed)?;
+        let mut writer = Writer::open(&disk, &oracle, seed)?.compacting();
         (0..before).try_for_each(|_| writer.step())?;
         let mut copy = Copy::of(&disk, seed);
         if rng.below(3) == 0 {
@@ -87,12 +90,21 @@ pub(crate) fn beside_a_writer(ground: &Ground) -> Result<()> {
             copy.to.storage().sync_dir(Path::new("/"))?;
             copy.copy(&Path::new(DIR).join("SEQ"))?;
             drop(writer);
-            writer = Writer::open(&disk, &oracle, seed + 1)?;
+            writer = Writer::open(&disk, &oracle, seed + 1)?.compacting();
         }
-        let begun = oracle.lock().batches.len();
-        copy_all(&mut copy, &mut rng, |rng| {
-            (0..rng.below(between + 1)).try_for_each(|_| writer.step())
-        })?;
+        let mut begun = oracle.lock().batches.len();
+        loop {
+            copy_all(&mut copy, &mut rng, |rng| {
+                (0..rng.below(between + 1)).try_for_each(|_| writer.step())
+            })?;
+            if !copy.vanished {
+                break;
+            }
+            // As the program that copies said that a file vanished, it is asked once more.
+            writer.compacts = false;
+            copy = Copy::of(&disk, seed);
+            begun = oracle.lock().batches.len();
+        }
         let owed = oracle.lock().of_copy(begun);
         let label = format!("a copy of {begun} batches, {between} between two files");
         let report = verify(DIR, copy.to.storage())?;

@@ -28,7 +28,7 @@ fn open_at_last(
         match Writer::open(disk, oracle, seed) {
             // A segment that could not be read is no reason not to open; it is told all the same.
             Ok(writer) if is_short(&writer) => errors.push(Error::Closed),
-            Ok(writer) => return writer,
+            Ok(writer) => return writer.compacting(),
             Err(err) => errors.push(err),
         }
     }

@@ -191,7 +191,7 @@ fn write_side_by_side(ledger: &Ledger, oracle: &SharedOracle, seed: u64, steps: 
     std::thread::scope(|scope| {
         let spawn = |thread: u64| {
             scope.spawn(move || {
-                let mut writer = Writer::over(ledger.clone(), oracle, seed ^ thread);
+                let mut writer = Writer::over(ledger.clone(), oracle, seed ^ thread).compacting();
                 for _ in 0..steps {
                     writer.step().unwrap();
                 }

@@ -61,6 +61,9 @@ mod planted {
         (Bug::KeepHalfARecord, 8),
         (Bug::PublishBeforeTheWrite, 8),
         (Bug::SkipHash, 4),
+        (Bug::NameBeforeTheSync, 1),
+        (Bug::RemoveBeforeTheName, 1),
+        (Bug::CompactUnsaid, 1),
     ];
 
     /// A row that takes longer than this has not caught anything.

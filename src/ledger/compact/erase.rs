@@ -1,0 +1,314 @@
+//! Taking all records of a person, a project, a run or a trace out of the ledger.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::error::{Damage, Error, Result};
+use crate::format::codec::Decoded;
+use crate::format::key;
+use crate::index::Table;
+use crate::ledger::Ledger;
+use crate::ledger::catalog::Catalog;
+use crate::ledger::compact::Rewrite;
+use crate::ledger::compact::notes;
+use crate::ledger::compact::plan::{Group, can_be_rewritten};
+use crate::ledger::handle::Inner;
+use crate::ledger::layout::AUDIT_STREAM;
+use crate::ledger::reader::Reader;
+use crate::model::{Body, Field, FieldSet, Id, Kind};
+use crate::segment::{Pinned, Segment, TableRef};
+
+/// What is to be erased: the records that carry this id, and all that belongs to the runs that do,
+/// their earlier states, events and errors included.
+///
+/// ```
+/// use runledger::{Erasure, Field, Id};
+/// let erasure = Erasure::of(Field::User, Id::new("u-17")?)?.reason("request 2026-114").by("ops");
+/// # Ok::<(), runledger::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "nothing is erased until a ledger erases by it"]
+pub struct Erasure {
+    field: Field,
+    id: Id<'static>,
+    reason: Option<String>,
+    by: Option<String>,
+}
+
+/// What an erasure did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ErasureReport {
+    /// How many runs, events and errors were erased, in all of their records: of a run each state
+    /// counts.
+    pub records: [u64; 3],
+    /// The segments that were written anew without them.
+    pub rewrites: Vec<Rewrite>,
+    /// How many copies of damaged bytes lie in the directory `lost`. They are not searched, and may
+    /// hold what was erased.
+    pub copies: u64,
+}
+
+impl ErasureReport {
+    /// How many records were erased, of all kinds.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.records.iter().sum()
+    }
+}
+
+impl Erasure {
+    /// Of all that carries this id in this field: [`Field::User`], [`Field::Project`],
+    /// [`Field::Run`] or [`Field::Trace`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for another field.
+    pub fn of(field: Field, id: Id<'_>) -> Result<Self> {
+        match field {
+            Field::User | Field::Project | Field::Run | Field::Trace => {
+                Ok(Self { field, id: id.into_owned(), reason: None, by: None })
+            }
+            _ => Err(Error::invalid("field", &field.to_string(), "user, project, run or trace")),
+        }
+    }
+
+    /// Why, to be put on record.
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// At whose request, to be put on record.
+    pub fn by(mut self, by: impl Into<String>) -> Self {
+        self.by = Some(by.into());
+        self
+    }
+}
+
+impl Ledger {
+    /// Erases records: each segment that holds one is written anew without it, as a compaction
+    /// does, and removed. What was erased is put on record by number, kind and the BLAKE3 hash of
+    /// the id, without its content.
+    ///
+    /// The file system gives the blocks of removed files to others in its time and does not
+    /// overwrite them; copies of the directory that were made before are not reached.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when a segment that holds such records is not whole, or one cannot be
+    /// looked into: repair the ledger first. What was erased before stays so, and the next try goes
+    /// on; [`Error::NoSpace`], [`Error::Closed`], [`Error::Poisoned`] or [`Error::Io`].
+    pub fn erase(&self, erasure: &Erasure) -> Result<ErasureReport> {
+        self.inner.check_writable()?;
+        self.inner.seal_all()?;
+        let mut report = walk(&self.inner.catalog, erasure, &mut |group, doomed, _| {
+            self.inner.erase_in(group, doomed)
+        })?;
+        report.copies = copies(&self.inner.catalog)?;
+        let (field, id) = (erasure.field, &erasure.id);
+        let (reason, by) = (erasure.reason.as_deref(), erasure.by.as_deref());
+        self.inner.note(&notes::erased(field, id, report.records, reason, by))?;
+        self.inner.sync()?;
+        Ok(report)
+    }
+}
+
+impl Reader {
+    /// What an erasure would do, without doing it.
+    ///
+    /// # Errors
+    /// As for [`Ledger::erase`].
+    pub fn plan_erasure(&self, erasure: &Erasure) -> Result<ErasureReport> {
+        let catalog = self.catalog();
+        let mut report = walk(catalog, erasure, &mut |group, _, found| {
+            let rewrite = group.describe(catalog)?;
+            Ok((found, Some(Rewrite { left_out: found, ..rewrite })))
+        })?;
+        report.copies = copies(catalog)?;
+        Ok(report)
+    }
+}
+
+/// Does something about a segment that holds so many of the doomed records, and gives how many it
+/// was done to.
+type Visit<'v> = dyn FnMut(&Group, &Doomed, u64) -> Result<(u64, Option<Rewrite>)> + 'v;
+
+/// Visits the segments that hold what is to be erased.
+fn walk(catalog: &Catalog, erasure: &Erasure, visit: &mut Visit<'_>) -> Result<ErasureReport> {
+    if let Some(unreadable) = catalog.unreadable().iter().find(|it| it.stream != AUDIT_STREAM) {
+        return Err(Error::damaged(&unreadable.path, 0, Damage::Unreadable));
+    }
+    let doomed = Doomed::find(catalog, erasure)?;
+    let mut report = ErasureReport::default();
+    for stream in 0..AUDIT_STREAM {
+        for segment in catalog.stream(stream) {
+            let found = doomed.count_in(&segment)?;
+            if found == 0 {
+                continue;
+            }
+            let mut group = Group::new(stream);
+            group.push(Arc::clone(&segment), &segment.overview()?, false);
+            let (erased, rewrite) = visit(&group, &doomed, found)?;
+            report.rewrites.extend(rewrite);
+            let place = match segment.kind() {
+                Kind::Run => 0,
+                Kind::Event => 1,
+                Kind::Error => 2,
+            };
+            if let Some(count) = report.records.get_mut(place) {
+                *count += erased;
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// How many files lie in the directory for what was lost.
+fn copies(catalog: &Catalog) -> Result<u64> {
+    let lost = catalog.layout.lost();
+    match catalog.storage.exists(&lost)? {
+        true => Ok(catalog.storage.list(&lost)?.len() as u64),
+        false => Ok(0),
+    }
+}
+
+/// Which records go.
+struct Doomed {
+    field: Field,
+    id: Id<'static>,
+    key: Vec<u8>,
+    /// The runs that carry the id, and their keys.
+    runs: HashSet<Id<'static>>,
+    run_keys: Vec<Vec<u8>>,
+}
+
+impl Inner {
+    /// Writes a segment anew without the doomed records, and gives how many they were.
+    fn erase_in(&self, group: &Group, doomed: &Doomed) -> Result<(u64, Option<Rewrite>)> {
+        if let Some(damaged) = group.segments.iter().find(|it| !can_be_rewritten(it)) {
+            return Err(Error::damaged(damaged.path(), 0, Damage::Footer));
+        }
+        let mut erased = 0;
+        let mut keep = |_: &Arc<Segment>, _: u64, record: &Decoded<'_>| {
+            let goes = doomed.holds(&record.body);
+            erased += u64::from(goes);
+            Ok(!goes)
+        };
+        let rewrite = self.rewrite(group, &mut keep, &mut |_| self.check_writable())?;
+        Ok((erased, rewrite))
+    }
+
+    /// Ends and seals all segments that hold anything.
+    fn seal_all(&self) -> Result<()> {
+        self.sync()?;
+        for (number, stream) in self.streams.iter().enumerate().take(AUDIT_STREAM) {
+            let mut active = stream.lock();
+            if active.segment.as_ref().is_some_and(|segment| !segment.is_empty())
+                && let Some(full) = active.retire()
+            {
+                self.maintenance.note_full(number, full);
+            }
+        }
+        self.seal_full();
+        self.check_poisoned()?;
+        match self.maintenance.is_sealed_up() {
+            true => Ok(()),
+            false => {
+                let full = std::io::ErrorKind::StorageFull.into();
+                Err(Error::io("seal the segments of", self.catalog.layout.dir(), full))
+            }
+        }
+    }
+}
+
+impl Doomed {
+    /// Finds out which runs carry the id, in any of their states.
+    fn find(catalog: &Catalog, erasure: &Erasure) -> Result<Self> {
+        let id_key = |id: &Id<'_>| key::id_key(id).as_slice().to_vec();
+        let Erasure { field, id, .. } = erasure.clone();
+        let mut runs = HashSet::new();
+        if field == Field::Run {
+            runs.insert(id.clone());
+        }
+        let segments = (0..AUDIT_STREAM).flat_map(|stream| catalog.stream(stream));
+        for segment in segments.filter(|it| it.kind() == Kind::Run && field != Field::Run) {
+            for_each_with(&segment, field, &id_key(&id), &mut |_, body| match body {
+                Body::Run(run) if carries(body, field, &id) => {
+                    runs.insert(run.run_id.clone().into_owned());
+                }
+                _ => {}
+            })?;
+        }
+        let run_keys = runs.iter().map(id_key).collect();
+        Ok(Self { field, key: id_key(&id), id, runs, run_keys })
+    }
+
+    fn holds(&self, body: &Body<'_>) -> bool {
+        let run_id = match body {
+            Body::Run(run) => Some(&run.run_id),
+            Body::Event(event) => event.run_id.as_ref(),
+            Body::Error(error) => error.run_id.as_ref(),
+        };
+        carries(body, self.field, &self.id) || run_id.is_some_and(|id| self.runs.contains(id))
+    }
+
+    /// How many records of this segment go.
+    fn count_in(&self, segment: &Arc<Segment>) -> Result<u64> {
+        let mut seqs = HashSet::new();
+        let own = [(self.field, &self.key)];
+        let of_runs = self.run_keys.iter().map(|key| (Field::Run, key));
+        for (field, key) in own.into_iter().chain(of_runs) {
+            for_each_with(segment, field, key, &mut |seq, body| {
+                if self.holds(body) {
+                    seqs.insert(seq);
+                }
+            })?;
+        }
+        Ok(seqs.len() as u64)
+    }
+}
+
+/// Visits the records of a segment that have a key, or one with the same hash, in a field.
+fn for_each_with(
+    segment: &Arc<Segment>,
+    field: Field,
+    key: &[u8],
+    visit: &mut dyn FnMut(u64, &Body<'_>),
+) -> Result<()> {
+    fn places<T: Table>(table: &T, field: Field, key: &[u8]) -> Vec<(u64, u32)> {
+        let mut places = Vec::new();
+        if let Some(code) = table.find(field, key) {
+            table.for_each_posting(field, code, &mut |row| {
+                places.push((table.seq(row), table.offset(row)));
+                ControlFlow::Continue(())
+            });
+        }
+        places
+    }
+    let pinned = Pinned::new(segment)?;
+    let places = segment.with_table(FieldSet::NONE.with(field), |table| match table {
+        TableRef::Memory(table) => places(table, field, key),
+        TableRef::Sealed(table) => places(table, field, key),
+    })?;
+    for (seq, offset) in places {
+        visit(seq, &pinned.record(seq, offset)?.body);
+    }
+    Ok(())
+}
+
+fn carries(body: &Body<'_>, field: Field, id: &Id<'_>) -> bool {
+    let found = match (field, body) {
+        (Field::User, Body::Run(it)) => it.user_id.as_ref(),
+        (Field::User, Body::Event(it)) => it.user_id.as_ref(),
+        (Field::User, Body::Error(it)) => it.user_id.as_ref(),
+        (Field::Project, Body::Run(it)) => it.project_id.as_ref(),
+        (Field::Project, Body::Event(it)) => it.project_id.as_ref(),
+        (Field::Project, Body::Error(it)) => it.project_id.as_ref(),
+        (Field::Run, Body::Run(it)) => Some(&it.run_id),
+        (Field::Run, Body::Event(it)) => it.run_id.as_ref(),
+        (Field::Run, Body::Error(it)) => it.run_id.as_ref(),
+        (Field::Trace, body) => return body.trace_id() == Some(id),
+        _ => None,
+    };
+    found == Some(id)
+}

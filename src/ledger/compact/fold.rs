@@ -1,0 +1,81 @@
+//! Which states of runs can be left out, as later ones have taken their place.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::index::{SUPERSEDED, Table};
+use crate::ledger::catalog::Catalog;
+use crate::model::FieldSet;
+use crate::segment::{Segment, TableRef};
+
+/// What is left out so far.
+///
+/// A state whose place was taken keeps the one before it from being taken for the newest, for a
+/// state names the one before it and no other. So it is left out only when that one is gone: a
+/// run's states go from the oldest on.
+#[derive(Debug)]
+pub(super) struct Fold<'a> {
+    catalog: &'a Catalog,
+    gone: HashSet<u64>,
+    /// The states of the segment at hand whose place was taken.
+    stale: HashSet<u64>,
+}
+
+impl<'a> Fold<'a> {
+    pub(super) fn new(catalog: &'a Catalog) -> Self {
+        Self { catalog, gone: HashSet::new(), stale: HashSet::new() }
+    }
+
+    /// Turns to the next segment.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn begin(&mut self, segment: &Arc<Segment>) -> Result<()> {
+        fn superseded<T: Table>(table: &T) -> HashSet<u64> {
+            let rows = (0..table.rows()).filter(|&row| table.tag(row) & SUPERSEDED != 0);
+            rows.map(|row| table.seq(row)).collect()
+        }
+        self.stale = segment.with_table(FieldSet::NONE, |table| match table {
+            TableRef::Memory(table) => superseded(table),
+            TableRef::Sealed(table) => superseded(table),
+        })?;
+        self.stale.extend(segment.superseded_as_of(u64::MAX, usize::MAX).into_iter().flatten());
+        Ok(())
+    }
+
+    /// True when this state, which took the place of the one with the number `prior`, is left out.
+    ///
+    /// # Errors
+    /// When a segment cannot be read.
+    pub(super) fn leaves_out(&mut self, seq: u64, prior: Option<u64>) -> Result<bool> {
+        if !self.stale.contains(&seq) {
+            return Ok(false);
+        }
+        let is_first = match prior {
+            None => true,
+            Some(prior) => self.gone.contains(&prior) || !self.exists(prior)?,
+        };
+        if is_first {
+            self.gone.insert(seq);
+        }
+        Ok(is_first)
+    }
+
+    fn exists(&self, seq: u64) -> Result<bool> {
+        fn holds<T: Table>(table: &T, seq: u64) -> bool {
+            let position = table.seq_position(seq);
+            position < table.rows() && table.seq(table.seq_row(position)) == seq
+        }
+        for segment in self.catalog.holders(seq) {
+            let is_here = segment.with_table(FieldSet::NONE, |table| match table {
+                TableRef::Memory(table) => holds(table, seq),
+                TableRef::Sealed(table) => holds(table, seq),
+            })?;
+            if is_here {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,80 @@
+//! What compaction and erasure put on record.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::format::trailer::Trailer;
+use crate::ledger::audit::{RECORDS_ERASED, SEGMENT_COMPACTED, hex, segment_name, system};
+use crate::model::{Event, Field, Id, Severity};
+use crate::segment::Segment;
+
+#[derive(Serialize)]
+struct CompactedDetail {
+    /// The link of the last of the old segments, which the one after it names.
+    hash: Option<String>,
+    new_hash: Option<String>,
+    new_segment: Option<String>,
+    replaced: Vec<Replaced>,
+}
+
+/// A segment that was written anew.
+#[derive(Serialize)]
+struct Replaced {
+    segment: String,
+    hash: Option<String>,
+}
+
+/// The note on segments in whose place one comes at `path`, or nothing.
+pub(super) fn compacted(
+    old: &[Arc<Segment>],
+    path: &Path,
+    new: Option<&Trailer>,
+) -> Event<'static> {
+    let link = |segment: &Arc<Segment>| segment.trailer().map(|trailer| hex(trailer.link()));
+    let replaced = old.iter().map(|it| Replaced { segment: segment_name(it), hash: link(it) });
+    let stream = old.first().map_or("", |segment| &segment.header().stream);
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = new.map(|_| format!("{stream}/{file}"));
+    let what = name.as_deref().map_or("nothing: no record was kept".to_owned(), str::to_owned);
+    let detail = CompactedDetail {
+        hash: old.last().and_then(link),
+        new_hash: new.map(|trailer| hex(trailer.link())),
+        replaced: replaced.collect(),
+        new_segment: name.clone(),
+    };
+    let message = format!("{} segment(s) of {stream} were written anew as {what}", old.len());
+    let mut event = system(SEGMENT_COMPACTED, &detail).message(message);
+    event.trace_id = name.and_then(|name| Id::new(name).ok());
+    event
+}
+
+#[derive(Serialize)]
+struct ErasedDetail<'a> {
+    field: &'static str,
+    /// BLAKE3 of the id: who knows it can tell that it was erased, and nobody else.
+    id_hash: String,
+    runs: u64,
+    events: u64,
+    errors: u64,
+    reason: Option<&'a str>,
+    by: Option<&'a str>,
+}
+
+/// The note on records that were erased. It does not tell whose they were.
+pub(super) fn erased(
+    field: Field,
+    id: &Id<'_>,
+    [runs, events, errors]: [u64; 3],
+    reason: Option<&str>,
+    by: Option<&str>,
+) -> Event<'static> {
+    let id_hash = hex(*blake3::hash(id.to_string().as_bytes()).as_bytes());
+    let field = field.name();
+    let detail = ErasedDetail { field, id_hash, runs, events, errors, reason, by };
+    let count = runs + events + errors;
+    system(RECORDS_ERASED, &detail)
+        .severity(Severity::Warning)
+        .message(format!("{count} records of one {field} were erased"))
+}

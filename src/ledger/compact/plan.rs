@@ -1,0 +1,154 @@
+//! Which segments are worth being written anew, and which of them together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::ledger::audit;
+use crate::ledger::catalog::Catalog;
+use crate::ledger::compact::{Compaction, Rewrite};
+use crate::ledger::layout::{AUDIT_STREAM, STREAM_KINDS};
+use crate::ledger::options::Options;
+use crate::model::Kind;
+use crate::segment::{Overview, Segment};
+
+/// A segment that is packed already is written anew alone when one of so many of its records is a
+/// state of a run whose place was taken.
+const STALE_OF: u64 = 4;
+
+/// Neighbours.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) stream: usize,
+    pub(super) segments: Vec<Arc<Segment>>,
+    pub(super) records: u64,
+    /// How many of those are states of runs whose place was taken.
+    pub(super) stale: u64,
+    bytes: u64,
+    /// When the first and the last record arrived.
+    arrived: Option<(i64, i64)>,
+}
+
+impl Group {
+    pub(super) fn new(stream: usize) -> Self {
+        Self { stream, ..Self::default() }
+    }
+
+    /// Adds a segment; with `folds`, overtaken states of runs count as stale.
+    pub(super) fn push(&mut self, segment: Arc<Segment>, overview: &Overview, folds: bool) {
+        let (first, last) = overview.summary.recorded;
+        self.arrived = Some(match self.arrived {
+            None => (first, last),
+            Some((min, max)) => (min.min(first), max.max(last)),
+        });
+        self.bytes += u64::from(segment.end());
+        self.records += u64::from(overview.rows);
+        self.stale += if folds { stale(&segment) } else { 0 };
+        self.segments.push(segment);
+    }
+
+    /// What a rewrite of them is about.
+    ///
+    /// # Errors
+    /// When their directory cannot be listed.
+    pub(super) fn describe(&self, catalog: &Catalog) -> Result<Rewrite> {
+        let mut bytes = 0;
+        if let Some((name, _)) = STREAM_KINDS.get(self.stream) {
+            let entries = catalog.storage.list(&catalog.layout.stream(name))?;
+            let is_of = |file: &str| self.segments.iter().any(|it| it.path().ends_with(file));
+            let of_group = entries.iter().filter(|entry| is_of(&entry.name));
+            bytes = of_group.map(|entry| entry.allocated).sum();
+        }
+        Ok(Rewrite {
+            from: self.segments.iter().map(|it| audit::segment_name(it)).collect(),
+            to: None,
+            records: self.records,
+            left_out: self.stale,
+            bytes,
+            bytes_after: None,
+        })
+    }
+
+    /// True when another segment can be merged with these: the whole is no larger than a segment
+    /// is to be, and its records arrived within `span`, so that none waits long for another one to
+    /// expire.
+    fn has_room(&self, segment: &Segment, overview: &Overview, most: u64, span: Duration) -> bool {
+        let Some((min, max)) = self.arrived else { return true };
+        let (first, last) = overview.summary.recorded;
+        let span = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        self.bytes + u64::from(segment.end()) <= most
+            && min.min(first).abs_diff(max.max(last)) <= span
+    }
+
+    fn is_worth_it(&self) -> bool {
+        self.segments.len() > 1
+            || self.segments.iter().any(|segment| !segment.header().packed)
+            || self.stale > 0 && self.stale * STALE_OF >= self.records
+    }
+}
+
+/// How many records of a sealed segment are states of runs whose place was taken.
+fn stale(segment: &Segment) -> u64 {
+    if segment.kind() != Kind::Run {
+        return 0;
+    }
+    let here = segment
+        .trailer()
+        .map_or(0, |trailer| trailer.tags.superseded.iter().map(|&count| u64::from(count)).sum());
+    here + segment.superseded_as_of(u64::MAX, usize::MAX).map_or(0, |seqs| seqs.len() as u64)
+}
+
+/// The groups of neighbours that this compaction is to write anew, the oldest of each stream first.
+///
+/// # Errors
+/// When a segment cannot be read.
+pub(super) fn plan(
+    catalog: &Catalog,
+    compaction: &Compaction,
+    options: &Options,
+) -> Result<Vec<Group>> {
+    let age = i64::try_from(compaction.older_than.as_nanos()).unwrap_or(i64::MAX);
+    let before = catalog.storage.now().saturating_sub(age);
+    let most = u64::from(options.segment_bytes);
+    let mut groups = Vec::new();
+    for (stream, (_, kind)) in STREAM_KINDS.iter().enumerate() {
+        if stream == AUDIT_STREAM || compaction.kind.is_some_and(|wanted| wanted != *kind) {
+            continue;
+        }
+        let span = merged_span(options, *kind);
+        let mut group = Group::new(stream);
+        for segment in catalog.stream(stream) {
+            let overview = segment.overview()?;
+            let is_due = overview.summary.recorded.1 <= before || age == 0;
+            if !can_be_rewritten(&segment) || !is_due {
+                groups.push(std::mem::replace(&mut group, Group::new(stream)));
+                continue;
+            }
+            if !group.has_room(&segment, &overview, most, span) {
+                groups.push(std::mem::replace(&mut group, Group::new(stream)));
+            }
+            group.push(segment, &overview, !compaction.keeps_states);
+        }
+        groups.push(group);
+    }
+    groups.retain(Group::is_worth_it);
+    Ok(groups)
+}
+
+/// How long the records of a merged segment may have taken to arrive: a small part of what they are
+/// kept for.
+fn merged_span(options: &Options, kind: Kind) -> Duration {
+    let retention = &options.retention;
+    let kept = match kind {
+        Kind::Run => retention.runs,
+        Kind::Event => retention.events,
+        Kind::Error => retention.errors,
+    };
+    kept.map_or(Duration::MAX, |kept| (kept / 16).max(options.segment_age))
+}
+
+/// True for a segment that is sealed and of which no damage is known.
+pub(super) fn can_be_rewritten(segment: &Segment) -> bool {
+    let findings = segment.findings();
+    segment.is_sealed() && findings.damaged.is_empty() && findings.footer.is_none()
+}

@@ -1,0 +1,258 @@
+//! Putting a new segment in the place of old ones.
+//!
+//! The order is what makes a crash harmless. The new file is written and synced under a name that
+//! nobody reads; a note tells the links of the old segments and the new one; then it gets its name,
+//! by which everyone passes by those whose place it takes; only then are these removed. A crash
+//! before the name leaves a draft, one after it leaves old files: the next opening removes either.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::format::codec::Decoded;
+use crate::format::header::SegmentHeader;
+use crate::format::trailer::Trailer;
+use crate::ledger::audit;
+use crate::ledger::catalog::standing;
+use crate::ledger::compact::fold::Fold;
+use crate::ledger::compact::notes;
+use crate::ledger::compact::plan::{Group, can_be_rewritten, plan};
+use crate::ledger::compact::{Compaction, CompactionReport, Rewrite};
+use crate::ledger::handle::Inner;
+use crate::ledger::layout::stream_code;
+use crate::planted::{Bug, is_planted};
+use crate::segment::{Name, Packer, Segment};
+use crate::storage::OpenMode;
+
+/// What the name of a draft ends in. What a repair makes ends otherwise: that is a copy to be kept.
+const DRAFT: &str = ".draft";
+
+/// What is done after each frame: waiting, so that the disk is left to others, or giving up.
+pub(super) type Pace<'a> = dyn FnMut(u64) -> Result<()> + 'a;
+
+/// Says of a record, by its number, whether it is kept.
+pub(super) type KeepRecord<'a> = dyn FnMut(&Arc<Segment>, u64, &Decoded<'_>) -> Result<bool> + 'a;
+
+/// What is in the place of the old segments.
+enum InPlace {
+    Segment(Arc<Segment>),
+    /// No record was kept.
+    Nothing,
+    /// They were dropped meanwhile.
+    Gone,
+}
+
+impl Inner {
+    /// Compacts what the compaction is about.
+    pub(in crate::ledger) fn compact(
+        &self,
+        compaction: &Compaction,
+        pace: &mut Pace<'_>,
+    ) -> Result<CompactionReport> {
+        let mut report = CompactionReport::default();
+        let mut fold = Fold::new(&self.catalog);
+        for group in plan(&self.catalog, compaction, &self.options)? {
+            let mut current = None;
+            let mut keep = |segment: &Arc<Segment>, seq: u64, record: &Decoded<'_>| {
+                if current != Some(segment.first_seq()) {
+                    current = Some(segment.first_seq());
+                    fold.begin(segment)?;
+                }
+                let prior = record.prior.resolve(seq);
+                Ok(compaction.keeps_states || !fold.leaves_out(seq, prior)?)
+            };
+            match self.rewrite(&group, &mut keep, pace) {
+                Ok(rewrite) => report.rewrites.extend(rewrite),
+                Err(Error::Damaged { path, damage, .. }) => {
+                    report.damaged.push((self.name_of(&path), damage.to_string()));
+                }
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(report)
+    }
+
+    fn name_of(&self, path: &Path) -> String {
+        let path = path.strip_prefix(self.catalog.layout.streams()).unwrap_or(path);
+        path.to_string_lossy().into_owned()
+    }
+
+    /// Writes the records of these neighbours that are kept into one segment, which takes their
+    /// place. `None` when the group is no longer what it was, as segments of it were dropped.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when one of them is not whole: all stay as they are, as after
+    /// [`Error::NoSpace`] and what `pace` gives.
+    pub(super) fn rewrite(
+        &self,
+        group: &Group,
+        keep: &mut KeepRecord<'_>,
+        pace: &mut Pace<'_>,
+    ) -> Result<Option<Rewrite>> {
+        let _one_at_a_time = self.compactor.rewriting.lock();
+        if !self.is_current(group) {
+            return Ok(None);
+        }
+        let mut rewrite = group.describe(&self.catalog)?;
+        let names: Vec<_> = group.segments.iter().map(|segment| segment.name()).collect();
+        let (Some(first), Some(name)) = (group.segments.first(), Name::compacted(&names)) else {
+            return Ok(None);
+        };
+        let dir = first.path().parent().ok_or(Error::Closed)?;
+        let draft = dir.join(format!("{name}{DRAFT}"));
+        let storage = &*self.options.storage;
+        if storage.exists(&draft)? {
+            storage.remove(&draft)?;
+        }
+        let header = SegmentHeader {
+            covers: name.covers(),
+            salt: storage.random()?,
+            ..first.header().clone()
+        };
+        let previous = first.trailer().map_or([0; 32], |trailer| trailer.previous);
+        let packer = Packer::create(storage, &draft, header, self.catalog.seed);
+        let packed = packer.and_then(|packer| pack(packer, group, previous, keep, pace));
+        let made = packed
+            .and_then(|trailer| {
+                self.put_in_place(group, &dir.join(name.to_string()), &draft, trailer)
+            })
+            .inspect_err(|_| self.discard(&draft))?;
+        match made {
+            InPlace::Gone => return Ok(None),
+            InPlace::Segment(made) => {
+                let kept = made.trailer().map_or(0, |trailer| u64::from(trailer.records));
+                rewrite.left_out = rewrite.records.saturating_sub(kept);
+                rewrite.to = Some(audit::segment_name(&made));
+                let entries = storage.list(dir)?;
+                let is_its = |file: &str| made.path().ends_with(file);
+                let entry = entries.iter().find(|entry| is_its(&entry.name));
+                rewrite.bytes_after = Some(entry.map_or(0, |entry| entry.allocated));
+            }
+            InPlace::Nothing => {
+                rewrite.left_out = rewrite.records;
+                rewrite.bytes_after = Some(0);
+            }
+        }
+        Ok(Some(rewrite))
+    }
+
+    /// True when all of these segments are still there, and no damage to them has been found.
+    fn is_current(&self, group: &Group) -> bool {
+        let current = self.catalog.list(group.stream);
+        let is_there = |wanted: &Arc<Segment>| current.segments().any(|it| Arc::ptr_eq(it, wanted));
+        group.segments.iter().all(|it| is_there(it) && can_be_rewritten(it))
+    }
+
+    /// Removes a draft that came to nothing. The error that counts is the one before: what stays is
+    /// removed by the next opening.
+    fn discard(&self, draft: &Path) {
+        if self.check_poisoned().is_ok() && self.options.storage.exists(draft).unwrap_or(true) {
+            let _ = self.options.storage.remove(draft);
+        }
+    }
+
+    /// Gives the new segment its name and removes the old ones. Without a trailer there is no new
+    /// one, as no record was kept.
+    fn put_in_place(
+        &self,
+        group: &Group,
+        path: &Path,
+        draft: &Path,
+        trailer: Option<Trailer>,
+    ) -> Result<InPlace> {
+        let storage = &*self.options.storage;
+        // Writing took its time, and retention may have dropped some of them meanwhile.
+        let _nothing_is_dropped = self.begin_cleaning()?;
+        if !self.is_current(group) {
+            self.discard(draft);
+            return Ok(InPlace::Gone);
+        }
+        let dir = path.parent().ok_or(Error::Closed)?;
+        // What has taken the place of states that are left out must be kept before they go.
+        self.sync()?;
+        if !is_planted(Bug::CompactUnsaid) {
+            self.note(&notes::compacted(&group.segments, path, trailer.as_ref()))?;
+        }
+        self.sync()?;
+        if !self.owed_notes.lock().is_empty() {
+            // Without a word on record, a segment with another link would pass for a forgery.
+            let cause = std::io::ErrorKind::StorageFull.into();
+            return Err(Error::io("note the compaction of", path, cause));
+        }
+        let code = stream_code(group.stream);
+        let spans = |first_seq: u64| group.segments.iter().any(|it| it.first_seq() == first_seq);
+        self.sequence.note_heads(|heads| {
+            heads.retain(|head| head.stream != code || !spans(head.first_seq));
+        })?;
+        let made = match trailer {
+            None => {
+                storage.remove(draft)?;
+                None
+            }
+            Some(_) => {
+                storage.rename(draft, path)?;
+                if !is_planted(Bug::RemoveBeforeTheName) {
+                    storage.sync_dir(dir).inspect_err(|err| self.poison(err))?;
+                }
+                let (storage, seed) = (&self.options.storage, self.catalog.seed);
+                let opened = Segment::open(storage, path, OpenMode::Read, seed);
+                Some(Arc::new(opened.inspect_err(|err| self.poison(err))?))
+            }
+        };
+        self.catalog.replace(group.stream, &group.segments, made.as_ref());
+        for segment in &group.segments {
+            // It has a successor: one that cannot be removed is removed by the next opening, which
+            // must not follow a clean close.
+            storage.remove(segment.path()).inspect_err(|err| self.poison(err))?;
+        }
+        storage.sync_dir(dir).inspect_err(|err| self.poison(err))?;
+        self.maintenance.let_go(group.segments.clone());
+        Ok(made.map_or(InPlace::Nothing, InPlace::Segment))
+    }
+
+    /// Removes what a crash left of compactions: drafts, and segments whose place was taken.
+    pub(in crate::ledger) fn remove_what_was_replaced(&self) -> Result<()> {
+        let storage = &*self.options.storage;
+        for (number, stream) in self.streams.iter().enumerate() {
+            let listed = self.catalog.list_segments(&stream.dir)?;
+            let standing = standing(&listed);
+            let segments = self.catalog.stream(number);
+            // Only what is whole may take the place of what is there.
+            let is_whole =
+                |name: &Name| segments.iter().any(|it| it.name() == *name && can_be_rewritten(it));
+            let replaced = listed.iter().filter(|name| {
+                standing.iter().any(|other| other.replaces(name) && is_whole(other))
+            });
+            let drafts = storage.list(&stream.dir)?.into_iter().map(|entry| entry.name);
+            let drafts = drafts.filter(|name| is_draft(name));
+            let gone: Vec<_> = replaced.map(Name::to_string).chain(drafts).collect();
+            for name in &gone {
+                storage.remove(&stream.dir.join(name))?;
+            }
+            if !gone.is_empty() {
+                storage.sync_dir(&stream.dir)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// True for the draft of a compacted segment.
+fn is_draft(file: &str) -> bool {
+    let name = file.strip_suffix(DRAFT).and_then(Name::parse);
+    name.is_some_and(|name| name.is_compacted())
+}
+
+fn pack(
+    mut packer: Packer,
+    group: &Group,
+    previous: [u8; 32],
+    keep: &mut KeepRecord<'_>,
+    pace: &mut Pace<'_>,
+) -> Result<Option<Trailer>> {
+    for segment in &group.segments {
+        let mut keep = |seq: u64, record: &Decoded<'_>| keep(segment, seq, record);
+        packer.copy(segment, &mut keep, pace)?;
+    }
+    packer.finish(previous)
+}

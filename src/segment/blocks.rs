@@ -1,0 +1,302 @@
+//! The frames of a packed segment, unpacked block by block as they are read.
+//!
+//! All offsets are those of the segment as it would lie there not packed: a header of the same
+//! length, then the frames. Only this file knows where the blocks are.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::error::{Damage, Error, Result};
+use crate::format::block::{self, BLOCK_HEADER_BYTES, BlockHeader, Dictionary};
+use crate::format::footer::FooterLayout;
+use crate::format::packed::Packed;
+use crate::segment::sealed::SealedIndex;
+use crate::segment::{FRAMES_START, Segment, State};
+use crate::storage::{File, Map};
+
+/// So many cells are made at a time: a query reads few of the blocks of a segment.
+const CELLS: usize = 64;
+
+/// What frames are read from: a file of them, or one of blocks of them.
+pub(crate) trait Source {
+    /// Where it ends.
+    ///
+    /// # Errors
+    /// When the operating system refuses to tell.
+    fn len(&self) -> Result<u64>;
+
+    /// Reads up to `buf.len()` bytes; fewer only at the end.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize>;
+}
+
+impl<F: File> Source for F {
+    fn len(&self) -> Result<u64> {
+        File::len(self)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        File::read_at(self, buf, offset)
+    }
+}
+
+/// The blocks of a packed segment.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    map: Map,
+    salt: [u8; 16],
+    /// From the first of its two copies that is whole.
+    dictionary: Option<Dictionary>,
+    places: Places,
+    end: u32,
+}
+
+/// Where they are.
+#[derive(Debug)]
+enum Places {
+    /// In two columns of the footer.
+    Footer(Arc<FooterLayout>),
+    /// Where they were found, as there is no footer.
+    Found(Vec<Place>),
+}
+
+/// Where a block lies in the file, and its frames in the segment that is not packed.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    at: u32,
+    start: u32,
+    end: u32,
+}
+
+impl Blocks {
+    /// Those that the footer tells of.
+    fn of_footer(sealed: &SealedIndex, salt: [u8; 16]) -> Result<Self, Damage> {
+        let (_, starts) = sealed.layout.blocks(sealed.map.as_slice())?;
+        let end = starts.len().checked_sub(1).and_then(|last| starts.get(last));
+        let end = end.and_then(|end| u32::try_from(end).ok()).ok_or(Damage::Footer)?;
+        let dictionary = block::dictionary(sealed.map.as_slice(), &salt);
+        let places = Places::Footer(Arc::clone(&sealed.layout));
+        Ok(Self { map: sealed.map.clone(), salt, dictionary, places, end })
+    }
+
+    /// Those that are found in the file, where there is no footer to tell.
+    fn found(map: Map, salt: [u8; 16]) -> Self {
+        let (mut places, mut end) = (Vec::new(), FRAMES_START);
+        for (at, header) in block::find(map.as_slice(), &salt) {
+            // One that does not follow those before it is not of this segment.
+            if header.start >= end {
+                end = header.start + header.len;
+                places.push(Place { at, start: header.start, end });
+            }
+        }
+        let dictionary = block::dictionary(map.as_slice(), &salt);
+        Self { map, salt, dictionary, places: Places::Found(places), end }
+    }
+
+    fn count(&self) -> usize {
+        match &self.places {
+            Places::Footer(layout) => {
+                layout.blocks(self.map.as_slice()).map_or(0, |(blocks, _)| blocks.len())
+            }
+            Places::Found(places) => places.len(),
+        }
+    }
+
+    fn place(&self, number: usize) -> Option<Place> {
+        match &self.places {
+            Places::Footer(layout) => {
+                let (blocks, starts) = layout.blocks(self.map.as_slice()).ok()?;
+                let get = |column: &Packed<'_>, at| u32::try_from(column.get(at)?).ok();
+                let (at, start) = (get(&blocks, number)?, get(&starts, number)?);
+                Some(Place { at, start, end: get(&starts, number + 1)? })
+            }
+            Places::Found(places) => places.get(number).copied(),
+        }
+    }
+
+    /// How many blocks begin at `offset` or before.
+    fn up_to(&self, offset: u64) -> usize {
+        match &self.places {
+            Places::Footer(layout) => {
+                let columns = layout.blocks(self.map.as_slice());
+                columns.map_or(0, |(_, starts)| starts.partition_point(|start| start <= offset))
+            }
+            Places::Found(places) => {
+                places.partition_point(|place| u64::from(place.start) <= offset)
+            }
+        }
+    }
+
+    /// The block that the frame at `offset` lies in.
+    fn number(&self, offset: u32) -> Option<(usize, Place)> {
+        let number = self.up_to(offset.into()).checked_sub(1)?;
+        let place = self.place(number).filter(|place| offset < place.end)?;
+        Some((number, place))
+    }
+
+    fn unpack(&self, place: Place) -> Result<Vec<u8>, Damage> {
+        let bytes = self.map.as_slice().get(place.at as usize..).ok_or(Damage::Truncated)?;
+        let (header, frames) =
+            block::unpack(bytes, &self.salt, place.at.into(), self.dictionary.as_ref())?;
+        let is_its = header.start == place.start && header.start + header.len == place.end;
+        if is_its { Ok(frames) } else { Err(Damage::Footer) }
+    }
+
+    /// Where the blocks are, as a footer has it.
+    pub(super) fn columns(&self) -> (Vec<u32>, Vec<u32>) {
+        let places = (0..self.count()).filter_map(|number| self.place(number));
+        let (places, mut starts): (Vec<_>, Vec<_>) = places.map(|it| (it.at, it.start)).unzip();
+        starts.push(self.end);
+        (places, starts)
+    }
+
+    /// True when the dictionary, if there is one, is whole in both of its copies.
+    pub(super) fn has_whole_dictionary(&self) -> bool {
+        let copy = |at: usize| {
+            let bytes = self.map.as_slice().get(at..).unwrap_or_default();
+            Dictionary::decode(bytes, &self.salt, at as u64).is_ok()
+        };
+        let last = self.count().checked_sub(1).and_then(|last| {
+            let place = self.place(last)?;
+            let bytes = self.map.as_slice().get(place.at as usize..)?;
+            let header = BlockHeader::decode(bytes, &self.salt, place.at.into()).ok()?;
+            Some(place.at as usize + BLOCK_HEADER_BYTES + header.packed_len as usize)
+        });
+        let is_first = |at: usize| at == FRAMES_START as usize;
+        match &self.dictionary {
+            Some(_) => copy(FRAMES_START as usize) && last.is_none_or(copy),
+            // The first block stands where a dictionary would.
+            None => self.place(0).is_none_or(|place| is_first(place.at as usize)),
+        }
+    }
+}
+
+/// A block that is damaged reads as zeros, in which no frame begins.
+impl Source for Blocks {
+    fn len(&self) -> Result<u64> {
+        Ok(self.end.into())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        let end = offset.saturating_add(buf.len() as u64).min(self.end.into());
+        let len = usize::try_from(end.saturating_sub(offset)).unwrap_or(0);
+        let buf = buf.get_mut(..len).unwrap_or_default();
+        buf.fill(0);
+        let header = self.map.as_slice().get(..FRAMES_START as usize).unwrap_or_default();
+        copy(header, 0, buf, offset);
+        let first = self.up_to(offset).saturating_sub(1);
+        let places = (first..).map_while(|number| self.place(number));
+        for place in places.take_while(|place| u64::from(place.start) < end) {
+            if let Ok(frames) = self.unpack(place) {
+                copy(&frames, place.start.into(), buf, offset);
+            }
+        }
+        Ok(len)
+    }
+}
+
+/// Copies what of `from`, which begins at `start`, lies in `buf`, which begins at `offset`.
+fn copy(from: &[u8], start: u64, buf: &mut [u8], offset: u64) {
+    let skip = |by: u64| usize::try_from(by).unwrap_or(usize::MAX);
+    let from = from.get(skip(offset.saturating_sub(start))..).unwrap_or_default();
+    let to = buf.get_mut(skip(start.saturating_sub(offset))..).unwrap_or_default();
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+}
+
+/// Blocks, and what was unpacked of them.
+#[derive(Debug)]
+pub(super) struct Unpacked {
+    blocks: Arc<Blocks>,
+    cells: Box<[OnceLock<Box<[Cell]>>]>,
+}
+
+type Cell = OnceLock<Vec<u8>>;
+
+impl Unpacked {
+    pub(super) fn new(blocks: Arc<Blocks>) -> Self {
+        let cells = blocks.count().div_ceil(CELLS);
+        Self { blocks, cells: (0..cells).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// The bytes from `offset` to the end of its block.
+    pub(super) fn at(&self, offset: u32) -> Result<&[u8], Damage> {
+        let (number, place) = self.blocks.number(offset).ok_or(Damage::Length)?;
+        let cells = self.cells.get(number / CELLS).ok_or(Damage::Length)?;
+        let cells = cells.get_or_init(|| (0..CELLS).map(|_| OnceLock::new()).collect());
+        let cell = cells.get(number % CELLS).ok_or(Damage::Length)?;
+        let frames = match cell.get() {
+            Some(frames) => frames,
+            None => {
+                let frames = self.blocks.unpack(place)?;
+                cell.get_or_init(|| frames)
+            }
+        };
+        frames.get((offset - place.start) as usize..).ok_or(Damage::Truncated)
+    }
+
+    pub(super) fn map(&self) -> &Map {
+        &self.blocks.map
+    }
+}
+
+impl Segment {
+    /// What the frames are read from one after the other.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn source(&self) -> Result<FrameSource<'_>> {
+        match self.header.packed {
+            false => Ok(FrameSource::Plain(&self.file)),
+            true => self.blocks().map(FrameSource::Packed),
+        }
+    }
+
+    /// Where the blocks of a packed segment are.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn blocks(&self) -> Result<Arc<Blocks>> {
+        let is_whole = |blocks: &&Arc<Blocks>| !blocks.map.is_lost();
+        if let Some(blocks) = self.blocks.read().as_ref().filter(is_whole) {
+            return Ok(Arc::clone(blocks));
+        }
+        let of_footer = match &*self.state.read_recursive() {
+            State::Sealed(sealed) if !sealed.map.is_lost() => {
+                Blocks::of_footer(sealed, self.header.salt).ok()
+            }
+            State::Sealed(_) | State::Memory(_) => None,
+        };
+        let blocks = match of_footer {
+            Some(blocks) => blocks,
+            None => {
+                let len = usize::try_from(File::len(&self.file)?).unwrap_or(usize::MAX);
+                Blocks::found(self.map(len)?, self.header.salt)
+            }
+        };
+        let blocks = Arc::new(blocks);
+        *self.blocks.write() = Some(Arc::clone(&blocks));
+        Ok(blocks)
+    }
+}
+
+/// What the frames of a segment are read from.
+pub(super) enum FrameSource<'a> {
+    Plain(&'a dyn Source),
+    Packed(Arc<Blocks>),
+}
+
+impl FrameSource<'_> {
+    pub(super) fn as_dyn(&self) -> &dyn Source {
+        match self {
+            Self::Plain(file) => *file,
+            Self::Packed(blocks) => &**blocks,
+        }
+    }
+}
+
+/// What is found in a packed file that is opened without a footer.
+pub(super) fn blocks_of(file: &dyn File, salt: [u8; 16]) -> Result<Blocks, Error> {
+    let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+    Ok(Blocks::found(file.map(len)?, salt))
+}

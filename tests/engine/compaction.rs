@@ -1,0 +1,459 @@
+//! Compaction and erasure: what they change, what they leave alone, and what damage does to what
+//! they wrote.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use runledger::{
+    Body, Compaction, Durability, Erasure, Error, ErrorRecord, Event, Field, Id, Json, Kind,
+    Ledger, Order, Query, Reader, Record, Run, Status, Timestamp, repair, verify,
+};
+
+use super::{DIR, options, within_a_minute};
+use torture::disk::{Fault, OpKind, SimDisk};
+use torture::rng::Rng;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn id(kind: &str, number: usize) -> Id<'static> {
+    Id::new(format!("{kind}-{number}")).unwrap()
+}
+
+fn payload(rng: &mut Rng, size: usize) -> Json<'static> {
+    let words: Vec<_> = (0..size / 6).map(|_| ["alpha", "beta", "gamma"][rng.below(3)]).collect();
+    Json::from_value(&words).unwrap()
+}
+
+/// Appends a few records: runs that go on and end, events and errors of theirs, some together.
+fn append(rng: &mut Rng, ledger: &Ledger, runs: usize) {
+    let mut batch: Vec<Body<'static>> = Vec::new();
+    for _ in 0..1 + rng.below(4) {
+        let run = rng.below(runs);
+        let status = [Status::Running, Status::Success, Status::Failed][rng.below(3)];
+        let attempt = u32::try_from(rng.below(100)).unwrap() + 1;
+        batch.push(match rng.below(3) {
+            0 => Run::with_id(id("run", run), format!("type-{}", run % 3), status)
+                .attempt(attempt)
+                .trace_id(id("trace", run % 7))
+                .user_id(id("user", run % 5))
+                .metadata(payload(rng, 100))
+                .into(),
+            1 => Event::new("step")
+                .run_id(id("run", run))
+                .trace_id(id("trace", run % 7))
+                .payload({
+                    let size = [10, 200, 9000][rng.below(3)];
+                    payload(rng, size)
+                })
+                .into(),
+            _ => ErrorRecord::new("E", format!("it failed {}", rng.below(20)))
+                .run_id(id("run", run))
+                .user_id(id("user", run % 5))
+                .into(),
+        });
+    }
+    for outcome in ledger.append_each(&batch, Durability::Os).unwrap() {
+        assert!(matches!(outcome, Ok(_) | Err(Error::RunTransition { .. })), "{outcome:?}");
+    }
+}
+
+/// A ledger of so many sealed segments in each stream, and one that is written.
+fn ledger(rng: &mut Rng, disk: &SimDisk, segments: usize) -> Ledger {
+    let ledger = options(disk).open(DIR).unwrap();
+    for _ in 0..segments {
+        for _ in 0..1 + rng.below(8) {
+            append(rng, &ledger, 12);
+        }
+        disk.advance(DAY * 2);
+        ledger.maintain().unwrap();
+    }
+    append(rng, &ledger, 12);
+    ledger
+}
+
+fn all(query: Query) -> Vec<Record<'static>> {
+    let page = query.order(Order::Seq).limit(usize::MAX / 2).fetch().unwrap();
+    page.records().map(|record| record.unwrap().into_owned()).collect()
+}
+
+type Answers = (Vec<Record<'static>>, Vec<BTreeMap<String, u64>>);
+
+/// What everyone may ask for, whatever lies beneath: newest states, and counts by the indexes.
+fn answers(reader: &Reader) -> Answers {
+    let records = all(reader.query());
+    let fields = [Field::Type, Field::Status, Field::Trace, Field::Run, Field::User];
+    let counts = fields.map(|field| reader.query().count_by(field).unwrap().into_iter().collect());
+    for record in &records {
+        assert_eq!(reader.get(record.seq).unwrap().record().unwrap(), *record);
+    }
+    (records, counts.into())
+}
+
+/// Compares answers; of a difference no more is said than what a person can read.
+#[track_caller]
+fn same(found: &Answers, expected: &Answers, label: &str) {
+    let seqs = |answers: &Answers| answers.0.iter().map(|it| it.seq).collect::<Vec<_>>();
+    assert_eq!(seqs(found), seqs(expected), "{label}");
+    assert_eq!(found.1, expected.1, "{label}");
+    assert!(found.0 == expected.0, "{label}: the numbers are the same, the records are not");
+}
+
+fn segments(disk: &SimDisk, stream: &str) -> usize {
+    let is_of = |path: &&std::path::PathBuf| path.parent().is_some_and(|dir| dir.ends_with(stream));
+    disk.files().iter().filter(is_of).count()
+}
+
+#[test]
+fn no_answer_changes_but_the_history_of_runs() {
+    for seed in 0..60 {
+        let mut rng = Rng::new(seed);
+        let disk = SimDisk::new(seed);
+        let ledger = ledger(&mut rng, &disk, 5);
+        // One that looked before, and looks again.
+        let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
+        let before = answers(ledger.reader());
+        same(&answers(&reader), &before, "a reader");
+        let history = all(ledger.query().history(true));
+        let report = ledger.compact(&Compaction::new().keep_states()).unwrap();
+        assert!(!report.rewrites.is_empty() && report.damaged.is_empty());
+        assert!(all(ledger.query().history(true)) == history, "seed {seed}: the history");
+        let report = ledger.compact(&Compaction::new()).unwrap();
+        assert!(report.rewrites.len() <= 1, "only runs have something to leave out");
+        same(&answers(ledger.reader()), &before, &format!("seed {seed}"));
+        reader.refresh().unwrap();
+        same(&answers(&reader), &before, &format!("seed {seed}: a reader that was there before"));
+        let fresh = Reader::with_storage(DIR, disk.storage()).unwrap();
+        same(&answers(&fresh), &before, &format!("seed {seed}: a reader that comes after"));
+        // Life goes on: new states take the place of those in compacted segments.
+        for _ in 0..5 {
+            append(&mut rng, &ledger, 12);
+        }
+        let later = answers(ledger.reader());
+        reader.refresh().unwrap();
+        same(&answers(&reader), &later, &format!("seed {seed}"));
+        ledger.close().unwrap();
+        drop(ledger);
+        let report = verify(DIR, disk.storage()).unwrap();
+        assert!(report.findings.is_empty(), "seed {seed}: {:?}", report.findings);
+        let ledger = options(&disk).open(DIR).unwrap();
+        same(&answers(ledger.reader()), &later, &format!("seed {seed}: after reopening"));
+    }
+}
+
+#[test]
+fn neighbours_are_merged_and_overtaken_states_left_out() {
+    let disk = SimDisk::new(1);
+    let ledger = options(&disk).open(DIR).unwrap();
+    for day in 0..6 {
+        for status in [Status::Pending, Status::Running, Status::Success] {
+            let run = Run::with_id(id("run", day), "nightly", status);
+            ledger.append(run.attempt(1u32)).unwrap();
+        }
+        disk.advance(DAY * 2);
+        ledger.maintain().unwrap();
+    }
+    assert_eq!(segments(&disk, "runs"), 6);
+    let report = ledger.compact(&Compaction::new().kind(Kind::Run)).unwrap();
+    let left_out: u64 = report.rewrites.iter().map(|rewrite| rewrite.left_out).sum();
+    assert_eq!((segments(&disk, "runs"), left_out), (1, 12));
+    assert_eq!(ledger.query().history(true).kind(Kind::Run).count().unwrap(), 6);
+    assert_eq!(ledger.query().status(Status::Success).count().unwrap(), 6);
+    assert!(ledger.compact(&Compaction::new()).unwrap().rewrites.is_empty(), "nothing is left");
+}
+
+/// A state keeps only the one before it from being the newest. Were the middle one of three left
+/// out while the first lies in a segment that stays, the first would be a run of its own again.
+#[test]
+fn a_state_is_left_out_only_after_the_one_before_it() {
+    let disk = SimDisk::new(1);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let mut at = Vec::new();
+    for status in [Status::Pending, Status::Running, Status::Success] {
+        at.push(ledger.append(Run::with_id(id("run", 0), "nightly", status)).unwrap());
+        disk.advance(DAY * 2);
+        ledger.maintain().unwrap();
+    }
+    // The first segment cannot be compacted: its footer is damaged.
+    ledger.close().unwrap();
+    drop(ledger);
+    let first = disk.files().into_iter().find(|path| path.to_string_lossy().contains("runs/"));
+    let first = first.unwrap();
+    let mut bytes = disk.peek(&first);
+    let end = bytes.len();
+    bytes[end - 1] ^= 1;
+    disk.poke(&first, bytes);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let report = ledger.compact(&Compaction::new()).unwrap();
+    assert_eq!(report.rewrites.iter().map(|rewrite| rewrite.left_out).sum::<u64>(), 0);
+    let newest = all(ledger.query().kind(Kind::Run));
+    assert_eq!(newest.iter().map(|record| record.seq).collect::<Vec<_>>(), [at[2]]);
+}
+
+/// Each bit of a packed segment: damage is named, and no altered record given.
+#[test]
+fn damage_to_a_packed_segment_is_named_and_mended() {
+    let mut rng = Rng::new(5);
+    let disk = SimDisk::new(5);
+    let ledger = ledger(&mut rng, &disk, 4);
+    ledger.compact(&Compaction::new().keep_states()).unwrap();
+    let before: BTreeMap<u64, Record<'static>> =
+        all(ledger.query().history(true)).into_iter().map(|it| (it.seq, it)).collect();
+    ledger.close().unwrap();
+    drop(ledger);
+    let packed: Vec<_> = disk.files().into_iter().filter(|path| is_compacted(path)).collect();
+    assert!(packed.len() >= 3, "{packed:?}");
+    for path in packed {
+        let bytes = disk.peek(&path);
+        let step = bytes.len() / 60;
+        for part in 0..60 {
+            let at = part * step + rng.below(step);
+            let disk = disk.fork();
+            let mut damaged = bytes.to_vec();
+            damaged[at] ^= 1 << rng.below(8);
+            disk.poke(&path, damaged);
+            let label = format!("byte {at} of {}", path.display());
+            let report = verify(DIR, disk.storage()).unwrap();
+            assert!(report.is_damaged(), "{label}");
+            assert!(report.findings.iter().all(|finding| finding.path == path), "{label}");
+            let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
+            // What cannot be read is an error of the query, and nothing else.
+            if let Ok(page) = reader.query().history(true).limit(usize::MAX / 2).fetch() {
+                for record in page.records().flatten() {
+                    assert_eq!(before.get(&record.seq), Some(&record.into_owned()), "{label}");
+                }
+            }
+            let report = repair(DIR, disk.storage(), false).unwrap();
+            assert!(!report.actions.is_empty() && !report.is_damaged(), "{label}");
+            let report = verify(DIR, disk.storage()).unwrap();
+            assert!(!report.is_damaged(), "{label}: {:?}", report.findings);
+            let ledger = options(&disk).open(DIR).unwrap();
+            let after = all(ledger.query().history(true).kind(Kind::Run).kind(Kind::Event));
+            for record in after {
+                assert_eq!(before.get(&record.seq), Some(&record), "{label}");
+            }
+        }
+    }
+}
+
+fn is_compacted(path: &std::path::Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains('-'))
+}
+
+/// Queries beside compactions and appends see each run once, and never fewer than there were.
+#[test]
+fn compaction_beside_appends_and_queries() {
+    within_a_minute(|| {
+        let disk = SimDisk::new(9);
+        let ledger = options(&disk).segment_bytes(64 << 10).open(DIR).unwrap();
+        let done = Arc::new(AtomicBool::new(false));
+        let runs = Arc::new(AtomicU64::new(0));
+        let asking = {
+            let (ledger, done, runs) = (ledger.clone(), Arc::clone(&done), Arc::clone(&runs));
+            let foreign = Reader::with_storage(DIR, disk.storage()).unwrap();
+            std::thread::spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let least = runs.load(Ordering::Acquire);
+                    foreign.refresh().unwrap();
+                    for reader in [ledger.reader(), &foreign] {
+                        let found = all(reader.query().kind(Kind::Run));
+                        let mut ids: Vec<_> = found.iter().map(|it| it.body.clone()).collect();
+                        let of = |body: &Body<'_>| match body {
+                            Body::Run(run) => run.run_id.to_string(),
+                            _ => unreachable!(),
+                        };
+                        let count = ids.len() as u64;
+                        ids.sort_by_key(of);
+                        ids.dedup_by_key(|body| of(body));
+                        assert_eq!(ids.len() as u64, count, "each run once");
+                        assert!(count >= least, "{count} of {least} runs");
+                    }
+                }
+            })
+        };
+        let compacting = {
+            let (ledger, done) = (ledger.clone(), Arc::clone(&done));
+            std::thread::spawn(move || {
+                let mut rewrites = 0;
+                while !done.load(Ordering::Relaxed) {
+                    rewrites += ledger.compact(&Compaction::new()).unwrap().rewrites.len();
+                }
+                rewrites
+            })
+        };
+        let metadata = Json::from_value(&"x".repeat(3000)).unwrap();
+        for number in 0..400 {
+            for status in [Status::Running, Status::Success] {
+                let run = Run::with_id(id("run", number), "nightly", status);
+                ledger.append(run.metadata(metadata.clone())).unwrap();
+                runs.store(number as u64 + 1, Ordering::Release);
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        asking.join().unwrap();
+        assert!(compacting.join().unwrap() > 3);
+        assert_eq!(ledger.query().status(Status::Success).count().unwrap(), 400);
+        assert_eq!(ledger.query().status(Status::Running).count().unwrap(), 0);
+    });
+}
+
+/// The disk is full at any byte of a compaction: nothing is lost, no draft stays, and it works when
+/// there is space again.
+#[test]
+fn a_full_disk_leaves_all_as_it_was() {
+    let mut rng = Rng::new(11);
+    let disk = SimDisk::new(11);
+    let ledger = ledger(&mut rng, &disk, 4);
+    let before = answers(ledger.reader());
+    ledger.close().unwrap();
+    drop(ledger);
+    let mut refused = 0;
+    for step in 0..40_u64 {
+        let disk = disk.fork();
+        let ledger = options(&disk).open(DIR).unwrap();
+        disk.set_capacity(Some(disk.used() + step * 512));
+        match ledger.compact(&Compaction::new()) {
+            Ok(_) => {}
+            Err(Error::NoSpace { .. }) => refused += 1,
+            Err(err) => panic!("{err}"),
+        }
+        same(&answers(ledger.reader()), &before, &format!("step {step}"));
+        let is_draft = |path: &std::path::PathBuf| path.extension().is_some_and(|it| it == "draft");
+        assert!(!disk.files().iter().any(is_draft), "step {step}");
+        disk.set_capacity(None);
+        ledger.compact(&Compaction::new()).unwrap();
+        same(&answers(ledger.reader()), &before, &format!("step {step}"));
+        ledger.close().unwrap();
+        assert!(!verify(DIR, disk.storage()).unwrap().is_damaged(), "step {step}");
+    }
+    assert!(refused > 3, "{refused}");
+}
+
+/// Each operation of a compaction fails once.
+#[test]
+fn an_error_at_each_operation_loses_nothing() {
+    let mut rng = Rng::new(12);
+    let disk = SimDisk::new(12);
+    let ledger = ledger(&mut rng, &disk, 3);
+    let before = answers(ledger.reader());
+    ledger.close().unwrap();
+    drop(ledger);
+    for number in 0.. {
+        let disk = disk.fork();
+        let ledger = options(&disk).open(DIR).unwrap();
+        let first = disk.operations();
+        disk.set_faults(move |op| (op.number == first + number).then_some(Fault::Io));
+        let outcome = ledger.compact(&Compaction::new());
+        let is_over = disk.operations() <= first + number;
+        disk.clear_hooks();
+        drop(ledger);
+        let ledger = options(&disk).open(DIR).unwrap();
+        same(&answers(ledger.reader()), &before, &format!("operation {number}: {outcome:?}"));
+        ledger.compact(&Compaction::new()).unwrap();
+        same(&answers(ledger.reader()), &before, &format!("operation {number}, and again"));
+        ledger.close().unwrap();
+        let report = verify(DIR, disk.storage()).unwrap();
+        assert!(!report.is_damaged(), "operation {number}: {:?}", report.findings);
+        let is_draft = |path: &std::path::PathBuf| path.extension().is_some_and(|it| it == "draft");
+        assert!(!disk.files().iter().any(is_draft), "operation {number}");
+        if is_over {
+            assert!(number > 30 && outcome.is_ok(), "{number} {outcome:?}");
+            break;
+        }
+    }
+}
+
+/// What was erased is in no file, and of it only its number and a hash stay on record.
+#[test]
+fn what_is_erased_is_in_no_file() {
+    let disk = SimDisk::new(3);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let user = || Id::new("jane.doe@example.org").unwrap();
+    let secret = || Json::from_value(&"a secret of jane's").unwrap();
+    let mut others = Vec::new();
+    for round in 0..6 {
+        let run = id("run", round);
+        // Her id comes with the second state; an event and an error of the run are without it.
+        ledger.append(Run::with_id(run.clone(), "mail", Status::Running)).unwrap();
+        ledger.append(Event::new("sent").run_id(run.clone()).payload(secret())).unwrap();
+        ledger.append(ErrorRecord::new("E", "a secret of jane's").run_id(run.clone())).unwrap();
+        let last = Run::with_id(run, "mail", Status::Success);
+        ledger.append(last.user_id(user()).metadata(secret())).unwrap();
+        ledger.append(Event::new("seen").user_id(user()).payload(secret())).unwrap();
+        others.push(ledger.append(Event::new("other").user_id(id("user", 1))).unwrap());
+        if round % 2 == 0 {
+            disk.advance(DAY * 2);
+            ledger.maintain().unwrap();
+        }
+    }
+    ledger.compact(&Compaction::new().keep_states()).unwrap();
+    let erasure = Erasure::of(Field::User, user()).unwrap().reason("she asked").by("ops");
+    let plan = ledger.reader().plan_erasure(&erasure).unwrap();
+    let report = ledger.erase(&erasure).unwrap();
+    assert_eq!((report.records, plan.records), ([12, 12, 6], [12, 12, 6]));
+    assert_eq!(all(ledger.query()).iter().map(|it| it.seq).collect::<Vec<_>>(), others);
+    let notes = all(ledger.reader().audit().record_type("records.erased"));
+    let Body::Event(note) = &notes[0].body else { panic!() };
+    let note = note.payload.as_ref().unwrap().as_str();
+    assert!(note.contains("she asked") && note.contains("\"runs\":12"), "{note}");
+    let again = ledger.erase(&erasure).unwrap();
+    assert!(again.total() == 0 && again.rewrites.is_empty());
+    ledger.close().unwrap();
+    for (path, bytes) in disk.content() {
+        for trace in ["jane.doe", "a secret"] {
+            let found = bytes.windows(trace.len()).any(|window| window == trace.as_bytes());
+            assert!(!found, "{trace:?} in {}", path.display());
+        }
+    }
+    assert!(!verify(DIR, disk.storage()).unwrap().is_damaged());
+}
+
+/// A copy that was made with a compacted segment and without those whose place it took, or with
+/// both, opens with every record.
+#[test]
+fn a_copy_from_any_moment_of_a_compaction_is_whole() {
+    let mut rng = Rng::new(13);
+    let disk = SimDisk::new(13);
+    let ledger = ledger(&mut rng, &disk, 3);
+    ledger.sync().unwrap();
+    let before = answers(ledger.reader());
+    let copies = Arc::new(AtomicU64::new(0));
+    let (counted, expected) = (Arc::clone(&copies), before.clone());
+    disk.set_probe(move |moment| {
+        if moment.op.kind < OpKind::CreateDir {
+            return;
+        }
+        let copy = moment.kill();
+        let reader = Reader::with_storage(DIR, copy.storage()).unwrap();
+        same(&answers(&reader), &expected, &format!("before {:?}", moment.op));
+        let ledger = options(&copy).open(DIR).unwrap();
+        same(&answers(ledger.reader()), &expected, &format!("before {:?}", moment.op));
+        drop(ledger);
+        let report = verify(DIR, copy.storage()).unwrap();
+        assert!(!report.is_damaged(), "before {:?}: {:?}", moment.op, report.findings);
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    ledger.compact(&Compaction::new()).unwrap();
+    disk.clear_hooks();
+    assert!(copies.load(Ordering::Relaxed) > 20);
+    same(&answers(ledger.reader()), &before, "at the end");
+}
+
+#[test]
+fn the_time_of_a_record_and_of_its_arrival_stay() {
+    let disk = SimDisk::new(3);
+    let ledger = options(&disk).open(DIR).unwrap();
+    for second in 0..50 {
+        disk.advance(Duration::from_secs(1));
+        let time = Timestamp::from_nanos(1_000_000_000 * (50 - second));
+        ledger.append(Event::new("step").created_at(time)).unwrap();
+    }
+    disk.advance(DAY * 2);
+    ledger.maintain().unwrap();
+    let before = all(ledger.query());
+    assert_eq!(ledger.compact(&Compaction::new()).unwrap().rewrites.len(), 1);
+    assert_eq!(all(ledger.query()), before);
+    let by_time: Vec<_> = ledger.query().limit(50).fetch().unwrap().seqs().collect();
+    assert_eq!(by_time, (1..=50).collect::<Vec<_>>(), "newest first, by their own times");
+}
