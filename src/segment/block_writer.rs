@@ -9,7 +9,7 @@ use crate::segment::FRAMES_START;
 use crate::storage::File;
 
 /// How hard zstd tries: beyond, it takes several times as long for a few hundredths.
-const LEVEL: i32 = 3;
+const LEVEL: i32 = 6;
 
 /// How many bytes are written at a time.
 const WRITE_BYTES: usize = 1 << 20;
