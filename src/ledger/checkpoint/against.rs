@@ -8,7 +8,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::error::{Damage, Error, Result};
-use crate::ledger::audit::{SEGMENT_DROPPED, SEGMENT_MISSING, SEGMENT_REPAIRED, hex, segment_name};
+use crate::ledger::audit::{
+    SEGMENT_COMPACTED, SEGMENT_DROPPED, SEGMENT_MISSING, SEGMENT_REPAIRED, hex, segment_name,
+};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::checkpoint::{Checkpoint, OpenHead, SealedHead, StreamHead, by_stream, hash_to};
 use crate::ledger::layout::Layout;
@@ -20,7 +22,7 @@ use crate::segment::Segment;
 use crate::storage::{OpenMode, Storage};
 
 /// The types of the notes on segments that are no longer there as they were.
-const REPLACED: [&str; 2] = [SEGMENT_DROPPED, SEGMENT_REPAIRED];
+const REPLACED: [&str; 3] = [SEGMENT_DROPPED, SEGMENT_REPAIRED, SEGMENT_COMPACTED];
 
 /// What [`verify_against`] found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
