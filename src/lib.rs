@@ -17,13 +17,13 @@ pub mod wire;
 pub use error::{Damage, Error, Result};
 pub use ledger::{
     Checkpoint, Cleanup, CleanupReport, Compaction, CompactionReport, Copies, Durability, Erasure,
-    ErasureReport, ExpectedRun, Finding, Keep, LastRun, Ledger, Losses, OnRecord, OpenHead,
-    Options, ProofFinding, ProofReport, Reader, RepairAction, RepairReport, Retention, Rewrite,
-    RunHandle, SealedHead, SegmentPlan, Stats, StreamHead, StreamStats, Tampering, VerifyReport,
-    repair, verify, verify_against,
+    ErasureReport, ExpectedRun, Finding, Keep, LastRun, Ledger, Losses, MergeReport, OnRecord,
+    OpenHead, Options, ProofFinding, ProofReport, Reader, RepairAction, RepairReport, Retention,
+    Rewrite, RunHandle, SealedHead, SegmentPlan, Stats, StreamHead, StreamStats, Tampering,
+    VerifyReport, repair, verify, verify_against,
 };
 pub use model::{
-    ActorType, Body, ErrorRecord, Event, Field, Fingerprint, Id, IdForm, Json, Kind, Owner,
+    ActorType, Body, ErrorRecord, Event, Field, Fingerprint, Id, IdForm, Json, Kind, Origin, Owner,
     Process, Record, Run, RunError, Severity, Status, Subject, Timestamp,
 };
 pub use query::{Cursor, ErrorGroup, Order, Page, Query, Stored};

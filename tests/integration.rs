@@ -6,6 +6,7 @@
 //! - `fuzz_corpus`: the fuzz targets, on the kept corpus and on chance.
 //! - `golden`: ledgers that earlier versions of this program wrote.
 //! - `layers`: the source keeps to its layers, its bounds of length and its bans.
+//! - `merge`: edge ledgers in one: nothing twice, after any crash.
 //! - `oracle`: every answer against one that is computed from the JSON lines by other means.
 //! - `proof`: what a checkpoint proves, against one who makes every checksum anew.
 //! - `repair`: damage as an operator meets it: verify and repair.
@@ -21,6 +22,7 @@ mod format;
 mod fuzz_corpus;
 mod golden;
 mod layers;
+mod merge;
 mod oracle;
 mod proof;
 mod repair;

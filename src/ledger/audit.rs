@@ -50,6 +50,9 @@ pub(super) const RUN_EXPECTED: &str = "run.expected";
 /// The type of the note on a run that was expected and never came.
 pub(super) const RUN_MISSED: &str = "run.missed";
 
+/// The type of the note on another ledger that was merged.
+pub(super) const LEDGER_MERGED: &str = "ledger.merged";
+
 /// A note on a segment. Its trace names the segment, as in `runs/00000000000000000001.seg`, so that
 /// all notes on it can be asked for.
 pub(super) fn note(

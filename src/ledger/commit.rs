@@ -23,8 +23,8 @@ const OPTIMISTIC_TRIES: usize = 3;
 
 /// What was appended.
 pub(super) struct Appended {
-    first_seq: u64,
-    encoded: Encoded,
+    pub(super) first_seq: u64,
+    pub(super) encoded: Encoded,
 }
 
 /// The positions that streams have to be synced to, for those that were appended to.
@@ -73,36 +73,6 @@ impl Ledger {
         Ok((appended.first_seq..).take(records.len()).collect())
     }
 
-    /// Appends records each on its own merits: those that cannot be taken have an error in their
-    /// place, and the others are appended, as few frames as they fit.
-    ///
-    /// # Errors
-    /// Those of [`Ledger::append`] that no single record is to blame for. Some of the records may
-    /// then have been appended.
-    pub fn append_each(
-        &self,
-        records: &[Body<'_>],
-        durability: Durability,
-    ) -> Result<Vec<Result<u64>>> {
-        let mut outcomes = Vec::with_capacity(records.len());
-        while let Some(rest) = records.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
-            let Appended { first_seq, encoded } =
-                self.inner.append(rest, durability, OnReject::Skip)?;
-            let mut next = first_seq;
-            let mut rejected = encoded.rejected.into_iter();
-            for _ in 0..encoded.taken {
-                outcomes.push(match rejected.next().flatten() {
-                    Some(err) => Err(err),
-                    None => {
-                        next += 1;
-                        Ok(next - 1)
-                    }
-                });
-            }
-        }
-        Ok(outcomes)
-    }
-
     /// Returns once everything that was appended before the call is on stable storage.
     ///
     /// # Errors
@@ -131,7 +101,7 @@ impl Inner {
         on_reject: OnReject,
     ) -> Result<Appended> {
         let write = |batch: &mut Batch| {
-            batch.may_abandon = author == Author::Engine || self.options.restores;
+            batch.may_abandon = author != Author::Caller || self.options.restores;
             self.write(batch, author, records, on_reject)
         };
         let (appended, positions) = with_batch(write).inspect_err(|err| match err {

@@ -1,6 +1,7 @@
 //! The ledger: the handle that services hold, and what it does on their behalf.
 
 mod append;
+mod append_each;
 mod audit;
 mod catalog;
 mod checkpoint;
@@ -16,6 +17,7 @@ mod layout;
 mod leftovers;
 mod lifecycle;
 mod maintain;
+mod merge;
 mod open;
 mod options;
 mod passed_over;
@@ -41,6 +43,7 @@ pub use durability::Durability;
 pub use handle::Ledger;
 pub use leftovers::Copies;
 pub use lifecycle::{ExpectedRun, LastRun};
+pub use merge::MergeReport;
 pub use options::{Options, Retention};
 pub use reader::Reader;
 pub use repair::{RepairAction, RepairReport, repair};

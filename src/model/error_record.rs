@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use crate::model::{Fingerprint, Id, Json, Severity, Timestamp, setters};
+use crate::model::{Fingerprint, Id, Json, Origin, Severity, Timestamp, setters};
 
 /// Something that went wrong, usually in a run.
 ///
@@ -38,6 +38,8 @@ pub struct ErrorRecord<'a> {
     pub created_at: Option<Timestamp>,
     /// What groups it with others like it; derived at the append, whatever stands here before.
     pub fingerprint: Option<Fingerprint>,
+    /// Where it was first, when it was merged from another ledger.
+    pub origin: Option<Origin>,
 }
 
 impl<'a> ErrorRecord<'a> {
@@ -57,6 +59,7 @@ impl<'a> ErrorRecord<'a> {
             endpoint: None,
             created_at: None,
             fingerprint: None,
+            origin: None,
         }
     }
 
@@ -97,6 +100,7 @@ impl<'a> ErrorRecord<'a> {
             endpoint: self.endpoint.map(|text| Cow::Owned(text.into_owned())),
             created_at: self.created_at,
             fingerprint: self.fingerprint,
+            origin: self.origin,
         }
     }
 
@@ -116,6 +120,7 @@ impl<'a> ErrorRecord<'a> {
             endpoint: self.endpoint.as_deref().map(Cow::Borrowed),
             created_at: self.created_at,
             fingerprint: self.fingerprint,
+            origin: self.origin,
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use crate::model::{ActorType, Id, Json, Severity, Timestamp, setters};
+use crate::model::{ActorType, Id, Json, Origin, Severity, Timestamp, setters};
 
 /// Something that happened, usually in a run.
 ///
@@ -37,6 +37,8 @@ pub struct Event<'a> {
     pub actor_id: Option<Id<'a>>,
     /// When it happened; the time of the append when absent.
     pub created_at: Option<Timestamp>,
+    /// Where it was first, when it was merged from another ledger.
+    pub origin: Option<Origin>,
 }
 
 impl<'a> Event<'a> {
@@ -55,6 +57,7 @@ impl<'a> Event<'a> {
             actor_type: None,
             actor_id: None,
             created_at: None,
+            origin: None,
         }
     }
 
@@ -96,6 +99,7 @@ impl<'a> Event<'a> {
             actor_type: self.actor_type,
             actor_id: self.actor_id.map(Id::into_owned),
             created_at: self.created_at,
+            origin: self.origin,
         }
     }
 
@@ -114,6 +118,7 @@ impl<'a> Event<'a> {
             actor_type: self.actor_type,
             actor_id: self.actor_id.as_ref().map(Id::borrowed),
             created_at: self.created_at,
+            origin: self.origin,
         }
     }
 }

@@ -1,4 +1,4 @@
-use crate::model::{ErrorRecord, Event, Id, Kind, Run, Timestamp};
+use crate::model::{ErrorRecord, Event, Id, Kind, Origin, Run, Timestamp};
 
 /// What a record holds: handed to an append, and given back by a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,16 @@ impl Body<'_> {
             Self::Run(run) => run.user_id.as_ref(),
             Self::Event(event) => event.user_id.as_ref(),
             Self::Error(error) => error.user_id.as_ref(),
+        }
+    }
+
+    /// Where it was first, when it was merged from another ledger.
+    #[must_use]
+    pub const fn origin(&self) -> Option<Origin> {
+        match self {
+            Self::Run(run) => run.origin,
+            Self::Event(event) => event.origin,
+            Self::Error(error) => error.origin,
         }
     }
 

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use crate::error::Result;
-use crate::model::{Id, Json, Owner, Status, Subject, Timestamp, setters};
+use crate::model::{Id, Json, Origin, Owner, Status, Subject, Timestamp, setters};
 
 /// A state of an automation run.
 ///
@@ -55,6 +55,8 @@ pub struct Run<'a> {
     pub result: Option<Json<'a>>,
     /// Who answers for it as long as it is open. Absent: as before. A run that has ended has none.
     pub owner: Option<Box<Owner<'a>>>,
+    /// Where this state was first, when it was merged from another ledger.
+    pub origin: Option<Origin>,
 }
 
 /// The error that ended a run.
@@ -138,6 +140,7 @@ impl<'a> Run<'a> {
             metadata: None,
             result: None,
             owner: None,
+            origin: None,
         }
     }
 
@@ -207,6 +210,7 @@ impl<'a> Run<'a> {
             metadata: self.metadata.map(Json::into_owned),
             result: self.result.map(Json::into_owned),
             owner: self.owner.map(|owner| Box::new(owner.into_owned())),
+            origin: self.origin,
         }
     }
 
@@ -231,6 +235,7 @@ impl<'a> Run<'a> {
             metadata: self.metadata.as_ref().map(Json::borrowed),
             result: self.result.as_ref().map(Json::borrowed),
             owner: self.owner.as_ref().map(|owner| Box::new(owner.borrowed())),
+            origin: self.origin,
         }
     }
 }

@@ -165,6 +165,7 @@ impl<'a> Draft<'a> {
             metadata: self.json,
             result: self.result,
             owner: None,
+            origin: None,
         })
     }
 
@@ -182,6 +183,7 @@ impl<'a> Draft<'a> {
             actor_type: self.actor_type,
             actor_id: self.actor_id,
             created_at,
+            origin: None,
         })
     }
 
@@ -212,6 +214,7 @@ impl<'a> Draft<'a> {
             endpoint: self.endpoint,
             created_at,
             fingerprint: None,
+            origin: None,
         })
     }
 

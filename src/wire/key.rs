@@ -67,6 +67,7 @@ keys! {
     DurationMs "duration_ms" ALL;
     Fingerprint "fingerprint" ALL;
     Owner "owner" RUN;
+    Origin "origin" ALL;
 }
 
 const _: () = assert!(Key::ALL.len() <= 32, "a set of keys is 32 bits wide");

@@ -36,6 +36,7 @@
 //! | `stack` `endpoint` | error | text |
 //! | `detail` | error | any JSON |
 //! | `seq` `recorded_at` `supersedes` `duration_ms` `fingerprint` | all | written, and ignored when read |
+//! | `origin` | all | the same: `ledger`, `seq` |
 //! | `owner` | run | the same: `host`, `pid`, `began`, `boot_id`, `namespace`, `lease_until` |
 //!
 //! `null` is the same as leaving the key out.

@@ -57,8 +57,8 @@ pub fn parse_bytes<'a>(line: &'a [u8], options: &ParseOptions) -> Result<Body<'a
 /// they are. Of an event or error, `ts` is when it was created; of a run, when it entered its
 /// status ([`Run::at`](crate::Run::at)). What the ledger itself derives (`seq`, `recorded_at`,
 /// `supersedes`, `duration_ms`, `fingerprint`) is ignored, so that what was written by
-/// [`write_record`](crate::wire::write_record) can be read again; and so is a run's `owner`, who
-/// answers for it in the ledger that the line is from.
+/// [`write_record`](crate::wire::write_record) can be read again; and so are a run's `owner`, who
+/// answers for it in the ledger that the line is from, and the `origin` of what was merged.
 ///
 /// # Errors
 /// A [`LineError`] that names the key and the value, and says what would be right.
@@ -180,7 +180,8 @@ impl<'de> Object<'_, 'de> {
             | Key::Supersedes
             | Key::DurationMs
             | Key::Fingerprint
-            | Key::Owner => return map.next_value::<IgnoredAny>().map(|_| None),
+            | Key::Owner
+            | Key::Origin => return map.next_value::<IgnoredAny>().map(|_| None),
             Key::Metadata | Key::Payload | Key::Detail | Key::Result | Key::Subject => {
                 self.draft.set_json(key, map.next_value::<&'de RawValue>()?.get())
             }

@@ -186,7 +186,13 @@ impl<W: Write> Line<'_, W> {
         self.id("project_id", body.project_id())?;
         self.id("user_id", body.user_id())?;
         self.quoted("recorded_at", record.recorded_at)?;
-        record.supersedes.map_or(Ok(()), |seq| self.plain("supersedes", seq))
+        record.supersedes.map_or(Ok(()), |seq| self.plain("supersedes", seq))?;
+        let Some(origin) = body.origin() else { return Ok(()) };
+        self.key("origin")?;
+        let mut inner = Line { out: &mut *self.out, first: true };
+        inner.quoted("ledger", origin.ledger_id())?;
+        inner.plain("seq", origin.seq)?;
+        self.out.write_all(b"}")
     }
 }
 

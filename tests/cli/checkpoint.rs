@@ -89,3 +89,20 @@ fn signatures() {
     assert!(refused(&said.out, "nowhere").contains("nowhere"));
     assert_eq!(bench.run(["checkpoint", "--sign", "public"]).code, 2);
 }
+
+/// What compaction and erasure wrote anew was taken for removed: they are on record, and are listed.
+#[test]
+fn a_checkpoint_holds_over_compaction_and_erasure() {
+    let bench = Bench::with_sample();
+    let sealed = bench.run(["erase", "--user", "nobody"]);
+    assert_eq!(sealed.code, 0, "{sealed:?}");
+    let checkpoint = bench.run(["checkpoint"]).out;
+    bench.file("checkpoint.json", &checkpoint);
+    for command in [&["compact"][..], &["erase", "--project", "billing"]] {
+        let said = bench.run(command);
+        assert_eq!(said.code, 0, "{said:?}");
+        let said = bench.run(["verify", "--against", "checkpoint.json"]);
+        assert_eq!(said.code, 0, "{said:?}");
+        assert!(said.out.contains("written anew"), "{}", said.out);
+    }
+}

@@ -1,4 +1,4 @@
-//! Two runs side by side, and errors in groups.
+//! Two runs side by side, errors in groups, and the ledgers of several machines in one.
 
 use serde_json::Value;
 
@@ -111,4 +111,33 @@ fn errors_in_groups() {
     let none = bench.run(["groups", "--type", "none"]);
     assert_eq!((none.code, none.out.as_str()), (1, ""));
     assert_eq!(bench.run(["groups", "--status", "failed"]).code, 2);
+}
+
+#[test]
+fn ledgers_in_one() {
+    let bench = ledger();
+    let merge = ["merge", "ledger", "--into", "central"];
+    let said = bench.run(merge);
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (0, "ledger: added 4 run states, 10 events and 8 errors\n")
+    );
+    let said = bench.run([&merge[..], &["-o", "json"]].concat());
+    let report: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&report["runs"], &report["refused"]), (&0.into(), &0.into()));
+    let said = bench.run(["show", "--dir", "central", "bad", "-o", "json"]);
+    let shown: Value = serde_json::from_str(&said.out).unwrap();
+    let there: Value = serde_json::from_str(&bench.run(["show", "bad", "-o", "json"]).out).unwrap();
+    assert_eq!(shown["origin"]["seq"], there["seq"]);
+    assert!(bench.run(["show", "--dir", "central", "bad"]).out.contains("  origin       "));
+
+    // A run of the same name on another machine.
+    let said = bench.run([
+        "append", "run", "--dir", "other", "--type", "x", "--id", "bad", "--status", "success",
+    ]);
+    assert_eq!(said.code, 0);
+    let said = bench.run(["merge", "other", "--into", "central"]);
+    assert!(said.out.contains("\n  run bad is bad@"), "{}", said.out);
+    assert_eq!(bench.run(["merge", "nowhere", "--into", "central"]).code, 2);
+    assert_eq!(bench.run(["merge", "central", "--into", "central"]).code, 2);
 }

@@ -17,9 +17,9 @@ use bincode::error::EncodeError;
 use crate::error::{Damage, Error, Result};
 use crate::format::key;
 use crate::limits::{MAX_NAME_BYTES, MAX_RECORD_BYTES};
-use crate::model::{Body, ErrorRecord, Event, Field, Json, Kind, Run};
+use crate::model::{Body, ErrorRecord, Event, Field, Json, Kind, Origin, Run};
 use read::Row;
-use row::{ErrorRow, EventRow, OwnerRow, RunRow};
+use row::{ErrorRow, EventRow, OriginRow, OwnerRow, RunRow};
 
 /// What bincode may claim for one record. It counts an integer by its size in memory, not by that
 /// on disk, so the longest record needs some room beyond its own bytes.
@@ -97,10 +97,12 @@ pub fn encode_run(out: &mut Vec<u8>, gap: u32, prior: Prior, run: &Run<'_>) -> R
     });
     let texts = error + json(run.metadata.as_ref()) + json(run.result.as_ref());
     let row = RunRow::of(gap, prior, run)?;
-    match &run.owner {
-        // A record ends where what follows is absent.
-        None => append(out, texts, &row),
-        Some(owner) => append(out, texts, &(row, Some(OwnerRow::of(owner)?))),
+    let owner = run.owner.as_deref().map(OwnerRow::of).transpose()?;
+    // A record ends where what follows is absent.
+    match (owner, &run.origin) {
+        (None, None) => append(out, texts, &row),
+        (Some(owner), None) => append(out, texts, &(row, Some(owner))),
+        (owner, Some(origin)) => append(out, texts, &(row, owner, Some(OriginRow::of(origin)))),
     }
 }
 
@@ -110,7 +112,7 @@ pub fn encode_run(out: &mut Vec<u8>, gap: u32, prior: Prior, run: &Run<'_>) -> R
 /// As for [`encode_run`].
 pub fn encode_event(out: &mut Vec<u8>, gap: u32, event: &Event<'_>) -> Result<()> {
     let texts = text(event.message.as_deref()) + json(event.payload.as_ref());
-    append(out, texts, &EventRow::of(gap, event)?)
+    append_with_origin(out, texts, EventRow::of(gap, event)?, event.origin.as_ref())
 }
 
 /// Appends the record of an error to a payload.
@@ -122,7 +124,7 @@ pub fn encode_error(out: &mut Vec<u8>, gap: u32, error: &ErrorRecord<'_>) -> Res
         + text(error.stack.as_deref())
         + text(error.endpoint.as_deref())
         + json(error.detail.as_ref());
-    append(out, texts, &ErrorRow::of(gap, error)?)
+    append_with_origin(out, texts, ErrorRow::of(gap, error)?, error.origin.as_ref())
 }
 
 /// Reads the record that begins at the beginning of `bytes`, which may go on after it.
@@ -214,6 +216,19 @@ fn split(bytes: &[u8]) -> Result<(&[u8], usize), Damage> {
     }
     let record = rest.left.get(..len).ok_or(Damage::Truncated)?;
     Ok((record, bytes.len() - rest.left.len() + len))
+}
+
+/// As [`append`], with where the record was first, where that is another ledger.
+fn append_with_origin(
+    out: &mut Vec<u8>,
+    texts: usize,
+    row: impl bincode::Encode,
+    origin: Option<&Origin>,
+) -> Result<()> {
+    match origin {
+        None => append(out, texts, &row),
+        Some(origin) => append(out, texts, &(row, Some(OriginRow::of(origin)))),
+    }
 }
 
 /// Appends length and row; on an error `out` is as it was. `texts` is the number of bytes of text

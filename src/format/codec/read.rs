@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use crate::model::{
-    ActorType, ErrorRecord, Event, Field, Fingerprint, Id, Json, Kind, Owner, Process, Run,
+    ActorType, ErrorRecord, Event, Field, Fingerprint, Id, Json, Kind, Origin, Owner, Process, Run,
     RunError, Severity, Status, Subject, Timestamp,
 };
 
@@ -171,6 +171,10 @@ impl<'a> Row<'a> {
         })
     }
 
+    fn origin(&mut self) -> Option<Origin> {
+        Some(Origin::new(self.array()?, self.u64()?))
+    }
+
     fn process(&mut self) -> Option<Process> {
         Some(Process {
             pid: self.u32()?,
@@ -261,6 +265,7 @@ impl<'a> Row<'a> {
             metadata: self.option(Self::json)?,
             result: self.option(Self::json)?,
             owner: self.trailing(Self::owner)?.map(Box::new),
+            origin: self.trailing(Self::origin)?,
         };
         Some((gap, prior, run))
     }
@@ -285,6 +290,7 @@ impl<'a> Row<'a> {
             actor_id: self.option(Self::id)?,
             message: self.option(Self::text)?,
             payload: self.option(Self::json)?,
+            origin: self.trailing(Self::origin)?,
         };
         Some((gap, event))
     }
@@ -308,6 +314,7 @@ impl<'a> Row<'a> {
             endpoint: self.option(Self::text)?,
             stack: self.option(Self::text)?,
             detail: self.option(Self::json)?,
+            origin: self.trailing(Self::origin)?,
             created_at: Some(created_at),
             fingerprint: (version != 0).then_some(Fingerprint { version, hash }),
         };

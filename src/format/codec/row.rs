@@ -7,8 +7,8 @@ use bincode::Encode;
 
 use crate::error::{Error, Result};
 use crate::model::{
-    ActorType, ErrorRecord, Event, Fingerprint, Id, IdForm, Json, Owner, Process, Run, Severity,
-    Timestamp,
+    ActorType, ErrorRecord, Event, Fingerprint, Id, IdForm, Json, Origin, Owner, Process, Run,
+    Severity, Timestamp,
 };
 
 use super::{Prior, check_name};
@@ -93,6 +93,20 @@ impl<'a> OwnerRow<'a> {
             process: owner.process.as_ref().map(ProcessRow::of),
             lease_until: owner.lease_until.map(|until| until.as_nanos().to_le_bytes()),
         })
+    }
+}
+
+/// Where a record was first: behind its row, where it was merged.
+#[derive(Encode)]
+#[cfg_attr(test, derive(bincode::BorrowDecode))]
+pub(super) struct OriginRow {
+    ledger: [u8; 16],
+    seq: u64,
+}
+
+impl OriginRow {
+    pub(super) const fn of(origin: &Origin) -> Self {
+        Self { ledger: origin.ledger, seq: origin.seq }
     }
 }
 

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    ActorType, Fingerprint, Id, Owner, Process, RunError, Severity, Status, Subject, Timestamp,
+    ActorType, Fingerprint, Id, Origin, Owner, Process, RunError, Severity, Status, Subject,
+    Timestamp,
 };
 
 // Boxed: a strategy of a whole record is larger than a test's stack.
@@ -18,6 +19,10 @@ fn id() -> BoxedStrategy<Id<'static>> {
         any::<[u8; 16]>().prop_map(Id::from_hex_bytes),
     ]
     .boxed()
+}
+
+fn origin() -> impl Strategy<Value = Origin> {
+    any::<([u8; 16], u64)>().prop_map(|(ledger, seq)| Origin::new(ledger, seq))
 }
 
 fn time() -> impl Strategy<Value = Timestamp> {
@@ -54,6 +59,7 @@ prop_compose! {
         metadata in option::of(json_text()),
         result in option::of(json_text()),
         owner in option::of(owner()),
+        origin in option::of(origin()),
     ) -> Run<'static> {
         let mut run = Run::with_id(ids.0, run_type, status);
         (run.trace_id, run.project_id, run.user_id, run.parent_run_id) =
@@ -72,6 +78,7 @@ prop_compose! {
         run.metadata = metadata;
         run.result = result;
         run.owner = owner.map(Box::new);
+        run.origin = origin;
         run
     }
 }
@@ -85,6 +92,7 @@ prop_compose! {
         created_at in time(),
         message in option::of("\\PC{0,300}"),
         payload in option::of(json_text()),
+        origin in option::of(origin()),
     ) -> Event<'static> {
         let mut event = Event::new(event_type);
         (event.trace_id, event.project_id, event.run_id, event.user_id) =
@@ -94,6 +102,7 @@ prop_compose! {
         event.created_at = Some(created_at);
         event.message = message.map(Cow::Owned);
         event.payload = payload;
+        event.origin = origin;
         event
     }
 }
@@ -106,6 +115,7 @@ prop_compose! {
         created_at in time(),
         fingerprint in option::of((1..=u8::MAX, any::<u64>())),
         detail in option::of(json_text()),
+        origin in option::of(origin()),
     ) -> ErrorRecord<'static> {
         let mut error = ErrorRecord::new(texts.0, texts.1);
         (error.trace_id, error.project_id, error.run_id, error.user_id) =
@@ -116,6 +126,7 @@ prop_compose! {
         error.created_at = Some(created_at);
         error.fingerprint = fingerprint.map(|(version, hash)| Fingerprint { version, hash });
         error.detail = detail;
+        error.origin = origin;
         error
     }
 }
@@ -235,8 +246,9 @@ fn hostile_lengths_are_refused_before_anything_is_allocated() {
 fn fields_of_a_later_version_are_skipped() {
     let mut out = Vec::new();
     encode_event(&mut out, 3, &small_event()).unwrap();
-    out[0] += 4;
-    out.extend([9, 9, 9, 9, 0xee]);
+    out[0] += 5;
+    // No origin, and what this version does not know.
+    out.extend([0, 9, 9, 9, 9, 0xee]);
     let decoded = decode(Kind::Event, &out).unwrap();
     assert_eq!(decoded.body, Body::Event(small_event()));
     assert_eq!(decoded.consumed, out.len() - 1);

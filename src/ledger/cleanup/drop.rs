@@ -135,8 +135,14 @@ impl Inner {
             // Only what makes it the run's next state: all else is taken from its newest record,
             // which may have come since this one was looked at. A run that ended since needs no
             // carrying: its end lies elsewhere.
-            let run = Body::Run(Run::with_id(run.run_id, run.run_type, run.status));
-            match self.append_as(Author::Engine, &[run], Durability::Os, OnReject::FailAll) {
+            let mut next = Run::with_id(run.run_id, run.run_type, run.status);
+            next.origin = run.origin;
+            match self.append_as(
+                Author::Engine,
+                &[Body::Run(next)],
+                Durability::Os,
+                OnReject::FailAll,
+            ) {
                 Ok(_) => carried += 1,
                 Err(Error::RunTransition { .. }) => {}
                 Err(err) => return Err(err),

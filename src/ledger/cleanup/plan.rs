@@ -226,11 +226,11 @@ pub(in crate::ledger) fn open_runs(segment: &Arc<Segment>) -> Result<Vec<(u64, u
                 && Status::from_code(tag).is_some_and(|status| !status.is_terminal())
                 && !overtaken(table.seq(*row))
         };
-        (0..table.rows())
-            .map(|position| table.seq_row(position))
-            .filter(is_open)
-            .map(|row| (table.seq(row), table.offset(row)))
-            .collect()
+        // The tags first, which lie side by side: nearly none is open in a large segment.
+        let open = (0..table.rows()).filter(is_open);
+        let mut open: Vec<_> = open.map(|row| (table.seq(row), table.offset(row))).collect();
+        open.sort_unstable();
+        open
     }
     if is_planted(Bug::DropOpenRuns) {
         return Ok(Vec::new());

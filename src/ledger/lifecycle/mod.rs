@@ -13,6 +13,8 @@ use crate::ledger::handle::Inner;
 pub(super) enum Author {
     /// A caller. What ends a run may have the space that is held back for a full disk.
     Caller,
+    /// Another ledger, whose runs may have been abandoned there.
+    Merge,
     /// The ledger itself, which may have that space in any case, and may abandon runs.
     Engine,
 }

@@ -37,6 +37,7 @@ commands! {
     values Values;
     stats Stats;
     import Import;
+    merge Merge;
     append Append;
     exec Exec;
     expect Expect;

@@ -40,6 +40,7 @@ impl View {
         view.line("user", body.user_id());
         view.line("recorded", Some(screen.full_time(record.recorded_at)));
         view.line("supersedes", record.supersedes);
+        view.line("origin", body.origin());
         view
     }
 

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use super::super::is_name;
-use super::{ErrorRow, EventRow, IdRow, OwnerRow, PriorRow, ProcessRow, RunRow};
+use super::{ErrorRow, EventRow, IdRow, OriginRow, OwnerRow, PriorRow, ProcessRow, RunRow};
 use crate::error::Damage;
 use crate::format::codec::Prior;
 use crate::model::{
-    ActorType, ErrorRecord, Event, Fingerprint, Id, Json, Owner, Process, Run, RunError, Severity,
-    Status, Subject, Timestamp,
+    ActorType, ErrorRecord, Event, Fingerprint, Id, Json, Origin, Owner, Process, Run, RunError,
+    Severity, Status, Subject, Timestamp,
 };
 
 impl<'a> IdRow<'a> {
@@ -71,6 +71,12 @@ impl<'a> OwnerRow<'a> {
         owner.lease_until =
             self.lease_until.map(|until| Timestamp::from_nanos(i64::from_le_bytes(until)));
         Ok(owner)
+    }
+}
+
+impl OriginRow {
+    pub(in super::super) const fn read(self) -> Origin {
+        Origin::new(self.ledger, self.seq)
     }
 }
 

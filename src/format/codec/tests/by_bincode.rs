@@ -6,8 +6,12 @@ use super::*;
 
 /// What bincode reads of a record by itself, as [`decode`] would give it.
 fn by_bincode(kind: Kind, bytes: &[u8]) -> Result<(u32, Prior, Body<'_>), Damage> {
-    fn row<'a, R: bincode::BorrowDecode<'a, ()>>(record: &'a [u8]) -> Result<R, Damage> {
-        row_and_rest(record).map(|(row, _)| row)
+    fn origin(rest: &[u8]) -> Result<Option<Origin>, Damage> {
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let (origin, _) = row_and_rest::<Option<OriginRow>>(rest)?;
+        Ok(origin.map(OriginRow::read))
     }
     fn row_and_rest<'a, R: bincode::BorrowDecode<'a, ()>>(
         record: &'a [u8],
@@ -27,17 +31,22 @@ fn by_bincode(kind: Kind, bytes: &[u8]) -> Result<(u32, Prior, Body<'_>), Damage
             let (run, rest) = row_and_rest::<RunRow<'_>>(record)?;
             let (gap, prior, mut run) = run.read()?;
             if !rest.is_empty() {
-                let owner: Option<OwnerRow<'_>> = row(rest)?;
+                let (owner, rest): (Option<OwnerRow<'_>>, _) = row_and_rest(rest)?;
                 run.owner = owner.map(OwnerRow::read).transpose()?.map(Box::new);
+                run.origin = origin(rest)?;
             }
             (gap, prior, Body::Run(run))
         }
         Kind::Event => {
-            let (gap, event) = row::<EventRow<'_>>(record)?.read()?;
+            let (event, rest) = row_and_rest::<EventRow<'_>>(record)?;
+            let (gap, mut event) = event.read()?;
+            event.origin = origin(rest)?;
             (gap, Prior::None, Body::Event(event))
         }
         Kind::Error => {
-            let (gap, error) = row::<ErrorRow<'_>>(record)?.read()?;
+            let (error, rest) = row_and_rest::<ErrorRow<'_>>(record)?;
+            let (gap, mut error) = error.read()?;
+            error.origin = origin(rest)?;
             (gap, Prior::None, Body::Error(error))
         }
     })

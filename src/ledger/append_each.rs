@@ -1,0 +1,53 @@
+//! Appending records that have nothing to do with one another.
+
+use crate::error::Result;
+use crate::ledger::Durability;
+use crate::ledger::append::OnReject;
+use crate::ledger::commit::Appended;
+use crate::ledger::handle::{Inner, Ledger};
+use crate::ledger::lifecycle::Author;
+use crate::model::Body;
+
+impl Ledger {
+    /// Appends records each on its own merits: those that cannot be taken have an error in their
+    /// place, and the others are appended, as few frames as they fit.
+    ///
+    /// # Errors
+    /// Those of [`Ledger::append`] that no single record is to blame for. Some of the records may
+    /// then have been appended.
+    pub fn append_each(
+        &self,
+        records: &[Body<'_>],
+        durability: Durability,
+    ) -> Result<Vec<Result<u64>>> {
+        self.inner.append_each_as(Author::Caller, records, durability)
+    }
+}
+
+impl Inner {
+    /// Appends what this author has to say, each record on its own merits.
+    pub(super) fn append_each_as(
+        &self,
+        author: Author,
+        records: &[Body<'_>],
+        durability: Durability,
+    ) -> Result<Vec<Result<u64>>> {
+        let mut outcomes = Vec::with_capacity(records.len());
+        while let Some(rest) = records.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
+            let Appended { first_seq, encoded } =
+                self.append_as(author, rest, durability, OnReject::Skip)?;
+            let mut next = first_seq;
+            let mut rejected = encoded.rejected.into_iter();
+            for _ in 0..encoded.taken {
+                outcomes.push(match rejected.next().flatten() {
+                    Some(err) => Err(err),
+                    None => {
+                        next += 1;
+                        Ok(next - 1)
+                    }
+                });
+            }
+        }
+        Ok(outcomes)
+    }
+}

@@ -1,0 +1,324 @@
+//! Merging: what other ledgers hold, in one.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::ledger::Durability;
+use crate::ledger::audit::{LEDGER_MERGED, system};
+use crate::ledger::handle::Ledger;
+use crate::ledger::lifecycle::Author;
+use crate::ledger::reader::Reader;
+use crate::model::{Body, Event, Id, Kind, Origin, Record};
+use crate::query::{Order, Query};
+
+/// How many records are read, and appended in a batch, at a time.
+const PAGE: usize = 4096;
+
+/// After how many pages it is on record how far a merge has come: what was added since is looked
+/// for when it was broken off.
+const PAGES_A_NOTE: u64 = 64;
+
+/// How many reasons are told.
+const MOST_REASONS: usize = 100;
+
+/// How many names of runs are kept in memory.
+const MOST_NAMES: usize = 1 << 16;
+
+/// What a merge did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MergeReport {
+    /// States of runs that were added.
+    pub runs: u64,
+    /// Events that were added.
+    pub events: u64,
+    /// Errors that were added.
+    pub errors: u64,
+    /// Runs that have another id here, as theirs was taken by a run of another ledger: their id
+    /// there and here.
+    pub renamed: Vec<(String, String)>,
+    /// Records that were not added: damaged ones, and states of runs that this ledger refuses.
+    pub refused: u64,
+    /// Of the first hundred of those, why.
+    pub reasons: Vec<String>,
+}
+
+/// Up to which sequence number of the other ledger its records are here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Merged {
+    runs: u64,
+    events: u64,
+    errors: u64,
+}
+
+impl Merged {
+    const fn of(&mut self, kind: Kind) -> &mut u64 {
+        match kind {
+            Kind::Run => &mut self.runs,
+            Kind::Event => &mut self.events,
+            Kind::Error => &mut self.errors,
+        }
+    }
+}
+
+/// A merge under way.
+struct Merge<'a> {
+    into: &'a Ledger,
+    /// The other ledger's id.
+    ledger: [u8; 16],
+    merged: Merged,
+    /// Up to where its records were looked at.
+    reached: Merged,
+    /// Those above `merged` that are here.
+    present: HashSet<u64>,
+    /// What runs of the other ledger are called here.
+    names: HashMap<Id<'static>, Id<'static>>,
+    report: MergeReport,
+}
+
+impl Ledger {
+    /// Adds the records of another ledger that are not here yet, all states of runs among them, in
+    /// their order. Each keeps where it is from ([`Body::origin`]), and is appended now: its
+    /// `recorded_at` is of this ledger.
+    ///
+    /// It can be done again and again, also after a crash in its midst: nothing is added twice. A
+    /// copy of a ledger counts as that ledger. When a run's id is taken by a run of this ledger, or
+    /// of a third one, it is called `ID@` and the first eight digits of its ledger's id here, and
+    /// what belongs to it goes with it. Runs have no owners here: the ledger that they are from
+    /// looks after them.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the other ledger is this one; else as for [`Ledger::append`], and as
+    /// for [`Query::fetch`] of the other. What was added before an error stays.
+    pub fn merge_from(&self, other: &Reader) -> Result<MergeReport> {
+        let identity = |reader: &Reader| {
+            let catalog = reader.catalog();
+            catalog.layout.identity(&*catalog.storage).map(|identity| identity.uuid)
+        };
+        let ledger = identity(other)?;
+        if ledger == identity(self.reader())? {
+            let name = other.dir().display().to_string();
+            return Err(Error::invalid(
+                "ledger to merge",
+                &name,
+                "another one, not a copy of this",
+            ));
+        }
+        let (merged, present) = self.merged_to(ledger)?;
+        let mut merge = Merge {
+            into: self,
+            ledger,
+            merged,
+            reached: merged,
+            present,
+            names: HashMap::new(),
+            report: MergeReport::default(),
+        };
+        merge.all(other)?;
+        if merge.reached != merged {
+            self.note_merged(ledger, merge.reached)?;
+        }
+        Ok(merge.report)
+    }
+
+    /// Up to where the ledger of this id was merged by the last note of that, and which of its
+    /// records were added since: a merge was broken off then. A power cut can have taken some of
+    /// those and left later ones.
+    fn merged_to(&self, ledger: [u8; 16]) -> Result<(Merged, HashSet<u64>)> {
+        let notes = self.reader().audit().record_type(LEDGER_MERGED);
+        let notes = notes.trace(&Id::from_uuid(ledger).to_string()).order(Order::SeqDescending);
+        let Some(stored) = notes.limit(1).fetch()?.get(0) else {
+            // So that what is added from here on is found, should this be broken off.
+            self.note_merged(ledger, Merged::default())?;
+            return Ok((Merged::default(), HashSet::new()));
+        };
+        let note = stored.record()?;
+        let merged = match &note.body {
+            Body::Event(Event { payload: Some(payload), .. }) => payload.to_value::<Merged>()?,
+            _ => Merged::default(),
+        };
+        let mut present = HashSet::new();
+        for &kind in Kind::ALL {
+            self.added_since(note.seq, kind, ledger, &mut present)?;
+        }
+        Ok((merged, present))
+    }
+
+    /// The numbers that records of this kind from that ledger had there, of those that were added
+    /// after `since`.
+    fn added_since(
+        &self,
+        since: u64,
+        kind: Kind,
+        ledger: [u8; 16],
+        present: &mut HashSet<u64>,
+    ) -> Result<()> {
+        let query = self.query().kind(kind).history(true).order(Order::SeqDescending);
+        let mut query = query.limit(PAGE);
+        loop {
+            let page = query.fetch()?;
+            // What is damaged here is added again.
+            for record in page.records().filter_map(Result::ok) {
+                if record.seq < since {
+                    return Ok(());
+                }
+                let origin = record.body.origin().filter(|origin| origin.ledger == ledger);
+                present.extend(origin.map(|origin| origin.seq));
+            }
+            let Some(next) = page.next() else { return Ok(()) };
+            query = query.after(next);
+        }
+    }
+
+    /// Puts on record, for good, up to where the ledger of this id was merged.
+    fn note_merged(&self, ledger: [u8; 16], merged: Merged) -> Result<()> {
+        self.sync()?;
+        self.inner.check_process()?;
+        self.inner.check_writable()?;
+        let id = Id::from_uuid(ledger);
+        let mut note = system(LEDGER_MERGED, &merged).message(format!("ledger {id} was merged"));
+        note.trace_id = Some(id);
+        self.inner.note(&note)?;
+        self.sync()
+    }
+}
+
+impl Merge<'_> {
+    /// Adds what is not here yet. Each kind has a watermark of its own: they lie in streams of
+    /// their own, and a crash leaves one ahead of the other.
+    fn all(&mut self, other: &Reader) -> Result<()> {
+        let mut query: Query = other.query().history(true).order(Order::Seq).limit(PAGE);
+        let mut pages = 0;
+        loop {
+            let page = query.fetch()?;
+            let mut bodies = Vec::with_capacity(page.len());
+            let mut seqs = Vec::with_capacity(page.len());
+            for record in page.records() {
+                match record {
+                    Ok(record) if self.is_here(&record) => {}
+                    Ok(record) => {
+                        let seq = record.seq;
+                        match self.renamed(record) {
+                            Ok(body) => {
+                                bodies.push(body);
+                                seqs.push(seq);
+                            }
+                            Err(err @ Error::Invalid { .. }) => self.refuse(seq, &err),
+                            Err(err) => return Err(err),
+                        }
+                    }
+                    Err(err @ Error::Damaged { .. }) => {
+                        self.report.refused += 1;
+                        self.note_reason(err.to_string());
+                    }
+                    Err(err) => return Err(err),
+                }
+            }
+            self.add(&bodies, &seqs)?;
+            pages += 1;
+            if pages % PAGES_A_NOTE == 0 {
+                self.into.note_merged(self.ledger, self.reached)?;
+            }
+            let Some(next) = page.next() else { return Ok(()) };
+            query = query.after(next);
+        }
+    }
+
+    /// True when the record was added before. It counts as looked at from now on.
+    fn is_here(&mut self, record: &Record<'_>) -> bool {
+        let kind = record.body.kind();
+        let is_here = record.seq <= *self.merged.of(kind) || self.present.contains(&record.seq);
+        let reached = self.reached.of(kind);
+        *reached = record.seq.max(*reached);
+        is_here
+    }
+
+    fn add(&mut self, bodies: &[Body<'_>], seqs: &[u64]) -> Result<()> {
+        let inner = &self.into.inner;
+        let outcomes = inner.append_each_as(Author::Merge, bodies, Durability::Os)?;
+        for ((body, seq), outcome) in bodies.iter().zip(seqs).zip(outcomes) {
+            match (outcome, body.kind()) {
+                (Err(err), _) => self.refuse(*seq, &err),
+                (Ok(_), Kind::Run) => self.report.runs += 1,
+                (Ok(_), Kind::Event) => self.report.events += 1,
+                (Ok(_), Kind::Error) => self.report.errors += 1,
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, seq: u64, reason: &Error) {
+        self.report.refused += 1;
+        self.note_reason(format!("record {seq}: {reason}"));
+    }
+
+    fn note_reason(&mut self, reason: String) {
+        if self.report.reasons.len() < MOST_REASONS {
+            self.report.reasons.push(reason);
+        }
+    }
+
+    /// The record as it is to be appended here.
+    fn renamed<'r>(&mut self, record: Record<'r>) -> Result<Body<'r>> {
+        let origin = Some(Origin::new(self.ledger, record.seq));
+        Ok(match record.body {
+            Body::Run(mut run) => {
+                (run.origin, run.owner) = (origin, None);
+                run.run_id = self.name(&run.run_id)?;
+                run.parent_run_id = run.parent_run_id.map(|id| self.name(&id)).transpose()?;
+                Body::Run(run)
+            }
+            Body::Event(mut event) => {
+                event.origin = origin;
+                event.run_id = event.run_id.map(|id| self.name(&id)).transpose()?;
+                Body::Event(event)
+            }
+            Body::Error(mut error) => {
+                error.origin = origin;
+                error.run_id = error.run_id.map(|id| self.name(&id)).transpose()?;
+                Body::Error(error)
+            }
+        })
+    }
+
+    /// What a run of the other ledger is called here.
+    fn name(&mut self, id: &Id<'_>) -> Result<Id<'static>> {
+        if let Some(name) = self.names.get(id) {
+            return Ok(name.clone());
+        }
+        let own = id.clone().into_owned();
+        let ledger = Id::from_uuid(self.ledger).to_string();
+        let other = Id::new(format!("{id}@{}", ledger.get(..8).unwrap_or(&ledger)));
+        let is_renamed = match &other {
+            Ok(other) => self.origin_of(other)?.is_some(),
+            Err(_) => false,
+        };
+        let is_taken = |origin: Option<Option<[u8; 16]>>| {
+            origin.is_some_and(|origin| origin != Some(self.ledger))
+        };
+        let name = match is_renamed || is_taken(self.origin_of(&own)?) {
+            true => other?,
+            false => own.clone(),
+        };
+        if name != own && !is_renamed {
+            self.report.renamed.push((own.to_string(), name.to_string()));
+        }
+        if self.names.len() >= MOST_NAMES {
+            self.names.clear();
+        }
+        self.names.insert(own, name.clone());
+        Ok(name)
+    }
+
+    /// The ledger that the run of this id is from, `Some(None)` for this one; `None` when there is
+    /// no such run.
+    fn origin_of(&self, id: &Id<'_>) -> Result<Option<Option<[u8; 16]>>> {
+        match self.into.reader().run(&id.to_string()) {
+            Ok(stored) => Ok(Some(stored.record()?.body.origin().map(|origin| origin.ledger))),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+}

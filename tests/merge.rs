@@ -1,0 +1,210 @@
+//! Edge ledgers in one: nothing twice, nothing left out, and each record knows where it is from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use runledger::{
+    Body, Durability, Error, ErrorRecord, Event, Id, Kind, Ledger, Options, Order, Reader, Run,
+    Status,
+};
+use torture::disk::{Cut, Keep, KeepNames, SimDisk};
+
+const DIR: &str = "/ledger";
+
+fn open(disk: &SimDisk) -> Ledger {
+    Options::new().storage(disk.storage()).background(false).open(DIR).unwrap()
+}
+
+fn run(id: &str, status: Status) -> Run<'static> {
+    Run::new(id.to_owned(), "sync", status).unwrap()
+}
+
+/// An edge ledger in which each run has two events and every other one an error.
+fn edge(seed: u64, runs: u64) -> SimDisk {
+    let disk = SimDisk::new(seed);
+    let ledger = open(&disk);
+    for number in 0..runs {
+        let id = format!("run-{seed}-{number}");
+        let handle = ledger.start_run(run(&id, Status::Running)).unwrap();
+        handle.event(Event::new("read").message(format!("{id} a"))).unwrap();
+        handle.event(Event::new("sent").message(format!("{id} b"))).unwrap();
+        match number % 2 {
+            0 => drop(
+                handle.error(ErrorRecord::new("Lost", id)).map(|_| handle.finish(Status::Failed)),
+            ),
+            _ => drop(handle.succeed()),
+        }
+    }
+    ledger.close().unwrap();
+    disk
+}
+
+fn reader(disk: &SimDisk) -> Reader {
+    Reader::with_storage(DIR, disk.storage()).unwrap()
+}
+
+/// What is in a ledger by where it is from: of each record the number that it had there.
+fn origins(reader: &Reader) -> BTreeMap<Option<[u8; 16]>, Vec<u64>> {
+    let page = reader.query().history(true).order(Order::Seq).limit(100_000).fetch().unwrap();
+    let mut origins = BTreeMap::<_, Vec<_>>::new();
+    for record in page.records() {
+        let record = record.unwrap();
+        let origin = record.body.origin();
+        let seq = origin.map_or(record.seq, |origin| origin.seq);
+        origins.entry(origin.map(|origin| origin.ledger)).or_default().push(seq);
+    }
+    origins
+}
+
+fn seqs(reader: &Reader) -> Vec<u64> {
+    let page = reader.query().history(true).order(Order::Seq).limit(100_000).fetch().unwrap();
+    page.seqs().collect()
+}
+
+#[test]
+fn edges_are_merged_once_however_often() {
+    let edges = [edge(1, 20), edge(2, 7)];
+    let central = SimDisk::new(9);
+    let ledger = open(&central);
+    ledger.append(Event::new("own")).unwrap();
+    for disk in &edges {
+        let report = ledger.merge_from(&reader(disk)).unwrap();
+        assert_eq!((report.refused, report.renamed.len()), (0, 0), "{report:?}");
+        assert_eq!(report.runs + report.events + report.errors, seqs(&reader(disk)).len() as u64);
+        let again = ledger.merge_from(&reader(disk)).unwrap();
+        assert_eq!(again, Default::default(), "nothing twice");
+    }
+    let merged = origins(ledger.reader());
+    assert_eq!(merged.len(), 3);
+    for disk in &edges {
+        assert!(merged.values().any(|of_it| *of_it == seqs(&reader(disk))), "in their order");
+    }
+    // The runs are as they are there, but for their owners.
+    for id in ["run-1-4", "run-1-5"] {
+        let there = reader(&edges[0]).run(id).unwrap();
+        let here = ledger.reader().run(id).unwrap();
+        let (Body::Run(there), Body::Run(mut here)) =
+            (there.record().unwrap().body, here.record().unwrap().body)
+        else {
+            panic!("runs");
+        };
+        assert!(here.origin.take().is_some());
+        assert_eq!(here, there);
+    }
+    let first = ledger.reader().run_history(&Id::new("run-1-4").unwrap()).unwrap();
+    let Body::Run(first) = &first[0].body else { panic!("a run") };
+    assert_eq!((first.status, &first.owner), (Status::Running, &None));
+
+    // More comes, and is added alone, also after the ledger was opened anew.
+    ledger.close().unwrap();
+    let more = open(&edges[0]);
+    more.append(run("run-1-0", Status::Running).attempt(2u32)).unwrap();
+    more.append(Event::new("more")).unwrap();
+    let ledger = open(&central);
+    let report = ledger.merge_from(more.reader()).unwrap();
+    assert_eq!((report.runs, report.events, report.errors), (1, 1, 0));
+    assert_eq!(ledger.query().kind(Kind::Run).status(Status::Running).count().unwrap(), 1);
+    let itself = ledger.merge_from(&reader(&central));
+    assert!(matches!(itself, Err(Error::Invalid { .. })), "{itself:?}");
+}
+
+/// Cron jobs name their runs alike on every machine: `backup-2026-11-01`.
+#[test]
+fn runs_of_one_name_are_told_apart() {
+    let edges: Vec<_> = (1..=2)
+        .map(|seed| {
+            let disk = SimDisk::new(seed);
+            let ledger = open(&disk);
+            let child = run("child", Status::Success).parent_run_id(Id::new("backup").unwrap());
+            let event = Event::new("e").run_id(Id::new("backup").unwrap());
+            let state =
+                |status| run("backup", status).user_id(Id::new(format!("u{seed}")).unwrap());
+            ledger.append(state(Status::Running)).unwrap();
+            ledger.append(event).unwrap();
+            ledger.append(child).unwrap();
+            ledger.append(state(Status::Failed)).unwrap();
+            ledger.close().unwrap();
+            disk
+        })
+        .collect();
+    let ledger = open(&SimDisk::new(9));
+    ledger.append(run("child", Status::Running)).unwrap();
+    let mut renamed = Vec::new();
+    for disk in edges.iter().chain(&edges) {
+        let report = ledger.merge_from(&reader(disk)).unwrap();
+        assert_eq!(report.refused, 0, "{report:?}");
+        renamed.extend(report.renamed);
+    }
+    assert_eq!(renamed.len(), 3, "{renamed:?}");
+    let (_, backup) = renamed.iter().find(|(there, _)| there == "backup").unwrap();
+    assert!(backup.starts_with("backup@") && backup.len() == "backup@".len() + 8);
+    for (id, user) in [("backup", "u1"), (backup, "u2")] {
+        let stored = ledger.reader().run(id).unwrap();
+        let Body::Run(run) = stored.record().unwrap().body else { panic!("a run") };
+        assert_eq!((run.status, run.user_id), (Status::Failed, Some(Id::new(user).unwrap())));
+        assert_eq!(ledger.query().kind(Kind::Event).run(id).count().unwrap(), 1);
+        assert_eq!(ledger.reader().run_history(&run.run_id).unwrap().len(), 2);
+    }
+    let own = ledger.reader().run("child").unwrap();
+    assert!(matches!(own.record().unwrap().body, Body::Run(run) if run.status == Status::Running));
+}
+
+/// A power cut at any step leaves part of the records here, of one kind more than of another; the
+/// next merge adds the others and no more.
+#[test]
+fn a_merge_that_was_cut_off_is_gone_on_with() {
+    let other = edge(1, 12);
+    let expected = seqs(&reader(&other));
+    let ready = SimDisk::new(9);
+    open(&ready).close().unwrap();
+    let mut tried = 0;
+    loop {
+        let disk = ready.fork();
+        let found = Arc::new(Mutex::new(None));
+        let (place, mut left) = (Arc::clone(&found), tried);
+        disk.set_probe(move |moment| {
+            if left == 0 {
+                let files = [Keep::Sectors, Keep::Prefix, Keep::Nothing][tried % 3];
+                let cut = Cut { files, names: KeepNames::Prefix, seed: tried as u64 };
+                place.lock().get_or_insert_with(|| moment.cut(cut));
+            }
+            left = left.wrapping_sub(1);
+        });
+        let ledger = open(&disk);
+        ledger.merge_from(&reader(&other)).unwrap();
+        ledger.append_with(Event::new("own"), Durability::Sync).unwrap();
+        ledger.close().unwrap();
+        disk.clear_hooks();
+        let Some(disk) = found.lock().take() else { break };
+        let ledger = open(&disk);
+        ledger.merge_from(&reader(&other)).unwrap();
+        let mut merged = origins(ledger.reader());
+        merged.remove(&None);
+        let mut of_it = merged.pop_first().unwrap().1;
+        // Which kind came first depends on the cut.
+        of_it.sort_unstable();
+        assert_eq!(of_it, expected, "cut at step {tried}");
+        tried += 1;
+    }
+    assert!(tried > 10, "{tried}");
+}
+
+/// A run that was merged while it was open, and carried forward by a clean-up here, was then taken
+/// for a run of this ledger, and its end was merged under another name.
+#[test]
+fn a_merged_run_that_was_carried_forward_is_still_the_others() {
+    let other = SimDisk::new(1);
+    let edge = open(&other);
+    edge.append(run("r", Status::Running)).unwrap();
+    let ledger = open(&SimDisk::new(9));
+    ledger.merge_from(edge.reader()).unwrap();
+    ledger.append(run("whole", Status::Success)).unwrap();
+    let age = std::time::Duration::from_nanos(1);
+    let report = ledger.cleanup(&runledger::Cleanup::older_than(age), false).unwrap();
+    assert_eq!(report.carried, 1, "{report:?}");
+    edge.append(run("r", Status::Success)).unwrap();
+    let report = ledger.merge_from(edge.reader()).unwrap();
+    assert_eq!((report.runs, report.refused, report.renamed), (1, 0, Vec::new()));
+    assert_eq!(ledger.query().status(Status::Running).count().unwrap(), 0);
+}
