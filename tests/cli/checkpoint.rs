@@ -90,7 +90,7 @@ fn signatures() {
     assert_eq!(bench.run(["checkpoint", "--sign", "public"]).code, 2);
 }
 
-/// What compaction and erasure wrote anew was taken for removed: they are on record, and are listed.
+/// What compaction and erasure wrote anew was taken for removed: it is on record, and is listed.
 #[test]
 fn a_checkpoint_holds_over_compaction_and_erasure() {
     let bench = Bench::with_sample();
