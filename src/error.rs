@@ -83,6 +83,19 @@ pub enum Error {
         supported: u16,
     },
 
+    /// The ledger's file `runledger.toml` says what cannot be taken. Nothing of it is applied.
+    #[error("{path}, line {line}: {field}: {reason}")]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// Which key, with the tables that it stands in; the file's name when it is no TOML.
+        field: String,
+        /// What is wrong with it, and what would be right.
+        reason: String,
+    },
+
     /// Another process, or another handle of this one, writes to the ledger.
     #[error("{path} is being written by {holder}; stop that writer, or open the ledger read-only")]
     Locked {

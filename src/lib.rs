@@ -16,10 +16,11 @@ pub mod wire;
 
 pub use error::{Damage, Error, Result};
 pub use ledger::{
-    Checkpoint, Cleanup, CleanupReport, Compaction, CompactionReport, Copies, Durability, Erasure,
-    ErasureReport, ExpectedRun, Finding, Keep, LastRun, Ledger, Losses, MergeReport, OnRecord,
-    OpenHead, Options, ProofFinding, ProofReport, Reader, RepairAction, RepairReport, Retention,
-    Rewrite, RunHandle, SealedHead, SegmentPlan, Stats, StreamHead, StreamStats, Tampering,
+    Checkpoint, Class, ClassUsage, Cleanup, CleanupReport, Compaction, CompactionReport, Copies,
+    Durability, Erasure, ErasureReport, ExpectedRun, Finding, Forecast, Keep, Kept, LastRun,
+    Ledger, Limits, Losses, MergeReport, OnRecord, OpenHead, Options, Pin, ProofFinding,
+    ProofReport, Reader, RepairAction, RepairReport, Retention, RetentionReport, Rewrite,
+    RunHandle, SealedHead, SegmentPlan, Stats, StreamHead, StreamStats, Tampering, Term,
     VerifyReport, repair, verify, verify_against,
 };
 pub use model::{

@@ -8,6 +8,7 @@ mod export;
 mod general;
 mod import;
 mod incident;
+mod keeping;
 mod lifecycle;
 mod queries;
 mod upkeep;

@@ -1,5 +1,6 @@
 //! The integration tests: one program, so that the library is linked once. What is in it:
 //!
+//! - `classes`: streams split by status and severity, and the policy that says so.
 //! - `cli`: the program as it is used: what it says and its exit codes.
 //! - `engine`: the engine under strain: threads, clean-up, full disks, damage.
 //! - `format`: the worked examples of FORMAT.md, against the codec.
@@ -15,6 +16,7 @@
 
 #![cfg(test)]
 
+mod classes;
 #[cfg(feature = "cli")]
 mod cli;
 mod engine;

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::GzDecoder;
 use runledger::format::trailer::{TRAILER_BYTES, TRAILER_MAGIC};
 use runledger::wire::{self, LineError, ParseOptions};
-use runledger::{Body, Durability, Error, Field, Ledger, Options, Reader};
+use runledger::{Body, Class, Durability, Error, Field, Ledger, Limits, Options, Reader};
 
 use book::Book;
 use compare::Exam;
@@ -36,6 +36,16 @@ fn options(segment_bytes: u32) -> Options {
     }
     options.segment_bytes(segment_bytes)
 }
+
+/// The same with those classes split off their kinds of which `mask` has the bit.
+fn split(options: Options, mask: u32) -> Options {
+    let narrow = Class::all().filter(|class| class.parent().is_some()).zip(0..);
+    let chosen = narrow.filter(|(_, bit)| mask & (1 << bit) != 0);
+    chosen.fold(options, |options, (class, _)| options.class(class, Limits::new().forever()))
+}
+
+/// All classes.
+const EVERY: u32 = u32::MAX;
 
 /// Lines that the ledger refused, as it must: for what the run's status was, and for a long id.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -118,11 +128,17 @@ fn spoil_footers(dir: &Path) -> usize {
 
 /// All questions, in every state that a ledger can be in.
 fn in_every_state(lines: &[String], segment_bytes: u32, rounds: usize) -> Refused {
+    in_every_state_split(lines, segment_bytes, rounds, 0)
+}
+
+/// The same with classes split off.
+fn in_every_state_split(lines: &[String], segment_bytes: u32, rounds: usize, mask: u32) -> Refused {
+    let options = || split(options(segment_bytes), mask);
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("ledger");
     let mut book = Book::default();
 
-    let ledger = options(segment_bytes).open(&dir).unwrap();
+    let ledger = options().open(&dir).unwrap();
     let refused = append(&ledger, &mut book, lines);
     note_fingerprints(&mut book, ledger.reader());
     let exam = Exam::new(&book, rounds, 1);
@@ -131,14 +147,14 @@ fn in_every_state(lines: &[String], segment_bytes: u32, rounds: usize) -> Refuse
     ledger.close().unwrap();
 
     exam.sit(&Reader::open(&dir).unwrap(), 3);
-    let ledger = options(segment_bytes).open(&dir).unwrap();
+    let ledger = options().open(&dir).unwrap();
     exam.sit(ledger.reader(), 4);
     drop(ledger);
 
     let spoiled = spoil_footers(&dir);
     println!("{} records, {spoiled} footers spoiled, refused: {refused:?}", book.recs.len());
     exam.sit(&Reader::open(&dir).unwrap(), 5);
-    let ledger = options(segment_bytes).open(&dir).unwrap();
+    let ledger = options().open(&dir).unwrap();
     exam.sit(ledger.reader(), 6);
     refused
 }
@@ -158,6 +174,17 @@ fn answers_on_the_slice() {
 #[test]
 fn answers_on_the_slice_with_small_segments() {
     assert_eq!(in_every_state(&slice(), 64 << 10, 400), Refused::default());
+}
+
+/// Half of the classes, so that runs go from a stream of their own to that of all others and back.
+const SOME: u32 = 0b1010_1010_1010_1010;
+
+#[test]
+fn answers_on_the_slice_by_classes() {
+    for mask in [EVERY, SOME] {
+        let refused = in_every_state_split(&slice(), 64 << 10, 200, mask);
+        assert_eq!(refused, Refused::default());
+    }
 }
 
 /// The lines of the shared sets of real records; `None`, and said so, where they are not there.
@@ -189,6 +216,7 @@ fn answers_on_real_records_with_small_segments() {
     if let Some(lines) = shared(&["gha-ionic.anomalies", "loghub-openstack", "loghub-hadoop"]) {
         let refused = in_every_state(&lines, 64 << 10, 200);
         assert!(refused.transitions > 0 && refused.ids == 0, "{refused:?}");
+        assert_eq!(in_every_state_split(&lines, 64 << 10, 100, SOME), refused);
     }
 }
 

@@ -35,8 +35,8 @@ pub(crate) struct MemIndex {
     tags: Vec<u8>,
     frames: Vec<u32>,
     fields: [Keys; Field::KEYED],
-    /// Records of earlier segments whose place was taken by one here.
-    supersedes: Vec<u64>,
+    /// Records of other segments whose place was taken by one here, and the number of that one.
+    supersedes: Vec<(u64, u64)>,
     /// The rows here whose place was taken by a later one here: the sequence number of that one, in
     /// their order, and the row.
     overtaken: Vec<(u64, Row)>,
@@ -125,7 +125,7 @@ impl MemIndex {
                         self.overtaken.push((row.seq, overtaken));
                     }
                 }
-                _ => self.supersedes.push(seq),
+                _ => self.supersedes.push((seq, row.seq)),
             }
         }
     }
@@ -153,9 +153,10 @@ impl MemIndex {
         &self.frames
     }
 
-    /// Records of earlier segments whose place was taken by one here, in the order of the appends.
+    /// Records of other segments whose place was taken by one here, and the number of that one, in
+    /// the order of the appends.
     #[must_use]
-    pub(crate) fn supersedes(&self) -> &[u64] {
+    pub(crate) fn supersedes(&self) -> &[(u64, u64)] {
         &self.supersedes
     }
 
@@ -228,7 +229,8 @@ impl MemIndex {
     #[must_use]
     pub(crate) fn memory(&self) -> usize {
         (self.seqs.capacity() + self.times.capacity()) * 8
-            + (self.supersedes.capacity() + self.latest.capacity()) * 8
+            + self.latest.capacity() * 8
+            + self.supersedes.capacity() * size_of::<(u64, u64)>()
             + self.overtaken.capacity() * size_of::<(u64, Row)>()
             + (self.offsets.capacity() + self.frames.capacity() + self.by_time.capacity()) * 4
             + self.tags.capacity()
@@ -409,6 +411,6 @@ mod tests {
             });
         }
         assert_eq!((0..5).map(|row| index.tag(row)).collect::<Vec<_>>(), [1, 0x81, 0x82, 2, 2]);
-        assert_eq!(index.supersedes(), [3]);
+        assert_eq!(index.supersedes(), [(3, 21)]);
     }
 }

@@ -6,13 +6,13 @@ use hashbrown::HashTable;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::codec::{self, Prior};
-use crate::format::frame::{FRAME_HEADER_BYTES, payload_crc};
 use crate::format::key;
 use crate::ledger::catalog::Catalog;
-use crate::ledger::layout::{STREAM_KINDS, stream_of};
+use crate::ledger::classes::{RUNS, STREAM_KINDS, StreamSet, tag_of};
+use crate::ledger::part::{Part, Refused};
 use crate::ledger::runs::{Newest, merge, newest};
-use crate::limits::{MAX_BATCH_RECORDS, MAX_FRAME_PAYLOAD};
-use crate::model::{Body, Fingerprint, Id, Kind, Run, Status, Timestamp};
+use crate::limits::MAX_BATCH_RECORDS;
+use crate::model::{Body, Fingerprint, Kind, Run, Status, Timestamp};
 use crate::segment::NewState;
 
 /// Buffers that grew beyond this are given back after use.
@@ -23,10 +23,14 @@ const KEEP_BYTES: usize = 4 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) parts: [Part; STREAM_KINDS.len()],
+    /// The parts that hold records.
+    pub(super) used: StreamSet,
+    /// The streams that are split off their kinds.
+    split: StreamSet,
     /// How many sequence numbers the batch takes.
     pub(super) records: u32,
-    /// The newest states of runs, when the batch has several: their numbers among its states.
-    newest: HashTable<usize>,
+    /// The newest states of runs, when the batch has several.
+    newest: HashTable<StateAt>,
     /// A copy of such a state: the bytes that it stands in move while the next one is encoded.
     state: Vec<u8>,
     /// What an error's fingerprint is made from.
@@ -39,20 +43,16 @@ pub(super) struct Batch {
     pub(super) may_abandon: bool,
 }
 
-/// The frame of one stream.
-#[derive(Debug, Default)]
-pub(super) struct Part {
-    /// Room for the header, then the payload.
-    pub(super) bytes: Vec<u8>,
-    /// How many records the payload holds.
-    pub(super) count: u32,
-    /// The states of runs among them.
-    pub(super) states: Vec<NewState>,
-    /// The place in the batch of its first record, and of the last one so far.
-    pub(super) first: u32,
-    pub(super) last: u32,
-    pub(super) payload_crc: u32,
+/// A state of a run in a batch: the stream of its part, and its number among the states there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct StateAt {
+    stream: usize,
+    number: usize,
 }
+
+/// A state of a run in the ledger or the batch: how the one that follows it names it, and the
+/// stream that it lies in.
+type PriorAt = (Prior, usize);
 
 /// What was encoded.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ thread_local! {
 pub(super) fn with_batch<R>(work: impl FnOnce(&mut Batch) -> R) -> R {
     let mut batch = BATCH.take().unwrap_or_default();
     let result = work(&mut batch);
-    if batch.parts.iter().all(|part| part.bytes.capacity() <= KEEP_BYTES) {
+    if batch.used.of(&batch.parts).all(|part| part.bytes.capacity() <= KEEP_BYTES) {
         BATCH.set(Some(batch));
     }
     result
@@ -93,15 +93,16 @@ impl Batch {
         self.is_full = false;
         self.is_urgent = false;
         self.newest.clear();
-        for part in &mut self.parts {
-            part.bytes.clear();
-            part.count = 0;
-            part.states.clear();
+        for stream in std::mem::take(&mut self.used) {
+            if let Some(part) = self.parts.get_mut(stream) {
+                part.clear();
+            }
         }
     }
 
     /// Encodes the records. With [`OnReject::Skip`] those that cannot be taken are left out, and
-    /// those that a frame has no room for are left for another batch.
+    /// those that a frame has no room for are left for another batch. Streams that are `split` off
+    /// get the records of their classes.
     ///
     /// # Errors
     /// With [`OnReject::FailAll`] the first record's that cannot be taken; else only those that no
@@ -109,11 +110,13 @@ impl Batch {
     pub(super) fn encode(
         &mut self,
         catalog: &Catalog,
+        split: StreamSet,
         records: &[Body<'_>],
         now: Timestamp,
         on_reject: OnReject,
     ) -> Result<Encoded> {
         self.reset();
+        self.split = split;
         let records = match on_reject {
             OnReject::FailAll => records,
             OnReject::Skip => records.get(..MAX_BATCH_RECORDS).unwrap_or(records),
@@ -139,8 +142,16 @@ impl Batch {
                 (Err(err), _) => return Err(err),
             }
         }
-        self.parts.iter_mut().for_each(Part::finish);
+        self.finish();
         Ok(Encoded { rejected, taken })
+    }
+
+    fn finish(&mut self) {
+        for stream in self.used {
+            if let Some(part) = self.parts.get_mut(stream) {
+                part.finish();
+            }
+        }
     }
 
     fn push(
@@ -150,14 +161,15 @@ impl Batch {
         now: Timestamp,
         several: bool,
     ) -> Result<()> {
+        let stream = self.split.route(body.kind(), tag_of(body));
         match body {
             Body::Run(run) => self.push_run(catalog, run, now, several),
             Body::Event(event) if event.created_at.is_none() => {
                 let mut event = event.borrowed();
                 event.created_at = Some(now);
-                self.put(stream_of(Kind::Event), &Body::Event(event))
+                self.put(stream, &Body::Event(event))
             }
-            Body::Event(_) => self.put(stream_of(Kind::Event), body),
+            Body::Event(_) => self.put(stream, body),
             Body::Error(error) => {
                 let mut error = error.borrowed();
                 error.created_at.get_or_insert(now);
@@ -167,7 +179,7 @@ impl Batch {
                     &error.message,
                     error.stack.as_deref(),
                 ));
-                self.put(stream_of(Kind::Error), &Body::Error(error))
+                self.put(stream, &Body::Error(error))
             }
         }
     }
@@ -184,23 +196,27 @@ impl Batch {
             return Err(Error::invalid("status", run.status.name(), expected));
         }
         let hash = key::hash(catalog.seed, key::id_key(&run.run_id).as_slice());
-        let Some(part) = self.parts.get(stream_of(Kind::Run)).filter(|_| several) else {
-            return self.put_run(catalog, run, now, hash);
+        if !several {
+            return self.put_run(catalog, run, now, hash).map(drop);
+        }
+        let parts = &self.parts;
+        let is_of = |at: &StateAt| {
+            parts.get(at.stream).is_some_and(|part| part.is_state_of(at.number, hash, &run.run_id))
         };
-        let next = part.states.len();
-        let is_of = |&number: &usize| part.is_state_of(number, hash, &run.run_id);
         match self.newest.find(hash, is_of).copied() {
             Some(earlier) => {
-                self.put_state_after(catalog, run, now, earlier)?;
-                if let Some(number) = self.newest.find_mut(hash, |&number| number == earlier) {
-                    *number = next;
+                let next = self.put_state_after(catalog, run, now, earlier)?;
+                if let Some(at) = self.newest.find_mut(hash, |&at| at == earlier) {
+                    *at = next;
                 }
             }
             None => {
-                self.put_run(catalog, run, now, hash)?;
-                let states = self.parts.get(stream_of(Kind::Run)).map(|part| &part.states);
-                let hash_of =
-                    |&number: &usize| states.and_then(|s| s.get(number)).map_or(0, |s| s.hash);
+                let next = self.put_run(catalog, run, now, hash)?;
+                let parts = &self.parts;
+                let hash_of = |at: &StateAt| {
+                    let states = parts.get(at.stream).map(|part| &part.states);
+                    states.and_then(|states| states.get(at.number)).map_or(0, |state| state.hash)
+                };
                 self.newest.insert_unique(hash, next, hash_of);
             }
         }
@@ -214,7 +230,7 @@ impl Batch {
         run: &Run<'_>,
         now: Timestamp,
         hash: u64,
-    ) -> Result<()> {
+    ) -> Result<StateAt> {
         let likely = newest(catalog, &run.run_id, hash, false)?;
         let state = likely.as_ref().map(Newest::state).transpose()?.flatten();
         if state.as_ref().is_none_or(|state| state.run_id == run.run_id) {
@@ -234,8 +250,8 @@ impl Batch {
         run: &Run<'_>,
         now: Timestamp,
         hash: u64,
-    ) -> Result<()> {
-        let prior = prior.map_or(Prior::None, |prior| Prior::Seq(prior.seq));
+    ) -> Result<StateAt> {
+        let prior = prior.map_or((Prior::None, RUNS), |it| (Prior::Seq(it.seq), it.stream));
         self.put_state(prior, merge(run, state, now)?, hash)
     }
 
@@ -245,19 +261,21 @@ impl Batch {
         catalog: &Catalog,
         run: &Run<'_>,
         now: Timestamp,
-        earlier: usize,
-    ) -> Result<()> {
-        let Some(part) = self.parts.get(stream_of(Kind::Run)) else { return Err(Error::Closed) };
-        let Some(state) = part.states.get(earlier) else { return Err(Error::Closed) };
+        earlier: StateAt,
+    ) -> Result<StateAt> {
+        let Some(part) = self.parts.get(earlier.stream) else { return Err(Error::Closed) };
+        let Some(state) = part.states.get(earlier.number) else { return Err(Error::Closed) };
         let place = part.first + state.relative_seq;
         let hash = state.hash;
         let mut copy = std::mem::take(&mut self.state);
         copy.clear();
-        copy.extend_from_slice(part.state(earlier));
+        copy.extend_from_slice(part.state(earlier.number));
         let damaged = |damage| Error::damaged(catalog.layout.dir(), 0, damage);
+        let prior = (Prior::Back(self.records - place), earlier.stream);
         let outcome = match codec::decode(Kind::Run, &copy).map_err(damaged).map(|it| it.body) {
-            Ok(Body::Run(state)) => merge(run, Some(&state), now)
-                .and_then(|merged| self.put_state(Prior::Back(self.records - place), merged, hash)),
+            Ok(Body::Run(state)) => {
+                merge(run, Some(&state), now).and_then(|merged| self.put_state(prior, merged, hash))
+            }
             Ok(Body::Event(_) | Body::Error(_)) => Err(damaged(Damage::Record)),
             Err(err) => Err(err),
         };
@@ -266,19 +284,21 @@ impl Batch {
     }
 
     /// Encodes a state of a run.
-    fn put_state(&mut self, prior: Prior, run: Run<'_>, hash: u64) -> Result<()> {
+    fn put_state(&mut self, prior: PriorAt, run: Run<'_>, hash: u64) -> Result<StateAt> {
+        let (prior, prior_stream) = prior;
+        let stream = self.split.route(Kind::Run, run.status.code());
         let place = self.records;
-        let Some(part) = self.parts.get_mut(stream_of(Kind::Run)) else {
-            return Err(Error::Closed);
-        };
+        let Some(part) = self.parts.get_mut(stream) else { return Err(Error::Closed) };
         let offset = part.payload_len();
         let pushed = part.push(place, |bytes, gap| codec::encode_run(bytes, gap, prior, &run));
-        self.note_pushed(pushed)?;
-        if let Some(part) = self.parts.get_mut(stream_of(Kind::Run)) {
+        let number = part.states.len();
+        if pushed.is_ok() {
             let relative_seq = place - part.first;
             part.states.push(NewState { hash, relative_seq, offset, prior });
+            part.priors.push(prior_stream);
         }
-        Ok(())
+        self.note_pushed(stream, pushed)?;
+        Ok(StateAt { stream, number })
     }
 
     /// Encodes an event or an error whose time is settled.
@@ -290,14 +310,15 @@ impl Batch {
             Body::Event(event) => codec::encode_event(bytes, gap, event),
             Body::Error(error) => codec::encode_error(bytes, gap, error),
         });
-        self.note_pushed(pushed)
+        self.note_pushed(stream, pushed)
     }
 
-    fn note_pushed(&mut self, pushed: Result<(), Refused>) -> Result<()> {
+    fn note_pushed(&mut self, stream: usize, pushed: Result<(), Refused>) -> Result<()> {
         if let Err(err) = pushed {
             self.is_full = matches!(err, Refused::Full(_));
             return Err(err.into());
         }
+        self.used.insert(stream);
         self.records += 1;
         Ok(())
     }
@@ -306,82 +327,8 @@ impl Batch {
     pub(super) fn encode_note(&mut self, stream: usize, body: &Body<'_>) -> Result<()> {
         self.reset();
         self.put(stream, body)?;
-        self.parts.iter_mut().for_each(Part::finish);
+        self.finish();
         Ok(())
-    }
-}
-
-impl Part {
-    fn push(
-        &mut self,
-        place: u32,
-        encode: impl FnOnce(&mut Vec<u8>, u32) -> Result<()>,
-    ) -> Result<(), Refused> {
-        let is_first = self.is_empty();
-        if is_first {
-            self.bytes.resize(FRAME_HEADER_BYTES, 0);
-            self.first = place;
-        }
-        let before = self.bytes.len();
-        let gap = if is_first { 0 } else { place - self.last - 1 };
-        let encoded = encode(&mut self.bytes, gap);
-        let size = self.bytes.len() - FRAME_HEADER_BYTES;
-        if encoded.is_err() || size > MAX_FRAME_PAYLOAD as usize {
-            self.bytes.truncate(if is_first { 0 } else { before });
-            encoded.map_err(Refused::Record)?;
-            let (size, limit) = (size as u64, u64::from(MAX_FRAME_PAYLOAD));
-            return Err(Refused::Full(Error::TooLarge { what: "a batch in bytes", size, limit }));
-        }
-        self.count += 1;
-        self.last = place;
-        Ok(())
-    }
-
-    fn payload_len(&self) -> u32 {
-        u32::try_from(self.bytes.len().saturating_sub(FRAME_HEADER_BYTES)).unwrap_or(u32::MAX)
-    }
-
-    /// The bytes of a state, from its number among the states.
-    fn state(&self, number: usize) -> &[u8] {
-        let start = |number: usize| self.states.get(number).map(|state| state.offset as usize);
-        let payload = self.bytes.get(FRAME_HEADER_BYTES..).unwrap_or_default();
-        let end = start(number + 1).unwrap_or(payload.len());
-        start(number).and_then(|start| payload.get(start..end)).unwrap_or_default()
-    }
-
-    /// True when the state is one of this run, whose key has this hash.
-    fn is_state_of(&self, number: usize, hash: u64, run_id: &Id<'_>) -> bool {
-        self.states.get(number).is_some_and(|state| state.hash == hash)
-            && codec::decode(Kind::Run, self.state(number)).is_ok_and(
-                |decoded| matches!(decoded.body, Body::Run(run) if run.run_id == *run_id),
-            )
-    }
-
-    fn finish(&mut self) {
-        if let Some(payload) = self.bytes.get(FRAME_HEADER_BYTES..) {
-            self.payload_crc = payload_crc(payload);
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-}
-
-/// Why a record did not go into a frame.
-#[derive(Debug)]
-enum Refused {
-    /// For what it is.
-    Record(Error),
-    /// The frame has no room for it.
-    Full(Error),
-}
-
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Record(err) | Refused::Full(err) => err,
-        }
     }
 }
 

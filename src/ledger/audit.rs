@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::ledger::append::with_batch;
+use crate::ledger::classes::{AUDIT_STREAM, Class};
 use crate::ledger::ends::MissingEnd;
 use crate::ledger::handle::Inner;
-use crate::ledger::layout::AUDIT_STREAM;
 use crate::ledger::passed_over::PassedOver;
+use crate::ledger::policy::{Limits, Retention, Term};
 use crate::ledger::repair::RepairAction;
 use crate::ledger::reserve::Refused;
 use crate::model::{ActorType, Body, Event, Id, Json, Severity, Timestamp};
@@ -42,6 +43,10 @@ pub(super) const CLOCK_JUMPED: &str = "clock.jumped";
 pub(super) const APPENDS_REFUSED: &str = "appends.refused";
 /// The type of the note on appends that found no space.
 pub(super) const DISK_FULL: &str = "disk.full";
+/// The type of the note on a policy of retention that holds from now on.
+pub(super) const POLICY_CHANGED: &str = "retention.changed";
+/// The type of the note on a file `runledger.toml` that cannot be taken.
+pub(super) const POLICY_REFUSED: &str = "retention.refused";
 /// The type of the note on a hole that was covered.
 pub(super) const HOLE_COVERED: &str = "recovery.hole_covered";
 
@@ -71,6 +76,45 @@ pub(super) fn system(kind: &'static str, detail: &impl Serialize) -> Event<'stat
     event.payload = Json::from_value(detail).ok();
     event.actor_type = Some(ActorType::System);
     event
+}
+
+#[derive(Serialize)]
+struct ClassDetail {
+    class: &'static str,
+    /// Seconds; none for ever.
+    age: Option<u64>,
+    max_bytes: Option<u64>,
+    max_records: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct PolicyDetail {
+    max_bytes: Option<u64>,
+    classes: Vec<ClassDetail>,
+}
+
+/// The note on how long records are kept from now on.
+pub(super) fn policy_changed(retention: &Retention) -> Event<'static> {
+    let class = |class: Class| {
+        let Limits { term, max_bytes, max_records } = retention.limits(class);
+        let age = term.and_then(Term::duration).map(|age| age.as_secs());
+        ClassDetail { class: class.name(), age, max_bytes, max_records }
+    };
+    let classes = retention.classes().map(class).collect();
+    let detail = PolicyDetail { max_bytes: retention.cap(), classes };
+    system(POLICY_CHANGED, &detail).message("records are kept by another policy from now on")
+}
+
+#[derive(Serialize)]
+struct RefusedPolicy<'a> {
+    reason: &'a str,
+}
+
+/// The note on a policy that cannot be taken.
+pub(super) fn policy_refused(reason: &str) -> Event<'static> {
+    system(POLICY_REFUSED, &RefusedPolicy { reason })
+        .severity(Severity::Error)
+        .message(format!("the policy of retention cannot be taken: {reason}"))
 }
 
 /// The note on a wall clock that jumped by so many nanoseconds.

@@ -1,4 +1,3 @@
-use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,12 +8,16 @@ use crate::error::{Error, Result};
 use crate::format::identity::Identity;
 use crate::format::key;
 use crate::format::trailer::Trailer;
-use crate::ledger::layout::{AUDIT_STREAM, Layout, STREAM_KINDS, stream_of};
+use crate::ledger::classes::{
+    AUDIT_STREAM, BASE_STREAMS, RUN_STREAMS, RUNS, STREAM_KINDS, StreamSet,
+};
+use crate::ledger::layout::Layout;
 use crate::model::Kind;
-use crate::query::SegmentList;
+use crate::query::{Ends, SegmentList};
 use crate::segment::{FRAMES_START, Name, Segment};
 use crate::storage::{DirEntry, OpenMode, Storage};
-use crate::sync::{Mutex, RwLock};
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{Mutex, MutexGuard, RwLock};
 
 /// The segments of all streams, as they are known now.
 #[derive(Debug)]
@@ -25,13 +28,11 @@ pub(crate) struct Catalog {
     /// a key is looked up in many footers by one hash.
     pub(crate) seed: u64,
     streams: [RwLock<Arc<SegmentList>>; STREAM_KINDS.len()],
+    /// The streams that have, or had, a segment.
+    in_use: AtomicU32,
     /// Files that cannot be read as segments, and why.
     unreadable: Mutex<Vec<Unreadable>>,
 }
-
-/// How often a stream is looked at while segments vanish under the look: a clean-up that drops
-/// thousands takes that long.
-const LOOKS: usize = 100;
 
 /// A segment file that cannot be read at all.
 #[derive(Debug, Clone)]
@@ -60,7 +61,10 @@ impl Catalog {
     ) -> Self {
         let seed = identity.map_or(0, |identity| key::hash(0, &identity.uuid));
         let streams = std::array::from_fn(|_| RwLock::default());
-        Self { storage, layout, seed, streams, unreadable: Mutex::default() }
+        let in_use = AtomicU32::new(BASE_STREAMS.bits());
+        let catalog = Self { storage, layout, seed, streams, in_use, unreadable: Mutex::default() };
+        catalog.go_on_with_lists_of_runs();
+        catalog
     }
 
     /// The segments of a stream as they are now.
@@ -73,19 +77,49 @@ impl Catalog {
         self.list(stream).segments().cloned().collect()
     }
 
+    /// The streams of every ledger, and those besides that have, or had, a segment.
+    pub(super) fn in_use(&self) -> StreamSet {
+        StreamSet::from_bits(self.in_use.load(Ordering::Acquire))
+    }
+
+    fn note_in_use(&self, stream: usize) {
+        if !self.in_use().contains(stream) {
+            let mut noted = StreamSet::NONE;
+            noted.insert(stream);
+            self.in_use.fetch_or(noted.bits(), Ordering::AcqRel);
+        }
+    }
+
+    /// The streams that have a directory.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory of the streams cannot be listed.
+    pub(super) fn directories(&self) -> Result<StreamSet> {
+        let mut there = StreamSet::NONE;
+        let dir = self.layout.streams();
+        if self.storage.exists(&dir)? {
+            let names: Vec<_> = self.storage.list(&dir)?.into_iter().map(|it| it.name).collect();
+            let is_there = |name: &str| names.iter().any(|other| other == name);
+            let named = STREAM_KINDS.iter().enumerate().filter(|(_, (name, _))| is_there(name));
+            named.for_each(|(stream, _)| there.insert(stream));
+        }
+        Ok(there)
+    }
+
     /// The segments that hold runs, events and errors.
     pub(crate) fn records(&self) -> Vec<Arc<SegmentList>> {
-        (0..AUDIT_STREAM).map(|stream| self.list(stream)).collect()
+        self.in_use().without(AUDIT_STREAM).map(|stream| self.list(stream)).collect()
     }
 
     /// The segments of all streams.
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
-        (0..STREAM_KINDS.len()).flat_map(|stream| self.stream(stream)).collect()
+        self.in_use().flat_map(|stream| self.stream(stream)).collect()
     }
 
     /// The segments, one of each stream at the most, in which a record with this number may lie.
     pub(crate) fn holders(&self, seq: u64) -> Vec<Arc<Segment>> {
-        self.streams.iter().filter_map(|list| list.read().holder(seq).cloned()).collect()
+        let lists = self.in_use().filter_map(|stream| self.streams.get(stream));
+        lists.filter_map(|list| list.read().holder(seq).cloned()).collect()
     }
 
     pub(crate) fn unreadable(&self) -> Vec<Unreadable> {
@@ -106,8 +140,16 @@ impl Catalog {
 
     /// Adds a segment that was just made at the end of a stream.
     pub(crate) fn add(&self, stream: usize, segment: Arc<Segment>) {
+        let is_of_runs = RUN_STREAMS.contains(stream);
+        if is_of_runs {
+            self.end_lists_of_runs(segment.first_seq());
+        }
+        self.note_in_use(stream);
         if let Some(list) = self.streams.get(stream) {
             Arc::make_mut(&mut list.write()).push(segment);
+        }
+        if is_of_runs {
+            self.go_on_with_lists_of_runs();
         }
     }
 
@@ -134,98 +176,40 @@ impl Catalog {
         *list = Arc::new(list.renewed(segments));
     }
 
-    /// Brings the catalog up to date with the directory: new segments are opened, known ones that
-    /// are still written are followed, and those that are gone are forgotten.
-    ///
-    /// # Errors
-    /// [`Error::NewerFormat`] or [`Error::Io`]. A damaged segment is no error: it is noted.
-    pub(crate) fn refresh(&self, mode: OpenMode) -> Result<()> {
-        // Held to the end: of two that look at once, the later look must not be undone.
-        let mut noted = self.unreadable.lock();
-        let mut unreadable = Vec::new();
-        for stream in 0..STREAM_KINDS.len() {
-            for _ in 0..LOOKS {
-                let before = unreadable.len();
-                if self.refresh_stream(stream, mode, &mut unreadable)? {
-                    break;
-                }
-                unreadable.truncate(before);
-            }
-        }
-        *noted = unreadable;
-        Ok(())
+    /// What cannot be read, to be brought up to date.
+    pub(super) fn unreadable_now(&self) -> MutexGuard<'_, Vec<Unreadable>> {
+        self.unreadable.lock()
     }
 
-    /// False when segments vanished during the look: a listing takes a while, and so does opening.
-    /// What was seen then may have gaps, as there never were.
-    fn refresh_stream(
-        &self,
-        stream: usize,
-        mode: OpenMode,
-        unreadable: &mut Vec<Unreadable>,
-    ) -> Result<bool> {
-        let (Some((name, kind)), Some(list)) = (STREAM_KINDS.get(stream), self.streams.get(stream))
-        else {
-            return Ok(true);
-        };
-        let dir = self.layout.stream(name);
-        let before = self.list(stream);
-        let known: Vec<_> = before.segments().cloned().collect();
-        let mut current = Vec::with_capacity(known.len());
-        let mut new = Vec::new();
-        let mut is_whole = true;
-        let listed = self.list_segments(&dir)?;
-        let mut left = VecDeque::from(standing(&listed));
-        while let Some(file) = left.pop_front() {
-            let (first_seq, path) = (file.first_seq, dir.join(file.to_string()));
-            match holder(&known, first_seq).filter(|segment| segment.name() == file) {
-                Some(segment) if segment.is_sealed() => current.push(Arc::clone(segment)),
-                Some(segment) => {
-                    // What it takes the place of counts for queries that see what comes now.
-                    let by = segment.last_seq().saturating_add(1);
-                    let last_seq = segment.follow()?;
-                    current.push(Arc::clone(segment));
-                    new.push((Arc::clone(segment), by, last_seq));
-                }
-                None => match self.open_segment(&path, *kind, name, mode) {
-                    Ok(segment) => {
-                        let segment = Arc::new(segment);
-                        current.push(Arc::clone(&segment));
-                        let last_seq = segment.last_seq();
-                        new.push((segment, first_seq, last_seq));
-                    }
-                    // Retention may have removed it since the listing.
-                    Err(_) if !self.storage.exists(&path)? => is_whole = false,
-                    Err(reason) if is_of_one_file(&reason) => {
-                        let reason = Arc::new(reason);
-                        unreadable.push(Unreadable { path, stream, first_seq, reason });
-                        // Those whose place it took may still be there.
-                        let replaced = listed.iter().copied().filter(|other| file.replaces(other));
-                        for other in standing(&replaced.collect::<Vec<_>>()).into_iter().rev() {
-                            left.push_front(other);
-                        }
-                    }
-                    Err(err) => return Err(err),
-                },
-            }
+    /// Has a stream be these segments.
+    pub(super) fn renew(&self, stream: usize, segments: Vec<Arc<Segment>>) {
+        if !segments.is_empty() {
+            self.note_in_use(stream);
         }
-        if *kind == Kind::Run {
-            mark_overtaken(&current, &new)?;
+        if let Some(list) = self.streams.get(stream) {
+            let mut list = list.write();
+            *list = Arc::new(list.renewed(segments));
         }
-        new.iter().for_each(|(segment, _, last_seq)| segment.publish(*last_seq));
-        *list.write() = Arc::new(before.renewed(current));
-        let is_steady = known.iter().all(|known| listed.binary_search(&known.name()).is_ok());
-        if is_whole && (known.is_empty() || !is_steady) {
-            // What was added at the end meanwhile is for the next look; what else has changed was
-            // perhaps seen in part, and a compacted segment not at all.
-            let again = self.list_segments(&dir)?;
-            is_whole = again.starts_with(&listed);
+    }
+
+    /// Has the lists of runs that there are show nothing from this sequence number on: a segment
+    /// with it is about to be added to one of them.
+    pub(super) fn end_lists_of_runs(&self, first_seq: u64) {
+        if let Some(list) = self.streams.get(RUNS) {
+            list.read().ends().note(first_seq);
         }
-        Ok(is_whole)
+    }
+
+    /// Has the lists of runs from now on show all that they have: the segment is in.
+    pub(super) fn go_on_with_lists_of_runs(&self) {
+        let ends = Ends::default();
+        for list in RUN_STREAMS.of(&self.streams) {
+            Arc::make_mut(&mut list.write()).set_ends(&ends);
+        }
     }
 
     /// The names of the segment files in a directory, in their order.
-    pub(crate) fn list_segments(&self, dir: &Path) -> Result<Vec<Name>> {
+    pub(super) fn list_segments(&self, dir: &Path) -> Result<Vec<Name>> {
         if !self.storage.exists(dir)? {
             return Ok(Vec::new());
         }
@@ -253,7 +237,11 @@ impl Catalog {
         Ok(entries.into_iter().find(|entry| path.ends_with(&entry.name)))
     }
 
-    fn open_segment(
+    /// Opens a segment file of this stream.
+    ///
+    /// # Errors
+    /// As for [`Segment::open`]; a file that was put in another's place is damaged.
+    pub(super) fn open_segment(
         &self,
         path: &Path,
         kind: Kind,
@@ -278,17 +266,18 @@ impl Catalog {
         Ok(segment)
     }
 
-    /// Marks a run's record as overtaken by this one in a later segment.
-    pub(crate) fn mark_superseded(&self, seq: u64, by: u64) {
-        if let Some(runs) = self.streams.get(stream_of(Kind::Run)) {
-            mark(runs.read().holder(seq), seq, by);
+    /// Marks a run's record in this stream as overtaken by one of another segment.
+    pub(crate) fn mark_superseded(&self, stream: usize, seq: u64, by: u64) {
+        let list = self.streams.get(stream).map(RwLock::read);
+        if let Some(segment) = list.as_ref().and_then(|list| list.holder(seq)) {
+            segment.mark_superseded(seq, by);
         }
     }
 }
 
 /// True when the other files may be fine: then they are served. A process that is out of memory or
 /// of file descriptors is not.
-fn is_of_one_file(err: &Error) -> bool {
+pub(super) fn is_of_one_file(err: &Error) -> bool {
     match err {
         Error::Damaged { .. } => true,
         Error::Io { source, .. } => !matches!(
@@ -301,52 +290,4 @@ fn is_of_one_file(err: &Error) -> bool {
 
 fn is_denied(err: &Error) -> bool {
     matches!(err, Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
-}
-
-/// Those of these names, which are in their order, that no other takes the place of.
-pub(super) fn standing(names: &[Name]) -> Vec<Name> {
-    let mut standing: Vec<Name> = Vec::with_capacity(names.len());
-    for name in names {
-        // What takes the place of several may come after the first of them.
-        while standing.pop_if(|last| name.replaces(last)).is_some() {}
-        if standing.last().is_none_or(|last| !last.replaces(name)) {
-            standing.push(*name);
-        }
-    }
-    standing
-}
-
-/// Marks the records of runs whose place is taken by others of segments after theirs, where one of
-/// the two is new. The new ones come with the sequence number from which on that counts.
-fn mark_overtaken(current: &[Arc<Segment>], new: &[(Arc<Segment>, u64, u64)]) -> Result<()> {
-    for (segment, by, _) in new {
-        for seq in segment.supersedes()? {
-            mark(holder(current, seq), seq, *by);
-        }
-    }
-    let compacted: Vec<_> =
-        new.iter().map(|(new, ..)| new).filter(|new| new.name().is_compacted()).collect();
-    if compacted.is_empty() {
-        return Ok(());
-    }
-    // Of a segment that took the place of others all is new, also what was known of those.
-    let is_of = |it: &&Arc<Segment>| compacted.iter().any(|new| Arc::ptr_eq(new, it));
-    for segment in current {
-        for seq in segment.supersedes()? {
-            mark(holder(current, seq).filter(is_of), seq, segment.first_seq());
-        }
-    }
-    Ok(())
-}
-
-fn mark(segment: Option<&Arc<Segment>>, seq: u64, by: u64) {
-    if let Some(segment) = segment {
-        segment.mark_superseded(seq, by);
-    }
-}
-
-/// The segment of a stream in which a record with this sequence number would lie.
-fn holder(segments: &[Arc<Segment>], seq: u64) -> Option<&Arc<Segment>> {
-    let after = segments.partition_point(|segment| segment.first_seq() <= seq);
-    segments.get(after.checked_sub(1)?)
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::header::SegmentHeader;
 use crate::ledger::Durability;
-use crate::ledger::append::{Batch, Encoded, OnReject, Part, with_batch};
-use crate::ledger::group_commit::Target;
+use crate::ledger::append::{Batch, Encoded, OnReject, with_batch};
+use crate::ledger::classes::{RUN_STREAMS, RUNS, STREAM_KINDS, StreamSet};
 use crate::ledger::handle::{Inner, Ledger};
-use crate::ledger::layout::{STREAM_KINDS, stream_of};
 use crate::ledger::lifecycle::Author;
 use crate::ledger::maintain::is_old;
+use crate::ledger::part::Part;
 use crate::ledger::stream::{Active, Stream};
 use crate::model::{Body, Kind, Timestamp};
 use crate::planted::{Bug, is_planted};
@@ -28,7 +28,13 @@ pub(super) struct Appended {
 }
 
 /// The positions that streams have to be synced to, for those that were appended to.
-type Positions = [Option<u64>; STREAM_KINDS.len()];
+pub(super) type Positions = [Option<u64>; STREAM_KINDS.len()];
+
+/// The segments that the parts of a batch go into.
+pub(super) type Segments = [Option<Arc<Segment>>; STREAM_KINDS.len()];
+
+/// The locks of the streams that a batch goes to.
+pub(super) type Locks<'a> = [Option<MutexGuard<'a, Active>>; STREAM_KINDS.len()];
 
 impl Ledger {
     /// Appends a run's state, an event or an error at the ledger's default durability, and gives
@@ -137,42 +143,43 @@ impl Inner {
         let is_urgent = author == Author::Engine || records.iter().any(ends_a_run);
         let now = self.options.storage.now();
         let time = Timestamp::from_nanos(now);
+        let split = self.policy.split();
         let has_runs = records.iter().any(|body| body.kind() == Kind::Run);
-        let runs = self.streams.get(stream_of(Kind::Run)).filter(|_| has_runs);
+        let runs = self.streams.get(RUNS).filter(|_| has_runs);
         for _ in 0..OPTIMISTIC_TRIES {
             let version = runs.map(Stream::version);
-            let encoded = batch.encode(&self.catalog, records, time, on_reject)?;
+            let encoded = batch.encode(&self.catalog, split, records, time, on_reject)?;
             batch.is_urgent = is_urgent;
-            let locks = self.lock_parts(batch);
+            let locks = self.lock_parts(batch, None);
             if runs.map(Stream::version) == version {
                 return self.write_frames(batch, encoded, locks, now);
             }
         }
-        // The streams are locked in one order by everyone, and runs are the first.
         let runs_lock = runs.map(Stream::lock);
-        let encoded = batch.encode(&self.catalog, records, time, on_reject)?;
+        let encoded = batch.encode(&self.catalog, split, records, time, on_reject)?;
         batch.is_urgent = is_urgent;
-        let mut locks = self.lock_parts_but(batch, stream_of(Kind::Run));
-        if let (Some(place), Some(lock)) = (locks.get_mut(stream_of(Kind::Run)), runs_lock) {
-            *place = Some(lock);
-        }
+        let locks = self.lock_parts(batch, runs_lock);
         self.write_frames(batch, encoded, locks, now)
     }
 
-    fn lock_parts(&self, batch: &Batch) -> [Option<MutexGuard<'_, Active>>; STREAM_KINDS.len()] {
-        self.lock_parts_but(batch, usize::MAX)
-    }
-
-    fn lock_parts_but(
-        &self,
-        batch: &Batch,
-        held: usize,
-    ) -> [Option<MutexGuard<'_, Active>>; STREAM_KINDS.len()] {
+    /// Takes the locks of the streams that a batch goes to, but for that of `runs` where it is
+    /// held.
+    ///
+    /// Everyone takes them in one order, and that of `runs` is the first: who appends a state of a
+    /// run takes it whichever stream the state goes to, so that the states of a run are in order.
+    fn lock_parts<'a>(&'a self, batch: &Batch, runs: Option<MutexGuard<'a, Active>>) -> Locks<'a> {
         let mut locks = [const { None }; STREAM_KINDS.len()];
-        let parts = self.streams.iter().zip(&batch.parts).zip(&mut locks).enumerate();
-        for (number, ((stream, part), lock)) in parts {
-            if number != held && !part.is_empty() {
-                *lock = Some(stream.lock());
+        let mut left = batch.used;
+        let has_runs = !left.and(RUN_STREAMS).is_empty();
+        if let (Some(place), Some(stream)) = (locks.first_mut(), self.streams.get(RUNS))
+            && has_runs
+        {
+            *place = Some(runs.unwrap_or_else(|| stream.lock()));
+            left = left.without(RUNS);
+        }
+        for number in left {
+            if let (Some(place), Some(stream)) = (locks.get_mut(number), self.streams.get(number)) {
+                *place = Some(stream.lock());
             }
         }
         locks
@@ -182,33 +189,62 @@ impl Inner {
         &self,
         batch: &mut Batch,
         encoded: Encoded,
-        locks: [Option<MutexGuard<'_, Active>>; STREAM_KINDS.len()],
+        mut locks: Locks<'_>,
         now: i64,
     ) -> Result<(Appended, Positions)> {
         // Under the locks, which a close takes before it gives up the numbers and the files.
         self.check_writable()?;
         let first_seq = self.take_seqs(u64::from(batch.records))?;
-        let mut locks = locks;
         // All space is found before anything is written, so that a full disk takes no part of a
         // batch and leaves out another.
         let segments = self.find_space(batch, &mut locks, first_seq, now)?;
         let mut positions = [None; STREAM_KINDS.len()];
-        let mut is_begun = false;
-        for (number, place) in segments.into_iter().enumerate() {
-            let (Some(segment), Some(stream)) = (place, self.streams.get(number)) else { continue };
-            let (Some(Some(active)), Some(part)) =
-                (locks.get_mut(number), batch.parts.get_mut(number))
+        let mut written = StreamSet::NONE;
+        let mut outcome = Ok(());
+        for number in batch.used {
+            let (Some(Some(segment)), Some(Some(active)), Some(part)) =
+                (segments.get(number), locks.get_mut(number), batch.parts.get_mut(number))
             else {
                 continue;
             };
-            self.write_part(stream, active, &segment, part, first_seq, now)
-                .map_err(|err| if is_begun { half_written(err) } else { err })?;
-            is_begun = true;
+            if let Err(err) = self.write_part(active, segment, part, first_seq, now) {
+                outcome = Err(if written.is_empty() { err } else { half_written(err) });
+                break;
+            }
+            written.insert(number);
             if let Some(position) = positions.get_mut(number) {
                 *position = Some(active.written);
             }
         }
-        Ok((Appended { first_seq, encoded }, positions))
+        self.publish(batch, written, &segments, first_seq);
+        outcome.map(|()| (Appended { first_seq, encoded }, positions))
+    }
+
+    /// Lets queries see the parts that were written: first the records whose place is taken are
+    /// marked, in whichever stream they lie, so that a run is seen once, in one state.
+    fn publish(&self, batch: &Batch, written: StreamSet, segments: &Segments, first_seq: u64) {
+        let of_written = || {
+            written.filter_map(|at| Some((at, batch.parts.get(at)?, segments.get(at)?.as_ref()?)))
+        };
+        if !written.and(RUN_STREAMS).is_empty() {
+            if let Some(runs) = self.streams.get(RUNS) {
+                runs.note_version();
+            }
+            for (stream, part, segment) in of_written() {
+                let base_seq = first_seq + u64::from(part.first);
+                for (state, &prior_stream) in part.states.iter().zip(&part.priors) {
+                    let by = base_seq + u64::from(state.relative_seq);
+                    let Some(seq) = state.prior.resolve(by) else { continue };
+                    // Those in the segment itself are marked in its index.
+                    if prior_stream != stream || seq < segment.first_seq() {
+                        self.catalog.mark_superseded(prior_stream, seq, by);
+                    }
+                }
+            }
+        }
+        for (_, part, segment) in of_written() {
+            segment.publish(first_seq + u64::from(part.last));
+        }
     }
 
     fn take_seqs(&self, count: u64) -> Result<u64> {
@@ -228,7 +264,6 @@ impl Inner {
 
     fn write_part(
         &self,
-        stream: &Stream,
         active: &mut Active,
         segment: &Arc<Segment>,
         part: &mut Part,
@@ -248,18 +283,10 @@ impl Inner {
                 self.poison(err);
             }
         })?;
-        stream.appended(active, segment, part.bytes.len());
+        active.appended(segment, part.bytes.len(), part.count);
         if Segment::is_slice_full(at, segment.end()) {
             self.maintenance.note_due();
         }
-        for state in &part.states {
-            let by = base_seq + u64::from(state.relative_seq);
-            // Those in the segment itself are marked in its index.
-            if let Some(seq) = state.prior.resolve(by).filter(|&seq| seq < segment.first_seq()) {
-                self.catalog.mark_superseded(seq, by);
-            }
-        }
-        segment.publish(first_seq + u64::from(part.last));
         Ok(())
     }
 
@@ -274,7 +301,9 @@ impl Inner {
         base_seq: u64,
         now: i64,
     ) -> Result<Arc<Segment>> {
-        if let Some(segment) = active.segment.as_ref().filter(|s| self.has_room(s, len, now)) {
+        if let Some(segment) =
+            active.segment.as_ref().filter(|s| self.has_room(active, s, len, now))
+        {
             return Ok(Arc::clone(segment));
         }
         let header = SegmentHeader {
@@ -299,60 +328,27 @@ impl Inner {
         Ok(segment)
     }
 
-    pub(super) fn has_room(&self, segment: &Segment, len: usize, now: i64) -> bool {
+    /// True when the active segment takes a frame of this length yet.
+    pub(super) fn has_room(
+        &self,
+        active: &Active,
+        segment: &Segment,
+        len: usize,
+        now: i64,
+    ) -> bool {
         let end = u64::from(segment.end()) + len as u64;
         segment.is_empty()
-            || end <= u64::from(self.options.segment_bytes)
+            || end <= u64::from(active.roll.bytes)
+                && active.records < active.roll.records
                 && !is_old(segment, now, self.options.segment_age)
     }
 
     /// Writes a batch of one of the engine's own notes.
     pub(super) fn write_note(&self, batch: &mut Batch, now: i64) -> Result<()> {
         batch.is_urgent = true;
-        let locks = self.lock_parts(batch);
+        let locks = self.lock_parts(batch, None);
         let nothing = Encoded { rejected: Vec::new(), taken: 1 };
         self.write_frames(batch, nothing, locks, now).map(drop)
-    }
-
-    fn wait_synced(&self, positions: &Positions) -> Result<()> {
-        for (stream, position) in self.streams.iter().zip(positions) {
-            if let &Some(position) = position {
-                stream.commit.wait(position, &Syncing { inner: self, stream })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Syncs all streams.
-    pub(super) fn sync(&self) -> Result<()> {
-        self.check_poisoned()?;
-        let positions = self.streams.each_ref().map(|stream| Some(stream.lock().written));
-        self.wait_synced(&positions)
-    }
-}
-
-/// A stream as its group commit syncs it. What fails there stops the whole writer.
-struct Syncing<'a> {
-    inner: &'a Inner,
-    stream: &'a Stream,
-}
-
-impl Target for Syncing<'_> {
-    type Error = Error;
-
-    fn sync(&self) -> Result<u64> {
-        self.stream.sync(&*self.inner.options.storage)
-    }
-
-    fn check(&self) -> Result<()> {
-        self.inner.check_poisoned()
-    }
-
-    fn stop(&self, cause: Option<&Error>) {
-        match cause {
-            Some(err) => self.inner.poison(err),
-            None => self.inner.poison("a sync ended in a panic"),
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::error::{Damage, Result};
 use crate::format::seqfile::Head;
 use crate::ledger::audit::{self, SEGMENT_DROPPED, links};
 use crate::ledger::catalog::{Catalog, Unreadable};
-use crate::ledger::layout::{STREAM_KINDS, stream_code};
+use crate::ledger::classes::{STREAM_KINDS, stream_code};
 use crate::ledger::reader::Reader;
 use crate::ledger::sequence::Found;
 use crate::ledger::verify::known_links;

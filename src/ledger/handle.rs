@@ -4,12 +4,13 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
 use crate::ledger::catalog::Catalog;
+use crate::ledger::classes::STREAM_KINDS;
 use crate::ledger::clock::Clock;
 use crate::ledger::compact::Compactor;
-use crate::ledger::layout::STREAM_KINDS;
 use crate::ledger::maintain::Maintenance;
 use crate::ledger::options::Options;
 use crate::ledger::passed_over::PassedOvers;
+use crate::ledger::policy::LivePolicy;
 use crate::ledger::reader::Reader;
 use crate::ledger::reserve::Reserve;
 use crate::ledger::sequence::Sequence;
@@ -59,6 +60,8 @@ pub(super) struct Inner {
     pub(super) catalog: Arc<Catalog>,
     pub(super) reader: Reader,
     pub(super) options: Options,
+    /// How long records are kept, and where they go.
+    pub(super) policy: LivePolicy,
     pub(super) streams: [Stream; STREAM_KINDS.len()],
     pub(super) sequence: Sequence,
     /// The time that clean-up goes by.

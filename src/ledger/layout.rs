@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::format::identity::{IDENTITY_BYTES, Identity};
 use crate::format::{HeaderError, VERSION};
-use crate::model::Kind;
+use crate::ledger::classes::{BASE_STREAMS, STREAM_KINDS};
 use crate::storage::{OpenMode, Storage};
 
 /// What makes a directory a ledger.
@@ -22,30 +22,8 @@ const RESERVE: &str = "RESERVE";
 const STREAMS: &str = "streams";
 /// Copies of what recovery and repair have cut.
 const LOST: &str = "lost";
-
-/// The streams of a ledger: name and the kind of their records.
-pub(super) const STREAM_KINDS: [(&str, Kind); 4] =
-    [("runs", Kind::Run), ("events", Kind::Event), ("errors", Kind::Error), (AUDIT, Kind::Event)];
-
-/// The stream of what the engine itself has to say.
-pub(super) const AUDIT: &str = "audit";
-
-/// The code of a stream in the file `SEQ`, from its place among [`STREAM_KINDS`].
-pub(super) fn stream_code(stream: usize) -> u16 {
-    u16::try_from(stream).map_or(u16::MAX, |stream| stream.saturating_add(1))
-}
-
-/// The place of a kind's stream among [`STREAM_KINDS`].
-pub(super) const fn stream_of(kind: Kind) -> usize {
-    match kind {
-        Kind::Run => 0,
-        Kind::Event => 1,
-        Kind::Error => 2,
-    }
-}
-
-/// The place of the audit stream among [`STREAM_KINDS`].
-pub(super) const AUDIT_STREAM: usize = 3;
+/// What an operator says of retention.
+const POLICY: &str = "runledger.toml";
 
 /// A ledger's directory.
 #[derive(Debug, Clone)]
@@ -76,6 +54,10 @@ impl Layout {
 
     pub(crate) fn lost(&self) -> PathBuf {
         self.dir.join(LOST)
+    }
+
+    pub(crate) fn policy(&self) -> PathBuf {
+        self.dir.join(POLICY)
     }
 
     pub(crate) fn streams(&self) -> PathBuf {
@@ -118,7 +100,8 @@ impl Layout {
     /// # Errors
     /// [`Error::NotALedger`] or [`Error::Io`].
     pub(crate) fn refuse_foreign(&self, storage: &dyn Storage) -> Result<()> {
-        const OURS: [&str; 6] = [IDENTITY, LOCK, IDENTITY_DRAFT, STREAMS, SEQUENCE, RESERVE];
+        const OURS: [&str; 7] =
+            [IDENTITY, LOCK, IDENTITY_DRAFT, STREAMS, SEQUENCE, RESERVE, POLICY];
         let entries = storage.list(&self.dir)?;
         let is_ledger = entries.iter().any(|entry| entry.name == IDENTITY);
         let foreign = entries.into_iter().find(|entry| !OURS.contains(&&*entry.name));
@@ -142,7 +125,7 @@ impl Layout {
     /// or [`Error::Io`].
     pub(crate) fn create(&self, storage: &dyn Storage) -> Result<Identity> {
         self.refuse_foreign(storage)?;
-        for (name, _) in STREAM_KINDS {
+        for (name, _) in BASE_STREAMS.of(&STREAM_KINDS) {
             storage.create_dir_all(&self.stream(name))?;
         }
         storage.sync_dir(&self.dir.join(STREAMS))?;

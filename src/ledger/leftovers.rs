@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::error::Result;
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
+use crate::ledger::classes::STREAM_KINDS;
 use crate::ledger::handle::Inner;
-use crate::ledger::layout::STREAM_KINDS;
-use crate::ledger::options::Retention;
+use crate::ledger::policy::Retention;
 
 /// The endings of files among the segments that are none: set aside by recovery or repair, or left
 /// half-made by a repair that was broken off.
@@ -45,12 +44,13 @@ impl Copies {
 /// When a directory cannot be listed.
 pub(super) fn leftovers(catalog: &Catalog) -> Result<Vec<Leftover>> {
     let lost = catalog.layout.lost();
-    let streams = STREAM_KINDS.iter().map(|(name, _)| catalog.layout.stream(name));
+    let streams = catalog.directories()?.of(&STREAM_KINDS);
+    let mut dirs: Vec<_> = streams.map(|(name, _)| catalog.layout.stream(name)).collect();
+    if catalog.storage.exists(&lost)? {
+        dirs.push(lost.clone());
+    }
     let mut found = Vec::new();
-    for dir in streams.chain([lost.clone()]) {
-        if !catalog.storage.exists(&dir)? {
-            continue;
-        }
+    for dir in dirs {
         for entry in catalog.storage.list(&dir)? {
             let is_kept = dir == lost || ENDINGS.iter().any(|end| entry.name.ends_with(end));
             if is_kept && !entry.is_dir {
@@ -68,12 +68,8 @@ pub(super) fn leftovers(catalog: &Catalog) -> Result<Vec<Leftover>> {
 /// # Errors
 /// As for [`leftovers`].
 pub(super) fn expired(catalog: &Catalog, retention: &Retention, now: i64) -> Result<Vec<Leftover>> {
-    let terms = [retention.runs, retention.events, retention.errors];
     // What is kept for ever has no term, and copies of it have none.
-    let Some(terms) = terms.into_iter().collect::<Option<Vec<Duration>>>() else {
-        return Ok(Vec::new());
-    };
-    let longest = terms.into_iter().max().unwrap_or_default();
+    let Some(longest) = retention.longest() else { return Ok(Vec::new()) };
     let longest = i64::try_from(longest.as_nanos()).unwrap_or(i64::MAX);
     let mut found = leftovers(catalog)?;
     found.retain(|leftover| leftover.modified.saturating_add(longest) < now);
@@ -83,7 +79,7 @@ pub(super) fn expired(catalog: &Catalog, retention: &Retention, now: i64) -> Res
 impl Inner {
     /// Removes the copies that have been kept for longer than any record is.
     pub(super) fn expire_copies(&self, now: i64) -> Result<Copies> {
-        self.remove_copies(&expired(&self.catalog, &self.options.retention, now)?)
+        self.remove_copies(&expired(&self.catalog, &self.policy.current(), now)?)
     }
 
     /// Removes these: first that is on record, then they go, as segments do.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::ledger::audit;
+use crate::ledger::classes::RUN_STREAMS;
 use crate::ledger::cleanup::Cleanup;
 use crate::ledger::ends::heads;
 use crate::ledger::handle::{Inner, Ledger};
@@ -260,9 +261,30 @@ impl Inner {
         let list = self.catalog.list(stream);
         let Some(previous) = self.link_before(stream, segment) else { return Ok(false) };
         self.sequence.unclose()?;
+        self.sync_before_sealing(stream)?;
         segment.seal(previous)?;
         list.enter_sealed(segment);
         Ok(true)
+    }
+
+    /// Syncs the open segments of the other streams of runs before one of a stream of runs is
+    /// sealed: a footer vouches for states that follow those. No lock of a stream is taken, which
+    /// the one who seals may hold.
+    fn sync_before_sealing(&self, stream: usize) -> Result<()> {
+        let runs = self.catalog.in_use().and(RUN_STREAMS);
+        if !runs.contains(stream) {
+            return Ok(());
+        }
+        for other in runs.without(stream) {
+            let segments = self.catalog.stream(other);
+            for segment in segments.iter().filter(|segment| !segment.is_sealed()) {
+                segment.sync()?;
+            }
+            if let Some(stream) = self.streams.get(other) {
+                self.options.storage.sync_dir(&stream.dir)?;
+            }
+        }
+        Ok(())
     }
 
     /// Begins new segments where the old are old enough, then drops what has expired. Runs whose
@@ -272,12 +294,15 @@ impl Inner {
         self.write_owed_notes()?;
         self.note_refused()?;
         let unread = self.look_after_runs()?;
+        self.follow_policy()?;
         let now = self.believed_now()?;
         let doubted = self.doubting_clock.look(&*self.options.storage).now;
         let cleaning = self.begin_cleaning()?;
         self.retire_old(now);
         self.seal_and_note()?;
-        self.clean(&cleaning, &Cleanup::retention(), now.min(doubted))?;
+        if !self.policy.is_unknown() {
+            self.clean(&cleaning, &Cleanup::retention(), now.min(doubted))?;
+        }
         unread.into_iter().next().map_or(Ok(()), Err)
     }
 

@@ -5,6 +5,7 @@ mod append_each;
 mod audit;
 mod catalog;
 mod checkpoint;
+mod classes;
 mod cleanup;
 mod clock;
 mod commit;
@@ -20,8 +21,13 @@ mod maintain;
 mod merge;
 mod open;
 mod options;
+mod overtaken;
+mod part;
 mod passed_over;
+mod pins;
+mod policy;
 mod reader;
+mod refresh;
 mod repair;
 mod reserve;
 mod retention;
@@ -30,6 +36,7 @@ mod runs;
 mod sequence;
 mod stats;
 mod stream;
+mod syncing;
 mod unsaid;
 mod verify;
 
@@ -37,14 +44,19 @@ pub use checkpoint::{
     Checkpoint, OnRecord, OpenHead, ProofFinding, ProofReport, SealedHead, StreamHead, Tampering,
     verify_against,
 };
-pub use cleanup::{Cleanup, CleanupReport, Keep, SegmentPlan};
+pub use classes::Class;
+pub use cleanup::{
+    ClassUsage, Cleanup, CleanupReport, Forecast, Keep, Kept, RetentionReport, SegmentPlan,
+};
 pub use compact::{Compaction, CompactionReport, Erasure, ErasureReport, Rewrite};
 pub use durability::Durability;
 pub use handle::Ledger;
 pub use leftovers::Copies;
 pub use lifecycle::{ExpectedRun, LastRun};
 pub use merge::MergeReport;
-pub use options::{Options, Retention};
+pub use options::Options;
+pub use pins::Pin;
+pub use policy::{Limits, Retention, Term};
 pub use reader::Reader;
 pub use repair::{RepairAction, RepairReport, repair};
 pub use run_handle::RunHandle;

@@ -8,13 +8,15 @@ use crate::format::identity::Identity;
 use crate::format::seqfile::Head;
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
+use crate::ledger::classes::STREAM_KINDS;
 use crate::ledger::clock::{Clock, borne_out};
 use crate::ledger::compact::Compaction;
 use crate::ledger::ends::{gaps, heads_at_opening};
 use crate::ledger::handle::{Inner, Ledger, LockGuard};
-use crate::ledger::layout::{Layout, STREAM_KINDS};
+use crate::ledger::layout::Layout;
 use crate::ledger::maintain::Maintenance;
 use crate::ledger::options::Options;
+use crate::ledger::policy::{LivePolicy, make_directories, rolls};
 use crate::ledger::reader::Reader;
 use crate::ledger::reserve;
 use crate::ledger::sequence::{self, Found, Sequence};
@@ -52,9 +54,9 @@ impl Ledger {
         let identity = identity(&*storage, &layout, options.create)?;
         let mut found = sequence::read(&*storage, &layout.sequence(), &identity.uuid)?;
         let catalog = Arc::new(Catalog::new(Arc::clone(&storage), layout, Some(&identity)));
-        for (name, _) in STREAM_KINDS {
-            storage.create_dir_all(&catalog.layout.stream(name))?;
-        }
+        let policy =
+            LivePolicy::open(&*storage, &catalog.layout.policy(), options.retention.clone())?;
+        make_directories(&*storage, &catalog.layout, policy.split())?;
         catalog.refresh(OpenMode::Write)?;
         found.look(&catalog);
         if !found.is_clean() {
@@ -72,7 +74,8 @@ impl Ledger {
         let losses = recover(&catalog, &found)?;
         notes.extend(losses.iter().map(|(segment, loss)| audit::lost(segment, loss)));
         let heads = heads_at_opening(&catalog, &found, &missing);
-        let ledger = assemble(Assembly { heads, lock }, catalog, options, &identity, &found)?;
+        let assembly = Assembly { heads, lock, policy };
+        let ledger = assemble(assembly, catalog, options, &identity, &found)?;
         match ledger.inner.finish_opening(&notes, &found, !missing.is_empty()) {
             Ok(()) => Ok(ledger),
             Err(err) => {
@@ -101,7 +104,7 @@ pub(super) fn writer_note() -> String {
 /// them may have died before that.
 fn sync_names(catalog: &Catalog) -> Result<()> {
     let (storage, dir) = (&catalog.storage, catalog.layout.dir());
-    for (name, _) in STREAM_KINDS {
+    for (name, _) in catalog.directories()?.of(&STREAM_KINDS) {
         storage.sync_dir(&catalog.layout.stream(name))?;
     }
     storage.sync_dir(&catalog.layout.streams())?;
@@ -174,20 +177,22 @@ fn arrivals(segments: &[Arc<Segment>]) -> impl Iterator<Item = i64> + use<> {
 }
 
 /// What the opening found that a person should know.
-fn noticed(catalog: &Catalog, notes: &[Event<'static>]) -> Vec<String> {
+fn noticed(catalog: &Catalog, notes: &[Event<'static>], policy: &LivePolicy) -> Vec<String> {
+    let broken = policy.problem().map(|it| format!("nothing expires until this is mended: {it}"));
     let left_out = catalog.unreadable().into_iter().map(|it| format!("left out: {}", it.reason));
     let notes = notes.iter().filter_map(|note| note.message.as_deref().map(str::to_owned));
-    notes.chain(left_out).collect()
+    notes.chain(left_out).chain(broken).collect()
 }
 
 /// What the opening hands to the ledger.
 struct Assembly {
     heads: Vec<Head>,
     lock: Box<dyn Send + Sync>,
+    policy: LivePolicy,
 }
 
 fn assemble(
-    Assembly { heads, lock }: Assembly,
+    Assembly { heads, lock, policy }: Assembly,
     catalog: Arc<Catalog>,
     options: Options,
     identity: &Identity,
@@ -203,11 +208,13 @@ fn assemble(
         .max();
     let path = catalog.layout.sequence();
     let sequence = Sequence::open(&*options.storage, &path, identity.uuid, found, highest, heads)?;
-    let (bytes, cap) = (options.reserve_bytes, options.retention.max_bytes);
+    let retention = policy.current();
+    let (bytes, cap) = (options.reserve_bytes, retention.cap());
     let reserve = reserve::open(&options.storage, catalog.layout.reserve(), bytes, cap)?;
     let clock = Clock::new(&*options.storage);
     let doubting_clock = Clock::after(&*options.storage, borne_out(arrivals(&segments)));
     let maintenance = Arc::<Maintenance>::default();
+    let mut rolls = rolls(&retention, options.segment_bytes).into_iter();
     let mut number = 0;
     let streams = STREAM_KINDS.map(|(name, kind)| {
         let segments = catalog.stream(number);
@@ -221,12 +228,14 @@ fn assemble(
             full.inspect(|it| maintenance.note_full(number, Arc::clone(it))).collect();
         number += 1;
         let active = last.filter(|segment| segment.is_writable()).cloned();
-        Stream::new(name, kind, catalog.layout.stream(name), full, active)
+        let roll = rolls.next().unwrap_or_default();
+        Stream::new(name, kind, catalog.layout.stream(name), full, active, roll)
     });
     let inner = Arc::new(Inner {
         reader: Reader::of_writer(Arc::clone(&catalog)),
         catalog,
         options,
+        policy,
         streams,
         sequence,
         clock,
@@ -260,8 +269,15 @@ impl Inner {
             self.remove_what_was_replaced()?;
         }
         let mut is_noted = !notes.is_empty();
+        self.reader.mark_noted()?;
+        if !found.is_clean() {
+            is_noted |= self.note_overtaken()?;
+        }
         for note in notes {
             self.note(note)?;
+        }
+        if let Some(problem) = self.policy.problem() {
+            is_noted |= self.note_refused_policy(&problem)?;
         }
         if !found.is_clean() && self.owed_notes.lock().is_empty() {
             for note in self.notes_owed_by_recovery()? {
@@ -281,7 +297,8 @@ impl Inner {
         }
         let unread = self.look_after_runs()?;
         let unread = unread.iter().map(|err| format!("left out of the look at open runs: {err}"));
-        let noticed = noticed(&self.catalog, notes).into_iter().chain(unread).collect();
+        let noticed =
+            noticed(&self.catalog, notes, &self.policy).into_iter().chain(unread).collect();
         let _ = self.noticed.set(noticed);
         match self.options.background {
             true => {

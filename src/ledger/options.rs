@@ -3,6 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::ledger::classes::Class;
+use crate::ledger::policy::{Limits, Retention, Term};
 use crate::ledger::{Durability, Ledger};
 use crate::limits::{DEFAULT_SEGMENT_BYTES, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use crate::model::Kind;
@@ -15,9 +17,6 @@ const DEFAULT_RESERVE_BYTES: u64 = 512 << 10;
 
 /// How many bytes of frames the background compacts a second.
 const DEFAULT_COMPACTION_RATE: u64 = 16 << 20;
-
-/// How many segments a cap on the disk has room for at the least.
-const SEGMENTS_UNDER_CAP: u64 = 16;
 
 /// How a ledger is opened for writing.
 ///
@@ -50,31 +49,6 @@ pub struct Options {
     pub(super) storage: Arc<dyn Storage>,
 }
 
-/// How long records are kept, and how much disk they may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Retention {
-    /// How long runs are kept after they were appended; `None` keeps them for ever.
-    pub runs: Option<Duration>,
-    /// How long events are kept.
-    pub events: Option<Duration>,
-    /// How long errors are kept.
-    pub errors: Option<Duration>,
-    /// How many bytes of disk the whole directory may take; `None` sets no bound.
-    pub max_bytes: Option<u64>,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self {
-            runs: Some(365 * DAY),
-            events: Some(30 * DAY),
-            errors: Some(90 * DAY),
-            max_bytes: None,
-        }
-    }
-}
-
 impl Default for Options {
     fn default() -> Self {
         Self::new()
@@ -91,7 +65,7 @@ impl Options {
             interval: Duration::from_millis(200),
             segment_bytes: DEFAULT_SEGMENT_BYTES,
             segment_age: DAY,
-            retention: Retention::default(),
+            retention: Retention::new(),
             create: true,
             background: true,
             reserve_bytes: DEFAULT_RESERVE_BYTES,
@@ -129,20 +103,28 @@ impl Options {
     }
 
     /// How long records of a kind are kept after they were appended; `None` keeps them for ever.
+    /// Those of a class that is split off are kept as long, unless it has a term of its own.
+    ///
+    /// What is set here, in [`Options::class`] and in [`Options::max_bytes`] takes precedence over
+    /// the ledger's file `runledger.toml`, which takes it over the defaults.
     pub fn retention(mut self, kind: Kind, age: Option<Duration>) -> Self {
-        match kind {
-            Kind::Run => self.retention.runs = age,
-            Kind::Event => self.retention.events = age,
-            Kind::Error => self.retention.errors = age,
-        }
+        self.retention.set_term(Class::of(kind), age.map_or(Term::Forever, Term::For));
+        self
+    }
+
+    /// The limits of a class of records. One narrower than a kind is split off by it: from now on
+    /// its records go to a stream of their own, which expires by itself.
+    pub fn class(mut self, class: Class, limits: Limits) -> Self {
+        self.retention = self.retention.class(class, limits);
         self
     }
 
     /// How many bytes of disk the whole directory may take: beyond, the copies of what recovery has
     /// cut go, and then the oldest segments. Segments are no larger than a sixteenth of it, so that
-    /// not everything goes at once. `None` sets no bound.
+    /// not everything goes at once. `None` leaves the bound to the file `runledger.toml`; without
+    /// one there is none.
     pub fn max_bytes(mut self, bytes: Option<u64>) -> Self {
-        self.retention.max_bytes = bytes;
+        self.retention = self.retention.max_bytes(bytes);
         self
     }
 
@@ -215,7 +197,7 @@ impl Options {
     /// already; [`Error::NotALedger`] when the directory is something else, or is missing and
     /// [`Options::create`] is off; [`Error::NewerFormat`] when a newer program wrote it;
     /// [`Error::NoSpace`], [`Error::ReadOnly`] or [`Error::Io`] when it cannot be made or read.
-    pub fn open(mut self, dir: impl AsRef<Path>) -> Result<Ledger> {
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Ledger> {
         if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&self.segment_bytes) {
             return Err(Error::invalid(
                 "segment size",
@@ -223,9 +205,6 @@ impl Options {
                 "65536 to 1073741824 bytes",
             ));
         }
-        let share = self.retention.max_bytes.map_or(u64::MAX, |cap| cap / SEGMENTS_UNDER_CAP);
-        let share = u32::try_from(share).unwrap_or(u32::MAX).max(MIN_SEGMENT_BYTES);
-        self.segment_bytes = self.segment_bytes.min(share);
         Ledger::open_with(dir.as_ref(), self)
     }
 }

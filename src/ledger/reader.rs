@@ -4,9 +4,10 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::index::Table;
 use crate::ledger::catalog::Catalog;
-use crate::ledger::layout::{AUDIT_STREAM, Layout};
+use crate::ledger::classes::AUDIT_STREAM;
+use crate::ledger::layout::Layout;
 use crate::model::{FieldSet, Id, Kind, Record};
-use crate::query::{Order, Query, Stored};
+use crate::query::{Order, Query, SegmentList, Source, Stored};
 use crate::segment::{Pinned, Segment, TableRef};
 use crate::storage::{Disk, OpenMode, Storage};
 
@@ -80,17 +81,21 @@ impl Reader {
     /// # Errors
     /// [`Error::Io`] when the directory or a segment cannot be read.
     pub fn refresh(&self) -> Result<()> {
-        if self.follows { self.catalog.refresh(OpenMode::Read) } else { Ok(()) }
+        if !self.follows {
+            return Ok(());
+        }
+        self.catalog.refresh(OpenMode::Read)?;
+        self.mark_noted()
     }
 
     /// A question to the ledger as it is now.
     pub fn query(&self) -> Query {
-        Query::new(self.catalog.records())
+        Query::new(Arc::new(Records(Arc::clone(&self.catalog))))
     }
 
     /// A question to the engine's own notes: what was cut, dropped or found damaged, as events.
     pub fn audit(&self) -> Query {
-        Query::new(vec![self.catalog.list(AUDIT_STREAM)])
+        Query::new(Arc::new(Notes(Arc::clone(&self.catalog))))
     }
 
     /// The record with this sequence number, of the engine's own notes too.
@@ -124,6 +129,26 @@ impl Reader {
         let states = self.query().kind(Kind::Run).run(&run_id.to_string()).history(true);
         let page = states.order(Order::Seq).limit(usize::MAX - 1).fetch()?;
         page.records().map(|record| Ok(record?.into_owned())).collect()
+    }
+}
+
+/// What queries look at: the runs, events and errors.
+#[derive(Debug)]
+struct Records(Arc<Catalog>);
+
+impl Source for Records {
+    fn lists(&self) -> Vec<Arc<SegmentList>> {
+        self.0.records()
+    }
+}
+
+/// The engine's own notes.
+#[derive(Debug)]
+struct Notes(Arc<Catalog>);
+
+impl Source for Notes {
+    fn lists(&self) -> Vec<Arc<SegmentList>> {
+        vec![self.0.list(AUDIT_STREAM)]
     }
 }
 

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::ledger::append::Batch;
 use crate::ledger::audit;
+use crate::ledger::classes::STREAM_KINDS;
+use crate::ledger::commit::{Locks, Segments};
 use crate::ledger::handle::Inner;
-use crate::ledger::layout::STREAM_KINDS;
-use crate::ledger::stream::Active;
-use crate::segment::Segment;
 use crate::storage::{OpenMode, Storage};
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Mutex, MutexGuard};
 
 /// The file that holds the space. What is in it means nothing, and it may be removed at any time.
 #[derive(Debug)]
@@ -148,19 +147,26 @@ impl Inner {
     pub(super) fn find_space(
         &self,
         batch: &Batch,
-        locks: &mut [Option<MutexGuard<'_, Active>>; STREAM_KINDS.len()],
+        locks: &mut Locks<'_>,
         first_seq: u64,
         now: i64,
-    ) -> Result<[Option<Arc<Segment>>; STREAM_KINDS.len()]> {
+    ) -> Result<Segments> {
         let mut segments = [const { None }; STREAM_KINDS.len()];
-        let parts = self.streams.iter().zip(&batch.parts).zip(locks).zip(&mut segments);
-        for (number, (((stream, part), lock), place)) in parts.enumerate() {
-            let Some(active) = lock.as_mut().filter(|_| !part.is_empty()) else { continue };
+        for number in batch.used {
+            let (Some(stream), Some(part), Some(Some(active)), Some(place)) = (
+                self.streams.get(number),
+                batch.parts.get(number),
+                locks.get_mut(number),
+                segments.get_mut(number),
+            ) else {
+                continue;
+            };
             let (len, base_seq) = (part.bytes.len(), first_seq + u64::from(part.first));
             let mut find = |room| {
                 if room == Room::Nothing {
                     let ready = active.segment.as_ref();
-                    let ready = ready.filter(|it| self.has_room(it, len, now) && it.has_space(len));
+                    let ready =
+                        ready.filter(|it| self.has_room(active, it, len, now) && it.has_space(len));
                     return ready.cloned().ok_or_else(|| self.reserve.refusal());
                 }
                 let segment = self.segment_for(number, stream, active, len, base_seq, now)?;

@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use crate::format::key;
 use crate::index::{Row, StatePlace, Table};
 use crate::ledger::catalog::Catalog;
-use crate::ledger::layout::stream_of;
-use crate::model::{Body, Field, FieldSet, Id, Kind, Run, Status, Timestamp};
+use crate::ledger::classes::RUN_STREAMS;
+use crate::model::{Body, Field, FieldSet, Id, Run, Status, Timestamp};
 use crate::query::confirm;
 use crate::segment::{NewestState, Pinned, Segment, TableRef};
 
@@ -15,6 +15,8 @@ use crate::segment::{NewestState, Pinned, Segment, TableRef};
 #[derive(Debug)]
 pub(super) struct Newest {
     pinned: Pinned,
+    /// The place of its stream among the streams.
+    pub(super) stream: usize,
     pub(super) seq: u64,
     offset: u32,
     /// Where its frame begins, when no index is there yet to tell.
@@ -49,11 +51,30 @@ impl Newest {
     }
 }
 
-/// Finds the newest record of a run, looking at the newest segment first. `hash` is that of its key
-/// with the catalog's seed. Unless `sure`, what is found may be of another run whose key has the
-/// same hash: who reads it sees that.
+/// Finds the newest record of a run, looking at the newest segment of each stream first. `hash` is
+/// that of its key with the catalog's seed. Unless `sure`, what is found may be of another run
+/// whose key has the same hash: who reads it sees that.
 pub(super) fn newest(
     catalog: &Catalog,
+    run_id: &Id<'_>,
+    hash: u64,
+    sure: bool,
+) -> Result<Option<Newest>> {
+    let mut newest: Option<Newest> = None;
+    for stream in catalog.in_use().and(RUN_STREAMS) {
+        // All of them are asked: a power cut may have taken the state between an earlier and a
+        // later one, each in a stream of its own.
+        let found = newest_in(catalog, stream, run_id, hash, sure)?;
+        if found.as_ref().map(|it| it.seq) > newest.as_ref().map(|it| it.seq) {
+            newest = found;
+        }
+    }
+    Ok(newest)
+}
+
+fn newest_in(
+    catalog: &Catalog,
+    stream: usize,
     run_id: &Id<'_>,
     hash: u64,
     sure: bool,
@@ -62,21 +83,32 @@ pub(super) fn newest(
         true => hash,
         false => key::hash(seed, key::id_key(run_id).as_slice()),
     };
-    catalog.list(stream_of(Kind::Run)).find_from_end(Field::Run, hash_with, |segment| {
+    catalog.list(stream).find_from_end(Field::Run, hash_with, |segment| {
         Ok(match segment.newest_state(run_id, hash, sure)? {
             NewestState::At(pinned, place) => {
                 let StatePlace { seq, offset, frame, .. } = place;
-                Some(Newest { pinned, seq, offset, frame: Some(frame) })
+                Some(Newest { pinned, stream, seq, offset, frame: Some(frame) })
             }
             NewestState::Nowhere => None,
             NewestState::InFooter => {
-                newest_by_index(segment, key::id_key(run_id).as_slice(), sure)?
+                let found = newest_by_index(segment, key::id_key(run_id).as_slice(), sure)?;
+                found.map(|(pinned, seq, offset)| Newest {
+                    pinned,
+                    stream,
+                    seq,
+                    offset,
+                    frame: None,
+                })
             }
         })
     })
 }
 
-fn newest_by_index(segment: &Arc<Segment>, key: &[u8], sure: bool) -> Result<Option<Newest>> {
+fn newest_by_index(
+    segment: &Arc<Segment>,
+    key: &[u8],
+    sure: bool,
+) -> Result<Option<(Pinned, u64, u32)>> {
     let newest_of = |pinned: &Pinned, table: &dyn Table| -> Option<(u64, u32)> {
         let code = table.find(Field::Run, key)?;
         if sure && !confirm(pinned, table, Field::Run, code, key) {
@@ -94,7 +126,7 @@ fn newest_by_index(segment: &Arc<Segment>, key: &[u8], sure: bool) -> Result<Opt
         TableRef::Memory(table) => newest_of(&pinned, table),
         TableRef::Sealed(table) => newest_of(&pinned, table),
     })?;
-    Ok(found.map(|(seq, offset)| Newest { pinned, seq, offset, frame: None }))
+    Ok(found.map(|(seq, offset)| (pinned, seq, offset)))
 }
 
 /// The whole state of a run that is appended: what `run` leaves out is taken from `prior`.

@@ -7,8 +7,8 @@ use crate::ledger::audit::{
     SEGMENT_REPAIRED, TAIL_CUT, refused,
 };
 use crate::ledger::catalog::Catalog;
+use crate::ledger::classes::{AUDIT_STREAM, STREAM_KINDS};
 use crate::ledger::cleanup::allocated;
-use crate::ledger::layout::STREAM_KINDS;
 use crate::ledger::leftovers::{Copies, leftovers};
 use crate::ledger::reader::Reader;
 use crate::ledger::sequence::{self, Found};
@@ -28,6 +28,8 @@ pub struct Stats {
     pub losses: Losses,
     /// What is kept of what was cut or replaced.
     pub copies: Copies,
+    /// What is wrong with the ledger's file `runledger.toml`, of which nothing is applied then.
+    pub policy_problem: Option<String>,
 }
 
 /// One stream.
@@ -109,11 +111,13 @@ impl Reader {
             allocated_bytes: allocated(catalog, self.dir())?,
             losses: self.losses()?,
             copies: Copies::of(&leftovers(catalog)?),
+            policy_problem: self.policy().err().map(|err| err.to_string()),
             ..Stats::default()
         };
-        for (number, (name, kind)) in STREAM_KINDS.iter().enumerate() {
+        for number in catalog.in_use() {
+            let Some((name, kind)) = STREAM_KINDS.get(number) else { continue };
             let list = catalog.list(number);
-            let is_audit = number == crate::ledger::layout::AUDIT_STREAM;
+            let is_audit = number == AUDIT_STREAM;
             let mut stream =
                 StreamStats { name, kind: (!is_audit).then_some(*kind), ..StreamStats::default() };
             for segment in list.segments() {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::ledger::group_commit::GroupCommit;
+use crate::ledger::policy::Roll;
 use crate::model::Kind;
 use crate::planted::{Bug, is_planted};
 use crate::segment::Segment;
@@ -17,7 +18,8 @@ pub(super) struct Stream {
     pub(super) kind: Kind,
     pub(super) dir: PathBuf,
     active: Mutex<Active>,
-    /// Counts the appends: who prepared a run's state looks whether another came between.
+    /// Counts the appends of runs, in the stream whose lock they all take: who prepared a run's
+    /// state looks whether another came between.
     version: AtomicU64,
     pub(super) commit: GroupCommit,
 }
@@ -27,6 +29,10 @@ pub(super) struct Stream {
 pub(super) struct Active {
     /// The segment that is written; none before the first append.
     pub(super) segment: Option<Arc<Segment>>,
+    /// How many records it holds, void ones left out.
+    pub(super) records: u64,
+    /// When it is full.
+    pub(super) roll: Roll,
     /// How much was done since the opening, in bytes appended and segments made: the position that
     /// a sync has to reach.
     pub(super) written: u64,
@@ -47,7 +53,9 @@ impl Stream {
         dir: PathBuf,
         full: Vec<Arc<Segment>>,
         segment: Option<Arc<Segment>>,
+        roll: Roll,
     ) -> Self {
+        let records = segment.as_ref().map_or(0, |segment| segment.records_at_opening());
         let synced_to = segment.as_ref().map_or(0, |segment| segment.synced_at_opening());
         // What a killed writer left in the kernel counts as the first append.
         let mut unsynced = full;
@@ -60,6 +68,8 @@ impl Stream {
             dir,
             active: Mutex::new(Active {
                 segment,
+                records,
+                roll,
                 synced_to,
                 written,
                 unsynced,
@@ -78,14 +88,9 @@ impl Stream {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Notes an append of so many bytes to the active segment. The caller holds the lock.
-    pub(super) fn appended(&self, active: &mut Active, segment: &Arc<Segment>, bytes: usize) {
+    /// Notes that states of runs were appended, to this stream or another.
+    pub(super) fn note_version(&self) {
         self.version.fetch_add(1, Ordering::AcqRel);
-        active.written += bytes as u64;
-        // Only the last segment is ever appended to.
-        if !active.unsynced.last().is_some_and(|last| Arc::ptr_eq(last, segment)) {
-            active.unsynced.push(Arc::clone(segment));
-        }
     }
 
     /// Syncs what was appended so far, and gives the position that this has reached.
@@ -116,6 +121,16 @@ impl Stream {
 }
 
 impl Active {
+    /// Notes an append of so many bytes and records to the active segment.
+    pub(super) fn appended(&mut self, segment: &Arc<Segment>, bytes: usize, records: u32) {
+        self.written += bytes as u64;
+        self.records += u64::from(records);
+        // Only the last segment is ever appended to.
+        if !self.unsynced.last().is_some_and(|last| Arc::ptr_eq(last, segment)) {
+            self.unsynced.push(Arc::clone(segment));
+        }
+    }
+
     /// Makes `segment`, which was just created, the one that is written. The one before it, if
     /// any, is given back to be sealed.
     pub(super) fn replace(&mut self, segment: Arc<Segment>) -> Option<Arc<Segment>> {
@@ -123,12 +138,14 @@ impl Active {
         // What a sync has to reach is its name, too, when nothing is ever appended to it.
         self.written += 1;
         self.synced_to = 0;
+        self.records = 0;
         self.segment.replace(segment)
     }
 
     /// Stops writing the segment, so that the next append makes a new one.
     pub(super) fn retire(&mut self) -> Option<Arc<Segment>> {
         self.synced_to = 0;
+        self.records = 0;
         self.segment.take()
     }
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::ledger::audit::{self, HOLE_COVERED, TAIL_CUT};
+use crate::ledger::classes::STREAM_KINDS;
 use crate::ledger::handle::Inner;
-use crate::ledger::layout::STREAM_KINDS;
 use crate::model::{Body, Event};
 
 /// How the copies end that a recovery makes, and the files without a header that it sets aside.
@@ -17,7 +17,7 @@ impl Inner {
     pub(super) fn notes_owed_by_recovery(&self) -> Result<Vec<Event<'static>>> {
         let layout = &self.catalog.layout;
         let mut aside = self.put_aside(&layout.lost())?;
-        for (name, _) in STREAM_KINDS {
+        for (name, _) in self.catalog.directories()?.of(&STREAM_KINDS) {
             aside.extend(self.put_aside(&layout.stream(name))?);
         }
         if aside.is_empty() {

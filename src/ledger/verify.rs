@@ -11,7 +11,8 @@ use crate::ledger::audit::{
     hex, links,
 };
 use crate::ledger::catalog::Catalog;
-use crate::ledger::layout::{Layout, STREAM_KINDS};
+use crate::ledger::classes::STREAM_KINDS;
+use crate::ledger::layout::Layout;
 use crate::ledger::reader::Reader;
 use crate::ledger::sequence::{self, Found};
 use crate::query::Order;

@@ -6,7 +6,7 @@ use crate::query::count::count;
 use crate::query::cursor::{Cursor, Order};
 use crate::query::fetch::{Part, fetch};
 use crate::query::filter::Filter;
-use crate::query::list::SegmentList;
+use crate::query::list::{Source, View};
 use crate::query::page::Page;
 use crate::query::text::TextPattern;
 
@@ -17,7 +17,8 @@ const DEFAULT_LIMIT: usize = 100;
 ///
 /// Of several values of one field any may match; all fields that are named must match. Of a run
 /// only its newest state is looked at, unless [`Query::history`] is asked for. A query may be asked
-/// more than once; it looks at the segments that there were when it was made.
+/// more than once; it looks at the segments that there were when it was made, or, where that tells
+/// no more what was the newest state of a run then, at those that there are.
 ///
 /// ```
 /// use runledger::{Ledger, Run, Status};
@@ -34,7 +35,7 @@ const DEFAULT_LIMIT: usize = 100;
 #[derive(Debug, Clone)]
 #[must_use = "a query does nothing until it is fetched or counted"]
 pub struct Query {
-    lists: Vec<Arc<SegmentList>>,
+    view: View,
     filter: Filter,
     order: Order,
     after: Option<Cursor>,
@@ -53,9 +54,9 @@ struct Invalid {
 }
 
 impl Query {
-    pub(crate) fn new(lists: Vec<Arc<SegmentList>>) -> Self {
+    pub(crate) fn new(source: Arc<dyn Source>) -> Self {
         Self {
-            lists,
+            view: View::new(source),
             filter: Filter::default(),
             order: Order::Newest,
             after: None,
@@ -192,7 +193,7 @@ impl Query {
         self.check()?;
         let part =
             Part { order: self.order, after: self.after, offset: self.offset, limit: self.limit };
-        fetch(&self.lists, &self.filter, &part)
+        fetch(&self.view, &self.filter, &part)
     }
 
     /// How many records match, whatever the limit, offset and cursor.
@@ -201,7 +202,7 @@ impl Query {
     /// As for [`Query::fetch`].
     pub fn count(&self) -> Result<u64> {
         self.check()?;
-        Ok(count(&self.lists, &self.filter, None)?.total)
+        Ok(count(&self.view, &self.filter, None)?.total)
     }
 
     /// How many of the records that match carry each value of a field, the most frequent value
@@ -211,7 +212,7 @@ impl Query {
     /// As for [`Query::fetch`].
     pub fn count_by(&self, field: Field) -> Result<Vec<(String, u64)>> {
         self.check()?;
-        let counts = count(&self.lists, &self.filter, Some(field))?;
+        let counts = count(&self.view, &self.filter, Some(field))?;
         let mut values: Vec<_> = counts.by_value.into_iter().collect();
         values.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         Ok(values)

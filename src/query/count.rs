@@ -7,7 +7,7 @@ use crate::format::key;
 use crate::index::{Code, Row, SUPERSEDED, Table};
 use crate::model::{Field, FieldSet, Kind, Severity, Status};
 use crate::query::filter::Filter;
-use crate::query::list::{InVain, SegmentList};
+use crate::query::list::{InVain, SegmentList, View};
 use crate::query::plan::{Miss, Pass, Plan, candidates};
 use crate::segment::{Pinned, TableRef};
 
@@ -23,16 +23,8 @@ pub(super) struct Counts {
 
 /// Counts the records that match; with a field also by its values. Records are read only to find a
 /// text in them, and one for each value to tell its name.
-pub(super) fn count(
-    lists: &[Arc<SegmentList>],
-    filter: &Filter,
-    field: Option<Field>,
-) -> Result<Counts> {
-    loop {
-        if let Some(counts) = try_count(lists, filter, field)? {
-            return Ok(counts);
-        }
-    }
+pub(super) fn count(view: &View, filter: &Filter, field: Option<Field>) -> Result<Counts> {
+    view.ask(|lists| try_count(lists, filter, field))
 }
 
 /// `None` when a segment was sealed meanwhile in such a way that the query has to begin anew.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::query::cursor::{Cursor, Order};
 use crate::query::filter::Filter;
-use crate::query::list::{Entry, InVain, SegmentList};
+use crate::query::list::{Entry, InVain, SegmentList, View};
 use crate::query::page::Page;
 use crate::query::plan::{Candidate, Miss, Plan, candidates};
 use crate::query::select::{Hit, Wanted, select, sort};
@@ -19,12 +19,8 @@ pub(super) struct Part {
 }
 
 /// The part of all records that match.
-pub(super) fn fetch(lists: &[Arc<SegmentList>], filter: &Filter, part: &Part) -> Result<Page> {
-    loop {
-        if let Some(page) = try_fetch(lists, filter, part)? {
-            return Ok(page);
-        }
-    }
+pub(super) fn fetch(view: &View, filter: &Filter, part: &Part) -> Result<Page> {
+    view.ask(|lists| try_fetch(lists, filter, part))
 }
 
 /// `None` when a segment was sealed meanwhile in such a way that the query has to begin anew.

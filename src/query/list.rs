@@ -8,6 +8,7 @@ use crate::model::{Field, Kind};
 use crate::query::filter::Filter;
 use crate::segment::{Segment, Span};
 use crate::sync::RwLock;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// So many segments are searched one by one; only of more is it noted what they hold.
 const FEW: usize = 2;
@@ -36,6 +37,29 @@ pub(crate) struct SegmentList {
     filters: Arc<Filters>,
     /// The place of the segment of each lane, and of none for one that is gone.
     by_lane: Vec<u32>,
+    ends: Ends,
+}
+
+/// The first sequence number that may lie in a segment which lists of its time do not have: the
+/// streams of runs have one in common, as the states of a run may lie in several of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Ends(Arc<AtomicU64>);
+
+impl Default for Ends {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(u64::MAX)))
+    }
+}
+
+impl Ends {
+    /// Notes a segment that was made. Nothing of it is published yet.
+    pub(crate) fn note(&self, first_seq: u64) {
+        self.0.fetch_min(first_seq, Ordering::AcqRel);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// A segment, and what tells without touching it whether it may hold an answer.
@@ -88,6 +112,7 @@ impl SegmentList {
             entries: Vec::with_capacity(segments.len()),
             filters: Arc::clone(&self.filters),
             by_lane: self.by_lane.clone(),
+            ends: self.ends.clone(),
         };
         for segment in segments {
             let known = self.holder_entry(segment.first_seq());
@@ -98,6 +123,16 @@ impl SegmentList {
         }
         list.tidy();
         list
+    }
+
+    /// Makes the list one of these streams and this time.
+    pub(crate) fn set_ends(&mut self, ends: &Ends) {
+        self.ends = ends.clone();
+    }
+
+    /// Up to where this list and others of its kind show everything.
+    pub(crate) fn ends(&self) -> &Ends {
+        &self.ends
     }
 
     /// Adds a segment at the end.
@@ -148,6 +183,21 @@ impl SegmentList {
     pub(super) fn horizon(&self) -> u64 {
         let last_seqs = self.entries.iter().rev().map(|entry| entry.segment.last_seq());
         last_seqs.into_iter().find(|&seq| seq > 0).unwrap_or(0)
+    }
+
+    /// The last sequence number that a query begun now sees in those of these lists that are of
+    /// runs: one cut through all, so that a run whose states lie in several is seen once.
+    pub(super) fn horizon_of_runs(lists: &[Arc<Self>]) -> u64 {
+        let of_runs = || lists.iter().filter(|list| list.kind() == Some(Kind::Run));
+        // First what is published, then what is missing: it is noted before it is published.
+        let last = of_runs().map(|list| list.horizon()).max().unwrap_or(0);
+        let ends = of_runs().map(|list| list.ends.get()).min().unwrap_or(u64::MAX);
+        last.min(ends.saturating_sub(1))
+    }
+
+    /// True when a segment was made since, in the stream or, for runs, in another one of theirs.
+    fn is_outdated(&self) -> bool {
+        self.ends.get() < u64::MAX
     }
 
     /// The segment in which a record with this sequence number would lie.
@@ -247,6 +297,46 @@ impl SegmentList {
         let Some((seed, heads)) = entry.segment.key_heads(field) else { return 0 };
         filter.write().enter(entry.lane, seed, &heads);
         heads.len().max(1)
+    }
+}
+
+/// What gives the segments of a ledger as they are now.
+pub(crate) trait Source: std::fmt::Debug + Send + Sync {
+    /// Those that a query looks at.
+    fn lists(&self) -> Vec<Arc<SegmentList>>;
+}
+
+/// The segments that a query looks at: those that there were when it was made.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    lists: Vec<Arc<SegmentList>>,
+    source: Arc<dyn Source>,
+}
+
+impl View {
+    pub(super) fn new(source: Arc<dyn Source>) -> Self {
+        Self { lists: source.lists(), source }
+    }
+
+    /// What `ask` gives. It gives nothing when a segment was sealed meanwhile in such a way that
+    /// the query has to begin anew; with lists of now, should its own be older than that end.
+    ///
+    /// # Errors
+    /// The first that `ask` gives.
+    pub(super) fn ask<R>(
+        &self,
+        ask: impl Fn(&[Arc<SegmentList>]) -> Result<Option<R>>,
+    ) -> Result<R> {
+        let mut newer: Option<Vec<_>> = None;
+        loop {
+            let lists = newer.as_deref().unwrap_or(&self.lists);
+            if let Some(answer) = ask(lists)? {
+                return Ok(answer);
+            }
+            if lists.iter().any(|list| list.is_outdated()) {
+                newer = Some(self.source.lists());
+            }
+        }
     }
 }
 

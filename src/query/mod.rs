@@ -21,5 +21,5 @@ pub use cursor::{Cursor, Order};
 pub use groups::ErrorGroup;
 pub use page::{Page, Stored};
 
-pub(crate) use list::SegmentList;
+pub(crate) use list::{Ends, SegmentList, Source};
 pub(crate) use plan::confirm;

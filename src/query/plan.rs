@@ -210,11 +210,10 @@ pub(super) struct Candidate<'a> {
 /// filtered by, as far as is known without touching them.
 pub(super) fn candidates<'a>(lists: &'a [Arc<SegmentList>], filter: &Filter) -> Vec<Candidate<'a>> {
     let mut candidates = Vec::with_capacity(lists.len() * 2);
+    let of_runs = SegmentList::horizon_of_runs(lists);
     for list in lists {
-        if list.kind().is_none_or(|kind| filter.tags(kind).is_none()) {
-            continue;
-        }
-        let horizon = list.horizon();
+        let Some(kind) = list.kind().filter(|&kind| filter.tags(kind).is_some()) else { continue };
+        let horizon = if kind == Kind::Run { of_runs } else { list.horizon() };
         for entry in list.with_keys(filter) {
             let span = entry.span();
             let may_hold = span.map(|span| span.created).is_none_or(|(first, last)| {

@@ -111,7 +111,7 @@ enum State {
     Sealed(SealedIndex),
 }
 
-/// The records of a segment whose place was taken by one of a later segment, and from which
+/// The records of a segment whose place was taken by one of another segment, and from which
 /// sequence number on that counts.
 type Superseded = HashMap<u64, u64>;
 
@@ -122,8 +122,10 @@ struct Found {
     end: u32,
     /// The last sequence number, and when it was recorded.
     last: Option<(u64, i64)>,
-    /// Records of earlier segments whose place was taken by one here.
-    supersedes: Vec<u64>,
+    /// How many records there were.
+    records: u64,
+    /// Records of other segments whose place was taken by one here, and the number of that one.
+    supersedes: Vec<(u64, u64)>,
 }
 
 /// What is wrong with a segment.
@@ -293,7 +295,7 @@ impl Segment {
         })
     }
 
-    /// Notes that the record's place was taken by one of a later segment, whose sequence number is
+    /// Notes that the record's place was taken by one of another segment, whose sequence number is
     /// `by` or, where that is not known, above all that were seen before.
     pub(crate) fn mark_superseded(&self, seq: u64, by: u64) {
         let mut superseded = self.superseded.write();
@@ -314,7 +316,7 @@ impl Segment {
         self.replaced.write().extend(from.iter().map(Arc::downgrade));
     }
 
-    /// True when a record of a later segment takes the place of one here.
+    /// True when a record of another segment takes the place of one here.
     pub(crate) fn is_overtaken(&self) -> bool {
         !self.superseded.read().is_empty()
     }
@@ -330,7 +332,7 @@ impl Segment {
         Some(taken.map(|(&seq, _)| seq).collect())
     }
 
-    /// From which sequence number on the record's place is taken by one of a later segment.
+    /// From which sequence number on the record's place is taken by one of another segment.
     pub(crate) fn superseded_by(&self, seq: u64) -> Option<u64> {
         // Held for one look: an append that marks a record does not wait for a query.
         self.superseded.read().get(&seq).copied()
@@ -347,18 +349,26 @@ impl Segment {
         self.last_seq.load(Ordering::Acquire)
     }
 
-    /// The records of earlier segments whose place was taken by one here.
-    pub(crate) fn supersedes(&self) -> Result<Vec<u64>> {
+    /// How many records the opening found, when there was no footer to tell.
+    pub(crate) fn records_at_opening(&self) -> u64 {
+        self.found.as_ref().map_or(0, |found| found.records)
+    }
+
+    /// The records of other segments, of this stream or another, whose place was taken by one here,
+    /// and the sequence number of that one where there is no footer yet.
+    pub(crate) fn supersedes(&self) -> Result<Vec<(u64, Option<u64>)>> {
+        let with_its_own =
+            |list: &[(u64, u64)]| Ok(list.iter().map(|&(seq, by)| (seq, Some(by))).collect());
         let found = self.found.as_ref().filter(|found| found.end == self.end());
         if let Some(found) = found.filter(|_| !self.is_sealed()) {
-            return Ok(found.supersedes.clone());
+            return with_its_own(&found.supersedes);
         }
         loop {
             let damage = match &*self.current()? {
-                State::Memory(index) => return Ok(index.supersedes().to_vec()),
+                State::Memory(index) => return with_its_own(index.supersedes()),
                 State::Sealed(sealed) => match sealed.supersedes() {
                     _ if !sealed.is_intact() => return Err(self.lost(&sealed.map)),
-                    Ok(list) => return Ok(list),
+                    Ok(list) => return Ok(list.into_iter().map(|seq| (seq, None)).collect()),
                     Err(damage) => damage,
                 },
             };

@@ -91,7 +91,7 @@ impl Segment {
             return Ok(segment);
         }
         let blocks = header.packed.then(|| blocks_of(&file, header.salt)).transpose()?;
-        let (found, supersedes) = match &blocks {
+        let (found, states) = match &blocks {
             Some(blocks) => {
                 // It was whole when it got its name, and is never written again.
                 findings.footer = Some(findings.footer.unwrap_or(Damage::Footer));
@@ -106,7 +106,8 @@ impl Segment {
         segment.blocks = RwLock::new(blocks.map(Arc::new));
         let last = found.last.map(|frame| segment.last_record(frame)).transpose()?;
         segment.last_seq = AtomicU64::new(last.map_or(0, |(seq, _)| seq));
-        segment.found = Some(Found { end, last, supersedes });
+        segment.found =
+            Some(Found { end, last, records: states.records, supersedes: states.supersedes });
         Ok(segment)
     }
 

@@ -31,7 +31,8 @@ pub(crate) fn footer(index: &MemIndex, base: u32, blocks: Option<BlockInput<'_>>
         .map(|attempt| index.seed().wrapping_add(attempt))
         .find_map(|seed| rank_all(index, &order, seed).map(|fields| (seed, fields)))
         .ok_or_else(|| Error::invalid("keys", "of one segment", "keys whose hashes differ"))?;
-    let mut supersedes = index.supersedes().to_vec();
+    let of_others = index.supersedes().iter();
+    let mut supersedes: Vec<u64> = of_others.map(|&(seq, _)| seq).collect();
     supersedes.sort_unstable();
     build(
         &FooterInput {

@@ -6,11 +6,11 @@ use crate::error::Result;
 use crate::format::codec::Prior;
 use crate::format::frame::FrameHeader;
 use crate::format::key;
-use crate::index::{NewestStates, StatePlace};
-use crate::model::{Body, Id, Kind};
+use crate::index::{NewestStates, StatePlace, Table};
+use crate::model::{Body, FieldSet, Id, Kind};
 use crate::segment::draft::{for_each_record, payload_of};
 use crate::segment::scan::scan;
-use crate::segment::{FRAMES_START, Pinned, Segment};
+use crate::segment::{FRAMES_START, Pinned, Segment, TableRef};
 
 /// A state of a run in a frame that is to be appended.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +75,24 @@ impl Segment {
                 return Ok(NewestState::InFooter);
             }
         }
+    }
+
+    /// True when one of these records lies here: others with numbers of this range lie in other
+    /// streams.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn holds_any(&self, seqs: &[u64]) -> Result<bool> {
+        fn holds<T: Table>(table: &T, seqs: &[u64]) -> bool {
+            seqs.iter().any(|&seq| {
+                let position = table.seq_position(seq);
+                position < table.rows() && table.seq(table.seq_row(position)) == seq
+            })
+        }
+        self.with_table(FieldSet::NONE, |table| match table {
+            TableRef::Memory(table) => holds(table, seqs),
+            TableRef::Sealed(table) => holds(table, seqs),
+        })
     }
 
     /// Notes the states in a frame that was appended, if those before it are known.

@@ -6,7 +6,7 @@ use runledger::Reader;
 
 use super::book::Book;
 use super::compare::Exam;
-use super::{append, note_fingerprints, options, spoil_footers};
+use super::{append, note_fingerprints, options, split, spoil_footers};
 
 /// Times that meet: few of them, and the extremes.
 const TIMES: [&str; 7] = [
@@ -96,13 +96,16 @@ proptest! {
         lines in prop::collection::vec(line(), 1..80),
         reopened in 0..80_usize,
         seed in any::<u64>(),
+        // None are split off, some, all; and others at the second opening.
+        masks in prop::array::uniform2(prop_oneof![Just(0), any::<u32>(), Just(super::EVERY)]),
     ) {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("ledger");
         let mut book = Book::default();
         let (before, after) = lines.split_at(reopened.min(lines.len()));
-        append(&options(64 << 10).open(&dir).unwrap(), &mut book, before);
-        let ledger = options(64 << 10).open(&dir).unwrap();
+        let open = |mask| split(options(64 << 10), mask).open(&dir).unwrap();
+        append(&open(masks[0]), &mut book, before);
+        let ledger = open(masks[1]);
         append(&ledger, &mut book, after);
         if book.recs.is_empty() {
             return Ok(());

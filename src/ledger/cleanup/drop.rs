@@ -8,12 +8,13 @@ use crate::format::seqfile::Head;
 use crate::ledger::Durability;
 use crate::ledger::append::OnReject;
 use crate::ledger::audit::{self, SEGMENT_DROPPED};
+use crate::ledger::classes::{StreamSet, stream_code};
 use crate::ledger::cleanup::plan::{Candidate, allocated, open_runs, plan};
 use crate::ledger::cleanup::{Cleanup, CleanupReport, Keep};
 use crate::ledger::handle::Inner;
-use crate::ledger::layout::{STREAM_KINDS, stream_code};
 use crate::ledger::leftovers::leftovers;
 use crate::ledger::lifecycle::Author;
+use crate::ledger::policy::Retention;
 use crate::model::{Body, Record, Run};
 use crate::planted::{Bug, is_planted};
 use crate::segment::{Pinned, Segment};
@@ -39,30 +40,38 @@ impl Inner {
         now: i64,
     ) -> Result<CleanupReport> {
         let mut report = CleanupReport::default();
-        if let (Some(cap), None) = (self.options.retention.max_bytes, cleanup.older_than) {
+        let before = allocated(&self.catalog, self.catalog.layout.dir())?;
+        let retention = self.policy.current();
+        if let (Some(cap), None) = (retention.cap(), cleanup.older_than) {
             self.drop_copies(cap)?;
         }
         if cleanup.older_than.is_none() {
             report.copies = self.expire_copies(now)?;
         }
         loop {
-            let before = report.dropped().count();
+            let dropped = report.dropped().count();
             report.segments.retain(|plan| plan.dropped_for.is_some());
-            self.clean_once(cleanup, now, &mut report)?;
-            if report.dropped().count() == before || self.options.retention.max_bytes.is_none() {
+            self.clean_once(cleanup, &retention, now, &mut report)?;
+            if report.dropped().count() == dropped || retention.cap().is_none() {
                 break;
             }
         }
         report.segments.sort_by_key(|plan| (plan.stream, plan.seqs));
+        let after = allocated(&self.catalog, self.catalog.layout.dir())?;
+        report.freed_bytes = before.saturating_sub(after);
         Ok(report)
     }
 
-    fn clean_once(&self, cleanup: &Cleanup, now: i64, report: &mut CleanupReport) -> Result<()> {
-        let candidates = plan(&self.catalog, cleanup, &self.options.retention, now)?;
-        // What needs no carrying goes first, so that a full disk has room for what does; but not
-        // before what it supersedes, which would be the newest again for as long as it is there.
-        let (mut easy, mut hard) = (Vec::new(), Vec::<(Candidate, _)>::new());
-        for mut candidate in candidates {
+    fn clean_once(
+        &self,
+        cleanup: &Cleanup,
+        retention: &Retention,
+        now: i64,
+        report: &mut CleanupReport,
+    ) -> Result<()> {
+        let pins = self.reader.pins()?;
+        let (mut easy, mut hard) = (Vec::new(), Vec::new());
+        for mut candidate in plan(&self.catalog, cleanup, retention, &pins, now)? {
             if candidate.plan.dropped_for.is_some() && !self.retire(&candidate) {
                 candidate.keep(Keep::Appended);
             }
@@ -71,17 +80,25 @@ impl Inner {
                 continue;
             }
             let runs = open_runs(&candidate.segment)?;
-            let waiting: Vec<_> = hard.iter().filter_map(|(other, _)| other.plan.seqs).collect();
-            if runs.is_empty() && !candidate.supersedes_any_of(&waiting)? {
-                easy.push(candidate);
-            } else {
-                hard.push((candidate, runs));
-            }
+            if runs.is_empty() { easy.push(candidate) } else { hard.push((candidate, runs)) }
+        }
+        // What needs no carrying goes first, so that a full disk has room for what does; but not
+        // before what it supersedes, which would be the newest again for as long as it is there.
+        while let Some(at) = waits_for_any(&easy, &hard)? {
+            hard.push((easy.remove(at), Vec::new()));
         }
         self.drop_segments(easy, report)?;
-        for (candidate, runs) in hard {
-            report.carried += self.carry_forward(&candidate.segment, &runs)?;
-            self.drop_segments(vec![candidate], report)?;
+        hard.sort_by_key(|(candidate, _)| candidate.segment.first_seq());
+        let mut streams = StreamSet::NONE;
+        hard.iter().for_each(|(candidate, _)| streams.insert(candidate.stream));
+        // Segments of one stream supersede earlier ones alone; those of several, one another.
+        let together = if streams.len() > 1 { hard.len() } else { 1 };
+        while !hard.is_empty() {
+            let group: Vec<_> = hard.drain(..together.min(hard.len())).collect();
+            for (candidate, runs) in &group {
+                report.carried += self.carry_forward(&candidate.segment, runs)?;
+            }
+            self.drop_segments(group.into_iter().map(|(it, _)| it).collect(), report)?;
         }
         Ok(())
     }
@@ -167,7 +184,7 @@ impl Inner {
         for candidate in &candidates {
             self.forget_head(candidate.stream, &candidate.segment)?;
         }
-        let mut touched = [false; STREAM_KINDS.len()];
+        let mut touched = StreamSet::NONE;
         let mut removed = Vec::with_capacity(candidates.len());
         for candidate in candidates {
             self.maintenance.forget(&candidate.segment);
@@ -176,13 +193,11 @@ impl Inner {
             // next opening, which must not follow a clean close.
             let gone = self.options.storage.remove(candidate.segment.path());
             gone.inspect_err(|err| self.poison(err))?;
-            if let Some(touched) = touched.get_mut(candidate.stream) {
-                *touched = true;
-            }
+            touched.insert(candidate.stream);
             report.segments.push(candidate.plan);
             removed.push(candidate.segment);
         }
-        for (stream, _) in self.streams.iter().zip(touched).filter(|(_, touched)| *touched) {
+        for stream in touched.of(&self.streams) {
             // The names of segments that were made may hang on this sync, too.
             if !is_planted(Bug::SkipDirectorySyncAfterRemove) {
                 let synced = self.options.storage.sync_dir(&stream.dir);
@@ -233,6 +248,21 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// The place of a candidate that holds later states of runs than one of those that are dropped
+/// after it.
+fn waits_for_any(
+    candidates: &[Candidate],
+    later: &[(Candidate, Vec<(u64, u32)>)],
+) -> Result<Option<usize>> {
+    let ranges: Vec<_> = later.iter().filter_map(|(other, _)| other.plan.seqs).collect();
+    for (at, candidate) in candidates.iter().enumerate() {
+        if candidate.supersedes_any_of(&ranges)? {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
 }
 
 #[derive(serde::Serialize)]

@@ -1,18 +1,24 @@
 //! Clean-up: which segments go, what keeps the others, and the dropping itself.
 
 mod drop;
+mod kept;
 mod plan;
+mod status;
+mod supersede;
+mod usage;
 
 use std::time::Duration;
 
 use crate::error::Result;
 use crate::ledger::handle::Ledger;
 use crate::ledger::leftovers::{Copies, expired};
-use crate::ledger::options::Retention;
+use crate::ledger::policy::{self, Retention};
 use crate::ledger::reader::Reader;
-use crate::model::{Kind, Timestamp};
+use crate::model::{Kind, Status, Timestamp};
 
+pub use kept::Kept;
 pub(super) use plan::{allocated, open_runs};
+pub use usage::{ClassUsage, Forecast, RetentionReport};
 
 /// What a clean-up is to drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +26,7 @@ pub struct Cleanup {
     /// Records whose own times are all older than this; `None` for the ledger's retention.
     older_than: Option<Duration>,
     kind: Option<Kind>,
+    status: Option<Status>,
 }
 
 impl Cleanup {
@@ -27,19 +34,28 @@ impl Cleanup {
     /// on the disk.
     #[must_use]
     pub const fn retention() -> Self {
-        Self { older_than: None, kind: None }
+        Self { older_than: None, kind: None, status: None }
     }
 
     /// Segments in which every record's own times lie further back than `age`.
     #[must_use]
     pub const fn older_than(age: Duration) -> Self {
-        Self { older_than: Some(age), kind: None }
+        Self { older_than: Some(age), kind: None, status: None }
     }
 
     /// Only the stream of this kind.
     #[must_use]
     pub const fn kind(mut self, kind: Kind) -> Self {
         self.kind = Some(kind);
+        self
+    }
+
+    /// Only runs in this status: the segments of which no run is in another, as are those of the
+    /// class [`Class::status`](crate::Class::status). It needs an age.
+    #[must_use]
+    pub const fn status(mut self, status: Status) -> Self {
+        self.kind = Some(Kind::Run);
+        self.status = Some(status);
         self
     }
 }
@@ -55,6 +71,9 @@ pub struct CleanupReport {
     /// Copies of what recovery and repair have cut, kept for longer than any record is, that were
     /// removed or would be.
     pub copies: Copies,
+    /// How many bytes of disk the directory took less afterwards, by the blocks that are allocated
+    /// to its files; 0 for a plan.
+    pub freed_bytes: u64,
 }
 
 /// One segment, and what becomes of it.
@@ -96,6 +115,13 @@ pub enum Keep {
     Supersedes,
     /// It holds nothing but runs that are still open.
     OpenRuns,
+    /// It holds a record of a run that is [pinned](crate::Ledger::pin).
+    Pinned,
+    /// It holds runs in another status besides so many that are to go: those go only when it is
+    /// written anew.
+    Mixed(u64),
+    /// It holds no run in the status that is to go.
+    OtherStatus,
     /// Something was appended to it while it was looked at.
     Appended,
     /// It is empty.
@@ -110,6 +136,12 @@ impl std::fmt::Display for Keep {
             Self::Forever => f.write_str("kept for ever"),
             Self::Supersedes => f.write_str("holds later states of runs in a segment that is kept"),
             Self::OpenRuns => f.write_str("holds only runs that are still open"),
+            Self::Pinned => f.write_str("holds a record of a run that is pinned"),
+            Self::Mixed(1) => f.write_str("1 run of others in it; only a rewrite can take it out"),
+            Self::Mixed(runs) => {
+                write!(f, "{runs} runs among others in it; only a rewrite can take them out")
+            }
+            Self::OtherStatus => f.write_str("holds no such run"),
             Self::Appended => f.write_str("was appended to meanwhile"),
             Self::Empty => f.write_str("empty"),
         }
@@ -136,12 +168,27 @@ impl CleanupReport {
 }
 
 impl Reader {
-    /// What a clean-up would do under this retention, without doing it.
+    /// What a clean-up would do, without doing it, under this retention; where that says nothing,
+    /// under what the ledger's file `runledger.toml` says, and then the defaults.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) when a directory or a segment cannot be read.
+    /// [`Error::Policy`](crate::Error::Policy) when the file says what cannot be taken;
+    /// [`Error::Io`](crate::Error::Io) when it, a directory or a segment cannot be read.
     pub fn plan_cleanup(&self, cleanup: &Cleanup, retention: &Retention) -> Result<CleanupReport> {
-        self.plan_cleanup_at(cleanup, retention, self.catalog().storage.now())
+        let retention = retention.clone().over(&self.policy()?);
+        self.plan_cleanup_at(cleanup, &retention, self.catalog().storage.now())
+    }
+
+    /// How long records are kept, and how much disk they may take, by the ledger's file
+    /// `runledger.toml` and the defaults. A writer's [`Options`](crate::Options) may say otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Policy`](crate::Error::Policy) when the file says what cannot be taken, and
+    /// [`Error::Io`](crate::Error::Io) when it cannot be read.
+    pub fn policy(&self) -> Result<Retention> {
+        let catalog = self.catalog();
+        let said = policy::read(&*catalog.storage, &catalog.layout.policy())?;
+        Ok(said.over(&Retention::standard()))
     }
 
     fn plan_cleanup_at(
@@ -150,7 +197,7 @@ impl Reader {
         retention: &Retention,
         now: i64,
     ) -> Result<CleanupReport> {
-        let candidates = plan::plan(self.catalog(), cleanup, retention, now)?;
+        let candidates = plan::plan(self.catalog(), cleanup, retention, &self.pins()?, now)?;
         let mut report = CleanupReport::default();
         for candidate in candidates {
             if candidate.plan.dropped_for.is_some() {
@@ -172,12 +219,17 @@ impl Ledger {
     /// # Errors
     /// [`Error::NoSpace`](crate::Error::NoSpace) when a run cannot be carried forward: its segment
     /// and those after it are kept then, and the space of those before it is free already;
-    /// [`Error::Io`](crate::Error::Io) or [`Error::Poisoned`](crate::Error::Poisoned).
+    /// [`Error::Policy`](crate::Error::Policy) when it goes by the retention, and nothing of the
+    /// file `runledger.toml` was ever understood; [`Error::Io`](crate::Error::Io) or
+    /// [`Error::Poisoned`](crate::Error::Poisoned).
     pub fn cleanup(&self, cleanup: &Cleanup, dry_run: bool) -> Result<CleanupReport> {
         self.inner.check_writable()?;
+        if cleanup.older_than.is_none() {
+            self.inner.check_policy()?;
+        }
         let now = self.inner.believed_now()?;
         match dry_run {
-            true => self.reader().plan_cleanup_at(cleanup, &self.inner.options.retention, now),
+            true => self.reader().plan_cleanup_at(cleanup, &self.inner.policy.current(), now),
             false => self.inner.clean(&self.inner.begin_cleaning()?, cleanup, now),
         }
     }

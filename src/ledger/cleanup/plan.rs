@@ -8,15 +8,19 @@ use crate::error::Result;
 use crate::index::{Row, SUPERSEDED, Table};
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
+use crate::ledger::classes::{AUDIT_STREAM, Class, STREAM_KINDS};
+use crate::ledger::cleanup::status::judge_by_status;
+use crate::ledger::cleanup::supersede::keep_what_supersedes;
 use crate::ledger::cleanup::{Cleanup, Keep, SegmentPlan};
-use crate::ledger::layout::{AUDIT_STREAM, STREAM_KINDS};
-use crate::ledger::options::Retention;
+use crate::ledger::pins::{Pin, holds_run};
+use crate::ledger::policy::{Limits, Retention, Term};
 use crate::ledger::retention::arrivals;
 use crate::model::{FieldSet, Kind, Status, Timestamp};
 use crate::planted::{Bug, is_planted};
 use crate::segment::{Overview, Segment, TableRef};
 
 /// A segment that is looked at.
+#[derive(Clone)]
 pub(super) struct Candidate {
     pub(super) segment: Arc<Segment>,
     pub(super) stream: usize,
@@ -32,13 +36,29 @@ impl Candidate {
         self.plan.kept_for = Some(why);
     }
 
+    /// Puts it among those that are dropped.
+    pub(super) fn drop_for(&mut self, why: String) {
+        self.plan.dropped_for = Some(why);
+        self.plan.kept_for = None;
+    }
+
+    /// True when it is kept, and may be dropped for want of space.
+    fn may_go(&self) -> bool {
+        self.plan.dropped_for.is_none() && self.overview.rows > 0
+    }
+
+    /// True when nothing but its term keeps it.
+    pub(super) fn is_free(&self) -> bool {
+        matches!(self.plan.kept_for, Some(Keep::Until(_) | Keep::Younger(_) | Keep::Forever))
+    }
+
     /// True when it holds a later state of a run than one in these ranges of sequence numbers.
     pub(super) fn supersedes_any_of(&self, ranges: &[(u64, u64)]) -> Result<bool> {
         if ranges.is_empty() || self.segment.kind() != Kind::Run {
             return Ok(false);
         }
-        let is_in = |seq: &u64| ranges.iter().any(|&(first, last)| (first..=last).contains(seq));
-        Ok(self.segment.supersedes()?.iter().any(is_in))
+        let is_in = |seq: u64| ranges.iter().any(|&(first, last)| (first..=last).contains(&seq));
+        Ok(self.segment.supersedes()?.into_iter().any(|(seq, _)| is_in(seq)))
     }
 }
 
@@ -47,28 +67,42 @@ pub(super) fn plan(
     catalog: &Catalog,
     cleanup: &Cleanup,
     retention: &Retention,
+    pins: &[Pin],
     now: i64,
 ) -> Result<Vec<Candidate>> {
+    let by_retention = cleanup.older_than.is_none();
     let mut candidates = Vec::new();
-    for (stream, (name, kind)) in STREAM_KINDS.iter().enumerate() {
-        if stream == AUDIT_STREAM || cleanup.kind.is_some_and(|wanted| wanted != *kind) {
+    for stream in catalog.in_use().without(AUDIT_STREAM) {
+        let (Some((name, kind)), Some(class)) = (STREAM_KINDS.get(stream), Class::at(stream))
+        else {
+            continue;
+        };
+        if cleanup.kind.is_some_and(|wanted| wanted != *kind) {
             continue;
         }
+        let limits = retention.limits(class);
         let mut of_stream = look_at(catalog, stream, name, now)?;
         for candidate in &mut of_stream {
-            judge(candidate, cleanup, retention, *kind, now);
+            match cleanup.status {
+                Some(status) => judge_by_status(candidate, cleanup, status, now)?,
+                None => judge(candidate, cleanup, &limits, now),
+            }
+        }
+        if by_retention {
+            apply_limits(&mut of_stream, class, &limits);
         }
         candidates.extend(of_stream);
     }
-    if let (Some(cap), None) = (retention.max_bytes, cleanup.older_than) {
-        apply_cap(catalog, &mut candidates, cap)?;
+    match retention.cap().filter(|_| by_retention) {
+        Some(cap) => apply_cap(catalog, &mut candidates, pins, cap)?,
+        None => settle(&mut candidates, pins)?,
     }
-    keep_what_supersedes(&mut candidates)?;
     keep_open_runs(&mut candidates)?;
     Ok(candidates)
 }
 
-fn look_at(
+/// Looks at the segments of a stream, and decides nothing yet.
+pub(super) fn look_at(
     catalog: &Catalog,
     stream: usize,
     name: &'static str,
@@ -105,13 +139,7 @@ fn look_at(
 }
 
 /// Decides by age.
-fn judge(
-    candidate: &mut Candidate,
-    cleanup: &Cleanup,
-    retention: &Retention,
-    kind: Kind,
-    now: i64,
-) {
+fn judge(candidate: &mut Candidate, cleanup: &Cleanup, limits: &Limits, now: i64) {
     let nanos = |age: Duration| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
     let newest = candidate.overview.summary.newest;
     let plan = &mut candidate.plan;
@@ -126,12 +154,7 @@ fn judge(
         }
         return;
     }
-    let age = match kind {
-        Kind::Run => retention.runs,
-        Kind::Event => retention.events,
-        Kind::Error => retention.errors,
-    };
-    let Some(age) = age else {
+    let Some(age) = limits.term.and_then(Term::duration) else {
         plan.kept_for = Some(Keep::Forever);
         return;
     };
@@ -142,7 +165,8 @@ fn judge(
     }
 }
 
-fn words(age: Duration) -> String {
+/// An age in words.
+pub(super) fn words(age: Duration) -> String {
     const DAY: u64 = 24 * 60 * 60;
     match age.as_secs() {
         secs if secs >= DAY && secs % DAY == 0 => match secs / DAY {
@@ -153,30 +177,68 @@ fn words(age: Duration) -> String {
     }
 }
 
-/// Drops the oldest segments until the whole directory takes no more than `cap` bytes.
-fn apply_cap(catalog: &Catalog, candidates: &mut [Candidate], cap: u64) -> Result<()> {
-    let mut total = allocated(catalog, catalog.layout.dir())?;
-    for candidate in candidates.iter().filter(|candidate| candidate.plan.dropped_for.is_some()) {
-        total = total.saturating_sub(candidate.plan.bytes);
-    }
-    if total > cap && catalog.storage.exists(&catalog.layout.lost())? {
-        // Copies of what was cut go before any record does.
-        total = total.saturating_sub(allocated(catalog, &catalog.layout.lost())?);
-    }
-    let mut oldest: Vec<&mut Candidate> = candidates
-        .iter_mut()
-        .filter(|candidate| candidate.plan.dropped_for.is_none() && candidate.overview.rows > 0)
-        .collect();
-    oldest.sort_by_key(|candidate| (candidate.arrived, candidate.segment.first_seq()));
-    for candidate in oldest {
-        if total <= cap {
-            break;
+/// Keeps what may not go, whatever is due.
+fn settle(candidates: &mut [Candidate], pins: &[Pin]) -> Result<()> {
+    for candidate in candidates.iter_mut().filter(|it| it.plan.dropped_for.is_some()) {
+        for pin in pins {
+            if holds_run(&candidate.segment, &pin.run_id)? {
+                candidate.keep(Keep::Pinned);
+                break;
+            }
         }
-        total = total.saturating_sub(candidate.plan.bytes);
-        candidate.plan.kept_for = None;
-        candidate.plan.dropped_for = Some(format!("the ledger takes more than {cap} bytes"));
     }
-    Ok(())
+    keep_what_supersedes(candidates)
+}
+
+/// Drops the oldest segments of a class until it keeps to its limits.
+fn apply_limits(candidates: &mut [Candidate], class: Class, limits: &Limits) {
+    let kept = || candidates.iter().filter(|candidate| candidate.plan.dropped_for.is_none());
+    let mut bytes: u64 = kept().map(|candidate| candidate.plan.bytes).sum();
+    let mut records: u64 = kept().map(|candidate| candidate.plan.records).sum();
+    for candidate in candidates.iter_mut().filter(|candidate| candidate.may_go()) {
+        let why = match (limits.max_bytes, limits.max_records) {
+            (Some(most), _) if bytes > most => format!("{class} takes more than {most} bytes"),
+            (_, Some(most)) if records > most => format!("{class} has more than {most} records"),
+            _ => return,
+        };
+        bytes = bytes.saturating_sub(candidate.plan.bytes);
+        records = records.saturating_sub(candidate.plan.records);
+        candidate.drop_for(why);
+    }
+}
+
+/// Drops the oldest segments until the whole directory takes no more than `cap` bytes.
+fn apply_cap(
+    catalog: &Catalog,
+    candidates: &mut [Candidate],
+    pins: &[Pin],
+    cap: u64,
+) -> Result<()> {
+    let mut before = allocated(catalog, catalog.layout.dir())?;
+    if before > cap && catalog.storage.exists(&catalog.layout.lost())? {
+        // Copies of what was cut go before any record does.
+        before = before.saturating_sub(allocated(catalog, &catalog.layout.lost())?);
+    }
+    loop {
+        let mut planned = candidates.to_vec();
+        settle(&mut planned, pins)?;
+        let going = planned.iter().filter(|candidate| candidate.plan.dropped_for.is_some());
+        let mut total = before.saturating_sub(going.map(|candidate| candidate.plan.bytes).sum());
+        let mut oldest: Vec<_> =
+            candidates.iter_mut().filter(|candidate| candidate.may_go()).collect();
+        if total <= cap || oldest.is_empty() {
+            candidates.clone_from_slice(&planned);
+            return Ok(());
+        }
+        oldest.sort_by_key(|candidate| (candidate.arrived, candidate.segment.first_seq()));
+        for candidate in oldest {
+            if total <= cap {
+                break;
+            }
+            total = total.saturating_sub(candidate.plan.bytes);
+            candidate.drop_for(format!("the ledger takes more than {cap} bytes"));
+        }
+    }
 }
 
 /// The bytes of disk that a directory and all in it take.
@@ -189,21 +251,6 @@ pub(in crate::ledger) fn allocated(catalog: &Catalog, dir: &Path) -> Result<u64>
         }
     }
     Ok(total)
-}
-
-/// A segment that holds later states of runs must not go before the one that holds the earlier
-/// states: those would be the newest again.
-fn keep_what_supersedes(candidates: &mut [Candidate]) -> Result<()> {
-    let mut kept: Vec<(u64, u64)> = Vec::new();
-    for candidate in candidates.iter_mut().filter(|c| c.segment.kind() == Kind::Run) {
-        if candidate.plan.dropped_for.is_some() && candidate.supersedes_any_of(&kept)? {
-            candidate.keep(Keep::Supersedes);
-        }
-        if let (None, Some(seqs)) = (&candidate.plan.dropped_for, candidate.plan.seqs) {
-            kept.push(seqs);
-        }
-    }
-    Ok(())
 }
 
 /// A segment of nothing but open runs would only be written anew.

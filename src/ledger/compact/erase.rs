@@ -10,11 +10,11 @@ use crate::format::key;
 use crate::index::Table;
 use crate::ledger::Ledger;
 use crate::ledger::catalog::Catalog;
+use crate::ledger::classes::AUDIT_STREAM;
 use crate::ledger::compact::Rewrite;
 use crate::ledger::compact::notes;
 use crate::ledger::compact::plan::{Group, can_be_rewritten};
 use crate::ledger::handle::Inner;
-use crate::ledger::layout::AUDIT_STREAM;
 use crate::ledger::reader::Reader;
 use crate::model::{Body, Field, FieldSet, Id, Kind};
 use crate::segment::{Pinned, Segment, TableRef};
@@ -140,7 +140,7 @@ fn walk(catalog: &Catalog, erasure: &Erasure, visit: &mut Visit<'_>) -> Result<E
     }
     let doomed = Doomed::find(catalog, erasure)?;
     let mut report = ErasureReport::default();
-    for stream in 0..AUDIT_STREAM {
+    for stream in catalog.in_use().without(AUDIT_STREAM) {
         for segment in catalog.stream(stream) {
             let found = doomed.count_in(&segment)?;
             if found == 0 {
@@ -201,7 +201,8 @@ impl Inner {
     /// Ends and seals all segments that hold anything.
     fn seal_all(&self) -> Result<()> {
         self.sync()?;
-        for (number, stream) in self.streams.iter().enumerate().take(AUDIT_STREAM) {
+        let of_records = |(number, _): &(usize, &_)| *number != AUDIT_STREAM;
+        for (number, stream) in self.streams.iter().enumerate().filter(of_records) {
             let mut active = stream.lock();
             if active.segment.as_ref().is_some_and(|segment| !segment.is_empty())
                 && let Some(full) = active.retire()
@@ -230,7 +231,8 @@ impl Doomed {
         if field == Field::Run {
             runs.insert(id.clone());
         }
-        let segments = (0..AUDIT_STREAM).flat_map(|stream| catalog.stream(stream));
+        let segments = catalog.in_use().without(AUDIT_STREAM);
+        let segments = segments.flat_map(|stream| catalog.stream(stream));
         for segment in segments.filter(|it| it.kind() == Kind::Run && field != Field::Run) {
             for_each_with(&segment, field, &id_key(&id), &mut |_, body| match body {
                 Body::Run(run) if carries(body, field, &id) => {

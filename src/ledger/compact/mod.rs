@@ -124,13 +124,15 @@ impl Reader {
     /// What a compaction by a writer with these options would do, without doing it.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) when a directory or a segment cannot be read.
+    /// [`Error::Policy`](crate::Error::Policy) when the file `runledger.toml` says what cannot be
+    /// taken; [`Error::Io`](crate::Error::Io) when it, a directory or a segment cannot be read.
     pub fn plan_compaction(
         &self,
         compaction: &Compaction,
         options: &Options,
     ) -> Result<CompactionReport> {
-        let groups = plan::plan(self.catalog(), compaction, options)?;
+        let retention = options.retention.clone().over(&self.policy()?);
+        let groups = plan::plan(self.catalog(), compaction, options, &retention)?;
         let rewrites = groups.iter().map(|group| group.describe(self.catalog()));
         Ok(CompactionReport { rewrites: rewrites.collect::<Result<_>>()?, damaged: Vec::new() })
     }

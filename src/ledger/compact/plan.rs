@@ -6,9 +6,10 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
+use crate::ledger::classes::{AUDIT_STREAM, Class, STREAM_KINDS};
 use crate::ledger::compact::{Compaction, Rewrite};
-use crate::ledger::layout::{AUDIT_STREAM, STREAM_KINDS};
 use crate::ledger::options::Options;
+use crate::ledger::policy::{Retention, Term, rolls};
 use crate::model::Kind;
 use crate::segment::{Overview, Segment};
 
@@ -106,16 +107,19 @@ pub(super) fn plan(
     catalog: &Catalog,
     compaction: &Compaction,
     options: &Options,
+    retention: &Retention,
 ) -> Result<Vec<Group>> {
     let age = i64::try_from(compaction.older_than.as_nanos()).unwrap_or(i64::MAX);
     let before = catalog.storage.now().saturating_sub(age);
-    let most = u64::from(options.segment_bytes);
+    let rolls = rolls(retention, options.segment_bytes);
     let mut groups = Vec::new();
-    for (stream, (_, kind)) in STREAM_KINDS.iter().enumerate() {
-        if stream == AUDIT_STREAM || compaction.kind.is_some_and(|wanted| wanted != *kind) {
+    for stream in catalog.in_use().without(AUDIT_STREAM) {
+        let (Some(class), Some(roll)) = (Class::at(stream), rolls.get(stream)) else { continue };
+        if compaction.kind.is_some_and(|wanted| wanted != class.kind()) {
             continue;
         }
-        let span = merged_span(options, *kind);
+        let most = u64::from(roll.bytes);
+        let span = merged_span(options, retention, class);
         let mut group = Group::new(stream);
         for segment in catalog.stream(stream) {
             let overview = segment.overview()?;
@@ -137,13 +141,8 @@ pub(super) fn plan(
 
 /// How long the records of a merged segment may have taken to arrive: a small part of what they are
 /// kept for.
-fn merged_span(options: &Options, kind: Kind) -> Duration {
-    let retention = &options.retention;
-    let kept = match kind {
-        Kind::Run => retention.runs,
-        Kind::Event => retention.events,
-        Kind::Error => retention.errors,
-    };
+fn merged_span(options: &Options, retention: &Retention, class: Class) -> Duration {
+    let kept = retention.limits(class).term.and_then(Term::duration);
     kept.map_or(Duration::MAX, |kept| (kept / 16).max(options.segment_age))
 }
 

@@ -13,13 +13,13 @@ use crate::format::codec::Decoded;
 use crate::format::header::SegmentHeader;
 use crate::format::trailer::Trailer;
 use crate::ledger::audit;
-use crate::ledger::catalog::standing;
+use crate::ledger::classes::stream_code;
 use crate::ledger::compact::fold::Fold;
 use crate::ledger::compact::notes;
 use crate::ledger::compact::plan::{Group, can_be_rewritten, plan};
 use crate::ledger::compact::{Compaction, CompactionReport, Rewrite};
 use crate::ledger::handle::Inner;
-use crate::ledger::layout::stream_code;
+use crate::ledger::refresh::standing;
 use crate::planted::{Bug, is_planted};
 use crate::segment::{Name, Packer, Segment};
 use crate::storage::OpenMode;
@@ -51,7 +51,7 @@ impl Inner {
     ) -> Result<CompactionReport> {
         let mut report = CompactionReport::default();
         let mut fold = Fold::new(&self.catalog);
-        for group in plan(&self.catalog, compaction, &self.options)? {
+        for group in plan(&self.catalog, compaction, &self.options, &self.policy.current())? {
             let mut current = None;
             let mut keep = |segment: &Arc<Segment>, seq: u64, record: &Decoded<'_>| {
                 if current != Some(segment.first_seq()) {
@@ -213,7 +213,8 @@ impl Inner {
     /// Removes what a crash left of compactions: drafts, and segments whose place was taken.
     pub(in crate::ledger) fn remove_what_was_replaced(&self) -> Result<()> {
         let storage = &*self.options.storage;
-        for (number, stream) in self.streams.iter().enumerate() {
+        for number in self.catalog.directories()? {
+            let Some(stream) = self.streams.get(number) else { continue };
             let listed = self.catalog.list_segments(&stream.dir)?;
             let standing = standing(&listed);
             let segments = self.catalog.stream(number);

@@ -13,8 +13,9 @@ use crate::writer;
 ///
 /// A segment is a file of many records, and goes as a whole: once all records in it are older than
 /// --days by their own times, or, without --days, once the retention of its stream is over, counted
-/// from their arrival (events 30 days, errors 90, runs 365). Runs that are still open are appended
-/// anew first. With --dry-run the exit code is 1 when something would go.
+/// from their arrival; `runledger retention` shows it. Runs that are still open are appended anew
+/// first, and those that are pinned stay. With --dry-run the exit code is 1 when something would
+/// go.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Drop what is older than this many days
@@ -35,7 +36,7 @@ enum Stream {
     Errors,
 }
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 const COLUMNS: &[Column] = &[
     Column::new("SEGMENT"),
@@ -59,17 +60,25 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         Some(Stream::Errors) => cleanup.kind(Kind::Error),
         None => cleanup,
     };
-    let report = if args.dry_run {
-        Reader::open(ctx.dir())?.plan_cleanup(&cleanup, &Retention::default())?
+    clean(&cleanup, args.dry_run, ctx)
+}
+
+/// Does the clean-up, or says what it would do.
+///
+/// # Errors
+/// When there is no ledger, it has a writer, or a file cannot be read or removed.
+pub(super) fn clean(cleanup: &Cleanup, dry_run: bool, ctx: &Context) -> Result<Outcome, Failure> {
+    let report = if dry_run {
+        Reader::open(ctx.dir())?.plan_cleanup(cleanup, &Retention::new())?
     } else {
         let ledger = writer::open_existing(ctx)?;
-        let report = ledger.cleanup(&cleanup, false)?;
+        let report = ledger.cleanup(cleanup, false)?;
         ledger.close()?;
         report
     };
-    print(&report, args.dry_run, &Screen::stdout(ctx))?;
+    print(&report, dry_run, &Screen::stdout(ctx))?;
     let goes = report.dropped().next().is_some() || report.copies.files > 0;
-    let would_change = args.dry_run && goes;
+    let would_change = dry_run && goes;
     Ok(if would_change { Outcome::Notable } else { Outcome::Done })
 }
 
@@ -89,6 +98,22 @@ fn print(report: &CleanupReport, dry_run: bool, screen: &Screen) -> io::Result<(
         human::plural(report.dropped_records(), "record"),
         human::bytes(report.dropped_bytes()),
     )?;
+    if !dry_run && report.dropped().next().is_some() {
+        writeln!(out, "{} of disk freed", human::bytes(report.freed_bytes))?;
+    }
+    let mixed = report.segments.iter().filter_map(|plan| match plan.kept_for {
+        Some(Keep::Mixed(records)) => Some(records),
+        _ => None,
+    });
+    let (segments, runs) = mixed.fold((0, 0), |(segments, sum), it| (segments + 1, sum + it));
+    if segments > 0 {
+        writeln!(
+            out,
+            "{} with {} among others would need to be written anew",
+            human::plural(segments, "segment"),
+            human::plural(runs, "such run"),
+        )?;
+    }
     if report.copies.files > 0 {
         writeln!(
             out,
@@ -104,13 +129,9 @@ fn print(report: &CleanupReport, dry_run: bool, screen: &Screen) -> io::Result<(
     out.flush()
 }
 
-fn row(plan: &SegmentPlan, dry_run: bool, screen: &Screen) -> Vec<Cell> {
-    let verdict = match (&plan.dropped_for, dry_run) {
-        (None, _) => "keep",
-        (Some(_), true) => "drop",
-        (Some(_), false) => "dropped",
-    };
-    let why = match (&plan.dropped_for, plan.kept_for) {
+/// What keeps a segment, or why it goes.
+pub(super) fn why(plan: &SegmentPlan, screen: &Screen) -> String {
+    match (&plan.dropped_for, plan.kept_for) {
         (Some(reason), _) => reason.clone(),
         (None, Some(Keep::Until(time))) => format!("kept until {}", screen.time(time)),
         (None, Some(Keep::Younger(time))) => {
@@ -118,7 +139,16 @@ fn row(plan: &SegmentPlan, dry_run: bool, screen: &Screen) -> Vec<Cell> {
         }
         (None, Some(keep)) => keep.to_string(),
         (None, None) => String::new(),
+    }
+}
+
+fn row(plan: &SegmentPlan, dry_run: bool, screen: &Screen) -> Vec<Cell> {
+    let verdict = match (&plan.dropped_for, dry_run) {
+        (None, _) => "keep",
+        (Some(_), true) => "drop",
+        (Some(_), false) => "dropped",
     };
+    let why = why(plan, screen);
     vec![
         Cell::new(&plan.segment),
         Cell::maybe(plan.seqs.map(|(first, last)| format!("{first}-{last}"))),

@@ -46,6 +46,12 @@ commands! {
     cleanup Cleanup;
     compact Compact;
     erase Erase;
+    cleanup_status CleanupStatus;
+    retention Retention;
+    why_kept WhyKept;
+    pin Pin;
+    pins Pins;
+    unpin Unpin;
     verify Verify;
     checkpoint Checkpoint;
     repair Repair;

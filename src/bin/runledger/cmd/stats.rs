@@ -37,6 +37,8 @@ struct Report {
     missed_runs: Vec<Missed>,
     lost: Lost,
     kept: Kept,
+    /// What is wrong with runledger.toml.
+    policy_problem: Option<String>,
 }
 
 /// A type of run that was expected and did not come.
@@ -117,6 +119,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         missed_runs: expected.iter().filter(|run| run.is_missed).map(Missed::of).collect(),
         lost: Lost::of(&stats.losses),
         kept: Kept { files: stats.copies.files, bytes: stats.copies.bytes },
+        policy_problem: stats.policy_problem,
     };
     let screen = Screen::stdout(ctx);
     let mut out = BufWriter::new(io::stdout().lock());
@@ -239,6 +242,9 @@ impl Report {
             counts::by_value(Field::Status, counts, Format::Table, screen, &mut *out)?;
             writeln!(out, "\n{}", heading("Runs by type"))?;
             self.write_types(limit, screen, out)?;
+        }
+        if let Some(problem) = &self.policy_problem {
+            writeln!(out, "\n{}\n{problem}", heading("Policy"))?;
         }
         if !self.missed_runs.is_empty() {
             writeln!(out, "\n{}", heading("Missed"))?;

@@ -1,0 +1,73 @@
+//! Waiting for what was appended to be on stable storage.
+
+use crate::error::{Error, Result};
+use crate::ledger::classes::{STREAM_KINDS, StreamSet};
+use crate::ledger::commit::Positions;
+use crate::ledger::group_commit::Target;
+use crate::ledger::handle::Inner;
+use crate::ledger::stream::Stream;
+
+impl Inner {
+    /// Returns once the streams are on stable storage up to these positions.
+    ///
+    /// # Errors
+    /// When a sync fails, or one failed before.
+    pub(super) fn wait_synced(&self, positions: &Positions) -> Result<()> {
+        for (stream, position) in self.streams.iter().zip(positions) {
+            if let &Some(position) = position {
+                stream.commit.wait(position, &Syncing { inner: self, stream })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Syncs all streams.
+    ///
+    /// # Errors
+    /// As for [`Inner::wait_synced`].
+    pub(super) fn sync(&self) -> Result<()> {
+        self.sync_streams(self.catalog.in_use())
+    }
+
+    /// Syncs these streams.
+    ///
+    /// # Errors
+    /// As for [`Inner::wait_synced`].
+    pub(super) fn sync_streams(&self, streams: StreamSet) -> Result<()> {
+        self.check_poisoned()?;
+        let mut positions = [None; STREAM_KINDS.len()];
+        for number in streams {
+            if let (Some(place), Some(stream)) =
+                (positions.get_mut(number), self.streams.get(number))
+            {
+                *place = Some(stream.lock().written);
+            }
+        }
+        self.wait_synced(&positions)
+    }
+}
+
+/// A stream as its group commit syncs it. What fails there stops the whole writer.
+struct Syncing<'a> {
+    inner: &'a Inner,
+    stream: &'a Stream,
+}
+
+impl Target for Syncing<'_> {
+    type Error = Error;
+
+    fn sync(&self) -> Result<u64> {
+        self.stream.sync(&*self.inner.options.storage)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.inner.check_poisoned()
+    }
+
+    fn stop(&self, cause: Option<&Error>) {
+        match cause {
+            Some(err) => self.inner.poison(err),
+            None => self.inner.poison("a sync ended in a panic"),
+        }
+    }
+}
