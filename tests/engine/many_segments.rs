@@ -187,13 +187,14 @@ fn fill(ledger: &Ledger, appended: &AtomicUsize) {
     for number in 0..EVENTS {
         let event = Event::new("t")
             .message("x".repeat(150))
-            .created_at(Timestamp::from_nanos(i64::try_from(number).unwrap()))
+            // A second apart: the time that passes before the clean-up looks at the clock is less.
+            .created_at(Timestamp::from_nanos(1_000_000_000 * i64::try_from(number).unwrap()))
             .trace_id(id("trace", number));
         ledger.append(event).unwrap();
         appended.store(number + 1, Ordering::SeqCst);
         if number % 7000 == 6999 {
             let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
-            let age = now - Duration::from_nanos(number as u64 - 5000);
+            let age = now - Duration::from_secs(number as u64 - 5000);
             ledger.cleanup(&Cleanup::older_than(age), false).unwrap();
         }
     }
