@@ -53,8 +53,6 @@ pub enum Bug {
     SkipHash,
     /// A compacted segment gets its name before it is on stable storage.
     NameBeforeTheSync,
-    /// Segments are removed before the name of the one in their place is on stable storage.
-    RemoveBeforeTheName,
     /// Nothing is put on record of a compaction.
     CompactUnsaid,
 }
@@ -88,7 +86,6 @@ impl Bug {
         Self::PublishBeforeTheWrite,
         Self::SkipHash,
         Self::NameBeforeTheSync,
-        Self::RemoveBeforeTheName,
         Self::CompactUnsaid,
     ];
 }

@@ -191,9 +191,7 @@ impl Inner {
             }
             Some(_) => {
                 storage.rename(draft, path)?;
-                if !is_planted(Bug::RemoveBeforeTheName) {
-                    storage.sync_dir(dir).inspect_err(|err| self.poison(err))?;
-                }
+                storage.sync_dir(dir).inspect_err(|err| self.poison(err))?;
                 let (storage, seed) = (&self.options.storage, self.catalog.seed);
                 let opened = Segment::open(storage, path, OpenMode::Read, seed);
                 Some(Arc::new(opened.inspect_err(|err| self.poison(err))?))

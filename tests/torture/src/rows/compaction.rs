@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use runledger::{Compaction, Durability, Result};
+use runledger::{Compaction, Durability, Result, verify};
 
 use crate::check::{check, check_recovery};
 use crate::disk::{Keep, KeepNames, Moment, SimDisk};
@@ -12,7 +12,7 @@ use crate::ground::Ground;
 use crate::life::any_cut;
 use crate::oracle::{Crash, SharedOracle};
 use crate::rng::Rng;
-use crate::workload::Writer;
+use crate::workload::{DIR, Writer};
 
 /// A power cut or the death of the process at any operation of a compaction takes no record, brings
 /// none twice, and leaves nothing behind that a recovery does not remove; nor do they in the
@@ -45,6 +45,10 @@ pub(crate) fn in_a_compaction(ground: &Ground) -> Result<()> {
         disk.clear_hooks();
         assert!(!report?.rewrites.is_empty(), "there was something to compact");
         check(&disk.fork(), &oracle.lock(), Crash::Kill, &"after it");
+        // After a clean close nothing but what is on record explains another link.
+        writer.close()?;
+        let report = verify(DIR, disk.storage())?;
+        assert!(!report.is_damaged(), "after it: {:?}", report.findings);
         Ok(images.load(Ordering::Relaxed))
     });
     Ok(())

@@ -62,7 +62,6 @@ mod planted {
         (Bug::PublishBeforeTheWrite, 8),
         (Bug::SkipHash, 4),
         (Bug::NameBeforeTheSync, 1),
-        (Bug::RemoveBeforeTheName, 1),
         (Bug::CompactUnsaid, 1),
     ];
 
