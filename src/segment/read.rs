@@ -95,7 +95,7 @@ impl Pinned {
     /// Its text is borrowed.
     ///
     /// # Errors
-    /// [`Error::Damaged`](crate::Error::Damaged) when its frame does not match its checksum.
+    /// [`Error::Damaged`] when its frame does not match its checksum.
     pub(crate) fn record(&self, seq: u64, offset: u32) -> Result<Record<'_>> {
         self.record_near(&mut None, seq, offset)
     }
@@ -122,7 +122,7 @@ impl Pinned {
     /// when it was written or found.
     ///
     /// # Errors
-    /// [`Error::Damaged`](crate::Error::Damaged) when it is no record.
+    /// [`Error::Damaged`] when it is no record.
     pub(crate) fn record_in(&self, frame: u32, seq: u64, offset: u32) -> Result<Record<'_>> {
         let header = self.bytes.at(frame).and_then(FrameHeader::decode_checked);
         let header = header.map_err(|damage| self.damaged(offset, damage))?;
