@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::error::{Error, Result};
 use crate::format::header::SegmentHeader;
 use crate::ledger::Durability;
 use crate::ledger::append::{Batch, Encoded, OnReject, with_batch};
-use crate::ledger::classes::{RUN_STREAMS, RUNS, STREAM_KINDS, StreamSet};
+use crate::ledger::classes::{RUN_STREAMS, RUNS};
 use crate::ledger::handle::{Inner, Ledger};
 use crate::ledger::lifecycle::Author;
 use crate::ledger::maintain::is_old;
@@ -27,14 +29,25 @@ pub(super) struct Appended {
     pub(super) encoded: Encoded,
 }
 
-/// The positions that streams have to be synced to, for those that were appended to.
-pub(super) type Positions = [Option<u64>; STREAM_KINDS.len()];
+/// How many streams a batch goes to without an allocation: records of each kind, and some that are
+/// split off.
+const FEW: usize = 4;
 
-/// The segments that the parts of a batch go into.
-pub(super) type Segments = [Option<Arc<Segment>>; STREAM_KINDS.len()];
+/// The positions that streams have to be synced to, each after the number of its stream.
+pub(super) type Positions = SmallVec<[(usize, u64); FEW]>;
 
-/// The locks of the streams that a batch goes to.
-pub(super) type Locks<'a> = [Option<MutexGuard<'a, Active>>; STREAM_KINDS.len()];
+/// The streams that a batch goes to, in the order of their numbers.
+pub(super) type Targets<'a> = SmallVec<[Target<'a>; FEW]>;
+
+/// A stream that a batch goes to.
+pub(super) struct Target<'a> {
+    pub(super) number: usize,
+    pub(super) stream: &'a Stream,
+    pub(super) active: MutexGuard<'a, Active>,
+    /// The segment that its part of the batch goes into, once there is space for it; none where
+    /// only the lock is needed.
+    pub(super) segment: Option<Arc<Segment>>,
+}
 
 impl Ledger {
     /// Appends a run's state, an event or an error at the ledger's default durability, and gives
@@ -150,16 +163,16 @@ impl Inner {
             let version = runs.map(Stream::version);
             let encoded = batch.encode(&self.catalog, split, records, time, on_reject)?;
             batch.is_urgent = is_urgent;
-            let locks = self.lock_parts(batch, None);
+            let targets = self.lock_parts(batch, None);
             if runs.map(Stream::version) == version {
-                return self.write_frames(batch, encoded, locks, now);
+                return self.write_frames(batch, encoded, targets, now);
             }
         }
         let runs_lock = runs.map(Stream::lock);
         let encoded = batch.encode(&self.catalog, split, records, time, on_reject)?;
         batch.is_urgent = is_urgent;
-        let locks = self.lock_parts(batch, runs_lock);
-        self.write_frames(batch, encoded, locks, now)
+        let targets = self.lock_parts(batch, runs_lock);
+        self.write_frames(batch, encoded, targets, now)
     }
 
     /// Takes the locks of the streams that a batch goes to, but for that of `runs` where it is
@@ -167,29 +180,30 @@ impl Inner {
     ///
     /// Everyone takes them in one order, and that of `runs` is the first: who appends a state of a
     /// run takes it whichever stream the state goes to, so that the states of a run are in order.
-    fn lock_parts<'a>(&'a self, batch: &Batch, runs: Option<MutexGuard<'a, Active>>) -> Locks<'a> {
-        let mut locks = [const { None }; STREAM_KINDS.len()];
-        let mut left = batch.used;
-        let has_runs = !left.and(RUN_STREAMS).is_empty();
-        if let (Some(place), Some(stream)) = (locks.first_mut(), self.streams.get(RUNS))
-            && has_runs
-        {
-            *place = Some(runs.unwrap_or_else(|| stream.lock()));
-            left = left.without(RUNS);
+    fn lock_parts<'a>(
+        &'a self,
+        batch: &Batch,
+        runs: Option<MutexGuard<'a, Active>>,
+    ) -> Targets<'a> {
+        let mut numbers = batch.used;
+        let has_runs = !numbers.and(RUN_STREAMS).is_empty();
+        if has_runs {
+            numbers.insert(RUNS);
         }
-        for number in left {
-            if let (Some(place), Some(stream)) = (locks.get_mut(number), self.streams.get(number)) {
-                *place = Some(stream.lock());
-            }
-        }
-        locks
+        let mut first = runs.filter(|_| has_runs);
+        let lock = |number: usize| {
+            let stream = self.streams.get(number)?;
+            let active = first.take().unwrap_or_else(|| stream.lock());
+            Some(Target { number, stream, active, segment: None })
+        };
+        numbers.filter_map(lock).collect()
     }
 
     fn write_frames(
         &self,
         batch: &mut Batch,
         encoded: Encoded,
-        mut locks: Locks<'_>,
+        mut targets: Targets<'_>,
         now: i64,
     ) -> Result<(Appended, Positions)> {
         // Under the locks, which a close takes before it gives up the numbers and the files.
@@ -197,52 +211,52 @@ impl Inner {
         let first_seq = self.take_seqs(u64::from(batch.records))?;
         // All space is found before anything is written, so that a full disk takes no part of a
         // batch and leaves out another.
-        let segments = self.find_space(batch, &mut locks, first_seq, now)?;
-        let mut positions = [None; STREAM_KINDS.len()];
-        let mut written = StreamSet::NONE;
+        self.find_space(batch, &mut targets, first_seq, now)?;
+        let mut positions = Positions::new();
         let mut outcome = Ok(());
-        for number in batch.used {
-            let (Some(Some(segment)), Some(Some(active)), Some(part)) =
-                (segments.get(number), locks.get_mut(number), batch.parts.get_mut(number))
+        for target in &mut targets {
+            let (Some(segment), Some(part)) = (&target.segment, batch.parts.get_mut(target.number))
             else {
                 continue;
             };
-            if let Err(err) = self.write_part(active, segment, part, first_seq, now) {
-                outcome = Err(if written.is_empty() { err } else { half_written(err) });
+            if let Err(err) = self.write_part(&mut target.active, segment, part, first_seq, now) {
+                outcome = Err(if positions.is_empty() { err } else { half_written(err) });
                 break;
             }
-            written.insert(number);
-            if let Some(position) = positions.get_mut(number) {
-                *position = Some(active.written);
-            }
+            positions.push((target.number, target.active.written));
         }
-        self.publish(batch, written, &segments, first_seq);
+        let is_written = |target: &&Target<'_>| positions.iter().any(|it| it.0 == target.number);
+        self.publish(batch, targets.iter().filter(is_written), first_seq);
         outcome.map(|()| (Appended { first_seq, encoded }, positions))
     }
 
     /// Lets queries see the parts that were written: first the records whose place is taken are
     /// marked, in whichever stream they lie, so that a run is seen once, in one state.
-    fn publish(&self, batch: &Batch, written: StreamSet, segments: &Segments, first_seq: u64) {
-        let of_written = || {
-            written.filter_map(|at| Some((at, batch.parts.get(at)?, segments.get(at)?.as_ref()?)))
-        };
-        if !written.and(RUN_STREAMS).is_empty() {
-            if let Some(runs) = self.streams.get(RUNS) {
-                runs.note_version();
-            }
-            for (stream, part, segment) in of_written() {
-                let base_seq = first_seq + u64::from(part.first);
-                for (state, &prior_stream) in part.states.iter().zip(&part.priors) {
-                    let by = base_seq + u64::from(state.relative_seq);
-                    let Some(seq) = state.prior.resolve(by) else { continue };
-                    // Those in the segment itself are marked in its index.
-                    if prior_stream != stream || seq < segment.first_seq() {
-                        self.catalog.mark_superseded(prior_stream, seq, by);
-                    }
+    fn publish<'t>(
+        &self,
+        batch: &Batch,
+        written: impl Iterator<Item = &'t Target<'t>> + Clone,
+        first_seq: u64,
+    ) {
+        let parts = written.filter_map(|target| {
+            Some((target.number, batch.parts.get(target.number)?, target.segment.as_ref()?))
+        });
+        let mut states = parts.clone().filter(|(_, part, _)| !part.states.is_empty()).peekable();
+        if let (Some(_), Some(runs)) = (states.peek(), self.streams.get(RUNS)) {
+            runs.note_version();
+        }
+        for (stream, part, segment) in states {
+            let base_seq = first_seq + u64::from(part.first);
+            for (state, &prior_stream) in part.states.iter().zip(&part.priors) {
+                let by = base_seq + u64::from(state.relative_seq);
+                let Some(seq) = state.prior.resolve(by) else { continue };
+                // Those in the segment itself are marked in its index.
+                if prior_stream != stream || seq < segment.first_seq() {
+                    self.catalog.mark_superseded(prior_stream, seq, by);
                 }
             }
         }
-        for (_, part, segment) in of_written() {
+        for (_, part, segment) in parts {
             segment.publish(first_seq + u64::from(part.last));
         }
     }
@@ -346,9 +360,9 @@ impl Inner {
     /// Writes a batch of one of the engine's own notes.
     pub(super) fn write_note(&self, batch: &mut Batch, now: i64) -> Result<()> {
         batch.is_urgent = true;
-        let locks = self.lock_parts(batch, None);
+        let targets = self.lock_parts(batch, None);
         let nothing = Encoded { rejected: Vec::new(), taken: 1 };
-        self.write_frames(batch, nothing, locks, now).map(drop)
+        self.write_frames(batch, nothing, targets, now).map(drop)
     }
 }
 

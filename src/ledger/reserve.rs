@@ -7,8 +7,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::ledger::append::Batch;
 use crate::ledger::audit;
-use crate::ledger::classes::STREAM_KINDS;
-use crate::ledger::commit::{Locks, Segments};
+use crate::ledger::commit::Targets;
 use crate::ledger::handle::Inner;
 use crate::storage::{OpenMode, Storage};
 use crate::sync::Mutex;
@@ -143,25 +142,19 @@ impl Reserve {
 }
 
 impl Inner {
-    /// The segment for each part of a batch, with space for it reserved.
+    /// Finds the segment for each part of a batch, with space for it reserved.
     pub(super) fn find_space(
         &self,
         batch: &Batch,
-        locks: &mut Locks<'_>,
+        targets: &mut Targets<'_>,
         first_seq: u64,
         now: i64,
-    ) -> Result<Segments> {
-        let mut segments = [const { None }; STREAM_KINDS.len()];
-        for number in batch.used {
-            let (Some(stream), Some(part), Some(Some(active)), Some(place)) = (
-                self.streams.get(number),
-                batch.parts.get(number),
-                locks.get_mut(number),
-                segments.get_mut(number),
-            ) else {
-                continue;
-            };
+    ) -> Result<()> {
+        for target in targets {
+            let parts = batch.parts.get(target.number);
+            let Some(part) = parts.filter(|part| !part.is_empty()) else { continue };
             let (len, base_seq) = (part.bytes.len(), first_seq + u64::from(part.first));
+            let (number, stream, active) = (target.number, target.stream, &mut target.active);
             let mut find = |room| {
                 if room == Room::Nothing {
                     let ready = active.segment.as_ref();
@@ -174,9 +167,9 @@ impl Inner {
                 Ok(segment)
             };
             let storage = &*self.options.storage;
-            *place = Some(self.reserve.find(storage, batch.is_urgent, &mut find)?);
+            target.segment = Some(self.reserve.find(storage, batch.is_urgent, &mut find)?);
         }
-        Ok(segments)
+        Ok(())
     }
 
     /// Puts on record how many appends a full disk has refused, once there is space again: one note

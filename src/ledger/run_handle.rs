@@ -126,13 +126,11 @@ impl RunHandle {
     ///
     /// # Errors
     /// As for [`RunHandle::finish`].
-    pub fn fail(&self, error: RunError<'_>) -> Result<u64> {
-        let mut state = self.state(Status::Failed);
-        state.error = Some(error.into_owned());
-        self.ledger.append(Body::Run(state))
+    pub fn fail<'a>(&'a self, error: RunError<'a>) -> Result<u64> {
+        self.ledger.append(self.state(Status::Failed).error(error))
     }
 
-    fn state(&self, status: Status) -> Run<'static> {
-        Run::with_id(self.run.run_id.clone(), self.run.run_type.clone(), status)
+    fn state(&self, status: Status) -> Run<'_> {
+        Run::with_id(self.run.run_id.borrowed(), &*self.run.run_type, status)
     }
 }

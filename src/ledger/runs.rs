@@ -7,7 +7,7 @@ use crate::format::key;
 use crate::index::{Row, StatePlace, Table};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::RUN_STREAMS;
-use crate::model::{Body, Field, FieldSet, Id, Run, Status, Timestamp};
+use crate::model::{Body, Field, FieldSet, Id, Json, Run, RunError, Status, Subject, Timestamp};
 use crate::query::confirm;
 use crate::segment::{NewestState, Pinned, Segment, TableRef};
 
@@ -36,11 +36,7 @@ impl Newest {
     }
 
     fn run(&self) -> Result<Run<'_>> {
-        let record = match self.frame {
-            Some(frame) => self.pinned.record_in(frame, self.seq, self.offset)?,
-            None => self.pinned.record(self.seq, self.offset)?,
-        };
-        match record.body {
+        match self.pinned.record_at(self.frame, self.seq, self.offset)?.body {
             Body::Run(run) => Ok(run),
             Body::Event(_) | Body::Error(_) => Err(Error::damaged(
                 self.pinned.segment().path(),
@@ -156,21 +152,29 @@ pub(super) fn merge<'a>(
     // Nobody answers for a run that has ended.
     next.owner = next.owner.filter(|_| ended.is_none());
     if let Some(prior) = prior {
-        let prior = prior.borrowed();
-        next.trace_id = next.trace_id.or(prior.trace_id);
-        next.project_id = next.project_id.or(prior.project_id);
-        next.user_id = next.user_id.or(prior.user_id);
-        next.parent_run_id = next.parent_run_id.or(prior.parent_run_id);
-        next.subject = next.subject.or(prior.subject);
-        next.metadata = next.metadata.or(prior.metadata);
+        take_over(&mut next.trace_id, &prior.trace_id, Id::borrowed);
+        take_over(&mut next.project_id, &prior.project_id, Id::borrowed);
+        take_over(&mut next.user_id, &prior.user_id, Id::borrowed);
+        take_over(&mut next.parent_run_id, &prior.parent_run_id, Id::borrowed);
+        take_over(&mut next.subject, &prior.subject, Subject::borrowed);
+        take_over(&mut next.metadata, &prior.metadata, Json::borrowed);
         if !reopened {
-            next.error = next.error.or(prior.error);
-            next.result = next.result.or(prior.result);
-            next.owner = next.owner.or(prior.owner.filter(|_| ended.is_none()));
+            take_over(&mut next.error, &prior.error, RunError::borrowed);
+            take_over(&mut next.result, &prior.result, Json::borrowed);
+            if ended.is_none() {
+                take_over(&mut next.owner, &prior.owner, |owner| Box::new(owner.borrowed()));
+            }
         }
     }
     next.at = next.newest_time();
     Ok(next)
+}
+
+/// Takes a field that is absent from the state before.
+fn take_over<'a, T, U>(field: &mut Option<U>, prior: &'a Option<T>, lend: impl Fn(&'a T) -> U) {
+    if field.is_none() {
+        *field = prior.as_ref().map(lend);
+    }
 }
 
 /// True when the run begins a new attempt.

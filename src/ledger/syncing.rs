@@ -1,7 +1,7 @@
 //! Waiting for what was appended to be on stable storage.
 
 use crate::error::{Error, Result};
-use crate::ledger::classes::{STREAM_KINDS, StreamSet};
+use crate::ledger::classes::StreamSet;
 use crate::ledger::commit::Positions;
 use crate::ledger::group_commit::Target;
 use crate::ledger::handle::Inner;
@@ -13,8 +13,8 @@ impl Inner {
     /// # Errors
     /// When a sync fails, or one failed before.
     pub(super) fn wait_synced(&self, positions: &Positions) -> Result<()> {
-        for (stream, position) in self.streams.iter().zip(positions) {
-            if let &Some(position) = position {
+        for &(number, position) in positions {
+            if let Some(stream) = self.streams.get(number) {
                 stream.commit.wait(position, &Syncing { inner: self, stream })?;
             }
         }
@@ -35,15 +35,8 @@ impl Inner {
     /// As for [`Inner::wait_synced`].
     pub(super) fn sync_streams(&self, streams: StreamSet) -> Result<()> {
         self.check_poisoned()?;
-        let mut positions = [None; STREAM_KINDS.len()];
-        for number in streams {
-            if let (Some(place), Some(stream)) =
-                (positions.get_mut(number), self.streams.get(number))
-            {
-                *place = Some(stream.lock().written);
-            }
-        }
-        self.wait_synced(&positions)
+        let position = |number: usize| Some((number, self.streams.get(number)?.lock().written));
+        self.wait_synced(&streams.filter_map(position).collect())
     }
 }
 

@@ -6,9 +6,7 @@ use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::header::SegmentHeader;
 use crate::format::key;
 use crate::index::{MemIndex, Table};
-use crate::model::Kind;
 use crate::segment::blocks::Source;
-use crate::segment::draft::for_each_prior;
 use crate::segment::open::open_sealed;
 use crate::segment::scan::{Bounds, DamagedRange, Scan, frame_len, scan};
 use crate::segment::{Draft, FRAMES_START, Findings, Segment, State};
@@ -183,84 +181,6 @@ impl Findings {
     }
 }
 
-/// What the frames of a file tell without an index of them.
-#[derive(Debug, Default)]
-pub(super) struct States {
-    /// How many records there are.
-    pub(super) records: u64,
-    /// The records of other segments whose place was taken by one here, and the number of that one.
-    pub(super) supersedes: Vec<(u64, u64)>,
-    /// The sequence numbers of runs, and those that they take the place of and that may be here.
-    seqs: Vec<u64>,
-    priors: Vec<(u64, u64)>,
-}
-
-impl States {
-    /// Enters the runs of a frame.
-    fn enter(
-        &mut self,
-        header: &SegmentHeader,
-        frame: &FrameHeader,
-        payload: &[u8],
-    ) -> Result<(), Damage> {
-        let known = (self.seqs.len(), self.supersedes.len(), self.priors.len());
-        let read = for_each_prior(frame, payload, |relative, prior| {
-            let seq = frame.base_seq.saturating_add(relative.into());
-            self.seqs.push(seq);
-            match prior.resolve(seq) {
-                Some(prior) if prior < header.first_seq => self.supersedes.push((prior, seq)),
-                Some(prior) => self.priors.push((prior, seq)),
-                None => {}
-            }
-        });
-        if read.is_err() {
-            // Of a frame that is damage nothing is believed.
-            self.seqs.truncate(known.0);
-            self.supersedes.truncate(known.1);
-            self.priors.truncate(known.2);
-        }
-        read
-    }
-
-    /// Sorts out what is in other streams: their segments hold numbers from the same range.
-    fn finish(&mut self) {
-        self.priors.sort_unstable();
-        let mut seqs = std::mem::take(&mut self.seqs).into_iter().peekable();
-        for (prior, by) in std::mem::take(&mut self.priors) {
-            while seqs.next_if(|&seq| seq < prior).is_some() {}
-            if seqs.peek() != Some(&prior) {
-                self.supersedes.push((prior, by));
-            }
-        }
-    }
-}
-
-/// Looks for the frames of a file and compares them with their checksums; their records are left
-/// for the index.
-pub(super) fn find_frames(file: &dyn Source, header: &SegmentHeader) -> Result<(Scan, States)> {
-    let mut next_seq = header.first_seq;
-    let mut states = States::default();
-    let mut visit = |_: u32, frame: &FrameHeader, payload: &[u8]| {
-        if frame.base_seq < next_seq {
-            return Err(Damage::Sequence);
-        }
-        if frame.is_void() {
-            return Ok(());
-        }
-        next_seq = frame.base_seq.checked_add(frame.count.into()).ok_or(Damage::Sequence)?;
-        if header.kind == Kind::Run {
-            // Its checksums hold: it is no hole that a crash left, to be covered.
-            states.enter(header, frame, payload).map_err(|_| Damage::Record)?;
-        }
-        states.records += u64::from(frame.count);
-        Ok(())
-    };
-    let bounds = Bounds { salt: &header.salt, from: FRAMES_START, until: None, stop: u32::MAX };
-    let found = scan(file, &bounds, &mut visit)?;
-    states.finish();
-    Ok((found, states))
-}
-
 /// Enters frames into an index; of those that are known to be `whole`, none that follow a gap.
 /// Gives besides up to where they followed one another.
 fn enter(
@@ -311,7 +231,7 @@ mod tests {
     use super::*;
     use crate::format::codec;
     use crate::format::frame::payload_crc;
-    use crate::model::{Event, Timestamp};
+    use crate::model::{Event, Kind, Timestamp};
     use crate::segment::NewFrame;
     use crate::storage::{Disk, OpenMode, Storage};
 

@@ -1,5 +1,5 @@
 use crate::error::Damage;
-use crate::format::codec::{self, Decoded, Prior};
+use crate::format::codec::{self, Decoded, Prior, RunHead};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::key;
 use crate::index::{MemIndex, NewRow};
@@ -140,21 +140,17 @@ pub(super) fn for_each_record(
     )
 }
 
-/// As [`for_each_record`], with what of a run's record tells which one it supersedes.
+/// As [`for_each_record`], with the heads of runs' records.
 ///
 /// # Errors
 /// As for [`for_each_record`].
-pub(super) fn for_each_prior(
+pub(super) fn for_each_run_head(
     header: &FrameHeader,
     payload: &[u8],
-    mut visit: impl FnMut(u32, Prior),
+    visit: impl FnMut(u32, u32, RunHead),
 ) -> Result<(), Damage> {
-    walk(
-        header,
-        payload,
-        |bytes| codec::decode_prior(bytes).map(|(gap, prior, consumed)| (gap, consumed, prior)),
-        |relative, _, prior| visit(relative, prior),
-    )
+    let read = |bytes| codec::decode_run_head(bytes).map(|head| (head.gap, head.consumed, head));
+    walk(header, payload, read, visit)
 }
 
 /// Reads the records of a frame one after the other: `read` gives the gap before one, the bytes

@@ -6,6 +6,7 @@ mod catch_up;
 mod check;
 mod draft;
 mod ends;
+mod found;
 mod frames;
 mod handle;
 mod header;
@@ -44,6 +45,7 @@ use crate::format::trailer::Trailer;
 use crate::index::{MemIndex, NewestStates, Summary, Table};
 use crate::model::{Field, Kind};
 use crate::segment::blocks::Blocks;
+use crate::segment::found::Found;
 use crate::segment::frames::CheckedFrames;
 use crate::segment::handle::Handle;
 use crate::segment::sealed::SealedIndex;
@@ -114,19 +116,6 @@ enum State {
 /// The records of a segment whose place was taken by one of another segment, and from which
 /// sequence number on that counts.
 type Superseded = HashMap<u64, u64>;
-
-/// What is found in frames without making an index of them.
-#[derive(Debug)]
-struct Found {
-    /// Where they ended.
-    end: u32,
-    /// The last sequence number, and when it was recorded.
-    last: Option<(u64, i64)>,
-    /// How many records there were.
-    records: u64,
-    /// Records of other segments whose place was taken by one here, and the number of that one.
-    supersedes: Vec<(u64, u64)>,
-}
 
 /// What is wrong with a segment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -347,11 +336,6 @@ impl Segment {
     /// The last sequence number that a query can see; 0 before the first.
     pub(crate) fn last_seq(&self) -> u64 {
         self.last_seq.load(Ordering::Acquire)
-    }
-
-    /// How many records the opening found, when there was no footer to tell.
-    pub(crate) fn records_at_opening(&self) -> u64 {
-        self.found.as_ref().map_or(0, |found| found.records)
     }
 
     /// The records of other segments, of this stream or another, whose place was taken by one here,

@@ -3,19 +3,16 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::{Damage, Result};
 use crate::format::footer::FooterLayout;
-use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::header::SegmentHeader;
 use crate::format::key;
 use crate::format::trailer::{TRAILER_BYTES, Trailer};
 use crate::index::MemIndex;
-use crate::limits::{MAX_BATCH_RECORDS, MAX_FRAME_PAYLOAD};
 use crate::segment::blocks::blocks_of;
-use crate::segment::catch_up::find_frames;
-use crate::segment::draft::for_each_record;
+use crate::segment::found::find_frames;
 use crate::segment::frames::CheckedFrames;
 use crate::segment::handle::Handle;
 use crate::segment::sealed::SealedIndex;
-use crate::segment::{FRAMES_START, Findings, Found, Name, Segment, State, header};
+use crate::segment::{FRAMES_START, Findings, Name, Segment, State, header};
 use crate::storage::{File, Map, OpenMode, Storage};
 use crate::sync::atomic::{AtomicU32, AtomicU64};
 use crate::sync::{Mutex, RwLock};
@@ -91,7 +88,7 @@ impl Segment {
             return Ok(segment);
         }
         let blocks = header.packed.then(|| blocks_of(&file, header.salt)).transpose()?;
-        let (found, states) = match &blocks {
+        let (scan, states) = match &blocks {
             Some(blocks) => {
                 // It was whole when it got its name, and is never written again.
                 findings.footer = Some(findings.footer.unwrap_or(Damage::Footer));
@@ -99,31 +96,15 @@ impl Segment {
             }
             None => find_frames(&file, &header)?,
         };
-        findings.note(&found);
+        findings.note(&scan);
         let state = State::Memory(MemIndex::new(key::hash, seed));
-        let end = found.frames_end;
+        let end = scan.frames_end;
         let mut segment = Self::assemble(path.to_owned(), header, file, seed, state, findings, end);
         segment.blocks = RwLock::new(blocks.map(Arc::new));
-        let last = found.last.map(|frame| segment.last_record(frame)).transpose()?;
-        segment.last_seq = AtomicU64::new(last.map_or(0, |(seq, _)| seq));
-        segment.found =
-            Some(Found { end, last, records: states.records, supersedes: states.supersedes });
+        let found = segment.found(&scan, states)?;
+        segment.last_seq = AtomicU64::new(found.last.map_or(0, |(seq, _)| seq));
+        segment.found = Some(found);
         Ok(segment)
-    }
-
-    /// The last sequence number in a frame that was found, and when it was recorded. Of records
-    /// that do not decode it is the last one that they can have.
-    fn last_record(&self, (at, header): (u64, FrameHeader)) -> Result<(u64, i64)> {
-        let mut payload = vec![0; header.payload_len.min(MAX_FRAME_PAYLOAD) as usize];
-        self.source()?.as_dyn().read_at(&mut payload, at + FRAME_HEADER_BYTES as u64)?;
-        let mut last = header.base_seq;
-        let read = for_each_record(self.kind(), &header, &payload, |relative, _, _| {
-            last = header.base_seq.saturating_add(relative.into());
-        });
-        if read.is_err() {
-            last = header.base_seq.saturating_add(MAX_BATCH_RECORDS as u64);
-        }
-        Ok((last, header.recorded_at))
     }
 
     fn assemble(

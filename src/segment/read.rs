@@ -118,12 +118,18 @@ impl Pinned {
         self.record_of(&frame, seq, offset)
     }
 
-    /// As [`Pinned::record`], of a frame that begins at `frame` and was compared with its checksums
-    /// when it was written or found.
+    /// As [`Pinned::record`]; where it is known where its frame begins, which was compared with its
+    /// checksums when it was written or found, no index has to tell.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when it is no record.
-    pub(crate) fn record_in(&self, frame: u32, seq: u64, offset: u32) -> Result<Record<'_>> {
+    /// As for [`Pinned::record`].
+    pub(crate) fn record_at(
+        &self,
+        frame: Option<u32>,
+        seq: u64,
+        offset: u32,
+    ) -> Result<Record<'_>> {
+        let Some(frame) = frame else { return self.record(seq, offset) };
         let header = self.bytes.at(frame).and_then(FrameHeader::decode_checked);
         let header = header.map_err(|damage| self.damaged(offset, damage))?;
         self.record_of(&Frame::new(frame, &header), seq, offset)

@@ -214,7 +214,10 @@ impl Scanner<'_> {
             }
             let in_bounds = usize::try_from(self.end - from).unwrap_or(usize::MAX).min(bytes.len());
             let bytes = bytes.get(..in_bounds).unwrap_or_default();
-            if let Some(skip) = bytes.iter().rposition(|&byte| byte != 0) {
+            // Mostly nothing but what was preallocated, which one look without a branch tells.
+            if bytes.iter().fold(0, |all, byte| all | byte) != 0
+                && let Some(skip) = bytes.iter().rposition(|&byte| byte != 0)
+            {
                 last = Some(from + skip as u64);
             }
             from += in_bounds as u64;

@@ -132,7 +132,7 @@ impl Segment {
 /// True when the record is a state of the run. One that cannot be read is taken for it, so that the
 /// damage is seen and not passed over.
 fn is_of(pinned: &Pinned, place: StatePlace, run_id: &Id<'_>) -> bool {
-    match pinned.record_in(place.frame, place.seq, place.offset).map(|record| record.body) {
+    match pinned.record_at(Some(place.frame), place.seq, place.offset).map(|record| record.body) {
         Ok(Body::Run(run)) => run.run_id == *run_id,
         Ok(Body::Event(_) | Body::Error(_)) => false,
         Err(_) => true,

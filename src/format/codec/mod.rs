@@ -17,7 +17,7 @@ use bincode::error::EncodeError;
 use crate::error::{Damage, Error, Result};
 use crate::format::key;
 use crate::limits::{MAX_NAME_BYTES, MAX_RECORD_BYTES};
-use crate::model::{Body, ErrorRecord, Event, Field, Json, Kind, Origin, Run};
+use crate::model::{Body, ErrorRecord, Event, Field, Json, Kind, Origin, Run, Status};
 use read::Row;
 use row::{ErrorRow, EventRow, OriginRow, OwnerRow, RunRow};
 
@@ -175,15 +175,28 @@ fn read(kind: Kind, mut row: Row<'_>) -> Option<(u32, Prior, Body<'_>)> {
     })
 }
 
-/// Of the run's record that begins at the beginning of `bytes`: its gap, which record it
-/// supersedes, and how many bytes it takes. The rest of it is not looked at.
+/// What the record of a run begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunHead {
+    /// As in [`Decoded`].
+    pub gap: u32,
+    /// Which record it supersedes.
+    pub prior: Prior,
+    /// The run's status.
+    pub status: Status,
+    /// How many bytes the record takes, its length included.
+    pub consumed: usize,
+}
+
+/// Reads the head of the run's record that begins at the beginning of `bytes`. The rest of it is
+/// not looked at.
 ///
 /// # Errors
 /// As for [`decode`].
-pub fn decode_prior(bytes: &[u8]) -> Result<(u32, Prior, usize), Damage> {
+pub fn decode_run_head(bytes: &[u8]) -> Result<RunHead, Damage> {
     let (record, consumed) = split(bytes)?;
-    let (gap, prior) = Row::new(record).run_head().ok_or(Damage::Record)?;
-    Ok((gap, prior, consumed))
+    let (gap, prior, status) = Row::new(record).run_head().ok_or(Damage::Record)?;
+    Ok(RunHead { gap, prior, status, consumed })
 }
 
 /// Appends the record that begins at the beginning of `bytes` to another payload, in which this is

@@ -139,9 +139,12 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The gap and the prior that a run's record begins with.
-    pub(super) fn run_head(&mut self) -> Option<(u32, Prior)> {
-        Some((self.u32()?, self.prior()?))
+    /// What a run's record begins with: its gap, its prior, and its status behind its times.
+    pub(super) fn run_head(&mut self) -> Option<(u32, Prior, Status)> {
+        let (gap, prior, _) = (self.u32()?, self.prior()?, self.time()?);
+        self.option(Self::i64)?;
+        self.option(Self::i64)?;
+        Some((gap, prior, Status::from_code(self.byte()?)?))
     }
 
     fn subject(&mut self) -> Option<Subject<'a>> {

@@ -54,14 +54,14 @@ fn gone(
     fates: &mut Fates<'_>,
     now: Timestamp,
 ) -> Result<Vec<Run<'static>>> {
-    let open = open_runs(segment)?;
+    let open = open_places(segment)?;
     if open.is_empty() {
         return Ok(Vec::new());
     }
     let pinned = Pinned::new(segment)?;
     let mut gone = Vec::new();
-    for (seq, offset) in open {
-        let record = match pinned.record(seq, offset) {
+    for (frame, seq, offset) in open {
+        let record = match pinned.record_at(frame, seq, offset) {
             // `verify` names it.
             Err(Error::Damaged { .. }) => continue,
             record => record?,
@@ -75,6 +75,17 @@ fn gone(
         }
     }
     Ok(gone)
+}
+
+/// Where the open runs of a segment lie, by sequence number and offset: behind their frames, where
+/// the opening has read them anyway, so that no index has to be made.
+fn open_places(segment: &Arc<Segment>) -> Result<Vec<(Option<u32>, u64, u32)>> {
+    let Some(found) = segment.open_at_opening() else {
+        let open = open_runs(segment)?.into_iter();
+        return Ok(open.map(|(seq, offset)| (None, seq, offset)).collect());
+    };
+    let newest = found.iter().filter(|state| segment.superseded_by(state.seq).is_none());
+    Ok(newest.map(|state| (Some(state.frame), state.seq, state.offset)).collect())
 }
 
 impl Fates<'_> {
@@ -102,5 +113,55 @@ impl Fates<'_> {
         let fate = self.storage.fate(owner);
         self.known.push((process, fate));
         fate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Options, Reader};
+    use crate::storage::{Disk, OpenMode};
+
+    fn run(id: u32, status: Status) -> Body<'static> {
+        Run::new(format!("r-{id}"), "t", status).unwrap().into()
+    }
+
+    /// After a crash the open runs are told from what the opening reads anyway: for an index of all
+    /// runs it took five times as long. Both have to tell the same.
+    #[test]
+    fn the_opening_tells_the_same_open_runs_as_the_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("ledger");
+        let ledger = Options::new().background(false).open(&dir).unwrap();
+        for id in 0..40 {
+            ledger.append(run(id, Status::Running)).unwrap();
+        }
+        for id in (0..40).step_by(3) {
+            let again = [run(id, Status::Running), run(id, Status::Success)];
+            ledger.append_batch(&again, Durability::Os).unwrap();
+        }
+        for id in (1..40).step_by(3) {
+            ledger.append(run(id, Status::Running)).unwrap();
+        }
+        ledger.append(run(99, Status::Pending)).unwrap();
+        let reader = Reader::open(&dir).unwrap();
+        let segment = reader.catalog().all().remove(0);
+        let storage: Arc<dyn Storage> = Arc::new(Disk);
+        let opened = Segment::open(&storage, segment.path(), OpenMode::Read, 1);
+        let segment = Arc::new(opened.unwrap());
+        let told = open_places(&segment).unwrap();
+        assert_eq!(told.len(), 27);
+        assert!(told.iter().all(|place| place.0.is_some()), "there is no index yet");
+        segment.overview().unwrap();
+        let places = |told: &[(Option<u32>, u64, u32)]| {
+            told.iter().map(|place| (place.1, place.2)).collect::<Vec<_>>()
+        };
+        let by_index = open_places(&segment).unwrap();
+        assert!(by_index.iter().all(|place| place.0.is_none()));
+        assert_eq!(places(&by_index), places(&told));
+        let pinned = Pinned::new(&segment).unwrap();
+        for (frame, seq, offset) in told {
+            assert_eq!(pinned.record_at(frame, seq, offset).unwrap().seq, seq);
+        }
     }
 }
