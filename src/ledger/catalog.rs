@@ -122,6 +122,15 @@ impl Catalog {
         lists.filter_map(|list| list.read().holder(seq).cloned()).collect()
     }
 
+    /// True when there is a record with this number.
+    ///
+    /// # Errors
+    /// When a segment cannot be read.
+    pub(super) fn holds(&self, seq: u64) -> Result<bool> {
+        let mut held = self.holders(seq).into_iter().map(|holder| holder.holds_any(&[seq]));
+        held.try_fold(false, |any, holds| Ok(any || holds?))
+    }
+
     pub(crate) fn unreadable(&self) -> Vec<Unreadable> {
         self.unreadable.lock().clone()
     }

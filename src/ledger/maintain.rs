@@ -11,9 +11,9 @@ use crate::ledger::classes::RUN_STREAMS;
 use crate::ledger::cleanup::Cleanup;
 use crate::ledger::ends::heads;
 use crate::ledger::handle::{Inner, Ledger};
+use crate::ledger::worker::Worker;
 use crate::segment::Segment;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex};
 
 /// How often retention is applied, and how long a quiet ledger sleeps.
@@ -46,7 +46,7 @@ struct State {
     waits: bool,
     /// Segments whose files were removed: the disk gets their space when they are let go.
     removed: Vec<Arc<Segment>>,
-    thread: Option<JoinHandle<()>>,
+    worker: Option<Worker>,
 }
 
 impl State {
@@ -91,7 +91,7 @@ impl Maintenance {
     /// space, so the thread does it, if there is one.
     pub(super) fn let_go(&self, segments: Vec<Arc<Segment>>) {
         let mut state = self.state.lock();
-        if state.thread.is_some() && !state.stop {
+        if state.worker.is_some() && !state.stop {
             state.removed.extend(segments);
             self.wake.notify_one();
         }
@@ -109,15 +109,8 @@ impl Maintenance {
     /// Starts the thread, which ends with the ledger.
     pub(super) fn start(self: &Arc<Self>, inner: &Weak<Inner>, interval: Duration) -> Result<()> {
         let (maintenance, inner) = (Arc::clone(self), Weak::clone(inner));
-        let thread = thread::Builder::new()
-            .name("runledger".to_owned())
-            .spawn(move || maintenance.run(&inner, interval))
-            .map_err(|source| Error::Io {
-                operation: "start the background thread of",
-                path: std::path::PathBuf::new(),
-                source,
-            })?;
-        self.state.lock().thread = Some(thread);
+        let work = move || maintenance.run(&inner, interval);
+        self.state.lock().worker = Some(Worker::start("runledger", work)?);
         Ok(())
     }
 
@@ -169,17 +162,13 @@ impl Maintenance {
 
     /// Stops the thread and waits for it, unless it is the one that calls.
     pub(super) fn stop(&self) {
-        let thread = {
+        let worker = {
             let mut state = self.state.lock();
             state.stop = true;
-            state.thread.take()
+            state.worker.take()
         };
         self.wake.notify_all();
-        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id())
-        {
-            // A panic of the thread has been printed; the close goes on.
-            let _ = thread.join();
-        }
+        worker.into_iter().for_each(Worker::join);
         let removed = std::mem::take(&mut self.state.lock().removed);
         drop(removed);
     }

@@ -39,6 +39,7 @@ mod stream;
 mod syncing;
 mod unsaid;
 mod verify;
+mod worker;
 
 pub use checkpoint::{
     Checkpoint, OnRecord, OpenHead, ProofFinding, ProofReport, SealedHead, StreamHead, Tampering,

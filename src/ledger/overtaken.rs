@@ -55,9 +55,7 @@ impl Catalog {
         let is_open = |stream| self.stream(stream).into_iter().filter(|it| !it.is_sealed());
         for segment in self.in_use().and(RUN_STREAMS).flat_map(is_open) {
             for (seq, by) in segment.supersedes()? {
-                let holders = self.holders(seq);
-                let mut held = holders.iter().map(|holder| holder.holds_any(&[seq]));
-                if !held.try_fold(false, |any, holds| holds.map(|holds| any || holds))? {
+                if !self.holds(seq)? {
                     without.extend(by);
                 }
             }

@@ -1,6 +1,34 @@
 //! Readers of arguments that several subcommands take.
 
-use runledger::{Id, Json, Result, Status, Subject};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use runledger::{Id, Json, Kind, Result, Status, Subject};
+
+/// The streams of one kind, whether it is split into classes or not.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Stream {
+    Runs,
+    Events,
+    Errors,
+}
+
+impl Stream {
+    /// The kind of their records.
+    pub(crate) const fn kind(self) -> Kind {
+        match self {
+            Self::Runs => Kind::Run,
+            Self::Events => Kind::Event,
+            Self::Errors => Kind::Error,
+        }
+    }
+}
+
+/// So many days.
+pub(crate) fn days(number: u32) -> Duration {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    DAY.saturating_mul(number)
+}
 
 /// An id.
 ///

@@ -13,6 +13,7 @@ use crate::ledger::audit::{
 };
 use crate::ledger::catalog::Catalog;
 use crate::ledger::checkpoint::{Checkpoint, OpenHead, SealedHead, StreamHead, by_stream, hash_to};
+use crate::ledger::compact::Replaced;
 use crate::ledger::layout::Layout;
 use crate::ledger::reader::Reader;
 use crate::ledger::verify::{VerifyReport, verify};
@@ -165,12 +166,6 @@ struct Detail {
     hash: Option<String>,
     #[serde(default)]
     replaced: Vec<Replaced>,
-}
-
-#[derive(Deserialize)]
-struct Replaced {
-    segment: String,
-    hash: Option<String>,
 }
 
 impl ProofReport {

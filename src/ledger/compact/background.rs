@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::ledger::compact::Compaction;
 use crate::ledger::handle::Inner;
-use crate::sync::thread::{self, JoinHandle};
+use crate::ledger::worker::Worker;
 use crate::sync::{Condvar, Mutex};
 
 /// How often it is looked for segments to compact.
@@ -27,7 +27,7 @@ pub(in crate::ledger) struct Compactor {
 #[derive(Debug, Default)]
 struct State {
     stop: bool,
-    thread: Option<JoinHandle<()>>,
+    worker: Option<Worker>,
 }
 
 impl Compactor {
@@ -40,15 +40,8 @@ impl Compactor {
         bytes_per_second: u64,
     ) -> Result<()> {
         let (compactor, inner) = (Arc::clone(self), Weak::clone(inner));
-        let thread = thread::Builder::new()
-            .name("runledger-pack".to_owned())
-            .spawn(move || compactor.run(&inner, &compaction, bytes_per_second.max(1)))
-            .map_err(|source| Error::Io {
-                operation: "start the compacting thread of",
-                path: std::path::PathBuf::new(),
-                source,
-            })?;
-        self.state.lock().thread = Some(thread);
+        let work = move || compactor.run(&inner, &compaction, bytes_per_second.max(1));
+        self.state.lock().worker = Some(Worker::start("runledger-pack", work)?);
         Ok(())
     }
 
@@ -83,16 +76,12 @@ impl Compactor {
 
     /// Stops the thread and waits for it, unless it is the one that calls.
     pub(in crate::ledger) fn stop(&self) {
-        let thread = {
+        let worker = {
             let mut state = self.state.lock();
             state.stop = true;
-            state.thread.take()
+            state.worker.take()
         };
         self.wake.notify_all();
-        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id())
-        {
-            // A panic of the thread has been printed; the close goes on.
-            let _ = thread.join();
-        }
+        worker.into_iter().for_each(Worker::join);
     }
 }

@@ -175,11 +175,9 @@ fn copies(catalog: &Catalog) -> Result<u64> {
 /// Which records go.
 struct Doomed {
     field: Field,
-    id: Id<'static>,
     key: Vec<u8>,
-    /// The runs that carry the id, and their keys.
-    runs: HashSet<Id<'static>>,
-    run_keys: Vec<Vec<u8>>,
+    /// The keys of the runs that carry the id.
+    runs: HashSet<Vec<u8>>,
 }
 
 impl Inner {
@@ -226,39 +224,32 @@ impl Doomed {
     /// Finds out which runs carry the id, in any of their states.
     fn find(catalog: &Catalog, erasure: &Erasure) -> Result<Self> {
         let id_key = |id: &Id<'_>| key::id_key(id).as_slice().to_vec();
-        let Erasure { field, id, .. } = erasure.clone();
+        let (field, key) = (erasure.field, id_key(&erasure.id));
         let mut runs = HashSet::new();
-        if field == Field::Run {
-            runs.insert(id.clone());
-        }
         let segments = catalog.in_use().without(AUDIT_STREAM);
         let segments = segments.flat_map(|stream| catalog.stream(stream));
         for segment in segments.filter(|it| it.kind() == Kind::Run && field != Field::Run) {
-            for_each_with(&segment, field, &id_key(&id), &mut |_, body| match body {
-                Body::Run(run) if carries(body, field, &id) => {
-                    runs.insert(run.run_id.clone().into_owned());
+            for_each_with(&segment, field, &key, &mut |_, body| {
+                if has_key(body, &mut |of, bytes| of == field && bytes == key) {
+                    runs.extend(body.run_id().map(id_key));
                 }
-                _ => {}
             })?;
         }
-        let run_keys = runs.iter().map(id_key).collect();
-        Ok(Self { field, key: id_key(&id), id, runs, run_keys })
+        Ok(Self { field, key, runs })
     }
 
     fn holds(&self, body: &Body<'_>) -> bool {
-        let run_id = match body {
-            Body::Run(run) => Some(&run.run_id),
-            Body::Event(event) => event.run_id.as_ref(),
-            Body::Error(error) => error.run_id.as_ref(),
-        };
-        carries(body, self.field, &self.id) || run_id.is_some_and(|id| self.runs.contains(id))
+        has_key(body, &mut |field, bytes| {
+            field == self.field && bytes == self.key
+                || field == Field::Run && self.runs.contains(bytes)
+        })
     }
 
     /// How many records of this segment go.
     fn count_in(&self, segment: &Arc<Segment>) -> Result<u64> {
         let mut seqs = HashSet::new();
         let own = [(self.field, &self.key)];
-        let of_runs = self.run_keys.iter().map(|key| (Field::Run, key));
+        let of_runs = self.runs.iter().map(|key| (Field::Run, key));
         for (field, key) in own.into_iter().chain(of_runs) {
             for_each_with(segment, field, key, &mut |seq, body| {
                 if self.holds(body) {
@@ -298,19 +289,9 @@ fn for_each_with(
     Ok(())
 }
 
-fn carries(body: &Body<'_>, field: Field, id: &Id<'_>) -> bool {
-    let found = match (field, body) {
-        (Field::User, Body::Run(it)) => it.user_id.as_ref(),
-        (Field::User, Body::Event(it)) => it.user_id.as_ref(),
-        (Field::User, Body::Error(it)) => it.user_id.as_ref(),
-        (Field::Project, Body::Run(it)) => it.project_id.as_ref(),
-        (Field::Project, Body::Event(it)) => it.project_id.as_ref(),
-        (Field::Project, Body::Error(it)) => it.project_id.as_ref(),
-        (Field::Run, Body::Run(it)) => Some(&it.run_id),
-        (Field::Run, Body::Event(it)) => it.run_id.as_ref(),
-        (Field::Run, Body::Error(it)) => it.run_id.as_ref(),
-        (Field::Trace, body) => return body.trace_id() == Some(id),
-        _ => None,
-    };
-    found == Some(id)
+/// True when one of the record's keys is one of these.
+fn has_key(body: &Body<'_>, is_one: &mut dyn FnMut(Field, &[u8]) -> bool) -> bool {
+    let mut found = false;
+    key::keys_of(body, |field, bytes| found |= is_one(field, bytes));
+    found
 }

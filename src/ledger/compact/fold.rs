@@ -54,28 +54,11 @@ impl<'a> Fold<'a> {
         }
         let is_first = match prior {
             None => true,
-            Some(prior) => self.gone.contains(&prior) || !self.exists(prior)?,
+            Some(prior) => self.gone.contains(&prior) || !self.catalog.holds(prior)?,
         };
         if is_first {
             self.gone.insert(seq);
         }
         Ok(is_first)
-    }
-
-    fn exists(&self, seq: u64) -> Result<bool> {
-        fn holds<T: Table>(table: &T, seq: u64) -> bool {
-            let position = table.seq_position(seq);
-            position < table.rows() && table.seq(table.seq_row(position)) == seq
-        }
-        for segment in self.catalog.holders(seq) {
-            let is_here = segment.with_table(FieldSet::NONE, |table| match table {
-                TableRef::Memory(table) => holds(table, seq),
-                TableRef::Sealed(table) => holds(table, seq),
-            })?;
-            if is_here {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 pub(super) use background::Compactor;
 pub use erase::{Erasure, ErasureReport};
+pub(super) use notes::Replaced;
 
 use crate::error::Result;
 use crate::ledger::handle::Ledger;

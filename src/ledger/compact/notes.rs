@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::format::trailer::Trailer;
 use crate::ledger::audit::{RECORDS_ERASED, SEGMENT_COMPACTED, hex, segment_name, system};
@@ -20,10 +20,11 @@ struct CompactedDetail {
 }
 
 /// A segment that was written anew.
-#[derive(Serialize)]
-struct Replaced {
-    segment: String,
-    hash: Option<String>,
+#[derive(Serialize, Deserialize)]
+pub(in crate::ledger) struct Replaced {
+    pub(in crate::ledger) segment: String,
+    /// Its link in the chain of hashes.
+    pub(in crate::ledger) hash: Option<String>,
 }
 
 /// The note on segments in whose place one comes at `path`, or nothing.

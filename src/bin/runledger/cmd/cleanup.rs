@@ -1,9 +1,8 @@
 use std::io::{self, BufWriter, Write};
-use std::time::Duration;
 
-use clap::ValueEnum;
-use runledger::{Cleanup, CleanupReport, Keep, Kind, Reader, Retention, SegmentPlan};
+use runledger::{Cleanup, CleanupReport, Keep, Reader, Retention, SegmentPlan};
 
+use crate::args::{Stream, days};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::output::{Cell, Column, Screen, Table, human};
@@ -29,15 +28,6 @@ pub(crate) struct Args {
     dry_run: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Stream {
-    Runs,
-    Events,
-    Errors,
-}
-
-pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
 const COLUMNS: &[Column] = &[
     Column::new("SEGMENT"),
     Column::new("SEQ").optional(),
@@ -51,13 +41,11 @@ const COLUMNS: &[Column] = &[
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let cleanup = match args.days {
-        Some(days) => Cleanup::older_than(DAY.saturating_mul(days)),
+        Some(number) => Cleanup::older_than(days(number)),
         None => Cleanup::retention(),
     };
     let cleanup = match args.stream {
-        Some(Stream::Runs) => cleanup.kind(Kind::Run),
-        Some(Stream::Events) => cleanup.kind(Kind::Event),
-        Some(Stream::Errors) => cleanup.kind(Kind::Error),
+        Some(stream) => cleanup.kind(stream.kind()),
         None => cleanup,
     };
     clean(&cleanup, args.dry_run, ctx)

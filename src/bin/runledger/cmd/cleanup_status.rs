@@ -1,6 +1,7 @@
 use runledger::{Cleanup, Status};
 
-use super::cleanup::{DAY, clean};
+use super::cleanup::clean;
+use crate::args::days;
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 
@@ -24,6 +25,6 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
-    let cleanup = Cleanup::older_than(DAY.saturating_mul(args.days)).status(args.status);
+    let cleanup = Cleanup::older_than(days(args.days)).status(args.status);
     clean(&cleanup, args.dry_run, ctx)
 }

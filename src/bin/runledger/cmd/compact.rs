@@ -1,9 +1,8 @@
 use std::io::{self, BufWriter, Write};
-use std::time::Duration;
 
-use clap::ValueEnum;
-use runledger::{Compaction, CompactionReport, Kind, Options, Reader, Rewrite};
+use runledger::{Compaction, CompactionReport, Options, Reader, Rewrite};
 
+use crate::args::{Stream, days};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::output::{Cell, Column, Screen, Table, human};
@@ -33,15 +32,6 @@ pub(crate) struct Args {
     dry_run: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Stream {
-    Runs,
-    Events,
-    Errors,
-}
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
 const COLUMNS: &[Column] = &[
     Column::new("STREAM"),
     Column::number("SEGMENTS"),
@@ -53,11 +43,9 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
-    let compaction = Compaction::new().older_than(DAY.saturating_mul(args.days));
+    let compaction = Compaction::new().older_than(days(args.days));
     let compaction = match args.stream {
-        Some(Stream::Runs) => compaction.kind(Kind::Run),
-        Some(Stream::Events) => compaction.kind(Kind::Event),
-        Some(Stream::Errors) => compaction.kind(Kind::Error),
+        Some(stream) => compaction.kind(stream.kind()),
         None => compaction,
     };
     let compaction = if args.keep_states { compaction.keep_states() } else { compaction };
