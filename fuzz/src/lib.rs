@@ -12,6 +12,7 @@ pub mod input;
 pub mod line;
 pub mod memory;
 pub mod model;
+pub mod packed;
 pub mod query;
 pub mod segment;
 
@@ -26,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     ("headers", headers::run),
     ("line", line::run),
     ("model", model::run),
+    ("packed", packed::run),
     ("query", query::run),
     ("segment", segment::run),
 ];

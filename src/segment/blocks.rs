@@ -255,17 +255,17 @@ impl Segment {
     /// Where the blocks of a packed segment are.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the file cannot be read, or not all of it is there: what is left of it is not kept, for
+    /// the file may be whole again.
     pub(super) fn blocks(&self) -> Result<Arc<Blocks>> {
         let is_whole = |blocks: &&Arc<Blocks>| !blocks.map.is_lost();
         if let Some(blocks) = self.blocks.read().as_ref().filter(is_whole) {
             return Ok(Arc::clone(blocks));
         }
         let of_footer = match &*self.state.read_recursive() {
-            State::Sealed(sealed) if !sealed.map.is_lost() => {
-                Blocks::of_footer(sealed, self.header.salt).ok()
-            }
-            State::Sealed(_) | State::Memory(_) => None,
+            State::Sealed(sealed) if sealed.map.is_lost() => return Err(self.lost(&sealed.map)),
+            State::Sealed(sealed) => Blocks::of_footer(sealed, self.header.salt).ok(),
+            State::Memory(_) => None,
         };
         let blocks = match of_footer {
             Some(blocks) => blocks,
@@ -274,6 +274,9 @@ impl Segment {
                 Blocks::found(self.map(len)?, self.header.salt)
             }
         };
+        if blocks.map.is_lost() || blocks.end < self.end() {
+            return Err(self.lost(&blocks.map));
+        }
         let blocks = Arc::new(blocks);
         *self.blocks.write() = Some(Arc::clone(&blocks));
         Ok(blocks)

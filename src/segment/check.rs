@@ -39,6 +39,11 @@ impl Check {
     /// When the file cannot be read.
     pub(crate) fn end_is_damaged(&mut self, segment: &Segment) -> Result<()> {
         let Some(tail) = self.findings.tail.take() else { return Ok(()) };
+        if segment.header().packed {
+            // Its blocks hold frames alone, and where those would be is no place in the file.
+            self.findings.damaged.push(tail);
+            return Ok(());
+        }
         let end = usize::try_from(tail.end).unwrap_or(usize::MAX);
         let start = usize::try_from(tail.start).unwrap_or(usize::MAX);
         let map = segment.map(end)?;

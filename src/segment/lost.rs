@@ -62,13 +62,16 @@ impl Segment {
         }
     }
 
-    /// Maps a sealed segment anew when its map has lost a page: the file may be whole again, or may
+    /// Maps a sealed segment anew if its map has lost a page: the file may be whole again, or may
     /// have been all along but for one page.
     ///
     /// # Errors
     /// When it is not.
-    #[cold]
     pub(super) fn map_anew(&self) -> Result<()> {
+        let is_lost = |state: &State| matches!(state, State::Sealed(it) if it.map.is_lost());
+        if !is_lost(&self.state.read()) {
+            return Ok(());
+        }
         let mut state = self.state.write();
         let State::Sealed(sealed) = &mut *state else { return Ok(()) };
         if !sealed.map.is_lost() {

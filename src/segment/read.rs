@@ -82,7 +82,10 @@ impl Pinned {
     pub(crate) fn new(segment: &Arc<Segment>) -> Result<Self> {
         let bytes = match segment.header().packed {
             false => Bytes::Plain(segment.map(segment.end() as usize)?),
-            true => Bytes::Packed(Arc::new(Unpacked::new(segment.blocks()?))),
+            true => {
+                segment.map_anew()?;
+                Bytes::Packed(Arc::new(Unpacked::new(segment.blocks()?)))
+            }
         };
         Ok(Self { segment: Arc::clone(segment), bytes })
     }

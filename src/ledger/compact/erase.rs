@@ -278,11 +278,11 @@ fn for_each_with(
         }
         places
     }
-    let pinned = Pinned::new(segment)?;
     let places = segment.with_table(FieldSet::NONE.with(field), |table| match table {
         TableRef::Memory(table) => places(table, field, key),
         TableRef::Sealed(table) => places(table, field, key),
     })?;
+    let pinned = Pinned::new(segment)?;
     for (seq, offset) in places {
         visit(seq, &pinned.record(seq, offset)?.body);
     }

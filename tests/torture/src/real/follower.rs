@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use runledger::{
-    Body, Durability, ErrorRecord, Event, Kind, Ledger, Options, Order, Reader, Result, Run, Status,
+    Body, Compaction, Durability, ErrorRecord, Event, Kind, Ledger, Options, Order, Reader, Result,
+    Run, Status,
 };
 
 use crate::real::partner::{die_with_parent, say, serve};
@@ -14,6 +15,10 @@ use crate::rng::Rng;
 
 /// The cap on the disk that retention keeps to: some segments of each stream.
 const MAX_BYTES: u64 = 1 << 20;
+
+/// In which round of upkeep segments are compacted: some are read as they were written, others
+/// packed, and others while they are replaced.
+const COMPACTS_EVERY: u32 = 7;
 
 /// How often each reader looks.
 const LOOKS: usize = 12;
@@ -30,13 +35,17 @@ pub(crate) fn write(dir: &Path, seed: u64) -> Result<()> {
             scope.spawn(move || write_kind(ledger, kind, rng))
         });
         let writers: Vec<_> = writers.collect();
-        loop {
+        for round in 1.. {
             std::thread::sleep(Duration::from_millis(5));
             ledger.maintain()?;
+            if round % COMPACTS_EVERY == 0 {
+                ledger.compact(&Compaction::new())?;
+            }
             if writers.iter().any(std::thread::ScopedJoinHandle::is_finished) {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     })
 }
 

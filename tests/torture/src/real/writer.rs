@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use runledger::{Cleanup, Durability, Error, Kind, Ledger, Options, Result};
+use runledger::{Cleanup, Compaction, Durability, Error, Kind, Ledger, Options, Result};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -215,6 +215,7 @@ fn write(ledger: &Ledger, next: &Mutex<usize>, mut rng: Rng) -> Result<()> {
                 let all = Cleanup::older_than(Duration::from_secs(3600)).kind(kind);
                 ledger.cleanup(&all, false)?;
             }
+            11 => drop(ledger.compact(&Compaction::new().keep_states())?),
             _ => append(ledger, next, &mut rng, &mut open)?,
         }
     }

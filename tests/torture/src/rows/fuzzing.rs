@@ -34,6 +34,7 @@ const GOALS: &[Goal] = &[
     list("model", 500_000),
     list("model", 500_000),
     list("segment", 200_000),
+    list("packed", 50_000),
     decoder("frame", 4_000_000),
     decoder("codec", 2_000_000),
     decoder("headers", 2_000_000),

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use runledger::{Durability, ErrorRecord, Event, Json, Options, Result, Run, Status};
+use runledger::{Compaction, Durability, ErrorRecord, Event, Json, Options, Result, Run, Status};
 
 use crate::ground::Ground;
 use crate::real::asker::{Answers, ask, start};
@@ -94,6 +94,9 @@ fn fill(dir: &Path, segment_bytes: u32, records: usize, rng: &mut Rng) -> Result
                 ledger.append_batch(&batch, Durability::Os)?.len() as u64
             }
         };
+    }
+    if rng.below(2) == 0 {
+        ledger.compact(&Compaction::new())?;
     }
     let truth = Truth::of(ledger.reader())?;
     ledger.close()?;
