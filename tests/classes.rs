@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use runledger::storage::OpenMode;
 use runledger::{
-    Body, Class, Cleanup, Durability, Error, ErrorRecord, Event, Field, Forecast, Json, Keep, Kind,
-    Ledger, Limits, Options, Order, Reader, Result, Run, Severity, Status,
+    Body, Class, Cleanup, Compaction, Durability, Error, ErrorRecord, Event, Field, Forecast, Id,
+    Json, Keep, Kind, Ledger, Limits, Options, Order, Reader, Result, Run, Severity, Status,
 };
 
 use torture::disk::SimDisk;
@@ -499,7 +499,7 @@ fn a_pinned_run_outlives_retention_clean_up_and_caps() {
 }
 
 #[test]
-fn a_clean_up_by_status_drops_what_lies_alone_and_tells_of_the_rest() {
+fn a_clean_up_by_status_drops_what_lies_alone_and_writes_the_rest_anew() {
     let disk = disk();
     let ledger = options(&disk).class(failed(), Limits::new()).open(DIR).unwrap();
     for id in ["a", "b"] {
@@ -509,25 +509,39 @@ fn a_clean_up_by_status_drops_what_lies_alone_and_tells_of_the_rest() {
     ledger.append(run("b", Status::Success)).unwrap();
     ledger.append(run("c", Status::Skipped)).unwrap();
     disk.advance(DAY * 10);
-    let cleanup = |status| Cleanup::older_than(DAY * 5).status(status);
-    let plan = |status| ledger.cleanup(&cleanup(status), true).unwrap();
-    let verdicts = |status| {
-        let segments = plan(status).segments.into_iter();
-        segments.map(|it| (it.stream, it.kept_for)).collect::<Vec<_>>()
-    };
-    assert_eq!(
-        verdicts(Status::Skipped),
-        [("runs", Some(Keep::Mixed(1))), ("runs.failed", Some(Keep::OtherStatus))]
-    );
-    // The beginning of the run would be the newest again, for another run lies beside it.
-    assert_eq!(
-        verdicts(Status::Failed),
-        [("runs", Some(Keep::OtherStatus)), ("runs.failed", Some(Keep::Supersedes))]
-    );
-    assert_eq!(by_status(ledger.reader()).len(), 3);
     ledger.append(run("d", Status::Failed)).unwrap();
-    let younger = verdicts(Status::Failed)[2].1;
-    assert!(matches!(younger, Some(Keep::Younger(_))), "{younger:?}");
+    let cleanup = |status| Cleanup::older_than(DAY * 5).status(status);
+    let verdicts = |status, dry_run| {
+        let report = ledger.cleanup(&cleanup(status), dry_run).unwrap();
+        let segments = report.segments.into_iter();
+        segments.map(|it| (it.stream, it.left_out, it.kept_for)).collect::<Vec<_>>()
+    };
+    let other = Some(Keep::OtherStatus);
+    for dry_run in [true, false] {
+        let skipped = verdicts(Status::Skipped, dry_run);
+        let of_failed = ("runs.failed", 0, other);
+        assert_eq!(skipped, [("runs", 1, None), of_failed, of_failed], "{dry_run}");
+    }
+    // The run that began in `runs` goes with its beginning.
+    for dry_run in [true, false] {
+        let of_failed = verdicts(Status::Failed, dry_run);
+        assert_eq!(of_failed[..2], [("runs", 1, None), ("runs.failed", 1, None)], "{dry_run}");
+        assert!(matches!(of_failed[2], (_, 0, Some(Keep::Younger(_)))), "{of_failed:?}");
+    }
+    assert_eq!(by_status(ledger.reader()), [("failed".into(), 1), ("success".into(), 1)]);
+    assert!(matches!(ledger.reader().run("a"), Err(Error::NotFound { .. })));
+    assert_eq!(notes(ledger.reader(), "records.expired"), 2);
+    // The newest of its kind stays, whatever its age.
+    assert_eq!(verdicts(Status::Success, true)[0].1, 0);
+    // Where they lie alone, the segment goes.
+    ledger.maintain().unwrap();
+    ledger.append(run("e", Status::Skipped)).unwrap();
+    disk.advance(DAY * 10);
+    ledger.maintain().unwrap();
+    ledger.append(run("f", Status::Skipped)).unwrap();
+    let report = ledger.cleanup(&cleanup(Status::Skipped), false).unwrap();
+    assert_eq!((report.dropped().count(), report.rewritten().count()), (1, 0), "{report:?}");
+    assert_eq!(state(ledger.reader(), "f"), Status::Skipped);
 }
 
 #[test]
@@ -560,4 +574,82 @@ fn what_the_policy_costs_is_told_by_what_was_written() {
     assert_eq!(report.full, Forecast::Never, "the class has its own limit below");
     assert_eq!((after.records, after.segments > 5), (600, true));
     assert_eq!(reader.why_kept(1, &given).unwrap()[0].class, info);
+}
+
+/// A class that is split off late has its say about what was there before, too: what is to be kept
+/// for longer keeps its segment, and a compaction takes out what has expired beside it.
+#[test]
+fn a_class_that_is_split_off_late_is_kept_and_expires_by_its_own_term() {
+    let disk = disk();
+    let critical = Class::severity(Kind::Error, Severity::Critical).unwrap();
+    let debug = Class::severity(Kind::Event, Severity::Debug).unwrap();
+    let ledger = open(&disk);
+    for (id, status) in [("a", Status::Failed), ("b", Status::Skipped), ("c", Status::Success)] {
+        ledger.append(run(id, Status::Running)).unwrap();
+        ledger.append(run(id, status)).unwrap();
+    }
+    ledger.append(run("open", Status::Running)).unwrap();
+    // The newest of its type stays for ever.
+    ledger.append(run("z", Status::Failed)).unwrap();
+    ledger.append(ErrorRecord::new("E", "bad").severity(Severity::Critical)).unwrap();
+    ledger.append(ErrorRecord::new("E", "not good").severity(Severity::Warning)).unwrap();
+    for id in ["a", "held"] {
+        let event = Event::new("step").severity(Severity::Debug).run_id(Id::new(id).unwrap());
+        ledger.append(event).unwrap();
+    }
+    ledger.append(Event::new("step").severity(Severity::Info)).unwrap();
+    ledger.append(run("held", Status::Skipped)).unwrap();
+    ledger.pin("held", "evidence").unwrap();
+    ledger.close().unwrap();
+    drop(ledger);
+
+    let split = || {
+        let options = options(&disk).class(failed(), Limits::new().age(DAY * 1000));
+        let options = options.class(Class::status(Status::Skipped), Limits::new().age(DAY * 30));
+        let options = options.class(critical, Limits::new().forever());
+        options.class(debug, Limits::new().age(DAY * 3)).open(DIR).unwrap()
+    };
+    let ledger = split();
+    let left = |ledger: &Ledger| {
+        let page = ledger.query().order(Order::Seq).limit(100).fetch().unwrap();
+        page.records().map(|it| it.unwrap().seq).collect::<Vec<_>>()
+    };
+    let compact = |ledger: &Ledger| {
+        ledger.maintain().unwrap();
+        let plan = ledger.reader().plan_compaction(&Compaction::new(), &options(&disk)).unwrap();
+        ledger.compact(&Compaction::new()).unwrap();
+        ledger.maintain().unwrap();
+        plan.rewrites.len()
+    };
+    let everything = left(&ledger);
+    disk.advance(DAY * 4);
+    compact(&ledger);
+    // The event of no pinned run is over.
+    assert_eq!(left(&ledger).len(), everything.len() - 1);
+    assert_eq!(ledger.query().kind(Kind::Event).count().unwrap(), 2);
+    disk.advance(DAY * 30);
+    compact(&ledger);
+    assert!(matches!(ledger.reader().run("b"), Err(Error::NotFound { .. })));
+    assert_eq!(state(ledger.reader(), "held"), Status::Skipped);
+    assert_eq!(ledger.query().run("b").history(true).count().unwrap(), 0);
+    disk.advance(DAY * 70);
+    compact(&ledger);
+    assert_eq!(ledger.query().kind(Kind::Error).count().unwrap(), 1, "the critical one");
+    disk.advance(DAY * 300);
+    let report = ledger.reader().plan_cleanup(&Cleanup::retention(), &retention_of()).unwrap();
+    let of_runs = report.segments.iter().find(|plan| plan.stream == "runs").unwrap();
+    assert!(matches!(of_runs.kept_for, Some(Keep::Class(class, Some(_))) if class == failed()));
+    compact(&ledger);
+    assert_eq!(state(ledger.reader(), "a"), Status::Failed);
+    assert_eq!(state(ledger.reader(), "open"), Status::Running);
+    assert_eq!(state(ledger.reader(), "z"), Status::Failed);
+    assert_eq!(state(ledger.reader(), "c"), Status::Success, "the newest of its type");
+    assert_eq!(ledger.compact(&Compaction::new()).unwrap().rewrites, [], "nothing is left to do");
+    assert!(notes(ledger.reader(), "records.expired") >= 3);
+    ledger.close().unwrap();
+    assert!(!runledger::verify(DIR, disk.storage()).unwrap().is_damaged());
+}
+
+fn retention_of() -> runledger::Retention {
+    runledger::Retention::new().class(failed(), Limits::new().age(DAY * 1000))
 }

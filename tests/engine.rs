@@ -16,6 +16,7 @@ mod races;
 mod recovery;
 mod retention;
 mod side_by_side;
+mod weeding;
 
 use std::sync::Arc;
 

@@ -33,6 +33,8 @@ pub(super) const SEGMENT_PASSED_OVER: &str = "segment.passed_over";
 pub(super) const COPIES_DROPPED: &str = "copies.dropped";
 /// The type of the note on an open run that was too damaged to be carried forward.
 pub(super) const RUN_LOST: &str = "run.lost";
+/// The type of the note on records that had expired in segments that stay.
+pub(super) const RECORDS_EXPIRED: &str = "records.expired";
 /// The type of the note on a tail that was cut.
 pub(super) const TAIL_CUT: &str = "recovery.tail_cut";
 /// The type of the note on an end of a stream that is gone.

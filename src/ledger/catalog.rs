@@ -16,7 +16,7 @@ use crate::model::Kind;
 use crate::query::{Ends, SegmentList};
 use crate::segment::{FRAMES_START, Name, Segment};
 use crate::storage::{DirEntry, OpenMode, Storage};
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, RwLock};
 
 /// The segments of all streams, as they are known now.
@@ -30,6 +30,8 @@ pub(crate) struct Catalog {
     streams: [RwLock<Arc<SegmentList>>; STREAM_KINDS.len()],
     /// The streams that have, or had, a segment.
     in_use: AtomicU32,
+    /// Counts the segments that took the place of others.
+    replaced: AtomicU64,
     /// Files that cannot be read as segments, and why.
     unreadable: Mutex<Vec<Unreadable>>,
 }
@@ -62,7 +64,8 @@ impl Catalog {
         let seed = identity.map_or(0, |identity| key::hash(0, &identity.uuid));
         let streams = std::array::from_fn(|_| RwLock::default());
         let in_use = AtomicU32::new(BASE_STREAMS.bits());
-        let catalog = Self { storage, layout, seed, streams, in_use, unreadable: Mutex::default() };
+        let (replaced, unreadable) = (AtomicU64::new(0), Mutex::default());
+        let catalog = Self { storage, layout, seed, streams, in_use, replaced, unreadable };
         catalog.go_on_with_lists_of_runs();
         catalog
     }
@@ -106,9 +109,17 @@ impl Catalog {
         Ok(there)
     }
 
-    /// The segments that hold runs, events and errors.
+    /// The segments that hold runs, events and errors, as they were at one time: the states of a
+    /// run, which may lie in several streams, are taken out of them one after the other.
     pub(crate) fn records(&self) -> Vec<Arc<SegmentList>> {
-        self.in_use().without(AUDIT_STREAM).map(|stream| self.list(stream)).collect()
+        loop {
+            let before = self.replaced.load(Ordering::Acquire);
+            let streams = self.in_use().without(AUDIT_STREAM);
+            let lists = streams.map(|stream| self.list(stream)).collect();
+            if self.replaced.load(Ordering::Acquire) == before {
+                return lists;
+            }
+        }
     }
 
     /// The segments of all streams.
@@ -175,6 +186,7 @@ impl Catalog {
         let Some(list) = self.streams.get(stream) else { return };
         // Held to the end: who marks a record as overtaken finds it in the old or in the new one.
         let mut list = list.write();
+        self.replaced.fetch_add(1, Ordering::AcqRel);
         if let Some(new) = new {
             new.take_over(old);
         }

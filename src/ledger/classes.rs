@@ -99,6 +99,9 @@ pub(super) struct StreamSet(u32);
 impl StreamSet {
     pub(super) const NONE: Self = Self(0);
 
+    /// All that there can be.
+    pub(super) const ALL: Self = Self((1 << STREAM_KINDS.len()) - 1);
+
     pub(super) const fn from_bits(bits: u32) -> Self {
         Self(bits)
     }
@@ -133,6 +136,12 @@ impl StreamSet {
 
     pub(super) const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// True for the stream of a kind of which one of these is split off.
+    pub(super) fn is_split(self, stream: usize) -> bool {
+        let class = Class::at(stream);
+        self.filter_map(Class::at).any(|split| split.parent().is_some() && split.parent() == class)
     }
 
     /// Those of `items`, one for each stream, that stand at the places in the set.

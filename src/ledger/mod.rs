@@ -10,6 +10,7 @@ mod cleanup;
 mod clock;
 mod commit;
 mod compact;
+mod displaced;
 mod durability;
 mod ends;
 mod group_commit;

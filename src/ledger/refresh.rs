@@ -70,7 +70,9 @@ impl Catalog {
     /// states of a run may lie in several. Gives the last sequence number of that time.
     ///
     /// States are written in the order of their numbers. So whatever was there up to the last
-    /// number of one look is seen by the next look at all of them.
+    /// number of one look is seen by the next look at all of them. And they are taken out, the
+    /// oldest first, by segments that go or take the place of others: a look that sees none of that
+    /// is of one time.
     fn look_at_one_time(&self, looks: &mut [Look], mode: OpenMode) -> Result<u64> {
         // Nobody else writes while this one is to.
         if mode == OpenMode::Write || looks.len() < 2 {
@@ -78,12 +80,17 @@ impl Catalog {
         }
         for _ in 0..LOOKS {
             let last = looks.iter().map(Look::last_seq).max().unwrap_or(0);
+            let mut is_steady = true;
             for look in looks.iter_mut() {
+                let before = look.names();
                 *look = self.look_until_whole(std::mem::take(look), mode)?;
+                let now = look.names();
+                is_steady &= before.is_subset(&now)
+                    && now.difference(&before).all(|name| !name.is_compacted());
             }
             // A footer tells nothing of the time before its segment was sealed.
             let is_beyond = |new: &New| new.last_seq > last && new.segment.is_sealed();
-            if !looks.iter().flat_map(|look| look.new.values()).any(is_beyond) {
+            if is_steady && !looks.iter().flat_map(|look| look.new.values()).any(is_beyond) {
                 return Ok(last);
             }
         }
@@ -185,6 +192,10 @@ impl Look {
     fn push(&mut self, name: Name, segment: Arc<Segment>, last_seq: u64) {
         self.current.push(Arc::clone(&segment));
         self.new.insert(name, New { segment, last_seq });
+    }
+
+    fn names(&self) -> BTreeSet<Name> {
+        self.current.iter().map(|segment| segment.name()).collect()
     }
 
     fn last_seq(&self) -> u64 {

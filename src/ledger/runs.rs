@@ -24,6 +24,11 @@ pub(super) struct Newest {
 }
 
 impl Newest {
+    /// The segment that it lies in.
+    pub(super) fn segment(&self) -> &Arc<Segment> {
+        self.pinned.segment()
+    }
+
     /// The run's state; `None` when it is damaged.
     ///
     /// # Errors

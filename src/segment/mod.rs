@@ -197,6 +197,12 @@ impl Segment {
         self.findings.read().clone()
     }
 
+    /// True when damage to its frames or its footer is known.
+    pub(crate) fn is_damaged(&self) -> bool {
+        let findings = self.findings.read();
+        !findings.damaged.is_empty() || findings.footer.is_some()
+    }
+
     pub(crate) fn is_sealed(&self) -> bool {
         matches!(*self.state.read(), State::Sealed(_))
     }

@@ -45,23 +45,40 @@ fn the_policy_is_shown_with_what_it_costs() {
 }
 
 #[test]
-fn runs_of_one_status_go_where_they_lie_alone() {
-    let split = bench(SPLIT);
-    let said = split.run(["cleanup-status", "failed", "--days", "30", "--dry-run"]);
+fn runs_of_one_status_are_dropped_with_their_segment_or_written_out_of_it() {
+    let skipped = |policy| {
+        let bench = bench(policy);
+        let run = ["append", "run", "--type", "backup", "--id", "none", "--status", "skipped"];
+        assert_eq!(bench.run([&run[..], &["--at", "2023-02-01"]].concat()).code, 0);
+        bench
+    };
+    let split = skipped("[retention.runs.skipped]\nage = \"9y\"\n");
+    let said = split.run(["cleanup-status", "skipped", "--days", "30", "--dry-run"]);
     assert_eq!(said.code, 1, "{said:?}");
-    assert!(said.out.contains("all runs failed and older than 30 days"), "{}", said.out);
+    assert!(said.out.contains("all runs skipped and older than 30 days"), "{}", said.out);
     assert!(said.out.contains("holds no such run"), "{}", said.out);
-    let said = split.run(["cleanup-status", "failed", "--days", "30"]);
+    let said = split.run(["cleanup-status", "skipped", "--days", "30"]);
     assert!(said.out.contains("dropped 1 segment of 2"), "{}", said.out);
     assert!(said.out.contains("of disk freed"), "{}", said.out);
-    assert_eq!(split.run(["runs", "--status", "success", "-o", "json"]).out.lines().count(), 1);
+    assert_eq!(split.run(["runs", "-o", "json"]).out.lines().count(), 2);
 
-    let mixed = bench("");
-    let said = mixed.run(["cleanup-status", "failed", "--days", "30"]);
-    assert_eq!(said.code, 0, "{said:?}");
-    let told = "1 segment with 1 such run among others would need to be written anew";
-    assert!(said.out.contains(told), "{}", said.out);
+    let mixed = skipped("");
+    let said = mixed.run(["cleanup-status", "skipped", "--days", "30", "--dry-run"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.out.contains("would write 1 segment anew, without 1 record\n"), "{}", said.out);
+    let said = mixed.run(["cleanup-status", "skipped", "--days", "30"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    assert!(said.out.contains("1 record of runs skipped and older than 30 days"), "{}", said.out);
+    assert!(said.out.contains("rewritten"), "{}", said.out);
+    assert!(said.out.contains("wrote 1 segment anew, without 1 record\n"), "{}", said.out);
+    assert!(said.out.contains("of disk freed"), "{}", said.out);
     assert_eq!(mixed.run(["runs", "-o", "json"]).out.lines().count(), 2);
+    let said = mixed.run(["events", "--audit", "--type", "records.expired"]);
+    assert!(said.out.contains("a clean-up of runs skipped"), "{}", said.out);
+    assert_eq!(mixed.run(["verify"]).code, 0);
+    // The newest of its type is kept.
+    let said = mixed.run(["cleanup-status", "failed", "--days", "30", "--dry-run"]);
+    assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(mixed.run(["cleanup-status", "fialed", "--days", "1"]).code, 2);
 }
 

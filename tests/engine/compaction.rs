@@ -191,6 +191,36 @@ fn a_state_is_left_out_only_after_the_one_before_it() {
     assert_eq!(newest.iter().map(|record| record.seq).collect::<Vec<_>>(), [at[2]]);
 }
 
+/// A state that was to be left out with a segment that then turned out to be damaged counted as
+/// gone although that segment stayed. The state after it, which keeps it from being the newest, was
+/// left out in the next segment, and the run was there twice.
+#[test]
+fn a_state_in_a_segment_that_turns_out_damaged_is_not_gone() {
+    let disk = SimDisk::new(1);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let mut at = Vec::new();
+    for status in [Status::Pending, Status::Running, Status::Success] {
+        ledger.append(Run::with_id(id("other", at.len()), "nightly", Status::Success)).unwrap();
+        at.push(ledger.append(Run::with_id(id("run", 0), "nightly", status)).unwrap());
+        // Too far apart to be merged.
+        disk.advance(DAY * 60);
+        ledger.maintain().unwrap();
+    }
+    ledger.close().unwrap();
+    drop(ledger);
+    let first = disk.files().into_iter().find(|path| path.to_string_lossy().contains("runs/"));
+    let first = first.unwrap();
+    let mut bytes = disk.peek(&first);
+    // In the first of its two records: the second is that of the run.
+    bytes[256 + 50] ^= 1;
+    disk.poke(&first, bytes);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let report = ledger.compact(&Compaction::new()).unwrap();
+    assert_eq!((report.damaged.len(), report.rewrites.len()), (1, 2), "{report:?}");
+    let newest = ledger.query().kind(Kind::Run).run("run-0").fetch().unwrap();
+    assert_eq!(newest.seqs().collect::<Vec<_>>(), [at[2]]);
+}
+
 /// Each bit of a packed segment: damage is named, and no altered record given.
 #[test]
 fn damage_to_a_packed_segment_is_named_and_mended() {

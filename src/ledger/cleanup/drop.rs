@@ -71,7 +71,7 @@ impl Inner {
     ) -> Result<()> {
         let pins = self.reader.pins()?;
         let (mut easy, mut hard) = (Vec::new(), Vec::new());
-        for mut candidate in plan(&self.catalog, cleanup, retention, &pins, now)? {
+        for mut candidate in plan(&self.reader, cleanup, retention, &pins, now)? {
             if candidate.plan.dropped_for.is_some() && !self.retire(&candidate) {
                 candidate.keep(Keep::Appended);
             }

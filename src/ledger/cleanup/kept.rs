@@ -61,7 +61,7 @@ impl Reader {
         }
         let now = catalog.storage.now();
         let cleanup = Cleanup::retention();
-        let candidates = plan(catalog, &cleanup, &retention, &self.pins()?, now)?;
+        let candidates = plan(self, &cleanup, &retention, &self.pins()?, now)?;
         let kept = candidates.into_iter().filter_map(|candidate| {
             let records = counts.get(candidate.segment.path()).copied()?;
             let class = Class::at(candidate.stream)?;

@@ -10,6 +10,7 @@ mod usage;
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::ledger::classes::{Class, STREAM_KINDS};
 use crate::ledger::handle::Ledger;
 use crate::ledger::leftovers::{Copies, expired};
 use crate::ledger::policy::{self, Retention};
@@ -50,8 +51,12 @@ impl Cleanup {
         self
     }
 
-    /// Only runs in this status: the segments of which no run is in another, as are those of the
-    /// class [`Class::status`](crate::Class::status). It needs an age.
+    /// Only runs in this status that are that old, with all of their states. Segments of which no
+    /// run is in another, as are those of the class [`Class::status`](crate::Class::status), are
+    /// dropped; of the others those that hold such a run are written anew without it. Runs that
+    /// are open or [pinned](crate::Ledger::pin) stay, and so does the newest success and the
+    /// newest failure of each type. Events and errors of the runs are not concerned: they go by
+    /// the term of their own class. It needs an age.
     #[must_use]
     pub const fn status(mut self, status: Status) -> Self {
         self.kind = Some(Kind::Run);
@@ -94,9 +99,13 @@ pub struct SegmentPlan {
     pub times: Option<(Timestamp, Timestamp)>,
     /// When its newest record arrived.
     pub arrived: Option<Timestamp>,
-    /// Why it is dropped, in words; `None` when it is kept.
+    /// Why it is dropped, in words; `None` when it is not.
     pub dropped_for: Option<String>,
-    /// What keeps it; `None` when it is dropped.
+    /// Why it is written anew without some of its records, in words; `None` when it is not.
+    pub rewritten_for: Option<String>,
+    /// How many records are left out when it is written anew.
+    pub left_out: u64,
+    /// What keeps it as it is; `None` when it is dropped or written anew.
     pub kept_for: Option<Keep>,
 }
 
@@ -115,11 +124,13 @@ pub enum Keep {
     Supersedes,
     /// It holds nothing but runs that are still open.
     OpenRuns,
+    /// It holds nothing but the newest success or failure of types.
+    LastResults,
     /// It holds a record of a run that is [pinned](crate::Ledger::pin).
     Pinned,
-    /// It holds runs in another status besides so many that are to go: those go only when it is
-    /// written anew.
-    Mixed(u64),
+    /// It holds records of this class among others, which are kept until this time, or for ever. A
+    /// compaction takes out what has expired beside them.
+    Class(Class, Option<Timestamp>),
     /// It holds no run in the status that is to go.
     OtherStatus,
     /// Something was appended to it while it was looked at.
@@ -136,15 +147,24 @@ impl std::fmt::Display for Keep {
             Self::Forever => f.write_str("kept for ever"),
             Self::Supersedes => f.write_str("holds later states of runs in a segment that is kept"),
             Self::OpenRuns => f.write_str("holds only runs that are still open"),
+            Self::LastResults => f.write_str("holds only the newest results of their types"),
             Self::Pinned => f.write_str("holds a record of a run that is pinned"),
-            Self::Mixed(1) => f.write_str("1 run of others in it; only a rewrite can take it out"),
-            Self::Mixed(runs) => {
-                write!(f, "{runs} runs among others in it; only a rewrite can take them out")
+            Self::Class(class, None) => write!(f, "holds records of {class}, kept for ever"),
+            Self::Class(class, Some(time)) => {
+                write!(f, "holds records of {class}, kept until {time}")
             }
             Self::OtherStatus => f.write_str("holds no such run"),
             Self::Appended => f.write_str("was appended to meanwhile"),
             Self::Empty => f.write_str("empty"),
         }
+    }
+}
+
+impl SegmentPlan {
+    /// True when it is about the segment of this stream with this first sequence number.
+    fn is_of(&self, stream: usize, first_seq: u64) -> bool {
+        let name = STREAM_KINDS.get(stream).map(|(name, _)| *name);
+        name == Some(self.stream) && self.seqs.is_some_and(|(first, _)| first == first_seq)
     }
 }
 
@@ -154,13 +174,18 @@ impl CleanupReport {
         self.segments.iter().filter(|plan| plan.dropped_for.is_some())
     }
 
-    /// How many bytes of disk go with them.
+    /// The segments that are written anew without some of their records.
+    pub fn rewritten(&self) -> impl Iterator<Item = &SegmentPlan> {
+        self.segments.iter().filter(|plan| plan.rewritten_for.is_some())
+    }
+
+    /// How many bytes of disk go with those that are dropped.
     #[must_use]
     pub fn dropped_bytes(&self) -> u64 {
         self.dropped().map(|plan| plan.bytes).sum()
     }
 
-    /// How many records go with them.
+    /// How many records go with those that are dropped.
     #[must_use]
     pub fn dropped_records(&self) -> u64 {
         self.dropped().map(|plan| plan.records).sum()
@@ -197,7 +222,10 @@ impl Reader {
         retention: &Retention,
         now: i64,
     ) -> Result<CleanupReport> {
-        let candidates = plan::plan(self.catalog(), cleanup, retention, &self.pins()?, now)?;
+        let mut candidates = plan::plan(self, cleanup, retention, &self.pins()?, now)?;
+        if let Some(status) = cleanup.status {
+            status::plan_rewrites(self, &mut candidates, cleanup, status, now)?;
+        }
         let mut report = CleanupReport::default();
         for candidate in candidates {
             if candidate.plan.dropped_for.is_some() {
@@ -213,8 +241,9 @@ impl Reader {
 }
 
 impl Ledger {
-    /// Drops the segments that this clean-up takes, whole. Runs in them that are still open are
-    /// carried forward first. With `dry_run` nothing is done, and the report tells what would be.
+    /// Drops the segments that this clean-up takes, whole, and by [`Cleanup::status`] writes others
+    /// anew without the runs that go. Runs in them that are still open are carried forward first.
+    /// With `dry_run` nothing is done, and the report tells what would be.
     ///
     /// # Errors
     /// [`Error::NoSpace`](crate::Error::NoSpace) when a run cannot be carried forward: its segment
@@ -228,9 +257,13 @@ impl Ledger {
             self.inner.check_policy()?;
         }
         let now = self.inner.believed_now()?;
-        match dry_run {
-            true => self.reader().plan_cleanup_at(cleanup, &self.inner.policy.current(), now),
-            false => self.inner.clean(&self.inner.begin_cleaning()?, cleanup, now),
+        if dry_run {
+            return self.reader().plan_cleanup_at(cleanup, &self.inner.policy.current(), now);
         }
+        let mut report = self.inner.clean(&self.inner.begin_cleaning()?, cleanup, now)?;
+        if let Some(status) = cleanup.status {
+            self.inner.take_out(cleanup, status, now, &mut report)?;
+        }
+        Ok(report)
     }
 }

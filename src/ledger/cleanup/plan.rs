@@ -9,11 +9,13 @@ use crate::index::{Row, SUPERSEDED, Table};
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{AUDIT_STREAM, Class, STREAM_KINDS};
-use crate::ledger::cleanup::status::judge_by_status;
+use crate::ledger::cleanup::status::{judge_by_status, keep_results};
 use crate::ledger::cleanup::supersede::keep_what_supersedes;
 use crate::ledger::cleanup::{Cleanup, Keep, SegmentPlan};
+use crate::ledger::displaced::held;
 use crate::ledger::pins::{Pin, holds_run};
 use crate::ledger::policy::{Limits, Retention, Term};
+use crate::ledger::reader::Reader;
 use crate::ledger::retention::arrivals;
 use crate::model::{FieldSet, Kind, Status, Timestamp};
 use crate::planted::{Bug, is_planted};
@@ -49,7 +51,10 @@ impl Candidate {
 
     /// True when nothing but its term keeps it.
     pub(super) fn is_free(&self) -> bool {
-        matches!(self.plan.kept_for, Some(Keep::Until(_) | Keep::Younger(_) | Keep::Forever))
+        matches!(
+            self.plan.kept_for,
+            Some(Keep::Until(_) | Keep::Younger(_) | Keep::Forever | Keep::Class(..))
+        )
     }
 
     /// True when it holds a later state of a run than one in these ranges of sequence numbers.
@@ -64,13 +69,14 @@ impl Candidate {
 
 /// Looks at all segments that the clean-up is about. `now` is what their age is counted to.
 pub(super) fn plan(
-    catalog: &Catalog,
+    reader: &Reader,
     cleanup: &Cleanup,
     retention: &Retention,
     pins: &[Pin],
     now: i64,
 ) -> Result<Vec<Candidate>> {
-    let by_retention = cleanup.older_than.is_none();
+    let catalog = reader.catalog();
+    let (by_retention, split) = (cleanup.older_than.is_none(), retention.split());
     let mut candidates = Vec::new();
     for stream in catalog.in_use().without(AUDIT_STREAM) {
         let (Some((name, kind)), Some(class)) = (STREAM_KINDS.get(stream), Class::at(stream))
@@ -87,11 +93,17 @@ pub(super) fn plan(
                 Some(status) => judge_by_status(candidate, cleanup, status, now)?,
                 None => judge(candidate, cleanup, &limits, now),
             }
+            if by_retention && candidate.plan.dropped_for.is_some() && split.is_split(stream) {
+                keep_displaced(candidate, retention, now)?;
+            }
         }
         if by_retention {
             apply_limits(&mut of_stream, class, &limits);
         }
         candidates.extend(of_stream);
+    }
+    if let Some(status) = cleanup.status {
+        keep_results(reader, &mut candidates, cleanup, status, now)?;
     }
     match retention.cap().filter(|_| by_retention) {
         Some(cap) => apply_cap(catalog, &mut candidates, pins, cap)?,
@@ -130,6 +142,8 @@ pub(super) fn look_at(
             times: has_rows.then(|| (time(summary.created.0), time(summary.newest))),
             arrived: has_rows.then(|| time(arrived)),
             dropped_for: None,
+            rewritten_for: None,
+            left_out: 0,
             kept_for: None,
         };
         Candidate { segment, stream, overview, arrived, plan }
@@ -163,6 +177,29 @@ fn judge(candidate: &mut Candidate, cleanup: &Cleanup, limits: &Limits, now: i64
         true => plan.dropped_for = Some(format!("arrived more than {} ago", words(age))),
         false => plan.kept_for = Some(Keep::Until(Timestamp::from_nanos(expires))),
     }
+}
+
+/// Keeps a segment that holds records of a class which is kept for longer than its own, as it was
+/// split off after they had come.
+fn keep_displaced(candidate: &mut Candidate, retention: &Retention, now: i64) -> Result<()> {
+    let held = held(&candidate.segment, candidate.stream, retention.split())?;
+    // None is for ever, and later than any time.
+    let mut latest: Option<(Class, Option<i64>)> = None;
+    for (_, class) in held.displaced {
+        let age = retention.limits(class).term.and_then(Term::duration);
+        let nanos = age.map(|age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
+        let until = nanos.map(|nanos| candidate.arrived.saturating_add(nanos));
+        let is_later = latest.is_none_or(|(_, other)| {
+            other.is_some_and(|other| until.is_none_or(|until| until > other))
+        });
+        if until.is_none_or(|until| until > now) && is_later {
+            latest = Some((class, until));
+        }
+    }
+    if let Some((class, until)) = latest {
+        candidate.keep(Keep::Class(class, until.map(Timestamp::from_nanos)));
+    }
+    Ok(())
 }
 
 /// An age in words.

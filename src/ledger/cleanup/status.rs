@@ -1,9 +1,13 @@
-//! Clean-up of the runs in one status.
+//! Clean-up of the runs in one status: segments in which they lie alone are dropped, the others
+//! written anew without them.
 
 use crate::error::Result;
 use crate::index::{SUPERSEDED, Table};
-use crate::ledger::cleanup::plan::{Candidate, words};
-use crate::ledger::cleanup::{Cleanup, Keep};
+use crate::ledger::cleanup::plan::{Candidate, allocated, words};
+use crate::ledger::cleanup::{Cleanup, CleanupReport, Keep, SegmentPlan};
+use crate::ledger::compact::{Expiry, Weeding};
+use crate::ledger::handle::Inner;
+use crate::ledger::reader::Reader;
 use crate::model::{FieldSet, Status, Timestamp};
 use crate::segment::{Segment, TableRef};
 
@@ -12,8 +16,6 @@ use crate::segment::{Segment, TableRef};
 struct Counts {
     /// Those in the status that is asked for.
     of_status: u64,
-    /// Those of them that were created early enough to go.
-    old: u64,
     others: u64,
 }
 
@@ -29,29 +31,112 @@ pub(super) fn judge_by_status(
         candidate.keep(Keep::Empty);
         return Ok(());
     }
-    let age = cleanup.older_than.unwrap_or_default();
-    let before = now.saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
-    let counts = count(&candidate.segment, status, before)?;
+    let (age, before) = (cleanup.older_than.unwrap_or_default(), cleanup.before(now));
+    let counts = count(&candidate.segment, status)?;
     let newest = candidate.overview.summary.newest;
     match counts {
         Counts { of_status: 0, .. } => candidate.keep(Keep::OtherStatus),
         Counts { others: 0, .. } if newest < before => {
             candidate.drop_for(format!("all runs {status} and older than {}", words(age)));
         }
-        Counts { old: 0, .. } | Counts { others: 0, .. } => {
-            candidate.keep(Keep::Younger(Timestamp::from_nanos(newest)));
-        }
-        Counts { old, .. } => candidate.keep(Keep::Mixed(old)),
+        Counts { .. } => candidate.keep(Keep::Younger(Timestamp::from_nanos(newest))),
     }
     Ok(())
 }
 
-fn count(segment: &Segment, status: Status, before: i64) -> Result<Counts> {
-    fn count_in<T: Table>(
-        table: &T,
-        is_overtaken: &dyn Fn(u64) -> bool,
-        (status, before): (Status, i64),
-    ) -> Counts {
+impl Cleanup {
+    /// Which time all of a record's own times have to lie before.
+    fn before(&self, now: i64) -> i64 {
+        let age = self.older_than.unwrap_or_default();
+        now.saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    /// Why a segment is written anew, in words.
+    fn words(&self, status: Status, records: u64) -> String {
+        let (age, s) =
+            (words(self.older_than.unwrap_or_default()), if records == 1 { "" } else { "s" });
+        format!("{records} record{s} of runs {status} and older than {age}")
+    }
+}
+
+impl SegmentPlan {
+    /// Has it written anew without so many records.
+    fn rewrite_for(&mut self, why: String, records: u64) {
+        self.kept_for = None;
+        self.rewritten_for = Some(why);
+        self.left_out = records;
+    }
+}
+
+/// Keeps the segments that hold the newest success or failure of a type.
+pub(super) fn keep_results(
+    reader: &Reader,
+    candidates: &mut [Candidate],
+    cleanup: &Cleanup,
+    status: Status,
+    now: i64,
+) -> Result<()> {
+    let mut expiry = Expiry::of_status(reader, status, cleanup.before(now))?;
+    for candidate in candidates.iter_mut().filter(|it| it.plan.dropped_for.is_some()) {
+        if expiry.holds_result(reader, &candidate.segment)? {
+            candidate.keep(Keep::LastResults);
+        }
+    }
+    Ok(())
+}
+
+/// Finds the runs that are to go in segments that stay.
+pub(super) fn plan_rewrites(
+    reader: &Reader,
+    candidates: &mut [Candidate],
+    cleanup: &Cleanup,
+    status: Status,
+    now: i64,
+) -> Result<()> {
+    let mut expiry = Expiry::of_status(reader, status, cleanup.before(now))?;
+    let is_one = |it: &&mut Candidate| it.plan.dropped_for.is_none() && !it.segment.is_damaged();
+    for candidate in candidates.iter_mut().filter(is_one) {
+        let mut guess = Weeding::guessing(reader, Some(&mut expiry));
+        let records = guess.count_in(&candidate.segment, u64::MAX)?;
+        if records > 0 {
+            candidate.plan.rewrite_for(cleanup.words(status, records), records);
+        }
+    }
+    Ok(())
+}
+
+impl Inner {
+    /// Takes the runs out of the segments that a clean-up by their status has left, and puts that
+    /// into its report.
+    ///
+    /// # Errors
+    /// As for a compaction.
+    pub(super) fn take_out(
+        &self,
+        cleanup: &Cleanup,
+        status: Status,
+        now: i64,
+        report: &mut CleanupReport,
+    ) -> Result<()> {
+        let dir = self.catalog.layout.dir();
+        let before = allocated(&self.catalog, dir)?;
+        let taken = self.weed(status, cleanup.before(now))?;
+        for (&(stream, first_seq), &records) in &taken {
+            let is_it = |plan: &&mut SegmentPlan| {
+                plan.dropped_for.is_none() && plan.is_of(stream, first_seq)
+            };
+            if let Some(plan) = report.segments.iter_mut().find(is_it) {
+                plan.rewrite_for(cleanup.words(status, records), records);
+            }
+        }
+        let after = allocated(&self.catalog, dir)?;
+        report.freed_bytes += before.saturating_sub(after);
+        Ok(())
+    }
+}
+
+fn count(segment: &Segment, status: Status) -> Result<Counts> {
+    fn count_in<T: Table>(table: &T, is_overtaken: &dyn Fn(u64) -> bool, status: Status) -> Counts {
         let mut counts = Counts::default();
         for row in 0..table.rows() {
             let tag = table.tag(row);
@@ -59,19 +144,15 @@ fn count(segment: &Segment, status: Status, before: i64) -> Result<Counts> {
                 continue;
             }
             match tag == status.code() {
-                true => {
-                    counts.of_status += 1;
-                    counts.old += u64::from(table.created_at(row) < before);
-                }
+                true => counts.of_status += 1,
                 false => counts.others += 1,
             }
         }
         counts
     }
     let is_overtaken = |seq| segment.superseded_by(seq).is_some();
-    let wanted = (status, before);
     segment.with_table(FieldSet::NONE, |table| match table {
-        TableRef::Memory(table) => count_in(table, &is_overtaken, wanted),
-        TableRef::Sealed(table) => count_in(table, &is_overtaken, wanted),
+        TableRef::Memory(table) => count_in(table, &is_overtaken, status),
+        TableRef::Sealed(table) => count_in(table, &is_overtaken, status),
     })
 }

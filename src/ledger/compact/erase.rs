@@ -10,10 +10,11 @@ use crate::format::key;
 use crate::index::Table;
 use crate::ledger::Ledger;
 use crate::ledger::catalog::Catalog;
-use crate::ledger::classes::AUDIT_STREAM;
+use crate::ledger::classes::{AUDIT_STREAM, StreamSet};
 use crate::ledger::compact::Rewrite;
 use crate::ledger::compact::notes;
 use crate::ledger::compact::plan::{Group, can_be_rewritten};
+use crate::ledger::compact::rewrite::Selection;
 use crate::ledger::handle::Inner;
 use crate::ledger::reader::Reader;
 use crate::model::{Body, Field, FieldSet, Id, Kind};
@@ -100,7 +101,7 @@ impl Ledger {
     /// on; [`Error::NoSpace`], [`Error::Closed`], [`Error::Poisoned`] or [`Error::Io`].
     pub fn erase(&self, erasure: &Erasure) -> Result<ErasureReport> {
         self.inner.check_writable()?;
-        self.inner.seal_all()?;
+        self.inner.seal_all(StreamSet::ALL.without(AUDIT_STREAM))?;
         let mut report = walk(&self.inner.catalog, erasure, &mut |group, doomed, _| {
             self.inner.erase_in(group, doomed)
         })?;
@@ -180,27 +181,35 @@ struct Doomed {
     runs: HashSet<Vec<u8>>,
 }
 
+/// Keeps all but those.
+struct Erasing<'a> {
+    doomed: &'a Doomed,
+    erased: u64,
+}
+
+impl Selection for Erasing<'_> {
+    fn keeps(&mut self, _: u64, record: &Decoded<'_>) -> Result<bool> {
+        let goes = self.doomed.holds(&record.body);
+        self.erased += u64::from(goes);
+        Ok(!goes)
+    }
+}
+
 impl Inner {
     /// Writes a segment anew without the doomed records, and gives how many they were.
     fn erase_in(&self, group: &Group, doomed: &Doomed) -> Result<(u64, Option<Rewrite>)> {
         if let Some(damaged) = group.segments.iter().find(|it| !can_be_rewritten(it)) {
             return Err(Error::damaged(damaged.path(), 0, Damage::Footer));
         }
-        let mut erased = 0;
-        let mut keep = |_: &Arc<Segment>, _: u64, record: &Decoded<'_>| {
-            let goes = doomed.holds(&record.body);
-            erased += u64::from(goes);
-            Ok(!goes)
-        };
-        let rewrite = self.rewrite(group, &mut keep, &mut |_| self.check_writable())?;
-        Ok((erased, rewrite))
+        let mut erasing = Erasing { doomed, erased: 0 };
+        let rewrite = self.rewrite(group, &mut erasing, &mut |_| self.check_writable())?;
+        Ok((erasing.erased, rewrite))
     }
 
-    /// Ends and seals all segments that hold anything.
-    fn seal_all(&self) -> Result<()> {
+    /// Ends and seals all segments of these streams that hold anything.
+    pub(super) fn seal_all(&self, streams: StreamSet) -> Result<()> {
         self.sync()?;
-        let of_records = |(number, _): &(usize, &_)| *number != AUDIT_STREAM;
-        for (number, stream) in self.streams.iter().enumerate().filter(of_records) {
+        for (number, stream) in streams.filter_map(|it| Some((it, self.streams.get(it)?))) {
             let mut active = stream.lock();
             if active.segment.as_ref().is_some_and(|segment| !segment.is_empty())
                 && let Some(full) = active.retire()

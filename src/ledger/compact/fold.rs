@@ -44,14 +44,17 @@ impl<'a> Fold<'a> {
         Ok(())
     }
 
-    /// True when this state, which took the place of the one with the number `prior`, is left out.
+    /// True when the place of this state of the segment at hand was taken.
+    pub(super) fn is_stale(&self, seq: u64) -> bool {
+        self.stale.contains(&seq)
+    }
+
+    /// True when nothing comes back once this state, which took the place of the one with the
+    /// number `prior`, is left out. It then counts as gone.
     ///
     /// # Errors
     /// When a segment cannot be read.
-    pub(super) fn leaves_out(&mut self, seq: u64, prior: Option<u64>) -> Result<bool> {
-        if !self.stale.contains(&seq) {
-            return Ok(false);
-        }
+    pub(super) fn may_go(&mut self, seq: u64, prior: Option<u64>) -> Result<bool> {
         let is_first = match prior {
             None => true,
             Some(prior) => self.gone.contains(&prior) || !self.catalog.holds(prior)?,

@@ -2,16 +2,20 @@
 
 mod background;
 mod erase;
+mod expiry;
 mod fold;
 mod notes;
 mod plan;
 mod rewrite;
+mod weed;
 
 use std::time::Duration;
 
 pub(super) use background::Compactor;
 pub use erase::{Erasure, ErasureReport};
+pub(super) use expiry::Expiry;
 pub(super) use notes::Replaced;
+pub(super) use weed::Weeding;
 
 use crate::error::Result;
 use crate::ledger::handle::Ledger;
@@ -24,6 +28,10 @@ use crate::model::Kind;
 /// Only sealed segments are compacted; what is still written stays as it is. Neighbours that are
 /// small are merged, states of runs whose place was taken by later ones are left out, and the rest
 /// is compressed. Of what a query gives nothing changes: sequence numbers, times and content stay.
+///
+/// But for what has expired: where a [class](crate::Class) was split off when some of its records
+/// were there already, these lie among others. They go when the term of their class is over, and
+/// are kept as long as that says, whatever becomes of the others.
 ///
 /// ```
 /// use std::time::Duration;
@@ -86,8 +94,8 @@ pub struct Rewrite {
     pub to: Option<String>,
     /// How many records they held.
     pub records: u64,
-    /// How many of those were left out: states of runs whose place was taken by later ones, or
-    /// records that were erased. Of a dry run, how many may be.
+    /// How many of those were left out: states of runs whose place was taken by later ones, and
+    /// records that had expired or were erased. Of a dry run, how many may be.
     pub left_out: u64,
     /// How many bytes of disk the segments took.
     pub bytes: u64,
@@ -133,7 +141,10 @@ impl Reader {
         options: &Options,
     ) -> Result<CompactionReport> {
         let retention = options.retention.clone().over(&self.policy()?);
-        let groups = plan::plan(self.catalog(), compaction, options, &retention)?;
+        let now = self.catalog().storage.now();
+        let mut expiry = Expiry::of_classes(self, &retention, now)?;
+        let over = expiry.as_mut();
+        let groups = plan::plan(self, compaction, options, &retention, over, true)?;
         let rewrites = groups.iter().map(|group| group.describe(self.catalog()));
         Ok(CompactionReport { rewrites: rewrites.collect::<Result<_>>()?, damaged: Vec::new() })
     }

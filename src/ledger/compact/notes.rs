@@ -6,7 +6,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::format::trailer::Trailer;
-use crate::ledger::audit::{RECORDS_ERASED, SEGMENT_COMPACTED, hex, segment_name, system};
+use crate::ledger::audit::{
+    RECORDS_ERASED, RECORDS_EXPIRED, SEGMENT_COMPACTED, hex, segment_name, system,
+};
+use crate::ledger::compact::weed::Expired;
 use crate::model::{Event, Field, Id, Severity};
 use crate::segment::Segment;
 
@@ -49,6 +52,18 @@ pub(super) fn compacted(
     let mut event = system(SEGMENT_COMPACTED, &detail).message(message);
     event.trace_id = name.and_then(|name| Id::new(name).ok());
     event
+}
+
+#[derive(Serialize)]
+struct ExpiredDetail {
+    records: u64,
+    segments: u64,
+}
+
+/// The note on records that were left out of segments that stay, as they had expired by this.
+pub(super) fn expired(by: &str, Expired { records, segments }: Expired) -> Event<'static> {
+    system(RECORDS_EXPIRED, &ExpiredDetail { records, segments })
+        .message(format!("{records} record(s) of {segments} segment(s) that stay went by {by}"))
 }
 
 #[derive(Serialize)]

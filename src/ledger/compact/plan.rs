@@ -7,9 +7,12 @@ use crate::error::Result;
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{AUDIT_STREAM, Class, STREAM_KINDS};
+use crate::ledger::compact::expiry::Expiry;
+use crate::ledger::compact::weed::Weeding;
 use crate::ledger::compact::{Compaction, Rewrite};
 use crate::ledger::options::Options;
 use crate::ledger::policy::{Retention, Term, rolls};
+use crate::ledger::reader::Reader;
 use crate::model::Kind;
 use crate::segment::{Overview, Segment};
 
@@ -25,6 +28,8 @@ pub(super) struct Group {
     pub(super) records: u64,
     /// How many of those are states of runs whose place was taken.
     pub(super) stale: u64,
+    /// How many of them have expired, though the segments stay, as far as they were counted.
+    pub(super) expired: u64,
     bytes: u64,
     /// When the first and the last record arrived.
     arrived: Option<(i64, i64)>,
@@ -64,7 +69,7 @@ impl Group {
             from: self.segments.iter().map(|it| audit::segment_name(it)).collect(),
             to: None,
             records: self.records,
-            left_out: self.stale,
+            left_out: self.stale + self.expired,
             bytes,
             bytes_after: None,
         })
@@ -84,6 +89,7 @@ impl Group {
     fn is_worth_it(&self) -> bool {
         self.segments.len() > 1
             || self.segments.iter().any(|segment| !segment.header().packed)
+            || self.expired > 0
             || self.stale > 0 && self.stale * STALE_OF >= self.records
     }
 }
@@ -100,15 +106,19 @@ fn stale(segment: &Segment) -> u64 {
 }
 
 /// The groups of neighbours that this compaction is to write anew, the oldest of each stream first.
+/// What has expired in a segment is counted for a guess, and else only looked for.
 ///
 /// # Errors
 /// When a segment cannot be read.
 pub(super) fn plan(
-    catalog: &Catalog,
+    reader: &Reader,
     compaction: &Compaction,
     options: &Options,
     retention: &Retention,
+    mut expiry: Option<&mut Expiry>,
+    is_guess: bool,
 ) -> Result<Vec<Group>> {
+    let catalog = reader.catalog();
     let age = i64::try_from(compaction.older_than.as_nanos()).unwrap_or(i64::MAX);
     let before = catalog.storage.now().saturating_sub(age);
     let rolls = rolls(retention, options.segment_bytes);
@@ -131,6 +141,11 @@ pub(super) fn plan(
             if !group.has_room(&segment, &overview, most, span) {
                 groups.push(std::mem::replace(&mut group, Group::new(stream)));
             }
+            let over = expiry.as_deref_mut();
+            group.expired += match is_guess {
+                true => Weeding::guessing(reader, over).count_in(&segment, u64::MAX)?,
+                false => Weeding::new(reader, false, over).count_in(&segment, 1)?,
+            };
             group.push(segment, &overview, !compaction.keeps_states);
         }
         groups.push(group);
@@ -148,6 +163,5 @@ fn merged_span(options: &Options, retention: &Retention, class: Class) -> Durati
 
 /// True for a segment that is sealed and of which no damage is known.
 pub(super) fn can_be_rewritten(segment: &Segment) -> bool {
-    let findings = segment.findings();
-    segment.is_sealed() && findings.damaged.is_empty() && findings.footer.is_none()
+    segment.is_sealed() && !segment.is_damaged()
 }

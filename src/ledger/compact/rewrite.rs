@@ -14,9 +14,10 @@ use crate::format::header::SegmentHeader;
 use crate::format::trailer::Trailer;
 use crate::ledger::audit;
 use crate::ledger::classes::stream_code;
-use crate::ledger::compact::fold::Fold;
+use crate::ledger::compact::expiry::Expiry;
 use crate::ledger::compact::notes;
 use crate::ledger::compact::plan::{Group, can_be_rewritten, plan};
+use crate::ledger::compact::weed::{Expired, Weeding};
 use crate::ledger::compact::{Compaction, CompactionReport, Rewrite};
 use crate::ledger::handle::Inner;
 use crate::ledger::refresh::standing;
@@ -30,15 +31,39 @@ const DRAFT: &str = ".draft";
 /// What is done after each frame: waiting, so that the disk is left to others, or giving up.
 pub(super) type Pace<'a> = dyn FnMut(u64) -> Result<()> + 'a;
 
-/// Says of a record, by its number, whether it is kept.
-pub(super) type KeepRecord<'a> = dyn FnMut(&Arc<Segment>, u64, &Decoded<'_>) -> Result<bool> + 'a;
+/// Which records a rewrite keeps.
+pub(super) trait Selection {
+    /// Turns to the next segment.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn begin(&mut self, segment: &Arc<Segment>) -> Result<()> {
+        let _ = segment;
+        Ok(())
+    }
+
+    /// True when the record with this number is kept.
+    ///
+    /// # Errors
+    /// When what that depends on cannot be read.
+    fn keeps(&mut self, seq: u64, record: &Decoded<'_>) -> Result<bool>;
+
+    /// False when what was decided holds no more, so that all has to stay as it is. Asked when the
+    /// new segment is whole, at a time when nothing is pinned or dropped.
+    ///
+    /// # Errors
+    /// When what that depends on cannot be read.
+    fn still_holds(&mut self) -> Result<bool> {
+        Ok(true)
+    }
+}
 
 /// What is in the place of the old segments.
 enum InPlace {
     Segment(Arc<Segment>),
     /// No record was kept.
     Nothing,
-    /// They were dropped meanwhile.
+    /// They were dropped meanwhile, or what was to be left out has to stay.
     Gone,
 }
 
@@ -50,24 +75,31 @@ impl Inner {
         pace: &mut Pace<'_>,
     ) -> Result<CompactionReport> {
         let mut report = CompactionReport::default();
-        let mut fold = Fold::new(&self.catalog);
-        for group in plan(&self.catalog, compaction, &self.options, &self.policy.current())? {
-            let mut current = None;
-            let mut keep = |segment: &Arc<Segment>, seq: u64, record: &Decoded<'_>| {
-                if current != Some(segment.first_seq()) {
-                    current = Some(segment.first_seq());
-                    fold.begin(segment)?;
+        let retention = self.policy.current();
+        let mut expiry = match self.policy.is_unknown() {
+            true => None,
+            false => Expiry::of_classes(&self.reader, &retention, self.expiring_now()?)?,
+        };
+        let (reader, options) = (&self.reader, &self.options);
+        let groups = plan(reader, compaction, options, &retention, expiry.as_mut(), false)?;
+        let mut expired = Expired::default();
+        for group in groups {
+            let folds = !compaction.keeps_states;
+            let mut weeding = Weeding::new(&self.reader, folds, expiry.as_mut());
+            match self.rewrite(&group, &mut weeding, pace) {
+                Ok(Some(rewrite)) => {
+                    expired.add(weeding.expired());
+                    report.rewrites.push(rewrite);
                 }
-                let prior = record.prior.resolve(seq);
-                Ok(compaction.keeps_states || !fold.leaves_out(seq, prior)?)
-            };
-            match self.rewrite(&group, &mut keep, pace) {
-                Ok(rewrite) => report.rewrites.extend(rewrite),
+                Ok(None) => {}
                 Err(Error::Damaged { path, damage, .. }) => {
                     report.damaged.push((self.name_of(&path), damage.to_string()));
                 }
                 Err(err) => return Err(err),
             }
+        }
+        if expired.records > 0 {
+            self.note(&notes::expired("the policy of retention", expired))?;
         }
         Ok(report)
     }
@@ -78,7 +110,8 @@ impl Inner {
     }
 
     /// Writes the records of these neighbours that are kept into one segment, which takes their
-    /// place. `None` when the group is no longer what it was, as segments of it were dropped.
+    /// place. `None` when the group is no longer what it was, as segments of it were dropped, or
+    /// when what was to be left out has to stay.
     ///
     /// # Errors
     /// [`Error::Damaged`] when one of them is not whole: all stay as they are, as after
@@ -86,7 +119,7 @@ impl Inner {
     pub(super) fn rewrite(
         &self,
         group: &Group,
-        keep: &mut KeepRecord<'_>,
+        selection: &mut dyn Selection,
         pace: &mut Pace<'_>,
     ) -> Result<Option<Rewrite>> {
         let _one_at_a_time = self.compactor.rewriting.lock();
@@ -111,10 +144,11 @@ impl Inner {
         };
         let previous = first.trailer().map_or([0; 32], |trailer| trailer.previous);
         let packer = Packer::create(storage, &draft, header, self.catalog.seed);
-        let packed = packer.and_then(|packer| pack(packer, group, previous, keep, pace));
+        let packed = packer.and_then(|packer| pack(packer, group, previous, selection, pace));
         let made = packed
             .and_then(|trailer| {
-                self.put_in_place(group, &dir.join(name.to_string()), &draft, trailer)
+                let path = dir.join(name.to_string());
+                self.put_in_place(group, &path, &draft, trailer, selection)
             })
             .inspect_err(|_| self.discard(&draft))?;
         match made {
@@ -159,11 +193,12 @@ impl Inner {
         path: &Path,
         draft: &Path,
         trailer: Option<Trailer>,
+        selection: &mut dyn Selection,
     ) -> Result<InPlace> {
         let storage = &*self.options.storage;
         // Writing took its time, and retention may have dropped some of them meanwhile.
         let _nothing_is_dropped = self.begin_cleaning()?;
-        if !self.is_current(group) {
+        if !self.is_current(group) || !selection.still_holds()? {
             self.discard(draft);
             return Ok(InPlace::Gone);
         }
@@ -246,12 +281,12 @@ fn pack(
     mut packer: Packer,
     group: &Group,
     previous: [u8; 32],
-    keep: &mut KeepRecord<'_>,
+    selection: &mut dyn Selection,
     pace: &mut Pace<'_>,
 ) -> Result<Option<Trailer>> {
     for segment in &group.segments {
-        let mut keep = |seq: u64, record: &Decoded<'_>| keep(segment, seq, record);
-        packer.copy(segment, &mut keep, pace)?;
+        selection.begin(segment)?;
+        packer.copy(segment, &mut |seq, record| selection.keeps(seq, record), pace)?;
     }
     packer.finish(previous)
 }

@@ -65,7 +65,8 @@ pub(super) fn clean(cleanup: &Cleanup, dry_run: bool, ctx: &Context) -> Result<O
         report
     };
     print(&report, dry_run, &Screen::stdout(ctx))?;
-    let goes = report.dropped().next().is_some() || report.copies.files > 0;
+    let goes = report.dropped().chain(report.rewritten()).next().is_some();
+    let goes = goes || report.copies.files > 0;
     let would_change = dry_run && goes;
     Ok(if would_change { Outcome::Notable } else { Outcome::Done })
 }
@@ -86,21 +87,19 @@ fn print(report: &CleanupReport, dry_run: bool, screen: &Screen) -> io::Result<(
         human::plural(report.dropped_records(), "record"),
         human::bytes(report.dropped_bytes()),
     )?;
-    if !dry_run && report.dropped().next().is_some() {
-        writeln!(out, "{} of disk freed", human::bytes(report.freed_bytes))?;
-    }
-    let mixed = report.segments.iter().filter_map(|plan| match plan.kept_for {
-        Some(Keep::Mixed(records)) => Some(records),
-        _ => None,
-    });
-    let (segments, runs) = mixed.fold((0, 0), |(segments, sum), it| (segments + 1, sum + it));
-    if segments > 0 {
+    let rewritten = report.rewritten().count() as u64;
+    if rewritten > 0 {
+        let left_out = report.rewritten().map(|plan| plan.left_out).sum();
         writeln!(
             out,
-            "{} with {} among others would need to be written anew",
-            human::plural(segments, "segment"),
-            human::plural(runs, "such run"),
+            "{}{} anew, without {}",
+            if dry_run { "would write " } else { "wrote " },
+            human::plural(rewritten, "segment"),
+            human::plural(left_out, "record"),
         )?;
+    }
+    if !dry_run && (rewritten > 0 || report.dropped().next().is_some()) {
+        writeln!(out, "{} of disk freed", human::bytes(report.freed_bytes))?;
     }
     if report.copies.files > 0 {
         writeln!(
@@ -119,11 +118,14 @@ fn print(report: &CleanupReport, dry_run: bool, screen: &Screen) -> io::Result<(
 
 /// What keeps a segment, or why it goes.
 pub(super) fn why(plan: &SegmentPlan, screen: &Screen) -> String {
-    match (&plan.dropped_for, plan.kept_for) {
+    match (plan.dropped_for.as_ref().or(plan.rewritten_for.as_ref()), plan.kept_for) {
         (Some(reason), _) => reason.clone(),
         (None, Some(Keep::Until(time))) => format!("kept until {}", screen.time(time)),
         (None, Some(Keep::Younger(time))) => {
             format!("holds a record of {}, which is younger", screen.time(time))
+        }
+        (None, Some(Keep::Class(class, Some(time)))) => {
+            format!("holds records of {class}, kept until {}", screen.time(time))
         }
         (None, Some(keep)) => keep.to_string(),
         (None, None) => String::new(),
@@ -131,10 +133,12 @@ pub(super) fn why(plan: &SegmentPlan, screen: &Screen) -> String {
 }
 
 fn row(plan: &SegmentPlan, dry_run: bool, screen: &Screen) -> Vec<Cell> {
-    let verdict = match (&plan.dropped_for, dry_run) {
-        (None, _) => "keep",
-        (Some(_), true) => "drop",
-        (Some(_), false) => "dropped",
+    let verdict = match (&plan.dropped_for, &plan.rewritten_for, dry_run) {
+        (None, None, _) => "keep",
+        (Some(_), _, true) => "drop",
+        (Some(_), _, false) => "dropped",
+        (None, Some(_), true) => "rewrite",
+        (None, Some(_), false) => "rewritten",
     };
     let why = why(plan, screen);
     vec![

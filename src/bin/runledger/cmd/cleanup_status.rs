@@ -5,18 +5,19 @@ use crate::args::days;
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 
-/// Drop old runs of one status, and say which stay and why
+/// Take old runs of one status out of the ledger, and say how
 ///
-/// A segment goes as a whole, once no run in it is in another status and none is younger than
-/// --days by its own times: as those do of a class `runs.STATUS` in runledger.toml. Of the others
-/// it is said how many such runs they hold. With --dry-run the exit code is 1 when something would
-/// go.
+/// A segment is dropped when no run in it is in another status and none is younger than --days by
+/// its own times: as those are of a class `runs.STATUS` in runledger.toml. Others are written anew
+/// without the runs that go, in all of their states. What is open or pinned stays, and so do the
+/// newest success and the newest failure of each type. Events and errors of the runs go by their
+/// own retention. With --dry-run the exit code is 1 when something would go.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The status: pending, running, success, failed, skipped, cancelled or abandoned
     #[arg(value_name = "STATUS")]
     status: Status,
-    /// Drop what is older than this many days
+    /// Take what is older than this many days
     #[arg(long, value_name = "N")]
     days: u32,
     /// Say what would be done, and do nothing

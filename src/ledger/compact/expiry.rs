@@ -1,0 +1,240 @@
+//! What has expired in segments that stay: runs of one status, when somebody asks for that, and
+//! records whose class has a shorter term than what they lie among.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::format::key;
+use crate::index::{SUPERSEDED, Table};
+use crate::ledger::catalog::Catalog;
+use crate::ledger::classes::{Class, tag_of};
+use crate::ledger::displaced::{Tags, held};
+use crate::ledger::policy::{Retention, Term};
+use crate::ledger::reader::Reader;
+use crate::ledger::retention::arrivals;
+use crate::ledger::runs::newest;
+use crate::model::{Body, FieldSet, Id, Kind, Run, Status};
+use crate::segment::{Pinned, Segment, TableRef};
+
+/// Which records have expired.
+#[derive(Debug)]
+pub(in crate::ledger) struct Expiry {
+    rule: Rule,
+    /// The runs that are pinned.
+    pins: HashSet<Id<'static>>,
+    /// The newest success and failure of types, as far as they were asked for.
+    results: HashMap<(String, Status), Option<u64>>,
+}
+
+#[derive(Debug)]
+enum Rule {
+    /// Runs that are in this status, and whose own times all lie before this.
+    Status { status: Status, before: i64 },
+    /// Those with one of these tags in a segment, by its path.
+    Classes(HashMap<PathBuf, Tags>),
+}
+
+impl Expiry {
+    /// Of the runs in this status whose own times all lie before `before`. One that is open has not
+    /// expired, whatever is asked for.
+    ///
+    /// # Errors
+    /// When the notes cannot be read.
+    pub(in crate::ledger) fn of_status(
+        reader: &Reader,
+        status: Status,
+        before: i64,
+    ) -> Result<Self> {
+        Self::new(reader, Rule::Status { status, before })
+    }
+
+    /// Of the records of classes that were split off after they had come, by `now`. As with whole
+    /// segments, all records of one count as old as the newest. `None` when there are none, and of
+    /// a segment of which all has expired: that goes as a whole.
+    ///
+    /// # Errors
+    /// When a segment or the notes cannot be read.
+    pub(in crate::ledger) fn of_classes(
+        reader: &Reader,
+        retention: &Retention,
+        now: i64,
+    ) -> Result<Option<Self>> {
+        let (catalog, split) = (reader.catalog(), retention.split());
+        let mut expired = HashMap::new();
+        for stream in catalog.in_use().filter(|&stream| split.is_split(stream)) {
+            expired.extend(expired_in(catalog, stream, retention, now)?);
+        }
+        match expired.is_empty() {
+            true => Ok(None),
+            false => Self::new(reader, Rule::Classes(expired)).map(Some),
+        }
+    }
+
+    fn new(reader: &Reader, rule: Rule) -> Result<Self> {
+        let pins = reader.pins()?.into_iter().map(|pin| pin.run_id).collect();
+        Ok(Self { rule, pins, results: HashMap::new() })
+    }
+
+    /// True when no run was pinned since.
+    ///
+    /// # Errors
+    /// When the notes cannot be read.
+    pub(super) fn knows_all_pins(&self, reader: &Reader) -> Result<bool> {
+        Ok(reader.pins()?.iter().all(|pin| self.pins.contains(&pin.run_id)))
+    }
+
+    /// True when this state of a run, which is its newest, has expired.
+    ///
+    /// # Errors
+    /// When what has to be known of other runs cannot be read.
+    pub(super) fn takes_run(
+        &mut self,
+        reader: &Reader,
+        segment: &Segment,
+        seq: u64,
+        run: &Run<'_>,
+    ) -> Result<bool> {
+        let is_due = run.status.is_terminal()
+            && match &self.rule {
+                Rule::Status { status, before } => {
+                    run.status == *status
+                        && run.newest_time().is_some_and(|time| time.as_nanos() < *before)
+                }
+                Rule::Classes(expired) => {
+                    expired.get(segment.path()).is_some_and(|it| it.contains(run.status.code()))
+                }
+            };
+        Ok(is_due && !self.pins.contains(&run.run_id) && !self.is_result(reader, seq, run)?)
+    }
+
+    /// True when the newest state of this run has expired, wherever it lies.
+    ///
+    /// # Errors
+    /// As for [`Expiry::takes_run`], or when that state cannot be read. One that is damaged has not
+    /// expired.
+    pub(super) fn takes_state_of(&mut self, reader: &Reader, run_id: &Id<'_>) -> Result<bool> {
+        let catalog = reader.catalog();
+        let hash = key::hash(catalog.seed, key::id_key(run_id).as_slice());
+        let Some(found) = newest(catalog, run_id, hash, true)? else { return Ok(false) };
+        match found.state()? {
+            Some(run) => self.takes_run(reader, found.segment(), found.seq, &run),
+            None => Ok(false),
+        }
+    }
+
+    /// True when this event or error has expired.
+    pub(super) fn takes_other(&self, segment: &Segment, body: &Body<'_>) -> bool {
+        let Rule::Classes(expired) = &self.rule else { return false };
+        let is_due = expired.get(segment.path()).is_some_and(|it| it.contains(tag_of(body)));
+        is_due && !body.run_id().is_some_and(|id| self.pins.contains(id))
+    }
+
+    /// True when this is the newest success or the newest failure of its type: when a thing last
+    /// worked is to be known for ever.
+    fn is_result(&mut self, reader: &Reader, seq: u64, run: &Run<'_>) -> Result<bool> {
+        if !matches!(run.status, Status::Success | Status::Failed) {
+            return Ok(false);
+        }
+        let of_type = (run.run_type.to_string(), run.status);
+        if let Some(known) = self.results.get(&of_type) {
+            return Ok(*known == Some(seq));
+        }
+        let newest = reader.query().kind(Kind::Run).record_type(&of_type.0).status(run.status);
+        let newest = newest.limit(1).fetch()?.seqs().next();
+        self.results.insert(of_type, newest);
+        Ok(newest == Some(seq))
+    }
+
+    /// True when the newest success or failure of a type lies in this segment.
+    ///
+    /// # Errors
+    /// When the segment cannot be read.
+    pub(in crate::ledger) fn holds_result(
+        &mut self,
+        reader: &Reader,
+        segment: &Arc<Segment>,
+    ) -> Result<bool> {
+        let pinned = Pinned::new(segment)?;
+        let mut frame = None;
+        for (seq, offset) in self.suspects(segment)? {
+            // What is damaged is no answer to when a thing last worked.
+            let Ok(record) = pinned.record_near(&mut frame, seq, offset) else { continue };
+            if let Body::Run(run) = &record.body
+                && self.is_result(reader, seq, run)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The rows of a segment that may have expired, by sequence number and offset, in the order of
+    /// their numbers.
+    ///
+    /// # Errors
+    /// When the segment cannot be read.
+    pub(super) fn suspects(&self, segment: &Arc<Segment>) -> Result<Vec<(u64, u32)>> {
+        fn collect<T: Table>(table: &T, is_one: &dyn Fn(u64, u8, i64) -> bool) -> Vec<(u64, u32)> {
+            let rows = (0..table.rows()).map(|position| table.seq_row(position));
+            let is_one =
+                |row: &u32| is_one(table.seq(*row), table.tag(*row), table.created_at(*row));
+            rows.filter(is_one).map(|row| (table.seq(row), table.offset(row))).collect()
+        }
+        // Of an earlier state the status tells nothing: the run may have come to another later.
+        let is_earlier =
+            |seq, tag: u8| tag & SUPERSEDED != 0 || segment.superseded_by(seq).is_some();
+        let is_run = segment.kind() == Kind::Run;
+        let is_one: Box<dyn Fn(u64, u8, i64) -> bool> = match &self.rule {
+            Rule::Status { .. } if !is_run => return Ok(Vec::new()),
+            &Rule::Status { status, before } => Box::new(move |seq, tag, created_at| {
+                created_at < before && (tag == status.code() || is_earlier(seq, tag))
+            }),
+            Rule::Classes(expired) => match expired.get(segment.path()) {
+                None => return Ok(Vec::new()),
+                Some(&tags) => Box::new(move |seq, tag, _| {
+                    tags.contains(tag) || is_run && is_earlier(seq, tag)
+                }),
+            },
+        };
+        segment.with_table(FieldSet::NONE, |table| match table {
+            TableRef::Memory(table) => collect(table, &*is_one),
+            TableRef::Sealed(table) => collect(table, &*is_one),
+        })
+    }
+}
+
+/// The segments of a stream in which some records have expired, with the tags of those.
+fn expired_in(
+    catalog: &Catalog,
+    stream: usize,
+    retention: &Retention,
+    now: i64,
+) -> Result<Vec<(PathBuf, Tags)>> {
+    let segments = catalog.stream(stream);
+    let recorded = |it: &Arc<Segment>| Ok(it.overview()?.summary.recorded);
+    let recorded: Vec<_> = segments.iter().map(recorded).collect::<Result<_>>()?;
+    let mut found = Vec::new();
+    for (segment, arrived) in segments.iter().zip(arrivals(&recorded, now)) {
+        let held = held(segment, stream, retention.split())?;
+        let is_over = |class| {
+            let term = retention.limits(class).term.and_then(Term::duration);
+            let nanos = term.map(|term| i64::try_from(term.as_nanos()).unwrap_or(i64::MAX));
+            nanos.is_some_and(|nanos| arrived.saturating_add(nanos) <= now)
+        };
+        let (mut tags, mut stays) = (Tags::default(), false);
+        for &(tag, class) in &held.displaced {
+            if is_over(class) { tags.insert(tag) } else { stays = true }
+        }
+        if Class::at(stream).is_some_and(is_over) {
+            tags = tags.or(held.own);
+        } else {
+            stays |= !held.own.is_empty();
+        }
+        if !held.displaced.is_empty() && stays && !tags.is_empty() {
+            found.push((segment.path().to_owned(), tags));
+        }
+    }
+    Ok(found)
+}
