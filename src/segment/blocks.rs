@@ -255,8 +255,8 @@ impl Segment {
     /// Where the blocks of a packed segment are.
     ///
     /// # Errors
-    /// When the file cannot be read, or not all of it is there: what is left of it is not kept, for
-    /// the file may be whole again.
+    /// When the file cannot be read, or a page of it is lost. What is left of one that was cut is
+    /// not kept, for the file may be whole again.
     pub(super) fn blocks(&self) -> Result<Arc<Blocks>> {
         let is_whole = |blocks: &&Arc<Blocks>| !blocks.map.is_lost();
         if let Some(blocks) = self.blocks.read().as_ref().filter(is_whole) {
@@ -274,11 +274,14 @@ impl Segment {
                 Blocks::found(self.map(len)?, self.header.salt)
             }
         };
-        if blocks.map.is_lost() || blocks.end < self.end() {
+        if blocks.map.is_lost() {
             return Err(self.lost(&blocks.map));
         }
         let blocks = Arc::new(blocks);
-        *self.blocks.write() = Some(Arc::clone(&blocks));
+        // What is missing is damaged, or cut off for now.
+        if blocks.end >= self.end() {
+            *self.blocks.write() = Some(Arc::clone(&blocks));
+        }
         Ok(blocks)
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::ground::{Ground, Part, Size, Tally};
 use crate::rows::{
-    clock, compaction, copies, cut_off, damage, faults, footers, fuzzing, kills, locks, lost_pages,
-    mending, power, readers, reserve, retention, rivals, strength, tails, threads,
+    clock, compaction, copies, cut_off, damage, faults, footers, fuzzing, kills, lines, locks,
+    lost_pages, mending, power, readers, reserve, retention, rivals, strength, tails, threads,
 };
 
 /// One row.
@@ -185,7 +185,8 @@ pub const ROWS: &[Row] = &[
         parts: &[
             ("nothing planted", strength::nothing_planted),
             ("planted bugs", strength::planted_bugs),
-            ("lines and mutants", strength::lines_and_mutants),
+            ("lines", lines::lines),
+            ("mutants", strength::mutants),
         ],
     },
 ];

@@ -9,6 +9,7 @@ pub(crate) mod faults;
 pub(crate) mod footers;
 pub(crate) mod fuzzing;
 pub(crate) mod kills;
+pub(crate) mod lines;
 pub(crate) mod locks;
 pub(crate) mod lost_pages;
 pub(crate) mod mending;
