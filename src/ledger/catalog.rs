@@ -87,9 +87,7 @@ impl Catalog {
 
     fn note_in_use(&self, stream: usize) {
         if !self.in_use().contains(stream) {
-            let mut noted = StreamSet::NONE;
-            noted.insert(stream);
-            self.in_use.fetch_or(noted.bits(), Ordering::AcqRel);
+            self.in_use.fetch_or(StreamSet::of_one(stream).bits(), Ordering::AcqRel);
         }
     }
 

@@ -110,6 +110,10 @@ impl StreamSet {
         self.0
     }
 
+    pub(super) fn of_one(stream: usize) -> Self {
+        Self(bit(stream))
+    }
+
     pub(super) fn insert(&mut self, stream: usize) {
         self.0 |= bit(stream);
     }

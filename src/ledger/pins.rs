@@ -57,6 +57,11 @@ impl Reader {
     }
 }
 
+/// True for a note on a pin: it names a run, and why that is held.
+pub(super) fn is_note_on_pin(body: &Body<'_>) -> bool {
+    matches!(body, Body::Event(note) if [RUN_PINNED, RUN_UNPINNED].contains(&&*note.event_type))
+}
+
 fn note(kind: &'static str, run_id: Id<'static>, reason: &str) -> Event<'static> {
     let event = Event::new(kind).severity(Severity::Info).message(reason.to_owned());
     event.run_id(run_id).actor_type(ActorType::User)

@@ -44,10 +44,14 @@ pub struct StreamStats {
     pub segments: u64,
     /// How many of them are sealed.
     pub sealed: u64,
+    /// How many of those are packed, by a compaction.
+    pub packed: u64,
     /// How many records they hold, superseded states of runs included.
     pub records: u64,
-    /// Bytes of frames, headers included.
+    /// Bytes of frames, headers included; of packed segments as they are unpacked.
     pub frame_bytes: u64,
+    /// Bytes of disk that the segments take, whatever is in them.
+    pub disk_bytes: u64,
     /// Bytes of footers.
     pub footer_bytes: u64,
     /// Bytes of memory that the indexes of segments without a footer take, and what tells which
@@ -120,6 +124,10 @@ impl Reader {
             let is_audit = number == AUDIT_STREAM;
             let mut stream =
                 StreamStats { name, kind: (!is_audit).then_some(*kind), ..StreamStats::default() };
+            let dir = catalog.layout.stream(name);
+            if catalog.storage.exists(&dir)? {
+                stream.disk_bytes = allocated(catalog, &dir)?;
+            }
             for segment in list.segments() {
                 match stream.add(segment) {
                     // It is counted among those that cannot be read.
@@ -232,6 +240,7 @@ impl StreamStats {
         let overview = segment.overview()?;
         self.segments += 1;
         self.sealed += u64::from(overview.sealed);
+        self.packed += u64::from(segment.header().packed);
         self.records += u64::from(overview.rows);
         self.frame_bytes += u64::from(segment.end());
         self.footer_bytes += overview.footer_bytes;

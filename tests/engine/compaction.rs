@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use runledger::{
     Body, Compaction, Durability, Erasure, Error, ErrorRecord, Event, Field, Id, Json, Kind,
-    Ledger, Order, Query, Reader, Record, Run, Status, Timestamp, repair, verify,
+    Ledger, Order, Query, Reader, Record, Run, Status, Timestamp, repair, verify, verify_against,
 };
 
 use super::{DIR, options, within_a_minute};
@@ -443,6 +443,45 @@ fn what_is_erased_is_in_no_file() {
         }
     }
     assert!(!verify(DIR, disk.storage()).unwrap().is_damaged());
+}
+
+/// A pin names the run that it holds, and why, in the engine's own notes, where an erasure did not
+/// look. Nothing else there goes, whatever is asked for, and what a checkpoint says of it holds.
+#[test]
+fn an_erasure_takes_the_pins_of_its_runs_along() {
+    let disk = SimDisk::new(4);
+    let ledger = options(&disk).open(DIR).unwrap();
+    for name in ["jane-1", "jane-2", "other"] {
+        let run = Run::new(name, "mail", Status::Success).unwrap();
+        let user = if name == "other" { "joe" } else { "jane" };
+        ledger.append(run.user_id(Id::new(user).unwrap())).unwrap();
+        ledger.pin(name, &format!("what {user} said")).unwrap();
+    }
+    ledger.unpin("jane-2", "jane said so").unwrap();
+    let checkpoint = ledger.checkpoint().unwrap();
+    let notes = ledger.reader().audit().count().unwrap();
+    let erasure = Erasure::of(Field::User, Id::new("jane").unwrap()).unwrap();
+    assert_eq!(ledger.reader().plan_erasure(&erasure).unwrap().notes, 3);
+    let report = ledger.erase(&erasure).unwrap();
+    assert_eq!((report.records, report.notes), ([2, 0, 0], 3));
+    let pins: Vec<_> = ledger.reader().pins().unwrap();
+    assert_eq!(pins.iter().map(|pin| pin.run_id.to_string()).collect::<Vec<_>>(), ["other"]);
+    // Two segments were written anew, and it is on record that something was erased.
+    assert_eq!(ledger.reader().audit().count().unwrap(), notes - 3 + 3);
+    // The path of a segment is the trace of a note on it, and no trace of anybody.
+    let path = report.rewrites[0].to.clone().unwrap();
+    let by_trace = Erasure::of(Field::Trace, Id::new(path).unwrap()).unwrap();
+    assert_eq!(ledger.erase(&by_trace).unwrap().notes, 0);
+    ledger.close().unwrap();
+    drop(ledger);
+    for (path, bytes) in disk.content() {
+        let found = bytes.windows(4).any(|window| window == b"jane");
+        assert!(!found, "in {}", path.display());
+    }
+    let report = verify_against(DIR, disk.storage(), &checkpoint).unwrap();
+    assert!(report.holds(), "{:?}", report.findings);
+    let ledger = options(&disk).open(DIR).unwrap();
+    assert_eq!(ledger.reader().pins().unwrap().len(), 1);
 }
 
 /// A copy that was made with a compacted segment and without those whose place it took, or with

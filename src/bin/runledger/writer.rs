@@ -71,5 +71,10 @@ pub(crate) fn tell(ledger: &Ledger) {
 /// # Errors
 /// As [`Options::open`].
 pub(crate) fn open_existing(ctx: &Context) -> Result<Ledger> {
-    Options::new().background(false).create(false).open(ctx.dir()).inspect(tell)
+    let opened = Options::new().background(false).create(false).open(ctx.dir());
+    if matches!(opened, Err(Error::Locked { .. })) {
+        say("that writer applies retention and compacts by itself; for more, or at once:");
+        say("stop it for that long, or call Ledger::cleanup, compact or erase in it");
+    }
+    opened.inspect(tell)
 }

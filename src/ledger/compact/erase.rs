@@ -16,6 +16,7 @@ use crate::ledger::compact::notes;
 use crate::ledger::compact::plan::{Group, can_be_rewritten};
 use crate::ledger::compact::rewrite::Selection;
 use crate::ledger::handle::Inner;
+use crate::ledger::pins::is_note_on_pin;
 use crate::ledger::reader::Reader;
 use crate::model::{Body, Field, FieldSet, Id, Kind};
 use crate::segment::{Pinned, Segment, TableRef};
@@ -44,6 +45,8 @@ pub struct ErasureReport {
     /// How many runs, events and errors were erased, in all of their records: of a run each state
     /// counts.
     pub records: [u64; 3],
+    /// How many notes of the engine on pins of those runs were erased, which name them.
+    pub notes: u64,
     /// The segments that were written anew without them.
     pub rewrites: Vec<Rewrite>,
     /// How many copies of damaged bytes lie in the directory `lost`. They are not searched, and may
@@ -89,8 +92,8 @@ impl Erasure {
 
 impl Ledger {
     /// Erases records: each segment that holds one is written anew without it, as a compaction
-    /// does, and removed. What was erased is put on record by number, kind and the BLAKE3 hash of
-    /// the id, without its content.
+    /// does, and removed; so are the notes on [pins](Ledger::pin) of those runs. What was erased is
+    /// put on record by number, kind and the BLAKE3 hash of the id, without its content.
     ///
     /// The file system gives the blocks of removed files to others in its time and does not
     /// overwrite them; copies of the directory that were made before are not reached.
@@ -141,9 +144,11 @@ fn walk(catalog: &Catalog, erasure: &Erasure, visit: &mut Visit<'_>) -> Result<E
     }
     let doomed = Doomed::find(catalog, erasure)?;
     let mut report = ErasureReport::default();
-    for stream in catalog.in_use().without(AUDIT_STREAM) {
+    // The notes last: what was pinned is so until it is gone.
+    let streams = catalog.in_use().without(AUDIT_STREAM);
+    for stream in streams.chain(std::iter::once(AUDIT_STREAM)) {
         for segment in catalog.stream(stream) {
-            let found = doomed.count_in(&segment)?;
+            let found = doomed.count_in(&segment, stream)?;
             if found == 0 {
                 continue;
             }
@@ -151,14 +156,13 @@ fn walk(catalog: &Catalog, erasure: &Erasure, visit: &mut Visit<'_>) -> Result<E
             group.push(Arc::clone(&segment), &segment.overview()?, false);
             let (erased, rewrite) = visit(&group, &doomed, found)?;
             report.rewrites.extend(rewrite);
-            let place = match segment.kind() {
-                Kind::Run => 0,
-                Kind::Event => 1,
-                Kind::Error => 2,
-            };
-            if let Some(count) = report.records.get_mut(place) {
-                *count += erased;
-            }
+            let [runs, events, errors] = &mut report.records;
+            *match segment.kind() {
+                _ if stream == AUDIT_STREAM => &mut report.notes,
+                Kind::Run => runs,
+                Kind::Event => events,
+                Kind::Error => errors,
+            } += erased;
         }
     }
     Ok(report)
@@ -184,12 +188,13 @@ struct Doomed {
 /// Keeps all but those.
 struct Erasing<'a> {
     doomed: &'a Doomed,
+    stream: usize,
     erased: u64,
 }
 
 impl Selection for Erasing<'_> {
     fn keeps(&mut self, _: u64, record: &Decoded<'_>) -> Result<bool> {
-        let goes = self.doomed.holds(&record.body);
+        let goes = self.doomed.holds(&record.body, self.stream);
         self.erased += u64::from(goes);
         Ok(!goes)
     }
@@ -198,10 +203,13 @@ impl Selection for Erasing<'_> {
 impl Inner {
     /// Writes a segment anew without the doomed records, and gives how many they were.
     fn erase_in(&self, group: &Group, doomed: &Doomed) -> Result<(u64, Option<Rewrite>)> {
+        if group.stream == AUDIT_STREAM && group.segments.iter().any(|it| !it.is_sealed()) {
+            self.seal_all(StreamSet::of_one(AUDIT_STREAM))?;
+        }
         if let Some(damaged) = group.segments.iter().find(|it| !can_be_rewritten(it)) {
             return Err(Error::damaged(damaged.path(), 0, Damage::Footer));
         }
-        let mut erasing = Erasing { doomed, erased: 0 };
+        let mut erasing = Erasing { doomed, stream: group.stream, erased: 0 };
         let rewrite = self.rewrite(group, &mut erasing, &mut |_| self.check_writable())?;
         Ok((erasing.erased, rewrite))
     }
@@ -247,21 +255,23 @@ impl Doomed {
         Ok(Self { field, key, runs })
     }
 
-    fn holds(&self, body: &Body<'_>) -> bool {
-        has_key(body, &mut |field, bytes| {
-            field == self.field && bytes == self.key
-                || field == Field::Run && self.runs.contains(bytes)
-        })
+    /// True when this record of a stream goes. Of the engine's own notes only those on pins do.
+    fn holds(&self, body: &Body<'_>, stream: usize) -> bool {
+        (stream != AUDIT_STREAM || is_note_on_pin(body))
+            && has_key(body, &mut |field, bytes| {
+                field == self.field && bytes == self.key
+                    || field == Field::Run && self.runs.contains(bytes)
+            })
     }
 
     /// How many records of this segment go.
-    fn count_in(&self, segment: &Arc<Segment>) -> Result<u64> {
+    fn count_in(&self, segment: &Arc<Segment>, stream: usize) -> Result<u64> {
         let mut seqs = HashSet::new();
         let own = [(self.field, &self.key)];
         let of_runs = self.runs.iter().map(|key| (Field::Run, key));
         for (field, key) in own.into_iter().chain(of_runs) {
             for_each_with(segment, field, key, &mut |seq, body| {
-                if self.holds(body) {
+                if self.holds(body, stream) {
                     seqs.insert(seq);
                 }
             })?;

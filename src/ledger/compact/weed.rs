@@ -178,9 +178,7 @@ impl Inner {
         taken: &mut Taken,
     ) -> Result<()> {
         if !segment.is_sealed() {
-            let mut of_it = StreamSet::NONE;
-            of_it.insert(stream);
-            self.seal_all(of_it)?;
+            self.seal_all(StreamSet::of_one(stream))?;
         }
         let mut weeding = Weeding::new(&self.reader, false, Some(expiry));
         let mut group = Group::new(stream);

@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         report
     };
     print(&report, args.dry_run, &Screen::stdout(ctx))?;
-    let would_change = args.dry_run && report.total() > 0;
+    let would_change = args.dry_run && report.total() + report.notes > 0;
     Ok(if would_change { Outcome::Notable } else { Outcome::Done })
 }
 
@@ -84,6 +84,14 @@ fn print(report: &ErasureReport, dry_run: bool, screen: &Screen) -> io::Result<(
         human::plural(errors, "error"),
         human::plural(report.rewrites.len() as u64, "segment"),
     )?;
+    if report.notes > 0 {
+        writeln!(
+            out,
+            "{}{} on pins of those runs",
+            if dry_run { "would erase " } else { "erased " },
+            human::plural(report.notes, "note"),
+        )?;
+    }
     if report.copies > 0 {
         writeln!(
             out,

@@ -68,8 +68,8 @@ fn measure() -> std::result::Result<String, String> {
     }
 }
 
-/// The lines of each layer, by the report: `SF:` and a file, then `DA:` and a line with how often it
-/// ran. The tests at the end of a file do not count.
+/// The lines of each layer, by the report: `SF:` and a file, then `DA:` and a line with how often
+/// it ran. The tests at the end of a file do not count.
 fn count(report: &str) -> BTreeMap<String, Lines> {
     let source = project().join("src").canonicalize().unwrap();
     let mut layers: BTreeMap<String, Lines> = BTreeMap::new();
