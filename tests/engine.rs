@@ -14,6 +14,7 @@ mod lost_pages;
 mod many_segments;
 mod races;
 mod recovery;
+mod results;
 mod retention;
 mod side_by_side;
 mod weeding;

@@ -14,6 +14,7 @@ use runledger::format::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use runledger::format::identity::Identity;
 use runledger::format::key;
 use runledger::format::packed::{self, Packed};
+use runledger::format::rollup::{ErrorRow, Rollup, RunRow, bucket_of, day_of, length_code};
 use runledger::format::seqfile::{Head, SeqState};
 use runledger::format::trailer::{TRAILER_BYTES, TagCounts, Trailer};
 use runledger::{
@@ -184,6 +185,7 @@ fn footer_of_the_frame() -> footer::Built {
         frames: &[FRAME_AT],
         supersedes: &[],
         blocks: None,
+        rollup: Some(&Rollup::default()),
         seed: 9,
         fields,
     };
@@ -334,4 +336,25 @@ fn a_word_that_is_no_byte_is_refused() {
         assert_eq!(run_of_bytes(word), None);
     }
     assert_eq!(run_of_bytes("0f*3"), Some(vec![15, 15, 15]));
+}
+
+#[test]
+fn rollup() {
+    let second = 1_000_000_000_u64;
+    let mut failed = RunRow::new(1, Status::Failed, day_of(TIME));
+    failed.add(41, Some(length_code(59 * second)));
+    failed.add(44, Some(length_code(60 * second)));
+    assert_eq!(failed.lengths, [(bucket_of(length_code(60 * second)), 2)]);
+    let fingerprint = Fingerprint::of("IOError", "disk full", None);
+    let (count, first) = (3, TIME);
+    let last = TIME + 250_000_000;
+    let rollup = Rollup {
+        types: vec!["IOError".to_owned(), "backup".to_owned()],
+        runs: vec![failed],
+        errors: vec![ErrorRow { fingerprint, error_type: 0, count, first, last }],
+    };
+    let mut bytes = Vec::new();
+    rollup.encode(&mut bytes);
+    let documented = check("rollup", &bytes);
+    assert_eq!(Rollup::decode(&documented), Ok(rollup));
 }

@@ -78,7 +78,7 @@ fn each_kind_has_its_own_term() {
     let ledger = open(&disk);
     ledger.append(Event::new("e")).unwrap();
     ledger.append(ErrorRecord::new("E", "m")).unwrap();
-    ledger.append(Run::new("r", "t", Status::Success).unwrap()).unwrap();
+    ledger.append(Run::new("r", "t", Status::Skipped).unwrap()).unwrap();
     let mut left = Vec::new();
     for days in [29, 3, 60, 270, 5] {
         disk.advance(days * DAY);
@@ -94,7 +94,7 @@ fn imported_history_is_kept_for_its_full_term() {
     let ledger = open(&disk);
     let last_year = Timestamp::from_nanos(START).saturating_sub(400 * DAY);
     ledger.append(Event::new("old").created_at(last_year)).unwrap();
-    ledger.append(Run::new("old", "t", Status::Success).unwrap().at(last_year)).unwrap();
+    ledger.append(Run::new("old", "t", Status::Skipped).unwrap().at(last_year)).unwrap();
     disk.advance(25 * DAY);
     ledger.maintain().unwrap();
     assert_eq!(ledger.query().count().unwrap(), 2, "it arrived 25 days ago");
@@ -128,7 +128,7 @@ fn open_runs_are_carried_forward_and_ended_ones_dropped() {
         let id = format!("r{number:02}");
         ledger.append(Run::new(&*id, "t", Status::Running).unwrap()).unwrap();
         if number % 5 != 0 {
-            ledger.append(Run::new(&*id, "t", Status::Failed).unwrap()).unwrap();
+            ledger.append(Run::new(&*id, "t", Status::Cancelled).unwrap()).unwrap();
         }
     }
     disk.advance(400 * DAY);
@@ -174,6 +174,47 @@ fn a_segment_with_the_end_of_a_run_does_not_go_before_the_one_with_its_start() {
     let ledger = open(&disk);
     let a = statuses(&ledger).into_iter().find(|run| run.0 == "a");
     assert_eq!(a, Some(("a".to_owned(), Status::Success)));
+}
+
+/// What is asked of a ledger years later: when did this last work, and when did it last fail.
+#[test]
+fn the_newest_result_of_each_type_outlives_its_term() {
+    let disk = disk();
+    let ledger = open(&disk);
+    let start = Timestamp::from_nanos(START);
+    for number in 0..30 {
+        let status = if number % 3 == 0 { Status::Failed } else { Status::Success };
+        let name = if number < 20 { "backup" } else { "report" };
+        let at = start.saturating_add(Duration::from_secs(number));
+        let run = Run::new(format!("r{number:02}"), name, status).unwrap().at(at);
+        ledger.append(run.created_at(at)).unwrap();
+    }
+    ledger.append(Run::new("skipped", "backup", Status::Skipped).unwrap()).unwrap();
+    let expected = [
+        ("r18".to_owned(), Status::Failed),
+        ("r19".to_owned(), Status::Success),
+        ("r27".to_owned(), Status::Failed),
+        ("r29".to_owned(), Status::Success),
+    ];
+    for round in 0..3 {
+        disk.advance(400 * DAY);
+        ledger.maintain().unwrap();
+        assert_eq!(statuses(&ledger), expected, "round {round}");
+    }
+    let stored = ledger.reader().run("r19").unwrap();
+    let record = stored.record().unwrap();
+    assert_eq!(record.body.created_at(), Some(start.saturating_add(Duration::from_secs(19))));
+    let report = ledger.cleanup(&Cleanup::older_than(DAY), false).unwrap();
+    assert_eq!(report.segments[0].kept_for, Some(Keep::LastResults), "{report:?}");
+    // One that is newer takes its place, and the old one goes.
+    ledger.append(Run::new("r99", "backup", Status::Success).unwrap()).unwrap();
+    disk.advance(400 * DAY);
+    let report = ledger.cleanup(&Cleanup::retention(), false).unwrap();
+    assert_eq!(report.results, 3, "{report:?}");
+    let left: Vec<_> = statuses(&ledger).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(left, ["r18", "r27", "r29", "r99"]);
+    drop(ledger);
+    assert_eq!(statuses(&self::open(&disk.kill())).len(), 4);
 }
 
 #[test]

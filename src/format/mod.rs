@@ -17,6 +17,7 @@ pub mod header;
 pub mod identity;
 pub mod key;
 pub mod packed;
+pub mod rollup;
 pub mod seqfile;
 pub mod trailer;
 

@@ -19,6 +19,8 @@ pub(crate) struct NewRow {
     pub newest: i64,
     /// The sequence number of the record that it takes the place of.
     pub supersedes: Option<u64>,
+    /// How long a run took, as a code that the index does not read.
+    pub length: Option<u16>,
 }
 
 /// The index of a segment that is still written, in memory. Rows lie in the order of seq.
@@ -33,6 +35,8 @@ pub(crate) struct MemIndex {
     times: Vec<i64>,
     offsets: Vec<u32>,
     tags: Vec<u8>,
+    /// How long runs took, or [`NO_LENGTH`]. Shorter than the table when the last rows have none.
+    lengths: Vec<u16>,
     frames: Vec<u32>,
     fields: [Keys; Field::KEYED],
     /// Records of other segments whose place was taken by one here, and the number of that one.
@@ -50,6 +54,9 @@ pub(crate) struct MemIndex {
 
 /// How many rows a block has of which the latest creation is noted.
 const BLOCK_ROWS: usize = 64;
+
+/// No length of time: no code is as high.
+const NO_LENGTH: u16 = u16::MAX;
 
 /// The ends of the ranges that the rows span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +86,7 @@ impl MemIndex {
             times: Vec::new(),
             offsets: Vec::new(),
             tags: Vec::new(),
+            lengths: Vec::new(),
             frames: Vec::new(),
             fields: std::array::from_fn(|_| Keys::default()),
             supersedes: Vec::new(),
@@ -106,6 +114,10 @@ impl MemIndex {
         self.times.push(row.created_at);
         self.offsets.push(row.offset);
         self.tags.push(row.tag);
+        if let Some(length) = row.length {
+            self.lengths.resize(self.tags.len() - 1, NO_LENGTH);
+            self.lengths.push(length);
+        }
         let summary = &mut self.summary;
         summary.created.0 = summary.created.0.min(row.created_at);
         summary.created.1 = summary.created.1.max(row.created_at);
@@ -191,6 +203,12 @@ impl MemIndex {
         self.keys(field).map(Keys::codes).unwrap_or_default()
     }
 
+    /// The code of the time that a run took.
+    #[must_use]
+    pub(crate) fn length(&self, row: Row) -> Option<u16> {
+        self.lengths.get(row as usize).copied().filter(|&length| length != NO_LENGTH)
+    }
+
     /// The hash of a key.
     #[must_use]
     pub(crate) fn key_hash(&self, field: Field, code: Code) -> u64 {
@@ -234,6 +252,7 @@ impl MemIndex {
             + self.overtaken.capacity() * size_of::<(u64, Row)>()
             + (self.offsets.capacity() + self.frames.capacity() + self.by_time.capacity()) * 4
             + self.tags.capacity()
+            + self.lengths.capacity() * 2
             + self.fields.iter().map(Keys::memory).sum::<usize>()
     }
 
@@ -339,6 +358,7 @@ mod tests {
             tag: 1,
             newest: created_at,
             supersedes: None,
+            length: None,
         });
     }
 
@@ -408,6 +428,7 @@ mod tests {
                 tag: 2,
                 newest: 0,
                 supersedes: Some(supersedes),
+                length: None,
             });
         }
         assert_eq!((0..5).map(|row| index.tag(row)).collect::<Vec<_>>(), [1, 0x81, 0x82, 2, 2]);

@@ -323,6 +323,25 @@ impl Batch {
         Ok(())
     }
 
+    /// Encodes the state of a run that lies at `seq` once more, as it is. False when that is not
+    /// the run's newest any more.
+    pub(super) fn encode_result(
+        &mut self,
+        catalog: &Catalog,
+        split: StreamSet,
+        seq: u64,
+        run: &Run<'_>,
+    ) -> Result<bool> {
+        self.reset();
+        self.split = split;
+        let hash = key::hash(catalog.seed, key::id_key(&run.run_id).as_slice());
+        let found = newest(catalog, &run.run_id, hash, true)?;
+        let Some(found) = found.filter(|found| found.seq == seq) else { return Ok(false) };
+        self.put_state((Prior::Seq(seq), found.stream), run.borrowed(), hash)?;
+        self.finish();
+        Ok(true)
+    }
+
     /// Encodes one of the engine's own notes.
     pub(super) fn encode_note(&mut self, stream: usize, body: &Body<'_>) -> Result<()> {
         self.reset();

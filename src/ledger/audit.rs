@@ -31,7 +31,7 @@ pub(super) const SEGMENT_MISSING: &str = "segment.missing";
 pub(super) const SEGMENT_PASSED_OVER: &str = "segment.passed_over";
 /// The type of the note on copies that were removed.
 pub(super) const COPIES_DROPPED: &str = "copies.dropped";
-/// The type of the note on an open run that was too damaged to be carried forward.
+/// The type of the note on a run that was too damaged to be carried forward.
 pub(super) const RUN_LOST: &str = "run.lost";
 /// The type of the note on records that had expired in segments that stay.
 pub(super) const RECORDS_EXPIRED: &str = "records.expired";
@@ -261,11 +261,11 @@ struct LostRun {
     damage: String,
 }
 
-/// The note on the newest state of an open run that could not be carried forward.
-pub(super) fn lost_run(segment: &Segment, seq: u64, damage: &Error) -> Event<'static> {
+/// The note on a state of a run that could not be carried forward; `what` it is.
+pub(super) fn lost_run(segment: &Segment, seq: u64, what: &str, damage: &Error) -> Event<'static> {
     let detail = LostRun { seq, damage: damage.to_string() };
     note(RUN_LOST, segment, &detail).severity(Severity::Warning).message(format!(
-        "record {seq}, the newest of a run that is still open, cannot be read and goes with {}",
+        "record {seq}, {what}, cannot be read and goes with {}",
         segment_name(segment)
     ))
 }

@@ -180,7 +180,7 @@ impl Inner {
     ///
     /// Everyone takes them in one order, and that of `runs` is the first: who appends a state of a
     /// run takes it whichever stream the state goes to, so that the states of a run are in order.
-    fn lock_parts<'a>(
+    pub(super) fn lock_parts<'a>(
         &'a self,
         batch: &Batch,
         runs: Option<MutexGuard<'a, Active>>,
@@ -199,7 +199,8 @@ impl Inner {
         numbers.filter_map(lock).collect()
     }
 
-    fn write_frames(
+    /// Writes the frames of a batch, whose streams are locked.
+    pub(super) fn write_frames(
         &self,
         batch: &mut Batch,
         encoded: Encoded,

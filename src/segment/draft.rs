@@ -2,6 +2,7 @@ use crate::error::Damage;
 use crate::format::codec::{self, Decoded, Prior, RunHead};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::key;
+use crate::format::rollup::length_code;
 use crate::index::{MemIndex, NewRow};
 use crate::model::{Body, Field, Kind, Run};
 
@@ -25,6 +26,7 @@ struct DraftRow {
     newest: i64,
     tag: u8,
     prior: Prior,
+    length: Option<u16>,
     keys_end: u32,
 }
 
@@ -52,9 +54,9 @@ impl Draft {
     /// Adds a record that lies at `offset` in the payload. A time that is missing reads as zero.
     fn push(&mut self, body: &Body<'_>, prior: Prior, relative_seq: u32, offset: u32) {
         let created_at = body.created_at().unwrap_or_default();
-        let newest = match body {
-            Body::Run(run) => Run::newest_time(run).unwrap_or(created_at),
-            Body::Event(_) | Body::Error(_) => created_at,
+        let (newest, length) = match body {
+            Body::Run(run) => (Run::newest_time(run).unwrap_or(created_at), length_of(run)),
+            Body::Event(_) | Body::Error(_) => (created_at, None),
         };
         key::keys_of(body, |field, bytes| {
             self.arena.extend_from_slice(bytes);
@@ -68,6 +70,7 @@ impl Draft {
             newest: newest.as_nanos(),
             tag: key::tag(body),
             prior,
+            length,
             keys_end: u32::try_from(self.keys.len()).unwrap_or(u32::MAX),
         });
     }
@@ -88,6 +91,7 @@ impl Draft {
                 tag: row.tag,
                 newest: row.newest,
                 supersedes: row.prior.resolve(seq),
+                length: row.length,
             });
             for key in keys.by_ref().take((row.keys_end - used) as usize) {
                 let bytes = self.arena.get(start as usize..key.end as usize);
@@ -113,6 +117,11 @@ impl Draft {
             self.push(&record.body, record.prior, relative, offset);
         })
     }
+}
+
+/// The code of the time that a run took; one that ended before it began took none.
+pub(crate) fn length_of(run: &Run<'_>) -> Option<u16> {
+    run.duration_nanos().map(|nanos| length_code(u64::try_from(nanos).unwrap_or(0)))
 }
 
 /// Where the payload of a frame begins.

@@ -16,6 +16,7 @@ mod open;
 mod pack;
 mod read;
 mod recover;
+mod rollup;
 mod salvage;
 mod scan;
 mod seal;

@@ -7,7 +7,8 @@ use crate::format::footer::{
 use crate::format::key;
 use crate::format::trailer::{TagCounts, Trailer};
 use crate::index::{MemIndex, Table};
-use crate::model::Field;
+use crate::model::{Field, Kind};
+use crate::segment::rollup::rollup;
 
 /// How many seeds are tried until all keys of a segment hash apart. One is nearly always enough;
 /// keys that were chosen to collide under sixteen seeds, which only who may read the ledger knows,
@@ -20,12 +21,17 @@ struct Ranked {
     codes: Vec<u32>,
 }
 
-/// The footer's bytes for a segment whose footer begins at `base`, and whose frames lie in these
-/// blocks, if it is packed.
+/// The footer's bytes for a segment of this kind whose footer begins at `base`, and whose frames
+/// lie in these blocks, if it is packed.
 ///
 /// # Errors
 /// When a size is out of bounds.
-pub(crate) fn footer(index: &MemIndex, base: u32, blocks: Option<BlockInput<'_>>) -> Result<Built> {
+pub(crate) fn footer(
+    index: &MemIndex,
+    kind: Kind,
+    base: u32,
+    blocks: Option<BlockInput<'_>>,
+) -> Result<Built> {
     let order: Vec<u32> = (0..index.rows()).map(|position| index.time_row(position)).collect();
     let (seed, fields) = (0..SEEDS)
         .map(|attempt| index.seed().wrapping_add(attempt))
@@ -43,6 +49,7 @@ pub(crate) fn footer(index: &MemIndex, base: u32, blocks: Option<BlockInput<'_>>
             frames: index.frames(),
             supersedes: &supersedes,
             blocks,
+            rollup: Some(&rollup(index, kind)),
             seed,
             fields: fields.each_ref().map(|ranked| {
                 ranked

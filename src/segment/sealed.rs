@@ -6,6 +6,7 @@ use crate::format::footer::{FieldView, FooterLayout};
 use crate::format::header::SegmentHeader;
 use crate::format::key;
 use crate::format::packed::{Packed, to_time};
+use crate::format::rollup::Rollup;
 use crate::format::trailer::Trailer;
 use crate::index::{Code, NoColumn, Row, Table, partition};
 use crate::model::{Field, FieldSet};
@@ -77,6 +78,11 @@ impl SealedIndex {
     /// Where the blocks of a packed segment are, and where the frames of each begin.
     pub(super) fn blocks(&self) -> Result<(Packed<'_>, Packed<'_>), Damage> {
         self.layout.blocks(self.map.as_slice())
+    }
+
+    /// The sums of the records.
+    pub(super) fn rollup(&self) -> Result<Rollup, Damage> {
+        self.layout.rollup(self.map.as_slice())
     }
 
     /// The records of earlier segments whose place was taken by one here.

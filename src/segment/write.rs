@@ -164,7 +164,7 @@ impl Segment {
         let (footer, trailer) = {
             let state = self.current()?;
             let State::Memory(index) = &*state else { return Ok(()) };
-            let footer = seal::footer(index, end, None)?;
+            let footer = seal::footer(index, self.kind(), end, None)?;
             let trailer = seal::trailer(index, end, &footer, hash, previous);
             (footer, trailer)
         };

@@ -70,7 +70,7 @@ fn a_run_s_end_is_not_dropped_before_its_beginning() {
     let ledger = ledger.open(DIR).unwrap();
     let begun = [Body::Run(run("a", Status::Running)), Body::Run(run("b", Status::Running))];
     ledger.append_batch(&begun, runledger::Durability::Os).unwrap();
-    ledger.append(run("b", Status::Success)).unwrap();
+    ledger.append(run("b", Status::Cancelled)).unwrap();
     disk.advance(2 * HOUR);
     let removed = Arc::new(Mutex::new(Vec::new()));
     let order = Arc::clone(&removed);
@@ -94,7 +94,7 @@ fn carrying_forward_undoes_no_newer_state() {
     let ledger = short(&disk).storage(Arc::new(storage.clone())).open(DIR).unwrap();
     let json = |text: &str| Json::parse(text.to_owned()).unwrap();
     ledger.append(run("a", Status::Running).metadata(json("1"))).unwrap();
-    ledger.append(run("b", Status::Success)).unwrap();
+    ledger.append(run("b", Status::Skipped)).unwrap();
     disk.advance(2 * HOUR);
     // The clock is looked at twice: for the plan, and for the append that carries.
     let (writer, looks) = (ledger.clone(), Mutex::new(0));
@@ -133,10 +133,11 @@ fn damage_does_not_stop_retention() {
     let ledger = options(&disk).open(DIR).unwrap();
     ledger.append(run("a", Status::Running)).unwrap();
     ledger.append(run("b", Status::Success)).unwrap();
+    ledger.append(run("c", Status::Skipped)).unwrap();
     damage_first_frame(&disk, ledger, "runs");
     let ledger = short(&disk).open(DIR).unwrap();
     let report = ledger.cleanup(&Cleanup::retention(), false).unwrap();
-    assert_eq!((report.dropped().count(), report.carried), (1, 0));
+    assert_eq!((report.dropped().count(), report.carried, report.results), (1, 0, 1));
     assert_eq!(notes(ledger.reader(), "run.lost"), 1);
 }
 
@@ -306,7 +307,7 @@ fn a_clock_that_starts_years_ahead_drops_nothing() {
     disk.set_now(now);
     let ledger = options(&disk).open(DIR).unwrap();
     ledger.append(event(1)).unwrap();
-    ledger.append(run("a", Status::Success)).unwrap();
+    ledger.append(run("a", Status::Cancelled)).unwrap();
     ledger.close().unwrap();
     drop(ledger);
     disk.set_now(now + now / 5);

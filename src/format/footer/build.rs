@@ -1,6 +1,7 @@
 //! Writing a footer.
 
 use crate::error::{Error, Result};
+use crate::format::rollup::Rollup;
 use crate::format::{crc, packed};
 use crate::model::Field;
 
@@ -27,6 +28,9 @@ pub struct FooterInput<'a> {
     pub supersedes: &'a [u64],
     /// Of a packed segment, where its blocks are.
     pub blocks: Option<BlockInput<'a>>,
+    /// What the segment tells of its records in sum; `None` leaves it out, and a reader takes the
+    /// footer for damaged where it asks for it.
+    pub rollup: Option<&'a Rollup>,
     /// The seed under which all keys of each field have different hashes.
     pub seed: u64,
     /// The keys of each field; `None` when no record has one.
@@ -88,6 +92,12 @@ pub fn build(input: &FooterInput<'_>, base_offset: u32) -> Result<Built> {
     if let Some(blocks) = input.blocks {
         builder.column(Section::Blocks, 0, blocks.places.iter().map(wide))?;
         builder.column(Section::BlockStarts, 0, blocks.starts.iter().map(wide))?;
+    }
+    if let Some(rollup) = input.rollup {
+        builder.section(Section::Rollup, 0, |out| {
+            rollup.encode(out);
+            Ok(())
+        })?;
     }
     for (field, number) in input.fields.iter().zip(1..) {
         if let Some(field) = field.filter(|field| !field.hashes.is_empty()) {

@@ -7,17 +7,18 @@ use crate::error::Damage;
 use crate::format::bytes::get;
 use crate::format::crc;
 use crate::format::packed::Packed;
+use crate::format::rollup::Rollup;
 use crate::format::trailer::{TRAILER_BYTES, Trailer};
 use crate::model::Field;
 use crate::planted::{Bug, is_planted};
 
 use super::{
-    COUNT_AT, Entry, FieldView, OF_PACKED, PER_FIELD, SEED_AT, SINGLE, Section, TABLE_HEAD_BYTES,
+    COUNT_AT, Entry, FieldView, LATER, PER_FIELD, SEED_AT, SINGLE, Section, TABLE_HEAD_BYTES,
     TABLE_MAGIC, whole_hash,
 };
 
 const OF_FIELDS: usize = PER_FIELD * Field::KEYED;
-const SLOTS: usize = SINGLE + OF_FIELDS + OF_PACKED;
+const SLOTS: usize = SINGLE + OF_FIELDS + LATER;
 
 const ABSENT: u8 = 0;
 const UNSEEN: u8 = 1;
@@ -51,7 +52,7 @@ impl Slot {
                 Some(SINGLE + (field - 1) * PER_FIELD + part)
             }
             (Some(part), 0) => {
-                let part = part.checked_sub(PER_FIELD).filter(|part| *part < OF_PACKED)?;
+                let part = part.checked_sub(PER_FIELD).filter(|part| *part < LATER)?;
                 Some(SINGLE + OF_FIELDS + part)
             }
             _ => None,
@@ -210,6 +211,14 @@ impl FooterLayout {
         let starts =
             self.column(file, Section::BlockStarts, 0, |starts| starts.len() == blocks.len() + 1)?;
         Ok((blocks, starts))
+    }
+
+    /// What the segment tells of its records in sum.
+    ///
+    /// # Errors
+    /// [`Damage::Footer`].
+    pub fn rollup(&self, file: &[u8]) -> Result<Rollup, Damage> {
+        Rollup::decode(self.slot(Section::Rollup, 0)?.bytes(file, |_| true)?)
     }
 
     /// The keys of a field; `None` when no record has one, and for status and severity, which are

@@ -96,14 +96,17 @@ enum Section {
     /// Of a packed segment, where the frames of each block begin in the segment that is not packed,
     /// rising, and where the last ones end.
     BlockStarts = 14,
+    /// What the segment tells of its records in sum.
+    Rollup = 15,
 }
 
 /// Sections that stand once and that every footer has, or may have.
 const SINGLE: usize = 7;
 /// Sections that stand once for each field.
 const PER_FIELD: usize = 5;
-/// Sections that stand once in the footer of a packed segment.
-const OF_PACKED: usize = 2;
+/// Sections that stand once, numbered after those of fields: two of a packed segment, and one that
+/// every footer has.
+const LATER: usize = 3;
 
 impl Section {
     const SINGLE: [Self; SINGLE] = [
@@ -119,7 +122,7 @@ impl Section {
 
 const _: () = assert!(Section::Supersedes as usize == SINGLE);
 const _: () = assert!(Section::Codes as usize == SINGLE + PER_FIELD);
-const _: () = assert!(Section::BlockStarts as usize == SINGLE + PER_FIELD + OF_PACKED);
+const _: () = assert!(Section::Rollup as usize == SINGLE + PER_FIELD + LATER);
 
 /// An entry of the section table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

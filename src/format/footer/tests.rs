@@ -76,6 +76,7 @@ fn file(rows: &[Row], seed: u64, supersedes: &[u64]) -> (Vec<u8>, Trailer) {
         frames: &[128, 500, 999],
         supersedes,
         blocks: None,
+        rollup: None,
         seed,
         fields: std::array::from_fn(|at| {
             Some(FieldInput { hashes: &hashes[at], codes: &codes[at] })

@@ -80,7 +80,11 @@ impl Inner {
                 continue;
             }
             let runs = open_runs(&candidate.segment)?;
-            if runs.is_empty() { easy.push(candidate) } else { hard.push((candidate, runs)) }
+            if runs.is_empty() && candidate.results.is_empty() {
+                easy.push(candidate)
+            } else {
+                hard.push((candidate, runs))
+            }
         }
         // What needs no carrying goes first, so that a full disk has room for what does; but not
         // before what it supersedes, which would be the newest again for as long as it is there.
@@ -97,6 +101,7 @@ impl Inner {
             let group: Vec<_> = hard.drain(..together.min(hard.len())).collect();
             for (candidate, runs) in &group {
                 report.carried += self.carry_forward(&candidate.segment, runs)?;
+                report.results += self.carry_results(&candidate.segment, &candidate.results)?;
             }
             self.drop_segments(group.into_iter().map(|(it, _)| it).collect(), report)?;
         }
@@ -143,7 +148,8 @@ impl Inner {
                 Ok(record) => record.body,
                 // What cannot be read cannot be carried, and must not keep the others for ever.
                 Err(err @ Error::Damaged { .. }) => {
-                    self.note(&audit::lost_run(segment, seq, &err))?;
+                    let what = "the newest of a run that is still open";
+                    self.note(&audit::lost_run(segment, seq, what, &err))?;
                     continue;
                 }
                 Err(err) => return Err(err),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Result;
 use crate::ledger::classes::Class;
-use crate::ledger::cleanup::plan::plan;
+use crate::ledger::cleanup::plan::{open_runs, plan};
 use crate::ledger::cleanup::{Cleanup, SegmentPlan};
 use crate::ledger::policy::{Limits, Retention};
 use crate::ledger::reader::Reader;
@@ -21,6 +21,9 @@ pub struct Kept {
     pub limits: Limits,
     /// How many of the records that were asked for it holds.
     pub records: u64,
+    /// How many of those are carried forward when it is dropped: runs that are still open, and the
+    /// newest success and failure of their type. 0 when it stays.
+    pub carried: u64,
 }
 
 impl Reader {
@@ -62,11 +65,21 @@ impl Reader {
         let now = catalog.storage.now();
         let cleanup = Cleanup::retention();
         let candidates = plan(self, &cleanup, &retention, &self.pins()?, now)?;
-        let kept = candidates.into_iter().filter_map(|candidate| {
-            let records = counts.get(candidate.segment.path()).copied()?;
-            let class = Class::at(candidate.stream)?;
-            Some(Kept { segment: candidate.plan, class, limits: retention.limits(class), records })
-        });
-        Ok(kept.collect())
+        let mut kept = Vec::new();
+        for candidate in candidates {
+            let records = counts.get(candidate.segment.path()).copied();
+            let (Some(records), Some(class)) = (records, Class::at(candidate.stream)) else {
+                continue;
+            };
+            let mut carried = 0;
+            if candidate.plan.dropped_for.is_some() {
+                let open = open_runs(&candidate.segment)?;
+                let is_asked = |(seq, _): &&(u64, u32)| seqs.contains(seq);
+                carried = open.iter().chain(&candidate.results).filter(is_asked).count() as u64;
+            }
+            let limits = retention.limits(class);
+            kept.push(Kept { segment: candidate.plan, class, limits, records, carried });
+        }
+        Ok(kept)
     }
 }

@@ -3,6 +3,7 @@
 mod drop;
 mod kept;
 mod plan;
+mod results;
 mod status;
 mod supersede;
 mod usage;
@@ -73,6 +74,9 @@ pub struct CleanupReport {
     pub segments: Vec<SegmentPlan>,
     /// How many runs that are still open were, or would be, carried forward.
     pub carried: u64,
+    /// How many runs were, or would be, carried forward as the newest success or failure of their
+    /// type: when a thing last worked can so be told for ever.
+    pub results: u64,
     /// Copies of what recovery and repair have cut, kept for longer than any record is, that were
     /// removed or would be.
     pub copies: Copies,
@@ -124,7 +128,7 @@ pub enum Keep {
     Supersedes,
     /// It holds nothing but runs that are still open.
     OpenRuns,
-    /// It holds nothing but the newest success or failure of types.
+    /// It holds nothing but the newest success or failure of types, and perhaps open runs.
     LastResults,
     /// It holds a record of a run that is [pinned](crate::Ledger::pin).
     Pinned,
@@ -147,7 +151,7 @@ impl std::fmt::Display for Keep {
             Self::Forever => f.write_str("kept for ever"),
             Self::Supersedes => f.write_str("holds later states of runs in a segment that is kept"),
             Self::OpenRuns => f.write_str("holds only runs that are still open"),
-            Self::LastResults => f.write_str("holds only the newest results of their types"),
+            Self::LastResults => f.write_str("holds only the last results of types"),
             Self::Pinned => f.write_str("holds a record of a run that is pinned"),
             Self::Class(class, None) => write!(f, "holds records of {class}, kept for ever"),
             Self::Class(class, Some(time)) => {
@@ -230,6 +234,7 @@ impl Reader {
         for candidate in candidates {
             if candidate.plan.dropped_for.is_some() {
                 report.carried += plan::open_runs(&candidate.segment)?.len() as u64;
+                report.results += candidate.results.len() as u64;
             }
             report.segments.push(candidate.plan);
         }

@@ -9,6 +9,7 @@ use crate::index::{Row, SUPERSEDED, Table};
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{AUDIT_STREAM, Class, STREAM_KINDS};
+use crate::ledger::cleanup::results::find_last_results;
 use crate::ledger::cleanup::status::{judge_by_status, keep_results};
 use crate::ledger::cleanup::supersede::keep_what_supersedes;
 use crate::ledger::cleanup::{Cleanup, Keep, SegmentPlan};
@@ -29,6 +30,8 @@ pub(super) struct Candidate {
     pub(super) overview: Overview,
     arrived: i64,
     pub(super) plan: SegmentPlan,
+    /// The newest results of their types, which are carried forward when it goes.
+    pub(super) results: Vec<(u64, u32)>,
 }
 
 impl Candidate {
@@ -47,6 +50,11 @@ impl Candidate {
     /// True when it is kept, and may be dropped for want of space.
     fn may_go(&self) -> bool {
         self.plan.dropped_for.is_none() && self.overview.rows > 0
+    }
+
+    /// True when it is to go, with runs in it.
+    pub(super) fn loses_runs(&self) -> bool {
+        self.plan.dropped_for.is_some() && self.segment.kind() == Kind::Run
     }
 
     /// True when nothing but its term keeps it.
@@ -109,7 +117,8 @@ pub(super) fn plan(
         Some(cap) => apply_cap(catalog, &mut candidates, pins, cap)?,
         None => settle(&mut candidates, pins)?,
     }
-    keep_open_runs(&mut candidates)?;
+    find_last_results(catalog, &mut candidates, now)?;
+    keep_what_is_carried(&mut candidates)?;
     Ok(candidates)
 }
 
@@ -146,7 +155,7 @@ pub(super) fn look_at(
             left_out: 0,
             kept_for: None,
         };
-        Candidate { segment, stream, overview, arrived, plan }
+        Candidate { segment, stream, overview, arrived, plan, results: Vec::new() }
     };
     let arrived = arrivals(&recorded, now);
     Ok(segments.into_iter().zip(overviews).zip(arrived).map(candidate).collect())
@@ -290,12 +299,14 @@ pub(in crate::ledger) fn allocated(catalog: &Catalog, dir: &Path) -> Result<u64>
     Ok(total)
 }
 
-/// A segment of nothing but open runs would only be written anew.
-fn keep_open_runs(candidates: &mut [Candidate]) -> Result<()> {
+/// A segment of nothing but what is carried forward would only be written anew.
+fn keep_what_is_carried(candidates: &mut [Candidate]) -> Result<()> {
     for candidate in candidates.iter_mut().filter(|c| c.plan.dropped_for.is_some()) {
         let open = open_runs(&candidate.segment)?.len();
-        if open > 0 && open as u64 == candidate.plan.records {
-            candidate.keep(Keep::OpenRuns);
+        let carried = open + candidate.results.len();
+        if carried > 0 && carried as u64 == candidate.plan.records {
+            let is_open = candidate.results.is_empty();
+            candidate.keep(if is_open { Keep::OpenRuns } else { Keep::LastResults });
         }
     }
     Ok(())

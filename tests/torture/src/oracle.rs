@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use runledger::{Body, Durability, Error, Record, Result};
+use runledger::{Body, Durability, Error, Record, Result, Status};
 
 /// What the ledger owes of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,8 +126,9 @@ impl Oracle {
     }
 
     /// Notes that retention is about to drop the records in this range of a stream, but for the
-    /// newest states of runs that are open, which it carries forward. How many those are. None of
-    /// them may be of a batch from `young` on.
+    /// newest states of runs that are open, succeeded or failed, which it carries forward: each run
+    /// is of a type of its own, and so the newest of that. How many those are. None of them may be
+    /// of a batch from `young` on.
     pub(crate) fn expect_drop(&mut self, stream: &str, seqs: (u64, u64), young: usize) -> u64 {
         let newest = self.newest_states();
         let mut count = 0;
@@ -137,7 +138,7 @@ impl Oracle {
                 let body = &batch.bodies[place];
                 let is_in =
                     format!("{}s", body.kind()) == stream && (seqs.0..=seqs.1).contains(&seq);
-                let is_carried = matches!(body, Body::Run(run) if !run.status.is_terminal()
+                let is_carried = matches!(body, Body::Run(run) if is_kept(run.status)
                     && newest.get(&run.run_id.to_string()) == Some(&(number, place)));
                 if is_in && !is_carried {
                     assert!(number < young, "batch {number} is too young to be dropped");
@@ -370,6 +371,11 @@ fn judge_batch(
         }
         _ => Ok(()),
     }
+}
+
+/// True when a run in this status, which is the newest of its type, is carried forward.
+const fn is_kept(status: Status) -> bool {
+    !status.is_terminal() || matches!(status, Status::Success | Status::Failed)
 }
 
 /// The text by which a record tells which it is: its batch and its place there.

@@ -113,6 +113,10 @@ fn print(report: &CleanupReport, dry_run: bool, screen: &Screen) -> io::Result<(
     if report.carried > 0 {
         writeln!(out, "{} carried forward", human::plural(report.carried, "open run"))?;
     }
+    if report.results > 0 {
+        let runs = human::plural(report.results, "run");
+        writeln!(out, "{runs} carried forward as the newest success or failure of a type")?;
+    }
     out.flush()
 }
 

@@ -35,6 +35,7 @@ struct Place<'a> {
     last_seq: Option<u64>,
     records: u64,
     of_them: u64,
+    carried: u64,
     bytes: u64,
     age_seconds: Option<u64>,
     arrived: Option<String>,
@@ -75,6 +76,7 @@ impl<'a> Place<'a> {
             last_seq: plan.seqs.map(|(_, last)| last),
             records: plan.records,
             of_them: kept.records,
+            carried: kept.carried,
             bytes: plan.bytes,
             age_seconds: kept.limits.term.and_then(Term::duration).map(|age| age.as_secs()),
             arrived: plan.arrived.map(|time| time.to_string()),
@@ -106,5 +108,10 @@ fn print(kept: &Kept, screen: &Screen, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "  its newest record arrived {}", screen.full_time(arrived))?;
     }
     let verdict = if plan.dropped_for.is_some() { "goes with the next clean-up" } else { "stays" };
-    writeln!(out, "  {verdict}: {}", why(plan, screen))
+    writeln!(out, "  {verdict}: {}", why(plan, screen))?;
+    if kept.carried > 0 {
+        let what = "as a run that is open, or the newest success or failure of its type";
+        writeln!(out, "  but is carried forward, {what}")?;
+    }
+    Ok(())
 }

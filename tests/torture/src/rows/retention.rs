@@ -16,7 +16,8 @@ use crate::workload::{Writer, error, event, run};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Some segments of each kind; every fifth run stays open.
+/// Some segments of each kind; every fifth run stays open, and every fifth is the newest success of
+/// its type.
 fn fill(writer: &Writer, rng: &mut Rng, batches: usize) -> Result<()> {
     for _ in 0..batches {
         let size = 3000 + rng.below(9000);
@@ -25,8 +26,11 @@ fn fill(writer: &Writer, rng: &mut Rng, batches: usize) -> Result<()> {
             0 => vec![event(&mark(batch, 0), size), event(&mark(batch, 1), 100)],
             1 => vec![error(&mark(batch, 0), size)],
             _ => {
-                let open = batch.is_multiple_of(5);
-                let status = if open { Status::Running } else { Status::Success };
+                let status = match batch % 5 {
+                    0 => Status::Running,
+                    1 => Status::Success,
+                    _ => Status::Cancelled,
+                };
                 vec![run(&format!("run-{batch}"), &mark(batch, 0), status, size)]
             }
         };

@@ -1,0 +1,139 @@
+//! What a segment tells of its records in sum.
+
+use crate::error::Result;
+use crate::format::rollup::{ErrorRow, Rollup, RunRow, day_of};
+use crate::index::{Code, MemIndex, Table};
+use crate::model::{Field, Fingerprint, Kind, Status};
+use crate::segment::{Segment, State};
+
+/// So many places each type has for the rows of its statuses, whose codes are lower.
+const STATUSES: usize = 8;
+
+/// No row.
+const NOWHERE: u32 = u32::MAX;
+
+/// The sums of the records in an index that is sorted.
+pub(super) fn rollup(index: &MemIndex, kind: Kind) -> Rollup {
+    let mut rollup = match kind {
+        Kind::Run => Rollup { runs: runs(index), ..Rollup::default() },
+        Kind::Error => Rollup { errors: errors(index), ..Rollup::default() },
+        Kind::Event => return Rollup::default(),
+    };
+    name_types(index, &mut rollup);
+    rollup
+}
+
+/// Has the rows, which name types by their codes in the index, name them by their places among the
+/// names in use.
+fn name_types(index: &MemIndex, rollup: &mut Rollup) {
+    let name = |code| str::from_utf8(index.key(Field::Type, code)).unwrap_or_default();
+    let of_runs = rollup.runs.iter().map(|row| row.run_type);
+    let mut codes: Vec<Code> =
+        of_runs.chain(rollup.errors.iter().map(|it| it.error_type)).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    codes.sort_unstable_by_key(|&code| name(code));
+    let rename = |code: &mut Code| {
+        let place = codes.binary_search_by_key(&name(*code), |&other| name(other));
+        *code = place.ok().and_then(|place| u32::try_from(place).ok()).unwrap_or_default();
+    };
+    rollup.runs.iter_mut().for_each(|row| rename(&mut row.run_type));
+    rollup.errors.iter_mut().for_each(|row| rename(&mut row.error_type));
+    rollup.runs.sort_unstable_by_key(RunRow::key);
+    rollup.types = codes.into_iter().map(|code| name(code).to_owned()).collect();
+}
+
+/// The runs that have ended. Rows name types by their codes.
+fn runs(index: &MemIndex) -> Vec<RunRow> {
+    let codes = index.codes(Field::Type);
+    let mut rows: Vec<RunRow> = Vec::new();
+    // For each type and status the row of the day at hand.
+    let mut places = vec![NOWHERE; index.key_count(Field::Type) as usize * STATUSES];
+    let place_of = |code: Code, status: Status| {
+        (code as usize).checked_mul(STATUSES).map(|first| first + usize::from(status.code()))
+    };
+    let (mut today, mut before_today) = (None, 0);
+    for row in (0..index.rows()).map(|position| index.time_row(position)) {
+        // What was overtaken here has a tag that is no status.
+        let Some(status) = Status::from_code(index.tag(row)).filter(|it| it.is_terminal()) else {
+            continue;
+        };
+        let Some(&code) = codes.get(row as usize) else { continue };
+        let day = day_of(index.created_at(row));
+        if today != Some(day) {
+            // In the order of time, no row of an earlier day follows.
+            let earlier = rows.get(before_today..).unwrap_or_default().iter();
+            for place in earlier.filter_map(|row| place_of(row.run_type, row.status)) {
+                places.get_mut(place).into_iter().for_each(|place| *place = NOWHERE);
+            }
+            (today, before_today) = (Some(day), rows.len());
+        }
+        let Some(place) = place_of(code, status).and_then(|at| places.get_mut(at)) else {
+            continue;
+        };
+        if *place == NOWHERE {
+            *place = u32::try_from(rows.len()).unwrap_or(NOWHERE);
+            rows.push(RunRow::new(code, status, day));
+        }
+        if let Some(sum) = rows.get_mut(*place as usize) {
+            sum.add(index.seq(row), index.length(row));
+        }
+    }
+    rows
+}
+
+fn errors(index: &MemIndex) -> Vec<ErrorRow> {
+    let types = index.codes(Field::Type);
+    let mut rows: Vec<Option<ErrorRow>> = vec![None; index.key_count(Field::Fingerprint) as usize];
+    for (row, &code) in (0..).zip(index.codes(Field::Fingerprint)) {
+        let Some(place) = rows.get_mut(code as usize) else { continue };
+        let at = index.created_at(row);
+        match place {
+            Some(sum) => {
+                sum.count = sum.count.saturating_add(1);
+                (sum.first, sum.last) = (sum.first.min(at), sum.last.max(at));
+            }
+            None => {
+                let fingerprint = fingerprint(index.key(Field::Fingerprint, code));
+                let error_type = types.get(row as usize).copied().unwrap_or_default();
+                let (count, first, last) = (1, at, at);
+                *place = fingerprint.map(|fingerprint| ErrorRow {
+                    fingerprint,
+                    error_type,
+                    count,
+                    first,
+                    last,
+                });
+            }
+        }
+    }
+    let mut rows: Vec<_> = rows.into_iter().flatten().collect();
+    rows.sort_unstable_by_key(|row| row.fingerprint);
+    rows
+}
+
+/// The fingerprint that this is the key of.
+fn fingerprint(key: &[u8]) -> Option<Fingerprint> {
+    let (&version, hash) = key.split_first()?;
+    Some(Fingerprint { version, hash: u64::from_le_bytes(hash.try_into().ok()?) })
+}
+
+impl Segment {
+    /// The sums of its records, but for states of runs that records here supersede.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn rollup(&self) -> Result<Rollup> {
+        loop {
+            let damage = match &*self.current()? {
+                State::Memory(index) => return Ok(rollup(index, self.kind())),
+                State::Sealed(sealed) => match sealed.rollup() {
+                    _ if !sealed.is_intact() => return Err(self.lost(&sealed.map)),
+                    Ok(rollup) => return Ok(rollup),
+                    Err(damage) => damage,
+                },
+            };
+            self.rebuild(damage);
+        }
+    }
+}
