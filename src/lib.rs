@@ -17,11 +17,11 @@ pub mod wire;
 pub use error::{Damage, Error, Result};
 pub use ledger::{
     Checkpoint, Class, ClassUsage, Cleanup, CleanupReport, Compaction, CompactionReport, Copies,
-    Durability, Erasure, ErasureReport, ExpectedRun, Finding, Forecast, Keep, Kept, LastRun,
-    Ledger, Limits, Losses, MergeReport, OnRecord, OpenHead, Options, Pin, ProofFinding,
-    ProofReport, Reader, RepairAction, RepairReport, Retention, RetentionReport, Rewrite,
-    RunHandle, SealedHead, SegmentPlan, Stats, StreamHead, StreamStats, Tampering, Term,
-    VerifyReport, repair, verify, verify_against,
+    Durability, Erasure, ErasureReport, ErrorSum, ExpectedRun, Finding, Forecast, History, Keep,
+    Kept, LastRun, Ledger, Lengths, Limits, Losses, MergeReport, OnRecord, OpenHead, Options, Pin,
+    ProofFinding, ProofReport, Reader, RepairAction, RepairReport, Retention, RetentionReport,
+    Rewrite, RunHandle, RunSum, SealedHead, SegmentPlan, Stats, StreamHead, StreamStats, Tampering,
+    Term, VerifyReport, repair, verify, verify_against,
 };
 pub use model::{
     ActorType, Body, ErrorRecord, Event, Field, Fingerprint, Id, IdForm, Json, Kind, Origin, Owner,

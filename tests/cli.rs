@@ -6,6 +6,7 @@ mod compaction;
 mod exec;
 mod export;
 mod general;
+mod history;
 mod import;
 mod incident;
 mod keeping;

@@ -7,6 +7,7 @@ mod compaction;
 mod costs;
 mod crashes;
 mod follow;
+mod history;
 mod hooked;
 mod left_out;
 mod lifecycle;

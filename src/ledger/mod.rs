@@ -15,6 +15,7 @@ mod durability;
 mod ends;
 mod group_commit;
 mod handle;
+mod history;
 mod layout;
 mod leftovers;
 mod lifecycle;
@@ -53,6 +54,7 @@ pub use cleanup::{
 pub use compact::{Compaction, CompactionReport, Erasure, ErasureReport, Rewrite};
 pub use durability::Durability;
 pub use handle::Ledger;
+pub use history::{ErrorSum, History, Lengths, RunSum};
 pub use leftovers::Copies;
 pub use lifecycle::{ExpectedRun, LastRun};
 pub use merge::MergeReport;

@@ -1,10 +1,13 @@
 //! What a segment tells of its records in sum.
 
-use crate::error::Result;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
 use crate::format::rollup::{ErrorRow, Rollup, RunRow, day_of};
-use crate::index::{Code, MemIndex, Table};
-use crate::model::{Field, Fingerprint, Kind, Status};
-use crate::segment::{Segment, State};
+use crate::index::{Code, MemIndex, SUPERSEDED, Table};
+use crate::model::{Body, Field, FieldSet, Fingerprint, Kind, Status};
+use crate::segment::draft::length_of;
+use crate::segment::{Pinned, Segment, State, TableRef};
 
 /// So many places each type has for the rows of its statuses, whose codes are lower.
 const STATUSES: usize = 8;
@@ -135,5 +138,54 @@ impl Segment {
             };
             self.rebuild(damage);
         }
+    }
+
+    /// The sums of its records, but for states of runs that any record supersedes: over all
+    /// segments, each run that has ended is counted once.
+    ///
+    /// # Errors
+    /// As for [`Segment::rollup`].
+    pub(crate) fn current_rollup(self: &Arc<Self>) -> Result<Rollup> {
+        let mut rollup = self.rollup()?;
+        let overtaken = self.ended_and_overtaken()?;
+        if overtaken.is_empty() {
+            return Ok(rollup);
+        }
+        let pinned = Pinned::new(self)?;
+        for (seq, offset) in overtaken {
+            let run = match pinned.record(seq, offset) {
+                Ok(record) => record.body,
+                // It is counted still, as nobody can tell where.
+                Err(Error::Damaged { .. }) => continue,
+                Err(err) => return Err(err),
+            };
+            let Body::Run(run) = run else { continue };
+            let day = day_of(run.created_at.unwrap_or_default().as_nanos());
+            rollup.take_out(&run.run_type, run.status, day, length_of(&run));
+        }
+        Ok(rollup)
+    }
+
+    /// Where states lie that ended runs, and that records of other segments supersede.
+    fn ended_and_overtaken(&self) -> Result<Vec<(u64, u32)>> {
+        fn find<T: Table>(table: &T, seqs: &[u64]) -> Vec<(u64, u32)> {
+            let place = |&seq: &u64| {
+                let position = table.seq_position(seq);
+                let row = table.seq_row(position);
+                let is_here = position < table.rows() && table.seq(row) == seq;
+                let tag = table.tag(row);
+                let has_ended = Status::from_code(tag).is_some_and(Status::is_terminal);
+                (is_here && has_ended && tag & SUPERSEDED == 0).then(|| (seq, table.offset(row)))
+            };
+            seqs.iter().filter_map(place).collect()
+        }
+        let overtaken = self.superseded_as_of(u64::MAX, usize::MAX).unwrap_or_default();
+        if overtaken.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.with_table(FieldSet::NONE, |table| match table {
+            TableRef::Memory(table) => find(table, &overtaken),
+            TableRef::Sealed(table) => find(table, &overtaken),
+        })
     }
 }

@@ -12,6 +12,7 @@ use crate::ledger::classes::{StreamSet, stream_code};
 use crate::ledger::cleanup::plan::{Candidate, allocated, open_runs, plan};
 use crate::ledger::cleanup::{Cleanup, CleanupReport, Keep};
 use crate::ledger::handle::Inner;
+use crate::ledger::history::Sums;
 use crate::ledger::leftovers::leftovers;
 use crate::ledger::lifecycle::Author;
 use crate::ledger::policy::Retention;
@@ -181,7 +182,7 @@ impl Inner {
         if candidates.is_empty() {
             return Ok(());
         }
-        let notes: Vec<_> = candidates.iter().map(dropped_note).collect();
+        let notes: Vec<_> = candidates.iter().map(dropped_note).collect::<Result<_>>()?;
         if !is_planted(Bug::RemoveBeforeTheNote) {
             notes.iter().try_for_each(|note| self.note(note))?;
             self.sync()?;
@@ -279,9 +280,12 @@ struct DroppedDetail {
     bytes: u64,
     hash: Option<String>,
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollup: Option<Sums>,
 }
 
-fn dropped_note(candidate: &Candidate) -> crate::model::Event<'static> {
+/// The note on a segment that goes, with what outlives it: its sums.
+fn dropped_note(candidate: &Candidate) -> Result<crate::model::Event<'static>> {
     let trailer = candidate.segment.trailer();
     let detail = DroppedDetail {
         first_seq: candidate.segment.first_seq(),
@@ -290,8 +294,9 @@ fn dropped_note(candidate: &Candidate) -> crate::model::Event<'static> {
         bytes: candidate.plan.bytes,
         hash: trailer.map(|trailer| audit::hex(trailer.link())),
         reason: candidate.plan.dropped_for.clone(),
+        rollup: Sums::of_segment(&candidate.segment)?,
     };
     let reason = candidate.plan.dropped_for.as_deref().unwrap_or_default();
-    audit::note(SEGMENT_DROPPED, &candidate.segment, &detail)
-        .message(format!("{} dropped: {reason}", candidate.plan.segment))
+    let note = audit::note(SEGMENT_DROPPED, &candidate.segment, &detail);
+    Ok(note.message(format!("{} dropped: {reason}", candidate.plan.segment)))
 }

@@ -36,6 +36,7 @@ commands! {
     tail Tail;
     values Values;
     stats Stats;
+    history History;
     import Import;
     merge Merge;
     append Append;
