@@ -20,6 +20,7 @@ use crate::model::{Kind, Status, Timestamp};
 
 pub use kept::Kept;
 pub(super) use plan::{allocated, open_runs};
+pub(super) use results::last_results;
 pub use usage::{ClassUsage, Forecast, RetentionReport};
 
 /// What a clean-up is to drop.

@@ -76,9 +76,9 @@ pub(super) fn keep_results(
     status: Status,
     now: i64,
 ) -> Result<()> {
-    let mut expiry = Expiry::of_status(reader, status, cleanup.before(now))?;
+    let expiry = Expiry::of_status(reader, status, cleanup.before(now))?;
     for candidate in candidates.iter_mut().filter(|it| it.plan.dropped_for.is_some()) {
-        if expiry.holds_result(reader, &candidate.segment)? {
+        if expiry.holds_result(&candidate.segment)? {
             candidate.keep(Keep::LastResults);
         }
     }
@@ -93,10 +93,10 @@ pub(super) fn plan_rewrites(
     status: Status,
     now: i64,
 ) -> Result<()> {
-    let mut expiry = Expiry::of_status(reader, status, cleanup.before(now))?;
+    let expiry = Expiry::of_status(reader, status, cleanup.before(now))?;
     let is_one = |it: &&mut Candidate| it.plan.dropped_for.is_none() && !it.segment.is_damaged();
     for candidate in candidates.iter_mut().filter(is_one) {
-        let mut guess = Weeding::guessing(reader, Some(&mut expiry));
+        let mut guess = Weeding::guessing(reader, Some(&expiry));
         let records = guess.count_in(&candidate.segment, u64::MAX)?;
         if records > 0 {
             candidate.plan.rewrite_for(cleanup.words(status, records), records);

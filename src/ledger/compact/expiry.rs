@@ -9,14 +9,15 @@ use crate::error::Result;
 use crate::format::key;
 use crate::index::{SUPERSEDED, Table};
 use crate::ledger::catalog::Catalog;
-use crate::ledger::classes::{Class, tag_of};
+use crate::ledger::classes::{Class, RUN_STREAMS, tag_of};
+use crate::ledger::cleanup::last_results;
 use crate::ledger::displaced::{Tags, held};
 use crate::ledger::policy::{Retention, Term};
 use crate::ledger::reader::Reader;
 use crate::ledger::retention::arrivals;
 use crate::ledger::runs::newest;
 use crate::model::{Body, FieldSet, Id, Kind, Run, Status};
-use crate::segment::{Pinned, Segment, TableRef};
+use crate::segment::{Segment, TableRef};
 
 /// Which records have expired.
 #[derive(Debug)]
@@ -24,8 +25,9 @@ pub(in crate::ledger) struct Expiry {
     rule: Rule,
     /// The runs that are pinned.
     pins: HashSet<Id<'static>>,
-    /// The newest success and failure of types, as far as they were asked for.
-    results: HashMap<(String, Status), Option<u64>>,
+    /// The newest success and the newest failure of each type: when a thing last worked is to be
+    /// known for ever.
+    results: HashSet<u64>,
 }
 
 #[derive(Debug)]
@@ -74,7 +76,12 @@ impl Expiry {
 
     fn new(reader: &Reader, rule: Rule) -> Result<Self> {
         let pins = reader.pins()?.into_iter().map(|pin| pin.run_id).collect();
-        Ok(Self { rule, pins, results: HashMap::new() })
+        let catalog = reader.catalog();
+        let streams = catalog.in_use().and(RUN_STREAMS);
+        let segments: Vec<_> = streams.flat_map(|stream| catalog.stream(stream)).collect();
+        let results = last_results(catalog, &segments, catalog.storage.now())?;
+        let results = results.into_iter().map(|(_, (seq, _))| seq).collect();
+        Ok(Self { rule, pins, results })
     }
 
     /// True when no run was pinned since.
@@ -86,16 +93,7 @@ impl Expiry {
     }
 
     /// True when this state of a run, which is its newest, has expired.
-    ///
-    /// # Errors
-    /// When what has to be known of other runs cannot be read.
-    pub(super) fn takes_run(
-        &mut self,
-        reader: &Reader,
-        segment: &Segment,
-        seq: u64,
-        run: &Run<'_>,
-    ) -> Result<bool> {
+    pub(super) fn takes_run(&self, segment: &Segment, seq: u64, run: &Run<'_>) -> bool {
         let is_due = run.status.is_terminal()
             && match &self.rule {
                 Rule::Status { status, before } => {
@@ -106,22 +104,18 @@ impl Expiry {
                     expired.get(segment.path()).is_some_and(|it| it.contains(run.status.code()))
                 }
             };
-        Ok(is_due && !self.pins.contains(&run.run_id) && !self.is_result(reader, seq, run)?)
+        is_due && !self.pins.contains(&run.run_id) && !self.results.contains(&seq)
     }
 
     /// True when the newest state of this run has expired, wherever it lies.
     ///
     /// # Errors
-    /// As for [`Expiry::takes_run`], or when that state cannot be read. One that is damaged has not
-    /// expired.
-    pub(super) fn takes_state_of(&mut self, reader: &Reader, run_id: &Id<'_>) -> Result<bool> {
-        let catalog = reader.catalog();
+    /// When that state cannot be read. One that is damaged has not expired.
+    pub(super) fn takes_state_of(&self, catalog: &Catalog, run_id: &Id<'_>) -> Result<bool> {
         let hash = key::hash(catalog.seed, key::id_key(run_id).as_slice());
         let Some(found) = newest(catalog, run_id, hash, true)? else { return Ok(false) };
-        match found.state()? {
-            Some(run) => self.takes_run(reader, found.segment(), found.seq, &run),
-            None => Ok(false),
-        }
+        let state = found.state()?;
+        Ok(state.is_some_and(|run| self.takes_run(found.segment(), found.seq, &run)))
     }
 
     /// True when this event or error has expired.
@@ -131,43 +125,13 @@ impl Expiry {
         is_due && !body.run_id().is_some_and(|id| self.pins.contains(id))
     }
 
-    /// True when this is the newest success or the newest failure of its type: when a thing last
-    /// worked is to be known for ever.
-    fn is_result(&mut self, reader: &Reader, seq: u64, run: &Run<'_>) -> Result<bool> {
-        if !matches!(run.status, Status::Success | Status::Failed) {
-            return Ok(false);
-        }
-        let of_type = (run.run_type.to_string(), run.status);
-        if let Some(known) = self.results.get(&of_type) {
-            return Ok(*known == Some(seq));
-        }
-        let newest = reader.query().kind(Kind::Run).record_type(&of_type.0).status(run.status);
-        let newest = newest.limit(1).fetch()?.seqs().next();
-        self.results.insert(of_type, newest);
-        Ok(newest == Some(seq))
-    }
-
     /// True when the newest success or failure of a type lies in this segment.
     ///
     /// # Errors
     /// When the segment cannot be read.
-    pub(in crate::ledger) fn holds_result(
-        &mut self,
-        reader: &Reader,
-        segment: &Arc<Segment>,
-    ) -> Result<bool> {
-        let pinned = Pinned::new(segment)?;
-        let mut frame = None;
-        for (seq, offset) in self.suspects(segment)? {
-            // What is damaged is no answer to when a thing last worked.
-            let Ok(record) = pinned.record_near(&mut frame, seq, offset) else { continue };
-            if let Body::Run(run) = &record.body
-                && self.is_result(reader, seq, run)?
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    pub(in crate::ledger) fn holds_result(&self, segment: &Segment) -> Result<bool> {
+        let results: Vec<_> = self.results.iter().copied().collect();
+        segment.holds_any(&results)
     }
 
     /// The rows of a segment that may have expired, by sequence number and offset, in the order of

@@ -142,8 +142,8 @@ impl Reader {
     ) -> Result<CompactionReport> {
         let retention = options.retention.clone().over(&self.policy()?);
         let now = self.catalog().storage.now();
-        let mut expiry = Expiry::of_classes(self, &retention, now)?;
-        let over = expiry.as_mut();
+        let expiry = Expiry::of_classes(self, &retention, now)?;
+        let over = expiry.as_ref();
         let groups = plan::plan(self, compaction, options, &retention, over, true)?;
         let rewrites = groups.iter().map(|group| group.describe(self.catalog()));
         Ok(CompactionReport { rewrites: rewrites.collect::<Result<_>>()?, damaged: Vec::new() })

@@ -115,7 +115,7 @@ pub(super) fn plan(
     compaction: &Compaction,
     options: &Options,
     retention: &Retention,
-    mut expiry: Option<&mut Expiry>,
+    expiry: Option<&Expiry>,
     is_guess: bool,
 ) -> Result<Vec<Group>> {
     let catalog = reader.catalog();
@@ -141,10 +141,9 @@ pub(super) fn plan(
             if !group.has_room(&segment, &overview, most, span) {
                 groups.push(std::mem::replace(&mut group, Group::new(stream)));
             }
-            let over = expiry.as_deref_mut();
             group.expired += match is_guess {
-                true => Weeding::guessing(reader, over).count_in(&segment, u64::MAX)?,
-                false => Weeding::new(reader, false, over).count_in(&segment, 1)?,
+                true => Weeding::guessing(reader, expiry).count_in(&segment, u64::MAX)?,
+                false => Weeding::new(reader, false, expiry).count_in(&segment, 1)?,
             };
             group.push(segment, &overview, !compaction.keeps_states);
         }

@@ -76,16 +76,16 @@ impl Inner {
     ) -> Result<CompactionReport> {
         let mut report = CompactionReport::default();
         let retention = self.policy.current();
-        let mut expiry = match self.policy.is_unknown() {
+        let expiry = match self.policy.is_unknown() {
             true => None,
             false => Expiry::of_classes(&self.reader, &retention, self.expiring_now()?)?,
         };
         let (reader, options) = (&self.reader, &self.options);
-        let groups = plan(reader, compaction, options, &retention, expiry.as_mut(), false)?;
+        let groups = plan(reader, compaction, options, &retention, expiry.as_ref(), false)?;
         let mut expired = Expired::default();
         for group in groups {
             let folds = !compaction.keeps_states;
-            let mut weeding = Weeding::new(&self.reader, folds, expiry.as_mut());
+            let mut weeding = Weeding::new(&self.reader, folds, expiry.as_ref());
             match self.rewrite(&group, &mut weeding, pace) {
                 Ok(Some(rewrite)) => {
                     expired.add(weeding.expired());

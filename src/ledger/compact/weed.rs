@@ -23,7 +23,7 @@ pub(in crate::ledger) struct Weeding<'a> {
     fold: Fold<'a>,
     /// True when overtaken states are left out.
     folds: bool,
-    expiry: Option<&'a mut Expiry>,
+    expiry: Option<&'a Expiry>,
     segment: Option<Arc<Segment>>,
     expired: u64,
     /// True when it is taken that every earlier state of a run can go, too.
@@ -46,13 +46,13 @@ impl Expired {
 }
 
 impl<'a> Weeding<'a> {
-    pub(super) fn new(reader: &'a Reader, folds: bool, expiry: Option<&'a mut Expiry>) -> Self {
+    pub(super) fn new(reader: &'a Reader, folds: bool, expiry: Option<&'a Expiry>) -> Self {
         let fold = Fold::new(reader.catalog());
         Self { reader, fold, folds, expiry, segment: None, expired: 0, guesses: false }
     }
 
     /// What only counts, of many segments, and takes it that all that has expired will go.
-    pub(in crate::ledger) fn guessing(reader: &'a Reader, expiry: Option<&'a mut Expiry>) -> Self {
+    pub(in crate::ledger) fn guessing(reader: &'a Reader, expiry: Option<&'a Expiry>) -> Self {
         Self { guesses: true, ..Self::new(reader, false, expiry) }
     }
 
@@ -62,14 +62,14 @@ impl<'a> Weeding<'a> {
     }
 
     fn has_expired(&mut self, seq: u64, body: &Body<'_>) -> Result<bool> {
-        let (Some(expiry), Some(segment)) = (self.expiry.as_mut(), &self.segment) else {
+        let (Some(expiry), Some(segment)) = (self.expiry, &self.segment) else {
             return Ok(false);
         };
         match body {
             Body::Run(run) if self.fold.is_stale(seq) => {
-                expiry.takes_state_of(self.reader, &run.run_id)
+                expiry.takes_state_of(self.reader.catalog(), &run.run_id)
             }
-            Body::Run(run) => expiry.takes_run(self.reader, segment, seq, run),
+            Body::Run(run) => Ok(expiry.takes_run(segment, seq, run)),
             Body::Event(_) | Body::Error(_) => Ok(expiry.takes_other(segment, body)),
         }
     }
@@ -91,7 +91,7 @@ impl<'a> Weeding<'a> {
     /// # Errors
     /// When the segment cannot be read.
     pub(in crate::ledger) fn count_in(&mut self, segment: &Arc<Segment>, most: u64) -> Result<u64> {
-        let Some(expiry) = &self.expiry else { return Ok(0) };
+        let Some(expiry) = self.expiry else { return Ok(0) };
         let suspects = expiry.suspects(segment)?;
         if suspects.is_empty() {
             return Ok(0);
@@ -121,7 +121,7 @@ impl Selection for Weeding<'_> {
     }
 
     fn still_holds(&mut self) -> Result<bool> {
-        self.expiry.as_ref().map_or(Ok(true), |expiry| expiry.knows_all_pins(self.reader))
+        self.expiry.map_or(Ok(true), |expiry| expiry.knows_all_pins(self.reader))
     }
 }
 
@@ -146,14 +146,14 @@ impl Inner {
     pub(in crate::ledger) fn weed(&self, status: Status, before: i64) -> Result<Taken> {
         let mut taken = Taken::new();
         loop {
-            let mut expiry = Expiry::of_status(&self.reader, status, before)?;
+            let expiry = Expiry::of_status(&self.reader, status, before)?;
             let done = taken.values().sum::<u64>();
             for stream in self.catalog.in_use().and(RUN_STREAMS) {
                 let segments = self.catalog.stream(stream);
                 for segment in segments.into_iter().filter(|it| !it.is_damaged()) {
-                    let mut looking = Weeding::new(&self.reader, false, Some(&mut expiry));
+                    let mut looking = Weeding::new(&self.reader, false, Some(&expiry));
                     if looking.count_in(&segment, 1)? > 0 {
-                        self.weed_segment(stream, &segment, &mut expiry, &mut taken)?;
+                        self.weed_segment(stream, &segment, &expiry, &mut taken)?;
                     }
                 }
             }
@@ -174,7 +174,7 @@ impl Inner {
         &self,
         stream: usize,
         segment: &Arc<Segment>,
-        expiry: &mut Expiry,
+        expiry: &Expiry,
         taken: &mut Taken,
     ) -> Result<()> {
         if !segment.is_sealed() {
