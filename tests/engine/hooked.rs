@@ -65,6 +65,7 @@ impl Storage for Hooked {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>> {
+        self.call("open", path);
         let (inner, storage) = (self.inner.open(path, mode)?, self.clone());
         Ok(Arc::new(HookedFile { inner, path: path.to_owned(), storage }))
     }

@@ -145,6 +145,11 @@ impl Inner {
         let previous = first.trailer().map_or([0; 32], |trailer| trailer.previous);
         let packer = Packer::create(storage, &draft, header, self.catalog.seed);
         let packed = packer.and_then(|packer| pack(packer, group, previous, selection, pace));
+        if packed.is_err() && self.was_dropped(group)? {
+            // What is gone cannot be read to its end.
+            self.discard(&draft);
+            return Ok(None);
+        }
         let made = packed
             .and_then(|trailer| {
                 let path = dir.join(name.to_string());
@@ -172,9 +177,19 @@ impl Inner {
 
     /// True when all of these segments are still there, and no damage to them has been found.
     fn is_current(&self, group: &Group) -> bool {
+        self.are_there(group) && group.segments.iter().all(|it| can_be_rewritten(it))
+    }
+
+    fn are_there(&self, group: &Group) -> bool {
         let current = self.catalog.list(group.stream);
         let is_there = |wanted: &Arc<Segment>| current.segments().any(|it| Arc::ptr_eq(it, wanted));
-        group.segments.iter().all(|it| is_there(it) && can_be_rewritten(it))
+        group.segments.iter().all(is_there)
+    }
+
+    /// True when retention has dropped one of these segments; once it is through with that.
+    fn was_dropped(&self, group: &Group) -> Result<bool> {
+        let _nothing_is_dropped = self.begin_cleaning()?;
+        Ok(!self.are_there(group))
     }
 
     /// Removes a draft that came to nothing. The error that counts is the one before: what stays is
