@@ -129,6 +129,29 @@ impl Query {
         result.unwrap_or_else(|err| self.invalid(err))
     }
 
+    /// Only records that carry one of these values, whatever else is asked: what a user may see.
+    /// Each call sets another such bound, and none of them widens what another field leaves; an
+    /// empty one leaves nothing. A status or a severity cannot be one.
+    ///
+    /// ```
+    /// # use runledger::{Event, Field, Id, Ledger};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let ledger = Ledger::open(dir.path().join("ledger"))?;
+    /// ledger.append(Event::new("a").user_id(Id::new("ann")?))?;
+    /// ledger.append(Event::new("b").user_id(Id::new("bob")?).project_id(Id::new("shared")?))?;
+    /// ledger.append(Event::new("c").user_id(Id::new("bob")?))?;
+    /// let of_ann = || ledger.query().within(&[(Field::User, "ann"), (Field::Project, "shared")]);
+    /// assert_eq!(of_ann().count()?, 2);
+    /// assert_eq!(of_ann().user("bob").count()?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn within(mut self, values: &[(Field, &str)]) -> Self {
+        match self.filter.add_bound(values) {
+            Ok(()) => self,
+            Err(err) => self.invalid(err),
+        }
+    }
+
     /// Only records created at this time or later.
     pub fn since(mut self, time: Timestamp) -> Self {
         self.filter.since = Some(time.as_nanos());

@@ -95,14 +95,14 @@ fn count_in<T: Table>(
 fn for_each_match<T: Table>(table: &T, plan: &Plan<'_>, visit: &mut dyn FnMut(Row)) {
     let (low, high) = plan.window(table);
     match plan.narrowest(table).filter(|&(rows, _)| rows < u64::from(high - low)) {
-        Some((_, codes)) => {
+        Some((_, keys)) => {
             let pass = plan.pass(table);
-            for &(field, code) in codes {
-                table.for_each_posting(field, code, &mut |row| match pass(row) {
+            for key in keys {
+                table.for_each_posting(key.field, key.code, &mut |row| match pass(row) {
                     Pass::Skip => ControlFlow::Continue(()),
                     Pass::End => ControlFlow::Break(()),
                     Pass::Look => {
-                        let fits = plan.accepts(table, row, Some(field));
+                        let fits = plan.accepts(table, row, Some(key));
                         if fits && plan.in_window(table.created_at(row)) {
                             visit(row);
                         }

@@ -14,6 +14,8 @@ pub(super) struct Filter {
     severities: u32,
     /// The keys of which one must match, those of one field side by side.
     keys: Vec<Wanted>,
+    /// Sets of keys, of whatever fields, of each of which one must match besides.
+    bounds: Vec<Vec<Wanted>>,
     /// The first creation that matches.
     pub(super) since: Option<i64>,
     /// The first creation after those that match.
@@ -48,9 +50,19 @@ impl Filter {
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) when no record can have such a value.
     pub(super) fn add_key(&mut self, field: Field, text: &str) -> Result<()> {
-        let key = key::parse_key(field, text)?.as_slice().into();
+        let wanted = Wanted::new(field, text)?;
         let after = self.keys.partition_point(|wanted| wanted.field <= field);
-        self.keys.insert(after, Wanted { field, key });
+        self.keys.insert(after, wanted);
+        Ok(())
+    }
+
+    /// Adds a set of values of keyed fields of which one must match, whatever else is asked.
+    ///
+    /// # Errors
+    /// As for [`Filter::add_key`].
+    pub(super) fn add_bound(&mut self, values: &[(Field, &str)]) -> Result<()> {
+        let keys = values.iter().map(|(field, text)| Wanted::new(*field, text));
+        self.bounds.push(keys.collect::<Result<_>>()?);
         Ok(())
     }
 
@@ -73,16 +85,29 @@ impl Filter {
         }
     }
 
-    /// The keys that one of must match, by field.
-    pub(super) fn keyed(&self) -> impl Iterator<Item = (Field, &[Wanted])> {
+    /// The sets of keys of each of which one must match.
+    pub(super) fn groups(&self) -> impl Iterator<Item = &[Wanted]> {
         let by_field = self.keys.chunk_by(|one, next| one.field == next.field);
-        by_field.filter_map(|keys| Some((keys.first()?.field, keys)))
+        by_field.chain(self.bounds.iter().map(Vec::as_slice))
     }
 
     /// The fields that there are keys of.
     pub(super) fn fields(&self) -> FieldSet {
-        self.keys.iter().fold(FieldSet::NONE, |fields, wanted| fields.with(wanted.field))
+        let keys = self.keys.iter().chain(self.bounds.iter().flatten());
+        keys.fold(FieldSet::NONE, |fields, wanted| fields.with(wanted.field))
     }
+}
+
+impl Wanted {
+    fn new(field: Field, text: &str) -> Result<Self> {
+        Ok(Self { field, key: key::parse_key(field, text)?.as_slice().into() })
+    }
+}
+
+/// The field that all of these keys are of; `None` when they are of several, or there are none.
+pub(super) fn only_field(keys: &[Wanted]) -> Option<Field> {
+    let field = keys.first()?.field;
+    keys.iter().all(|wanted| wanted.field == field).then_some(field)
 }
 
 /// The bit of a code; codes are small.

@@ -5,7 +5,7 @@ use crate::format::footer::head;
 use crate::format::key;
 use crate::index::{Lanes, SlicedFilter};
 use crate::model::{Field, Kind};
-use crate::query::filter::Filter;
+use crate::query::filter::{Filter, only_field};
 use crate::segment::{Segment, Span};
 use crate::sync::RwLock;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -240,7 +240,7 @@ impl SegmentList {
             if let Some(found) = find(&entry.segment)? {
                 return Ok(Some(found));
             }
-            in_vain.note(self, entry, field);
+            in_vain.note(self, entry, Some(field));
         }
         in_vain.enter();
         Ok(None)
@@ -250,7 +250,8 @@ impl SegmentList {
     pub(super) fn with_keys(&self, filter: &Filter) -> impl Iterator<Item = &Entry> {
         let mut without = Lanes::default();
         if self.entries.len() > FEW {
-            for (field, keys) in filter.keyed() {
+            for keys in filter.groups() {
+                let Some(field) = only_field(keys) else { continue };
                 let hashes: Vec<_> =
                     keys.iter().map(|wanted| |seed| key::hash(seed, &wanted.key)).collect();
                 self.exclude(field, &hashes, &mut without);
@@ -346,8 +347,8 @@ pub(super) struct InVain<'a>(Vec<(&'a SegmentList, &'a Entry, Field)>);
 
 impl<'a> InVain<'a> {
     /// Notes a segment in which no key of this field was found, if it is one of many.
-    pub(super) fn note(&mut self, list: &'a SegmentList, entry: &'a Entry, field: Field) {
-        if list.entries.len() > FEW && entry.span().is_some() {
+    pub(super) fn note(&mut self, list: &'a SegmentList, entry: &'a Entry, field: Option<Field>) {
+        if let Some(field) = field.filter(|_| list.entries.len() > FEW && entry.span().is_some()) {
             self.0.push((list, entry, field));
         }
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use crate::index::{Code, MemIndex, Row, SUPERSEDED, Table};
 use crate::model::{Field, Kind};
-use crate::query::filter::Filter;
+use crate::query::filter::{Filter, Wanted, only_field};
 use crate::query::list::{Entry, SegmentList};
 use crate::segment::{Pinned, Segment};
 
@@ -11,8 +11,8 @@ use crate::segment::{Pinned, Segment};
 pub(super) struct Plan<'a> {
     /// The tags that match, a bit for each.
     tags: u32,
-    /// The codes of which a row must have one in each field, those of a field side by side.
-    keyed: Vec<(Field, Code)>,
+    /// The keys of which a row must have one of each group, those of a group side by side.
+    keyed: Vec<GroupKey>,
     /// True when the newest states of runs alone count.
     newest_only: bool,
     /// The segment, when besides some of its records were overtaken in later ones.
@@ -26,6 +26,14 @@ pub(super) struct Plan<'a> {
     current: Vec<Row>,
     pub(super) since: Option<i64>,
     pub(super) until: Option<i64>,
+}
+
+/// A key in one segment, of a group of which a row must have one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct GroupKey {
+    group: usize,
+    pub(super) field: Field,
+    pub(super) code: Code,
 }
 
 /// What to do with a row.
@@ -42,8 +50,8 @@ pub(super) enum Pass {
 /// Why a segment is not searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Miss {
-    /// It has none of the keys that are wanted in this field.
-    NoKey(Field),
+    /// It has none of the keys of a group: of this field, when the group is of one alone.
+    NoKey(Option<Field>),
     /// It went beyond the horizon and was sealed since the query began: what was overtaken only
     /// then cannot be told from its footer, so that the query is to begin anew.
     Sealed,
@@ -65,17 +73,17 @@ impl<'a> Plan<'a> {
         }
         let tags = filter.tags(segment.kind()).unwrap_or(0);
         let mut keyed = Vec::new();
-        for (field, keys) in filter.keyed() {
+        for (group, keys) in filter.groups().enumerate() {
             let before = keyed.len();
-            for wanted in keys {
-                let Some(code) = table.find(field, &wanted.key) else { continue };
+            for Wanted { field, key } in keys {
+                let Some(code) = table.find(*field, key) else { continue };
                 // An index in memory names keys exactly.
-                if memory.is_some() || confirm(pinned, table, field, code, &wanted.key) {
-                    keyed.push((field, code));
+                if memory.is_some() || confirm(pinned, table, *field, code, key) {
+                    keyed.push(GroupKey { group, field: *field, code });
                 }
             }
             if keyed.len() == before {
-                return Err(Miss::NoKey(field));
+                return Err(Miss::NoKey(only_field(keys)));
             }
         }
         // Two keys are never one code, but a caller may name a key twice.
@@ -93,16 +101,25 @@ impl<'a> Plan<'a> {
         Ok(Self { tags, keyed, newest_only, overtaken, horizon, is_beyond, current, since, until })
     }
 
-    /// True when the row matches in all but its time and text, and in but the key of `given`: the
-    /// field by whose postings the row was found.
-    pub(super) fn accepts<T: Table>(&self, table: &T, row: Row, given: Option<Field>) -> bool {
+    /// True when the row matches in all but its time and text. Of a row that was found by the
+    /// postings of a key, that is `given`; of one that has several keys of a group, it is true for
+    /// the first of them alone, so that the row is found once.
+    pub(super) fn accepts<T: Table>(&self, table: &T, row: Row, given: Option<&GroupKey>) -> bool {
         self.accepts_tag(self.tag(table, row))
             && (!self.is_beyond || table.seq(row) <= self.horizon)
             && self.is_newest(table, row)
-            && self
-                .by_field()
-                .filter(|codes| codes.first().map(|(field, _)| *field) != given)
-                .all(|codes| codes.iter().any(|&(field, code)| table.has_key(field, code, row)))
+            && self.groups().all(|keys| {
+                let has = |key: &GroupKey| table.has_key(key.field, key.code, row);
+                match given.filter(|given| keys.first().is_some_and(|key| key.group == given.group))
+                {
+                    None => keys.iter().any(has),
+                    // A row has one key of a field at the most.
+                    Some(given) => {
+                        let before = keys.iter().take_while(|key| *key != given);
+                        before.filter(|key| key.field != given.field).all(|key| !has(key))
+                    }
+                }
+            })
     }
 
     /// The row's tag as of the horizon.
@@ -113,8 +130,8 @@ impl<'a> Plan<'a> {
         if is_current { tag & !SUPERSEDED } else { tag }
     }
 
-    fn by_field(&self) -> impl Iterator<Item = &[(Field, Code)]> {
-        self.keyed.chunk_by(|(one, _), (next, _)| one == next)
+    fn groups(&self) -> impl Iterator<Item = &[GroupKey]> {
+        self.keyed.chunk_by(|one, next| one.group == next.group)
     }
 
     /// True when rows with this tag match, for all that the tag tells.
@@ -142,10 +159,10 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// The keys of the field whose keys are carried by the fewest rows, and how many those are.
-    pub(super) fn narrowest<T: Table>(&self, table: &T) -> Option<(u64, &[(Field, Code)])> {
-        let rows = |(field, code): &_| u64::from(table.posting_count(*field, *code));
-        let counted = self.by_field().map(|codes| (codes.iter().map(rows).sum(), codes));
+    /// The keys of the group whose keys are carried by the fewest rows, and how many those are.
+    pub(super) fn narrowest<T: Table>(&self, table: &T) -> Option<(u64, &[GroupKey])> {
+        let rows = |key: &GroupKey| u64::from(table.posting_count(key.field, key.code));
+        let counted = self.groups().map(|keys| (keys.iter().map(rows).sum(), keys));
         counted.min_by_key(|&(rows, _)| rows)
     }
 

@@ -1,9 +1,8 @@
 use std::ops::ControlFlow;
 
-use crate::index::{Code, Row, Table};
-use crate::model::Field;
+use crate::index::{Row, Table};
 use crate::query::cursor::Order;
-use crate::query::plan::{Pass, Plan};
+use crate::query::plan::{GroupKey, Pass, Plan};
 
 /// For how many hits room is made at first.
 const ROOM: usize = 64;
@@ -60,8 +59,8 @@ pub(super) fn select<T: Table>(
     let window = u64::from(high.saturating_sub(low));
     let before = hits.len();
     let narrowest = plan.narrowest(table).filter(|&(rows, _)| rows < window);
-    if let Some((rows, codes)) = narrowest.filter(|_| wanted.accept.is_none()) {
-        by_postings(table, plan, wanted, (rows, codes), hits);
+    if let Some(narrowest) = narrowest.filter(|_| wanted.accept.is_none()) {
+        by_postings(table, plan, wanted, narrowest, hits);
         return hits.truncate(before.saturating_add(wanted.count));
     }
     let mut take = |wanted: &mut Wanted<'_>, hit: Hit| {
@@ -127,7 +126,7 @@ fn by_postings<T: Table>(
     table: &T,
     plan: &Plan<'_>,
     wanted: &Wanted<'_>,
-    (rows, codes): (u64, &[(Field, Code)]),
+    (rows, keys): (u64, &[GroupKey]),
     hits: &mut Vec<Hit>,
 ) {
     // One key's rows come from the highest down, which may be the order that is wanted; then the
@@ -138,7 +137,7 @@ fn by_postings<T: Table>(
         Order::Oldest | Order::Seq => false,
     };
     let before = hits.len();
-    let first_are_enough = follows && codes.len() == 1 && wanted.accept.is_none();
+    let first_are_enough = follows && keys.len() == 1 && wanted.accept.is_none();
     let enough = if first_are_enough { wanted.count } else { usize::MAX };
     let most = usize::try_from(rows).unwrap_or(usize::MAX).min(wanted.count);
     hits.reserve(most.min(ROOM));
@@ -146,8 +145,8 @@ fn by_postings<T: Table>(
     let may_end_early = wanted.order == Order::Newest && wanted.accept.is_none();
     let mut too_old = None;
     let pass = plan.pass(table);
-    for &(field, code) in codes {
-        table.for_each_posting(field, code, &mut |row| {
+    for key in keys {
+        table.for_each_posting(key.field, key.code, &mut |row| {
             match pass(row) {
                 Pass::Look => {}
                 Pass::Skip => return ControlFlow::Continue(()),
@@ -156,7 +155,7 @@ fn by_postings<T: Table>(
             if too_old.is_some_and(|bound| table.latest_up_to(row) < bound) {
                 return ControlFlow::Break(());
             }
-            if plan.accepts(table, row, Some(field)) {
+            if plan.accepts(table, row, Some(key)) {
                 let hit = Hit::new(table, row);
                 if plan.in_window(hit.created_at) && wanted.is_after(hit.key(wanted.order)) {
                     hits.push(hit);

@@ -13,6 +13,8 @@ pub(crate) struct Question {
     pub(crate) kinds: Vec<Kind>,
     /// For each field that is named, the values of which any may be.
     pub(crate) fields: Vec<(Field, Vec<String>)>,
+    /// Sets of values of which a record must have one besides.
+    pub(crate) bounds: Vec<Vec<(Field, String)>>,
     pub(crate) since: Option<i64>,
     pub(crate) until: Option<i64>,
     pub(crate) text: Option<String>,
@@ -27,6 +29,10 @@ impl Question {
         query = self.kinds.iter().fold(query, |query, kind| query.kind(*kind));
         for (field, values) in &self.fields {
             query = values.iter().fold(query, |query, value| with(query, *field, value));
+        }
+        for bound in &self.bounds {
+            let values: Vec<_> = bound.iter().map(|(field, value)| (*field, &**value)).collect();
+            query = query.within(&values);
         }
         if let Some(since) = self.since {
             query = query.since(Timestamp::from_nanos(since));
@@ -59,11 +65,15 @@ impl Question {
         let value_fits = |(field, values): &(Field, Vec<String>)| {
             rec.fields.get(field).is_some_and(|value| values.contains(value))
         };
+        let within = |bound: &Vec<(Field, String)>| {
+            bound.iter().any(|(field, value)| rec.fields.get(field) == Some(value))
+        };
         kind_fits
             && (rec.newest || self.history)
             && self.since.is_none_or(|since| rec.created_at >= since)
             && self.until.is_none_or(|until| rec.created_at < until)
             && self.fields.iter().all(value_fits)
+            && self.bounds.iter().all(within)
             && self.text.as_ref().is_none_or(|text| says(rec, text))
     }
 }

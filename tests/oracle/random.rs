@@ -27,6 +27,13 @@ pub(crate) fn question(book: &Book, rng: &mut Rng) -> Question {
             question.fields.extend((!values.is_empty()).then_some((field, values)));
         }
     }
+    for _ in 0..rng.below(6).saturating_sub(3) {
+        let fields: Vec<_> = (0..rng.below(4)).map(|_| Field::ALL[rng.below(7)]).collect();
+        let bound = fields.into_iter().flat_map(|field| {
+            values(book, model, field, rng).into_iter().map(move |value| (field, value))
+        });
+        question.bounds.push(bound.collect());
+    }
     if rng.below(2) == 0 {
         window(book, model, &mut question, rng);
     }
