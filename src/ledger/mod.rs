@@ -36,6 +36,7 @@ mod retention;
 mod run_handle;
 mod runs;
 mod sequence;
+mod settled;
 mod stats;
 mod stream;
 mod syncing;

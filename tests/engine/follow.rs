@@ -1,10 +1,11 @@
 //! Readers beside a live writer.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use runledger::{
-    Body, Cleanup, Durability, Event, Kind, Options, Order, Reader, Run, Status, Timestamp,
+    Body, Class, Cleanup, Cursor, Durability, ErrorRecord, Event, Kind, Limits, Options, Order,
+    Reader, Run, Severity, Status, Timestamp,
 };
 
 use super::{at_once, within_a_minute};
@@ -76,5 +77,38 @@ fn a_reader_sees_a_gap_free_range_and_never_an_error() {
             let last = read(&reader);
             assert!(last.is_none_or(|last| last == EVENTS - 1), "{last:?} at the end");
         });
+    });
+}
+
+/// Records of one kind may go to several streams, and a record there may be seen before another
+/// with a lower number here. Who goes on from the highest that was seen misses that one; who goes
+/// no further than what is settled misses none.
+#[test]
+fn nothing_is_missed_up_to_what_is_settled() {
+    const EACH: usize = 3000;
+    let dir = tempfile::tempdir().unwrap();
+    let critical = Class::severity(Kind::Error, Severity::Critical).unwrap();
+    let options = Options::new().class(critical, Limits::new().forever());
+    let ledger = options.open(dir.path().join("ledger")).unwrap();
+    let written = AtomicUsize::new(0);
+    at_once(4, |thread| {
+        if thread > 0 {
+            for _ in 0..EACH {
+                let severity = if thread == 1 { Severity::Critical } else { Severity::Error };
+                ledger.append(ErrorRecord::new("E", "m").severity(severity)).unwrap();
+            }
+            written.fetch_add(EACH, Ordering::SeqCst);
+            return;
+        }
+        let (mut place, mut seen) = (0, 0);
+        while seen < 3 * EACH {
+            let all_written = written.load(Ordering::SeqCst) == 3 * EACH;
+            let settled = ledger.settled();
+            let later = ledger.query().order(Order::Seq).after(Cursor::after_seq(place));
+            let page = later.limit(usize::MAX - 1).fetch().unwrap();
+            seen += page.seqs().filter(|seq| *seq <= settled).count();
+            assert!(!all_written || seen == 3 * EACH, "{seen} were seen");
+            place = settled;
+        }
     });
 }
