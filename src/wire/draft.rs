@@ -11,9 +11,9 @@ use crate::model::{
     ActorType, Body, ErrorRecord, Event, Id, Json, Kind, Run, RunError, Severity, Status, Subject,
     Timestamp,
 };
-use crate::wire::LineError;
 use crate::wire::key::{Key, KeySet};
 use crate::wire::line_error::clip;
+use crate::wire::{LineError, ParseOptions};
 
 /// A JSON value that is not kept as text.
 pub(super) enum Scalar<'a> {
@@ -122,9 +122,10 @@ impl<'a> Draft<'a> {
     }
 
     /// Makes the record of it.
-    pub(super) fn finish(mut self, lenient: bool) -> Result<Body<'a>, LineError> {
-        let kind = self.kind.ok_or_else(|| missing(Key::Kind, "run, event or error"))?;
-        if let Some(key) = self.given.foreign_to(kind).filter(|_| !lenient) {
+    pub(super) fn finish(mut self, options: &ParseOptions) -> Result<Body<'a>, LineError> {
+        let kind = self.kind.or(options.kind);
+        let kind = kind.ok_or_else(|| missing(Key::Kind, "run, event or error"))?;
+        if let Some(key) = self.given.foreign_to(kind).filter(|_| !options.lenient) {
             return Err(foreign(key, kind));
         }
         let type_name =
@@ -132,7 +133,7 @@ impl<'a> Draft<'a> {
         match kind {
             Kind::Run => self.run(type_name).map(Body::Run),
             Kind::Event => self.event(type_name).map(Body::Event),
-            Kind::Error => self.error(type_name, lenient).map(Body::Error),
+            Kind::Error => self.error(type_name, options.lenient).map(Body::Error),
         }
     }
 

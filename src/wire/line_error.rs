@@ -154,6 +154,30 @@ pub enum LineError {
     },
 }
 
+impl LineError {
+    /// The key at fault; `None` when the line as a whole is.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::UnknownKey { key, .. } => Some(key),
+            Self::ForeignKey { key, .. }
+            | Self::DuplicateKey { key }
+            | Self::MissingKey { key, .. }
+            | Self::WrongType { key, .. }
+            | Self::Length { key, .. }
+            | Self::Time { key, .. }
+            | Self::TooDeep { key, .. } => Some(key),
+            Self::UnknownName { key, .. } => key.split(' ').next(),
+            Self::TimesDiffer => Some("ts"),
+            Self::Subject { .. } => Some("subject"),
+            Self::TooLong { .. }
+            | Self::NotUtf8 { .. }
+            | Self::NotJson { .. }
+            | Self::NotAnObject { .. } => None,
+        }
+    }
+}
+
 /// The value's first 80 characters.
 pub(super) fn clip(value: &str) -> String {
     let mut clipped: String = value.chars().take(80).collect();

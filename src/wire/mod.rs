@@ -41,6 +41,7 @@
 //!
 //! `null` is the same as leaving the key out.
 
+pub mod csv;
 mod draft;
 mod key;
 mod line_error;

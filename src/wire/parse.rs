@@ -23,13 +23,22 @@ pub struct ParseOptions {
     /// Drop keys that are unknown or belong to another kind instead of refusing the line, and take
     /// an error without a `message` as one with an empty message.
     pub lenient: bool,
+    /// What a line is that does not say its kind; `None` refuses it.
+    pub kind: Option<Kind>,
 }
 
 impl ParseOptions {
     /// The strict ones.
     #[must_use]
     pub const fn new() -> Self {
-        Self { lenient: false }
+        Self { lenient: false, kind: None }
+    }
+
+    /// Sets what a line is that does not say its kind.
+    #[must_use]
+    pub const fn kind(mut self, kind: Kind) -> Self {
+        self.kind = Some(kind);
+        self
     }
 
     /// Sets whether keys that do not belong are dropped instead of refused.
@@ -70,14 +79,14 @@ pub fn parse_line<'a>(line: &'a str, options: &ParseOptions) -> Result<Body<'a>,
         draft: &mut draft,
         reason: &mut reason,
         lenient: options.lenient,
-        kind: if options.lenient { kind_of(line) } else { None },
+        kind: if options.lenient { kind_of(line).or(options.kind) } else { None },
     };
     let mut json = serde_json::Deserializer::from_str(line);
     let read = object.deserialize(&mut json).and_then(|()| json.end());
     match (reason, read) {
         (Some(reason), _) => Err(reason),
         (None, Err(err)) => Err(not_json(line, &err)),
-        (None, Ok(())) => draft.finish(options.lenient),
+        (None, Ok(())) => draft.finish(options),
     }
 }
 

@@ -197,7 +197,7 @@ impl<W: Write> Line<'_, W> {
 }
 
 /// Nanoseconds that print as milliseconds, exactly.
-struct Millis(i64);
+pub(super) struct Millis(pub(super) i64);
 
 impl Display for Millis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
