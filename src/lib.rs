@@ -10,6 +10,8 @@ mod model;
 pub mod planted;
 mod query;
 mod segment;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod storage;
 mod sync;
 pub mod wire;

@@ -13,6 +13,7 @@
 //! - `repair`: damage as an operator meets it: verify and repair.
 //! - `retention`: what expires, what is kept and why, whatever the clock does.
 //! - `scorecard`: power cuts, kills, failing operations and damage, as `tests/torture` tries them.
+//! - `server`: the REST server: who sees what, what is refused, and how it starts and ends.
 
 #![cfg(test)]
 
@@ -30,3 +31,5 @@ mod proof;
 mod repair;
 mod retention;
 mod scorecard;
+#[cfg(feature = "server")]
+mod server;

@@ -22,6 +22,10 @@ const COMMANDS: &[&str] = &[
     "dump",
     "export",
     "demo",
+    #[cfg(feature = "server")]
+    "serve",
+    #[cfg(feature = "server")]
+    "token",
     "completions",
     "man",
 ];

@@ -9,17 +9,17 @@ mod query;
 
 /// Declares the modules, the enum that clap parses into, and the way from there to each `run`.
 macro_rules! commands {
-    ($($module:ident $name:ident;)*) => {
-        $(mod $module;)*
+    ($($(#[$when:meta])? $module:ident $name:ident;)*) => {
+        $($(#[$when])? mod $module;)*
 
         /// What to do, in the order of the help.
         #[derive(Subcommand)]
-        pub(crate) enum Command { $($name($module::Args),)* }
+        pub(crate) enum Command { $($(#[$when])? $name($module::Args),)* }
 
         impl Command {
             /// Does it.
             pub(crate) fn run(&self, ctx: &Context) -> Result<Outcome, Failure> {
-                match self { $(Self::$name(args) => $module::run(args, ctx),)* }
+                match self { $($(#[$when])? Self::$name(args) => $module::run(args, ctx),)* }
             }
         }
     };
@@ -58,6 +58,10 @@ commands! {
     repair Repair;
     dump Dump;
     demo Demo;
+    #[cfg(feature = "server")]
+    serve Serve;
+    #[cfg(feature = "server")]
+    token Token;
     completions Completions;
     man Man;
 }

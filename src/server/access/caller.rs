@@ -1,0 +1,133 @@
+//! Who asks, let in by the scope that a route needs.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use crate::ledger::Ledger;
+use crate::model::Timestamp;
+use crate::server::access::{Access, Failure, Pen, View};
+use crate::server::app::App;
+use crate::server::auth::Scope;
+use crate::server::problem::{Kind, Problem};
+use crate::storage::{Disk, Storage};
+
+/// A scope that a route needs, as a type: a handler that asks for a `Caller<Write>` runs only for
+/// who has it.
+pub(in crate::server) trait Need: Send + Sync + 'static {
+    const SCOPE: Scope;
+}
+
+/// Needs the scope `read`.
+pub(in crate::server) struct Read;
+/// Needs the scope `write`.
+pub(in crate::server) struct Write;
+
+/// Needs the scope `cleanup`.
+pub(in crate::server) struct Clean;
+/// Needs the scope `admin`.
+pub(in crate::server) struct Admin;
+
+/// A scope that lets its bearer look after the ledger as a whole.
+pub(in crate::server) trait Tends: Need {}
+
+impl Tends for Clean {}
+impl Tends for Admin {}
+
+impl Need for Clean {
+    const SCOPE: Scope = Scope::Cleanup;
+}
+
+impl Need for Admin {
+    const SCOPE: Scope = Scope::Admin;
+}
+
+impl Need for Read {
+    const SCOPE: Scope = Scope::Read;
+}
+
+impl Need for Write {
+    const SCOPE: Scope = Scope::Write;
+}
+
+/// Who asks, let in for this scope.
+pub(in crate::server) struct Caller<N> {
+    app: App,
+    access: Arc<Access>,
+    need: PhantomData<N>,
+}
+
+impl<N: Need> FromRequestParts<App> for Caller<N> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let access = Arc::new(app.gate().admit(&parts.headers)?);
+        app.limits().user(access.name())?;
+        if !access.may(N::SCOPE) {
+            let detail = format!("this needs the scope {:?}", N::SCOPE.name());
+            return Err(Problem::new(Kind::Scope, detail));
+        }
+        if N::SCOPE == Scope::Cleanup {
+            app.limits().cleanup(access.name())?;
+        }
+        Ok(Self { app: app.clone(), access, need: PhantomData })
+    }
+}
+
+impl<N> Caller<N> {
+    /// For how long the caller is let in yet; `None` for ever.
+    pub(in crate::server) fn expires_in(&self) -> Option<Duration> {
+        let left = self.access.expires?.nanos_since(Timestamp::from_nanos(Disk.now()));
+        Some(Duration::from_nanos(u64::try_from(left).unwrap_or(0)))
+    }
+}
+
+impl Caller<Read> {
+    /// Looks at the ledger, off the threads that serve connections.
+    pub(in crate::server) async fn look<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&View<'_>) -> Result<R, Failure> + Send + 'static,
+    ) -> Result<R, Problem> {
+        let (store, access) = (self.app.store(), Arc::clone(&self.access));
+        self.app
+            .pool()
+            .run(move || {
+                let view = View { ledger: &store.ledger, access: &access };
+                work(&view).map_err(|failure| failure.told(&access))
+            })
+            .await?
+    }
+}
+
+impl Caller<Write> {
+    /// Writes to the ledger, off the threads that serve connections.
+    pub(in crate::server) async fn write<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Pen<'_>) -> Result<R, Failure> + Send + 'static,
+    ) -> Result<R, Problem> {
+        let (store, access) = (self.app.store(), Arc::clone(&self.access));
+        self.app
+            .pool()
+            .run(move || {
+                let pen = Pen { store: &store, access: &access };
+                work(&pen).map_err(|failure| failure.told(&access))
+            })
+            .await?
+    }
+}
+
+impl<N: Tends> Caller<N> {
+    /// Looks after the ledger, off the threads that serve connections. What is told of it is of
+    /// segments, never of records.
+    pub(in crate::server) async fn tend<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Ledger) -> Result<R, Failure> + Send + 'static,
+    ) -> Result<R, Problem> {
+        let (store, access) = (self.app.store(), Arc::clone(&self.access));
+        let work = move || work(&store.ledger).map_err(|failure| failure.told(&access));
+        self.app.pool().run(work).await?
+    }
+}

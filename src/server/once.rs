@@ -1,0 +1,220 @@
+//! Requests that a client may send again without being done twice: `Idempotency-Key`.
+//!
+//! What was answered is kept in memory for a day, bounded in bytes, for each user by itself. It
+//! does not outlive the server: a client that cannot tell whether its append was done when the
+//! server went down has to look.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+
+use crate::server::app::App;
+use crate::server::input;
+use crate::server::problem::{Kind, Problem};
+use crate::storage::{Disk, Storage};
+
+/// The longest key, in bytes.
+const MAX_KEY: usize = 255;
+
+/// For how long an answer is kept.
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many bytes of answers and their keys are kept.
+const MAX_BYTES: usize = 64 << 20;
+
+/// What an entry takes besides its key and its answer, about.
+const ENTRY: usize = 512;
+
+const NAME: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Whose key it is, and which.
+type Owner = (String, String);
+
+/// The answers that are kept.
+#[derive(Default)]
+pub(super) struct Answers(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    entries: HashMap<Owner, Entry>,
+    /// Those that are answered, the oldest first.
+    order: VecDeque<(Owner, Duration)>,
+    bytes: usize,
+}
+
+struct Entry {
+    /// The hash of the request: a key stands for one request alone.
+    request: [u8; 32],
+    /// None while it is worked on.
+    answer: Option<Answer>,
+}
+
+#[derive(Clone)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// What is known of a request.
+enum Known {
+    Nothing,
+    AtWork,
+    Another,
+    Done(Answer),
+}
+
+impl Answers {
+    /// What is known of this request; if nothing, it counts as worked on from now on.
+    fn begin(&self, owner: &Owner, request: [u8; 32]) -> Known {
+        let mut kept = self.0.lock();
+        kept.forget(Disk.monotonic());
+        match kept.entries.get(owner) {
+            Some(entry) if entry.request != request => Known::Another,
+            Some(Entry { answer: Some(answer), .. }) => Known::Done(answer.clone()),
+            Some(_) => Known::AtWork,
+            None => {
+                kept.entries.insert(owner.clone(), Entry { request, answer: None });
+                Known::Nothing
+            }
+        }
+    }
+
+    /// Keeps the answer; without one the request may be tried again.
+    fn end(&self, owner: Owner, answer: Option<Answer>) {
+        let mut kept = self.0.lock();
+        match (answer, kept.entries.get_mut(&owner)) {
+            (Some(answer), Some(entry)) => {
+                let bytes = ENTRY + owner.1.len() + answer.body.len();
+                entry.answer = Some(answer);
+                kept.bytes += bytes;
+                kept.order.push_back((owner, Disk.monotonic()));
+                kept.forget(Disk.monotonic());
+            }
+            _ => drop(kept.entries.remove(&owner)),
+        }
+    }
+}
+
+impl Kept {
+    /// Drops what is too old, and the oldest of what is too much.
+    fn forget(&mut self, now: Duration) {
+        while let Some((_, since)) = self.order.front()
+            && (now.saturating_sub(*since) > KEPT || self.bytes > MAX_BYTES)
+        {
+            let Some((owner, _)) = self.order.pop_front() else { return };
+            if let Some(Entry { answer: Some(answer), .. }) = self.entries.remove(&owner) {
+                self.bytes = self.bytes.saturating_sub(ENTRY + owner.1.len() + answer.body.len());
+            }
+        }
+    }
+}
+
+/// Gives a request that has a key to its handler once, and its answer each time.
+pub(super) async fn once(State(app): State<App>, request: Request, next: Next) -> Response {
+    if request.method() != Method::POST || !request.headers().contains_key(NAME) {
+        return next.run(request).await;
+    }
+    match try_once(app, request, next).await {
+        Ok(response) => response,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn try_once(app: App, request: Request, next: Next) -> Result<Response, Problem> {
+    let key = key(request.headers())?;
+    // Who is not let in learns nothing of what others were answered.
+    let access = app.gate().admit(request.headers())?;
+    let owner = (access.name().to_owned(), key);
+    let (parts, body) = request.into_parts();
+    let config = app.config();
+    let body = input::whole(body, config.max_bulk_bytes, config.read_timeout).await?;
+    let mut hash = blake3::Hasher::new();
+    // The query has no line feed, and the body comes last: what is hashed is told apart.
+    hash.update(parts.uri.to_string().as_bytes()).update(b"\n").update(&body);
+    // An answer is for one who may do the same.
+    hash.update(&[access.scopes()]);
+    match app.answers().begin(&owner, *hash.finalize().as_bytes()) {
+        Known::Done(answer) => return Ok(answer.again()),
+        Known::AtWork => {
+            let detail = "the first request with this key is still at work";
+            return Err(Problem::new(Kind::AtWork, detail).field("Idempotency-Key").retry_after(1));
+        }
+        Known::Another => {
+            let detail = "another request had this key: take a new one for each";
+            return Err(Problem::new(Kind::KeyTaken, detail).field("Idempotency-Key"));
+        }
+        Known::Nothing => {}
+    }
+    let request = Request::from_parts(parts, Body::from(body));
+    // It is done to its end and noted also when the client goes away meanwhile, as one does that
+    // will send it again.
+    let work = tokio::spawn(async move {
+        let pending = Pending { app, owner: Some(owner) };
+        let (parts, body) = next.run(request).await.into_parts();
+        let Ok(body) = body.collect().await.map(|body| body.to_bytes()) else {
+            return Problem::new(Kind::Internal, "the answer broke off").into_response();
+        };
+        let (status, headers) = (parts.status, parts.headers);
+        let answer = Answer { status, headers, body };
+        // What was refused was not done, and may be tried again.
+        pending.end(answer.status.is_success().then(|| answer.clone()));
+        answer.first()
+    });
+    work.await.map_err(|_| Problem::new(Kind::Internal, "the request failed half-way"))
+}
+
+fn key(headers: &HeaderMap) -> Result<String, Problem> {
+    let mut values = headers.get_all(NAME).iter();
+    let value = match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    };
+    let is_key = |text: &&str| (1..=MAX_KEY).contains(&text.len());
+    value.filter(is_key).map(str::to_owned).ok_or_else(|| {
+        let detail = format!("Idempotency-Key is to be 1 to {MAX_KEY} characters of ASCII, once");
+        Problem::new(Kind::Invalid, detail).field("Idempotency-Key")
+    })
+}
+
+/// A request at work: when it comes to nothing, it may be tried again.
+struct Pending {
+    app: App,
+    owner: Option<Owner>,
+}
+
+impl Pending {
+    fn end(mut self, answer: Option<Answer>) {
+        if let Some(owner) = self.owner.take() {
+            self.app.answers().end(owner, answer);
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(owner) = self.owner.take() {
+            self.app.answers().end(owner, None);
+        }
+    }
+}
+
+impl Answer {
+    fn first(self) -> Response {
+        (self.status, self.headers, self.body).into_response()
+    }
+
+    fn again(mut self) -> Response {
+        let yes = HeaderValue::from_static("true");
+        self.headers.insert(HeaderName::from_static("idempotency-replayed"), yes);
+        self.first()
+    }
+}

@@ -1,0 +1,96 @@
+//! Answers that hold records.
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::model::Record;
+use crate::query::{Page, Stored};
+use crate::server::access::Failure;
+use crate::server::problem::{Kind, Problem};
+use crate::wire::write_record;
+
+/// A record as JSON, without a line feed.
+pub(super) fn write(record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+    write_record(record, out).map_err(|_| Problem::new(Kind::Internal, "out of memory"))?;
+    out.pop();
+    Ok(())
+}
+
+/// A page of records with the cursor of the next one. Records that are damaged are left out, and
+/// counted.
+pub(super) fn page(page: &Page) -> Result<Vec<u8>, Failure> {
+    let mut out = b"{\"items\":[".to_vec();
+    let mut damaged = 0_u64;
+    let mut is_first = true;
+    for record in page.records() {
+        match record {
+            Ok(record) => {
+                if !std::mem::take(&mut is_first) {
+                    out.push(b',');
+                }
+                write(&record, &mut out)?;
+            }
+            Err(Error::Damaged { .. }) => damaged += 1,
+            Err(err) => return Err(err.into()),
+        }
+    }
+    out.extend_from_slice(b"],\"next\":");
+    match page.next() {
+        Some(cursor) => out.extend_from_slice(format!("\"{cursor}\"").as_bytes()),
+        None => out.extend_from_slice(b"null"),
+    }
+    if damaged > 0 {
+        out.extend_from_slice(format!(",\"damaged\":{damaged}").as_bytes());
+    }
+    out.push(b'}');
+    Ok(out)
+}
+
+/// One record with its tag.
+pub(super) struct One {
+    pub(super) seq: u64,
+    body: Vec<u8>,
+}
+
+impl One {
+    pub(super) fn new(stored: &Stored) -> Result<Self, Failure> {
+        let mut body = Vec::new();
+        write(&stored.record()?, &mut body)?;
+        Ok(Self { seq: stored.seq(), body })
+    }
+
+    /// The record, unless the client has it already.
+    pub(super) fn answer(self, request: &HeaderMap) -> Response {
+        // Weak: the same record may be sent compressed.
+        let strong = format!("\"{}\"", self.seq);
+        let tag = format!("W/{strong}");
+        let is_known = request.get_all(header::IF_NONE_MATCH).iter().any(|tags| {
+            let tags = tags.to_str().unwrap_or_default().split(',').map(str::trim);
+            tags.into_iter().any(|other| other == "*" || other == tag || other == strong)
+        });
+        let mut response = match is_known {
+            true => StatusCode::NOT_MODIFIED.into_response(),
+            false => json(StatusCode::OK, self.body),
+        };
+        if let Ok(tag) = HeaderValue::try_from(tag) {
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        response
+    }
+}
+
+/// JSON that is written already.
+pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Response {
+    let media = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    (status, media, body).into_response()
+}
+
+/// A value as JSON.
+pub(super) fn value<T: Serialize>(status: StatusCode, value: &T) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => json(status, body),
+        Err(_) => Problem::new(Kind::Internal, "the answer cannot be written").into_response(),
+    }
+}

@@ -1,0 +1,71 @@
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::model::Kind;
+use crate::server::access::{Caller, Read, Write};
+use crate::server::app::App;
+use crate::server::input::Input;
+use crate::server::problem::{self, Problem};
+use crate::server::reply::One;
+use crate::server::routes::filter::{EventFilter, Narrow};
+use crate::server::routes::paging::Paging;
+use crate::server::routes::records::{self, Appended, Sure};
+use crate::server::shape;
+use crate::server::words::{Nothing, Words};
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list, append)).routes(routes!(get))
+}
+
+/// List events
+#[utoipa::path(
+    get, path = "/v1/events", tag = "events", operation_id = "list_events",
+    params(EventFilter, Paging), security(("bearer" = ["read"])),
+    responses((status = 200, description = "A page of them", body = shape::Page)),
+)]
+async fn list(
+    caller: Caller<Read>,
+    Words(filter, paging): Words<EventFilter, Paging>,
+) -> Result<Response, Problem> {
+    records::list(caller, paging, move |view| Ok(filter.apply(view.query()))).await
+}
+
+/// Append an event
+#[utoipa::path(
+    post, path = "/v1/events", tag = "events", operation_id = "append_event",
+    params(Sure), request_body = shape::NewEvent, security(("bearer" = ["write"])),
+    responses((status = 201, description = "It is kept", body = Appended)),
+)]
+async fn append(
+    State(app): State<App>,
+    caller: Caller<Write>,
+    Words(sure, Nothing {}): Words<Sure>,
+    input: Input,
+) -> Result<Response, Problem> {
+    let durability = sure.durability(&app);
+    let appended = records::append(caller, durability, Kind::Event, input).await?;
+    let path = format!("/v1/events/{}", appended.seq);
+    Ok(appended.at(&path))
+}
+
+/// Get an event
+#[utoipa::path(
+    get, path = "/v1/events/{seq}", tag = "events", operation_id = "get_event",
+    params(("seq" = u64, Path, description = "Its number")), security(("bearer" = ["read"])),
+    responses(
+        (status = 200, description = "The event", body = shape::Record),
+        (status = 404, description = "No such event", body = problem::Shape),
+    ),
+)]
+async fn get(
+    caller: Caller<Read>,
+    Path(seq): Path<u64>,
+    Words(Nothing {}, Nothing {}): Words<Nothing>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let one = caller.look(move |view| One::new(&view.record(Kind::Event, seq)?)).await?;
+    Ok(one.answer(&headers))
+}

@@ -1,0 +1,86 @@
+//! Requests that are sent again.
+
+use axum::body::Body;
+use axum::http::Method;
+use runledger::server::Scope;
+
+use super::{Answer, Client, Site};
+
+fn post(client: &Client<'_>, key: &str, path: &str, body: &str) -> Answer {
+    let request = client.request(Method::POST, path).header("content-type", "application/json");
+    let request = request.header("idempotency-key", key);
+    client.site.send(request.body(Body::from(body.to_owned())).unwrap())
+}
+
+#[test]
+fn a_request_with_a_key_is_done_once() {
+    let site = Site::new();
+    let ann = site.user("ann");
+    let event = r#"{"type":"x"}"#;
+    let first = post(&ann, "k", "/v1/events", event);
+    assert_eq!(first.expect(201)["seq"], 1);
+    let again = post(&ann, "k", "/v1/events", event);
+    assert_eq!((again.status, &again.body), (first.status, &first.body));
+    assert_eq!(again.header("location"), "/v1/events/1");
+    assert_eq!(
+        (first.header("idempotency-replayed"), again.header("idempotency-replayed")),
+        ("", "true")
+    );
+    assert_eq!(site.ledger.query().count().unwrap(), 1);
+    // A key stands for one request.
+    for (path, body) in [
+        ("/v1/events", r#"{"type":"y"}"#),
+        ("/v1/events?durability=sync", event),
+        ("/api/events", event),
+    ] {
+        assert_eq!(post(&ann, "k", path, body).problem(422).0, "key-reused", "{path} {body}");
+    }
+    assert_eq!(post(&ann, "other", "/v1/events", event).expect(201)["seq"], 2);
+    // And it is its user's: another's is another.
+    assert_eq!(post(&site.user("bob"), "k", "/v1/events", event).expect(201)["seq"], 3);
+    for key in ["", &"x".repeat(256)] {
+        assert_eq!(post(&ann, key, "/v1/events", event).problem(400).1, "Idempotency-Key");
+    }
+}
+
+/// Who is not let in, or may not write, is told the same with a key as without.
+#[test]
+fn a_key_opens_no_door() {
+    let site = Site::new();
+    post(&site.user("ann"), "k", "/v1/events", r#"{"type":"x"}"#).expect(201);
+    let refused = post(&site.stranger(), "k", "/v1/events", r#"{"type":"x"}"#);
+    assert_eq!(refused.problem(401).0, "unauthenticated");
+    // The same user with a token that may only read: the answer was for one that may write.
+    let reader = site.bearer(site.token("ann", &[Scope::Read], &[]));
+    let refused = post(&reader, "k", "/v1/events", r#"{"type":"x"}"#);
+    assert_eq!(refused.problem(422).0, "key-reused");
+    let refused = post(&reader, "another", "/v1/events", r#"{"type":"x"}"#);
+    assert_eq!(refused.problem(403).0, "insufficient-scope");
+}
+
+/// What was refused was not done: it may be tried again with the same key.
+#[test]
+fn a_refusal_is_not_kept() {
+    let site = Site::new();
+    let ann = site.user("ann");
+    let end = r#"{"status":"success"}"#;
+    assert_eq!(post(&ann, "k", "/v1/runs/r/finish", end).problem(404).0, "not-found");
+    ann.post("/v1/runs/r/start", r#"{"type":"x"}"#).expect(201);
+    post(&ann, "k", "/v1/runs/r/finish", end).expect(201);
+    post(&ann, "k", "/v1/runs/r/finish", end).expect(201);
+}
+
+/// Of many that are sent at a time, one is done.
+#[test]
+fn a_race_is_done_once() {
+    let site = Site::new();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let answer = post(&site.user("ann"), "k", "/v1/events", r#"{"type":"x"}"#);
+                assert!([201, 409].contains(&answer.status.as_u16()), "{}", answer.text());
+            });
+        }
+    });
+    assert_eq!(site.ledger.query().count().unwrap(), 1);
+}
