@@ -131,7 +131,7 @@ impl Reader {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) when a segment cannot be read.
+    /// [`Error::Io`] when a segment cannot be read.
     pub fn history(&self) -> Result<History> {
         let catalog = self.catalog();
         let mut summed = Summed::default();
