@@ -84,8 +84,10 @@ impl Blocks {
     fn found(map: Map, salt: [u8; 16]) -> Self {
         let (mut places, mut end) = (Vec::new(), FRAMES_START);
         for (at, header) in block::find(map.as_slice(), &salt) {
+            let content = at as usize + BLOCK_HEADER_BYTES;
+            let is_there = content + header.packed_len as usize <= map.as_slice().len();
             // One that does not follow those before it is not of this segment.
-            if header.start >= end {
+            if header.start >= end && is_there {
                 end = header.start + header.len;
                 places.push(Place { at, start: header.start, end });
             }

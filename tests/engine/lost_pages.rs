@@ -66,7 +66,7 @@ fn cut_each_segment(dir: &Path, ledger: &Ledger) -> usize {
     for path in segments(dir) {
         let whole = fs::read(&path).unwrap();
         let file = OpenOptions::new().write(true).open(&path).unwrap();
-        let lengths = (0..whole.len()).step_by(997).chain([whole.len() - 1, whole.len() - 500]);
+        let lengths = (0..whole.len()).step_by(311).chain([whole.len() - 1, whole.len() - 500]);
         for len in lengths {
             file.set_len(len as u64).unwrap();
             let label = format!("{} at {len}", path.display());
