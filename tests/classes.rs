@@ -1,7 +1,6 @@
 //! Retention classes: a kind split by status or severity, and the file that says so.
 
 use std::path::Path;
-use std::time::Duration;
 
 use runledger::storage::OpenMode;
 use runledger::{
@@ -9,29 +8,11 @@ use runledger::{
     Json, Keep, Kind, Ledger, Limits, Options, Order, Reader, Result, Run, Severity, Status,
 };
 
+use crate::dated::{DAY, DIR, open, options};
 use torture::disk::SimDisk;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// 2026-11-01.
-const START: i64 = 1_793_491_200_000_000_000;
-const DIR: &str = "/ledger";
-
 fn disk() -> SimDisk {
-    let disk = SimDisk::new(3);
-    disk.set_now(START);
-    disk
-}
-
-fn options(disk: &SimDisk) -> Options {
-    Options::new()
-        .background(false)
-        .reserve_bytes(0)
-        .segment_bytes(64 << 10)
-        .storage(disk.storage())
-}
-
-fn open(disk: &SimDisk) -> Ledger {
-    options(disk).open(DIR).unwrap()
+    crate::dated::disk(3)
 }
 
 fn failed() -> Class {

@@ -4,33 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use runledger::{
-    Cleanup, Durability, ErrorRecord, Event, Keep, Kind, Ledger, Options, Order, Reader, Result,
-    Run, Status, Timestamp,
+    Cleanup, Durability, ErrorRecord, Event, Keep, Kind, Ledger, Order, Reader, Result, Run,
+    Status, Timestamp,
 };
 
+use crate::dated::{DAY, DIR, START, open, options};
 use torture::disk::SimDisk;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// 2026-11-01.
-const START: i64 = 1_793_491_200_000_000_000;
-const DIR: &str = "/ledger";
-
 fn disk() -> SimDisk {
-    let disk = SimDisk::new(7);
-    disk.set_now(START);
-    disk
-}
-
-fn options(disk: &SimDisk) -> Options {
-    Options::new()
-        .background(false)
-        .reserve_bytes(0)
-        .segment_bytes(64 << 10)
-        .storage(disk.storage())
-}
-
-fn open(disk: &SimDisk) -> Ledger {
-    options(disk).open(DIR).unwrap()
+    crate::dated::disk(7)
 }
 
 /// Appends as many events as fill about two segments, spread over the next day.

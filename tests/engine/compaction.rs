@@ -165,6 +165,16 @@ fn neighbours_are_merged_and_overtaken_states_left_out() {
     assert!(ledger.compact(&Compaction::new()).unwrap().rewrites.is_empty(), "nothing is left");
 }
 
+/// Flips a bit of the first segment of runs, at a place that follows from its length.
+fn flip_in_first(disk: &SimDisk, place: impl Fn(usize) -> usize) {
+    let first = disk.files().into_iter().find(|path| path.to_string_lossy().contains("runs/"));
+    let first = first.unwrap();
+    let mut bytes = disk.peek(&first);
+    let at = place(bytes.len());
+    bytes[at] ^= 1;
+    disk.poke(&first, bytes);
+}
+
 /// A state keeps only the one before it from being the newest. Were the middle one of three left
 /// out while the first lies in a segment that stays, the first would be a run of its own again.
 #[test]
@@ -180,12 +190,7 @@ fn a_state_is_left_out_only_after_the_one_before_it() {
     // The first segment cannot be compacted: its footer is damaged.
     ledger.close().unwrap();
     drop(ledger);
-    let first = disk.files().into_iter().find(|path| path.to_string_lossy().contains("runs/"));
-    let first = first.unwrap();
-    let mut bytes = disk.peek(&first);
-    let end = bytes.len();
-    bytes[end - 1] ^= 1;
-    disk.poke(&first, bytes);
+    flip_in_first(&disk, |len| len - 1);
     let ledger = options(&disk).open(DIR).unwrap();
     let report = ledger.compact(&Compaction::new()).unwrap();
     assert_eq!(report.rewrites.iter().map(|rewrite| rewrite.left_out).sum::<u64>(), 0);
@@ -210,12 +215,8 @@ fn a_state_in_a_segment_that_turns_out_damaged_is_not_gone() {
     }
     ledger.close().unwrap();
     drop(ledger);
-    let first = disk.files().into_iter().find(|path| path.to_string_lossy().contains("runs/"));
-    let first = first.unwrap();
-    let mut bytes = disk.peek(&first);
     // In the first of its two records: the second is that of the run.
-    bytes[256 + 50] ^= 1;
-    disk.poke(&first, bytes);
+    flip_in_first(&disk, |_| 256 + 50);
     let ledger = options(&disk).open(DIR).unwrap();
     let report = ledger.compact(&Compaction::new()).unwrap();
     assert_eq!((report.damaged.len(), report.rewrites.len()), (1, 2), "{report:?}");

@@ -263,7 +263,10 @@ impl Inner {
         let storage = &*self.options.storage;
         for number in self.catalog.directories()? {
             let Some(stream) = self.streams.get(number) else { continue };
-            let listed = self.catalog.list_segments(&stream.dir)?;
+            let files = storage.list(&stream.dir)?.into_iter().map(|entry| entry.name);
+            let files: Vec<_> = files.collect();
+            let mut listed: Vec<_> = files.iter().filter_map(|file| Name::parse(file)).collect();
+            listed.sort_unstable();
             let standing = standing(&listed);
             let segments = self.catalog.stream(number);
             // Only what is whole may take the place of what is there.
@@ -272,8 +275,7 @@ impl Inner {
             let replaced = listed.iter().filter(|name| {
                 standing.iter().any(|other| other.replaces(name) && is_whole(other))
             });
-            let drafts = storage.list(&stream.dir)?.into_iter().map(|entry| entry.name);
-            let drafts = drafts.filter(|name| is_draft(name));
+            let drafts = files.iter().filter(|file| is_draft(file)).cloned();
             let gone: Vec<_> = replaced.map(Name::to_string).chain(drafts).collect();
             for name in &gone {
                 storage.remove(&stream.dir.join(name))?;

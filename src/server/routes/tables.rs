@@ -172,12 +172,7 @@ async fn append_event(
     Words(Nothing {}, Nothing {}): Words<Nothing>,
     input: Input,
 ) -> Result<Response, Problem> {
-    let durability = app.config().durability;
-    let work = move |pen: &Pen<'_>| {
-        let row: EventLog = input.value()?;
-        Ok(Made { id: pen.append(row.body()?, durability)? })
-    };
-    Ok(reply::value(StatusCode::CREATED, &caller.write(work).await?))
+    made(&app, caller, move || input.value::<EventLog>()?.body()).await
 }
 
 /// Append an error
@@ -192,11 +187,17 @@ async fn append_error(
     Words(Nothing {}, Nothing {}): Words<Nothing>,
     input: Input,
 ) -> Result<Response, Problem> {
+    made(&app, caller, move || input.value::<ErrorLog>()?.body()).await
+}
+
+/// Appends the record that `body` reads, at the server's durability.
+async fn made(
+    app: &App,
+    caller: Caller<Write>,
+    body: impl FnOnce() -> Result<Body<'static>, Failure> + Send + 'static,
+) -> Result<Response, Problem> {
     let durability = app.config().durability;
-    let work = move |pen: &Pen<'_>| {
-        let row: ErrorLog = input.value()?;
-        Ok(Made { id: pen.append(row.body()?, durability)? })
-    };
+    let work = move |pen: &Pen<'_>| Ok(Made { id: pen.append(body()?, durability)? });
     Ok(reply::value(StatusCode::CREATED, &caller.write(work).await?))
 }
 
