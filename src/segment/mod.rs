@@ -35,6 +35,7 @@ pub(crate) use name::Name;
 pub(crate) use pack::Packer;
 pub(crate) use read::{Frame, Pinned};
 pub(crate) use recover::{Loss, LossKind};
+pub(crate) use rollup::Tally;
 pub use scan::DamagedRange;
 pub(crate) use sealed::SealedTable;
 pub(crate) use states::{NewState, NewestState};

@@ -1,5 +1,6 @@
 //! What a segment tells of its records in sum.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -119,6 +120,56 @@ fn errors(index: &MemIndex) -> Vec<ErrorRow> {
 fn fingerprint(key: &[u8]) -> Option<Fingerprint> {
     let (&version, hash) = key.split_first()?;
     Some(Fingerprint { version, hash: u64::from_le_bytes(hash.try_into().ok()?) })
+}
+
+/// Sums of records that are counted one by one, in any order.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    runs: BTreeMap<(String, u8, i32), RunRow>,
+    errors: BTreeMap<Fingerprint, (String, ErrorRow)>,
+}
+
+impl Tally {
+    /// Counts a run that has ended, or an error.
+    pub(crate) fn count(&mut self, seq: u64, body: &Body<'_>) {
+        let at = body.created_at().unwrap_or_default().as_nanos();
+        match body {
+            Body::Run(run) if run.status.is_terminal() => {
+                let (status, day) = (run.status, day_of(at));
+                let row = self.runs.entry((run.run_type.to_string(), status.code(), day));
+                row.or_insert(RunRow::new(0, status, day)).add(seq, length_of(run));
+            }
+            Body::Error(error) => {
+                let Some(fingerprint) = error.fingerprint else { return };
+                let row = ErrorRow { fingerprint, error_type: 0, count: 0, first: at, last: at };
+                let (_, row) = self
+                    .errors
+                    .entry(fingerprint)
+                    .or_insert_with(|| (error.error_type.to_string(), row));
+                row.count = row.count.saturating_add(1);
+                (row.first, row.last) = (row.first.min(at), row.last.max(at));
+            }
+            Body::Run(_) | Body::Event(_) => {}
+        }
+    }
+
+    /// What was counted.
+    pub(crate) fn finish(self) -> Rollup {
+        let of_runs = self.runs.keys().map(|(name, ..)| name);
+        let mut types: Vec<_> =
+            of_runs.chain(self.errors.values().map(|(name, _)| name)).cloned().collect();
+        types.sort_unstable();
+        types.dedup();
+        let place = |name: &String| {
+            types.binary_search(name).ok().and_then(|at| u32::try_from(at).ok()).unwrap_or_default()
+        };
+        let runs = self.runs.into_iter();
+        let runs = runs.map(|((name, ..), row)| RunRow { run_type: place(&name), ..row }).collect();
+        let errors = self.errors.into_values();
+        let errors =
+            errors.map(|(name, row)| ErrorRow { error_type: place(&name), ..row }).collect();
+        Rollup { types, runs, errors }
+    }
 }
 
 impl Segment {

@@ -266,7 +266,7 @@ fn told(reader: &Reader, since: u64) -> Result<Told> {
         }
         told.links.extend(hash);
         told.paths.extend(path);
-        for Replaced { segment, hash } in replaced {
+        for Replaced { segment, hash, .. } in replaced {
             told.links.extend(hash);
             told.paths.insert(segment);
         }

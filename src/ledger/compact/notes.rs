@@ -1,15 +1,18 @@
 //! What compaction and erasure put on record.
 
+use std::iter::repeat_with;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::format::rollup::Rollup;
 use crate::format::trailer::Trailer;
 use crate::ledger::audit::{
     RECORDS_ERASED, RECORDS_EXPIRED, SEGMENT_COMPACTED, hex, segment_name, system,
 };
 use crate::ledger::compact::weed::Expired;
+use crate::ledger::history::Sums;
 use crate::model::{Event, Field, Id, Severity};
 use crate::segment::Segment;
 
@@ -28,16 +31,24 @@ pub(in crate::ledger) struct Replaced {
     pub(in crate::ledger) segment: String,
     /// Its link in the chain of hashes.
     pub(in crate::ledger) hash: Option<String>,
+    /// The sums of the records that had expired and were left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::ledger) rollup: Option<Sums>,
 }
 
-/// The note on segments in whose place one comes at `path`, or nothing.
+/// The note on segments in whose place one comes at `path`, or nothing, with the sums of what went
+/// by each of them.
 pub(super) fn compacted(
     old: &[Arc<Segment>],
     path: &Path,
     new: Option<&Trailer>,
+    expired: Vec<Rollup>,
 ) -> Event<'static> {
     let link = |segment: &Arc<Segment>| segment.trailer().map(|trailer| hex(trailer.link()));
-    let replaced = old.iter().map(|it| Replaced { segment: segment_name(it), hash: link(it) });
+    let sums = expired.into_iter().map(|rollup| Sums::of(rollup, old.len()));
+    let replaced = old.iter().zip(sums.chain(repeat_with(|| None)));
+    let replaced =
+        replaced.map(|(it, rollup)| Replaced { segment: segment_name(it), hash: link(it), rollup });
     let stream = old.first().map_or("", |segment| &segment.header().stream);
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let name = new.map(|_| format!("{stream}/{file}"));

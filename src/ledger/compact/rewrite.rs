@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::codec::Decoded;
 use crate::format::header::SegmentHeader;
+use crate::format::rollup::Rollup;
 use crate::format::trailer::Trailer;
 use crate::ledger::audit;
 use crate::ledger::classes::stream_code;
@@ -55,6 +56,11 @@ pub(super) trait Selection {
     /// When what that depends on cannot be read.
     fn still_holds(&mut self) -> Result<bool> {
         Ok(true)
+    }
+
+    /// The sums of what was left out and is to be told of still, for each segment in its turn.
+    fn sums(&mut self) -> Vec<Rollup> {
+        Vec::new()
     }
 }
 
@@ -221,7 +227,8 @@ impl Inner {
         // What has taken the place of states that are left out must be kept before they go.
         self.sync()?;
         if !is_planted(Bug::CompactUnsaid) {
-            self.note(&notes::compacted(&group.segments, path, trailer.as_ref()))?;
+            let sums = selection.sums();
+            self.note(&notes::compacted(&group.segments, path, trailer.as_ref(), sums))?;
         }
         self.sync()?;
         if !self.owed_notes.lock().is_empty() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::codec::Decoded;
+use crate::format::rollup::Rollup;
 use crate::ledger::classes::{RUN_STREAMS, StreamSet};
 use crate::ledger::compact::expiry::Expiry;
 use crate::ledger::compact::fold::Fold;
@@ -15,7 +16,7 @@ use crate::ledger::compact::rewrite::Selection;
 use crate::ledger::handle::Inner;
 use crate::ledger::reader::Reader;
 use crate::model::{Body, Status};
-use crate::segment::{Pinned, Segment};
+use crate::segment::{Pinned, Segment, Tally};
 
 /// Leaves out of one rewrite what is overtaken, and what has expired.
 pub(in crate::ledger) struct Weeding<'a> {
@@ -26,6 +27,8 @@ pub(in crate::ledger) struct Weeding<'a> {
     expiry: Option<&'a Expiry>,
     segment: Option<Arc<Segment>>,
     expired: u64,
+    /// What of each segment has expired, in sum.
+    sums: Vec<Tally>,
     /// True when it is taken that every earlier state of a run can go, too.
     guesses: bool,
 }
@@ -48,7 +51,8 @@ impl Expired {
 impl<'a> Weeding<'a> {
     pub(super) fn new(reader: &'a Reader, folds: bool, expiry: Option<&'a Expiry>) -> Self {
         let fold = Fold::new(reader.catalog());
-        Self { reader, fold, folds, expiry, segment: None, expired: 0, guesses: false }
+        let (segment, expired, sums) = (None, 0, Vec::new());
+        Self { reader, fold, folds, expiry, segment, expired, sums, guesses: false }
     }
 
     /// What only counts, of many segments, and takes it that all that has expired will go.
@@ -113,15 +117,25 @@ impl<'a> Weeding<'a> {
 impl Selection for Weeding<'_> {
     fn begin(&mut self, segment: &Arc<Segment>) -> Result<()> {
         self.segment = Some(Arc::clone(segment));
+        self.sums.push(Tally::default());
         self.fold.begin(segment)
     }
 
     fn keeps(&mut self, seq: u64, record: &Decoded<'_>) -> Result<bool> {
-        self.leaves_out(seq, record.prior.resolve(seq), &record.body).map(|goes| !goes)
+        let goes = self.leaves_out(seq, record.prior.resolve(seq), &record.body)?;
+        // A run counts once: where its newest state is.
+        if goes && !self.fold.is_stale(seq) {
+            self.sums.last_mut().into_iter().for_each(|sums| sums.count(seq, &record.body));
+        }
+        Ok(!goes)
     }
 
     fn still_holds(&mut self) -> Result<bool> {
         self.expiry.map_or(Ok(true), |expiry| expiry.knows_all_pins(self.reader))
+    }
+
+    fn sums(&mut self) -> Vec<Rollup> {
+        std::mem::take(&mut self.sums).into_iter().map(Tally::finish).collect()
     }
 }
 

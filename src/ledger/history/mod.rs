@@ -1,8 +1,8 @@
 //! What there was, in sum: of the records that are there, and of those that were dropped.
 //!
-//! The footer of a segment tells what is in it in sum. When it is dropped, the note of that, which
-//! is kept for ever, holds the same: one note, so that a crash leaves the segment or the note to be
-//! counted, and never both.
+//! The footer of a segment tells what is in it in sum. When it is dropped, or records that have
+//! expired are taken out of it, the note of that, which is kept for ever, holds the sums of what
+//! went: one note, so that a crash leaves the segment or the note to be counted, and never both.
 
 mod lengths;
 mod note;
@@ -11,10 +11,11 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::error::{Error, Result};
 use crate::format::rollup::Rollup;
-use crate::ledger::audit::{self, SEGMENT_DROPPED};
+use crate::ledger::audit::{self, SEGMENT_COMPACTED, SEGMENT_DROPPED};
 use crate::ledger::classes::AUDIT_STREAM;
 use crate::ledger::reader::Reader;
 use crate::model::{Fingerprint, Kind, Status, Timestamp};
+use crate::query::Order;
 
 pub use lengths::Lengths;
 pub(super) use note::Sums;
@@ -135,7 +136,7 @@ impl Reader {
     pub fn history(&self) -> Result<History> {
         let catalog = self.catalog();
         let mut summed = Summed::default();
-        // First what is there: what is dropped meanwhile was seen, and its note is passed by.
+        // First what is there: what goes meanwhile was seen, and its note is passed by.
         let mut seen = HashSet::new();
         for stream in catalog.in_use().without(AUDIT_STREAM) {
             for segment in catalog.stream(stream) {
@@ -151,13 +152,16 @@ impl Reader {
                 }
             }
         }
-        let notes = self.audit().record_type(SEGMENT_DROPPED).limit(usize::MAX - 1).fetch()?;
+        let notes = self.audit().record_type(SEGMENT_DROPPED).record_type(SEGMENT_COMPACTED);
+        let notes = notes.order(Order::SeqDescending).limit(usize::MAX - 1).fetch()?;
         // A note that is damaged tells nothing: `verify` names it.
         for note in notes.records().filter_map(Result::ok) {
-            let name = note.body.trace_id().map(ToString::to_string).unwrap_or_default();
-            // Of a segment that came back there are two notes, and one counts.
-            if seen.insert(name) {
-                note::sums(&note.body).iter().for_each(|sums| summed.add(&sums.rollup()));
+            for (segment, sums) in note::gone(&note.body) {
+                // Of one that came back, or that a crash kept, there are more notes: the last is
+                // what became of it.
+                if seen.insert(segment) {
+                    sums.iter().for_each(|sums| summed.add(&sums.rollup()));
+                }
             }
         }
         Ok(summed.finish())

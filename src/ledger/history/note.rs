@@ -1,4 +1,5 @@
-//! The sums of a segment in the note of its end.
+//! The sums of a segment in the note of its end, or of what was taken out of it when it was
+//! written anew.
 
 use std::sync::Arc;
 
@@ -6,10 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::format::rollup::{ErrorRow, Rollup, RunRow};
+use crate::ledger::audit::SEGMENT_DROPPED;
+use crate::ledger::compact::Replaced;
 use crate::model::{Body, Event, Fingerprint};
 use crate::segment::Segment;
 
-/// How many bytes of JSON the sums of one segment may take: a note is a record, and has to fit.
+/// How many bytes of JSON the sums in one note may take: it is a record, and has to fit.
 const MOST_BYTES: usize = 8 << 20;
 
 /// What a row takes at the most besides its type and its buckets.
@@ -38,16 +41,25 @@ type RunLine = (u32, String, i32, u32, Option<u16>, Vec<(u16, u32)>);
 /// Fingerprint, place of the type, count, and when the first and the last was created.
 type ErrorLine = (String, u32, u32, i64, i64);
 
-/// What of a note on a segment that was dropped tells its sums.
+/// What of a note on segments that are gone tells their sums.
 #[derive(Deserialize)]
 struct Detail {
+    #[serde(default)]
     rollup: Option<Sums>,
+    #[serde(default)]
+    replaced: Vec<Replaced>,
 }
 
-/// The sums that a note tells.
-pub(super) fn sums(note: &Body<'_>) -> Option<Sums> {
-    let Body::Event(Event { payload: Some(payload), .. }) = note else { return None };
-    payload.to_value::<Detail>().ok()?.rollup
+/// The segments that are gone by what a note says, with the sums of what went with each.
+pub(super) fn gone(note: &Body<'_>) -> Vec<(String, Option<Sums>)> {
+    let Body::Event(Event { payload: Some(payload), trace_id, event_type, .. }) = note else {
+        return Vec::new();
+    };
+    let Ok(Detail { rollup, replaced }) = payload.to_value() else { return Vec::new() };
+    match trace_id {
+        Some(segment) if event_type == SEGMENT_DROPPED => vec![(segment.to_string(), rollup)],
+        _ => replaced.into_iter().map(|it| (it.segment, it.rollup)).collect(),
+    }
 }
 
 impl Sums {
@@ -57,14 +69,15 @@ impl Sums {
     /// When the file cannot be read.
     pub(in crate::ledger) fn of_segment(segment: &Arc<Segment>) -> Result<Option<Self>> {
         match segment.current_rollup() {
-            Ok(rollup) => Ok(Self::of(rollup)),
+            Ok(rollup) => Ok(Self::of(rollup, 1)),
             Err(Error::Damaged { .. }) => Ok(None),
             Err(err) => Err(err),
         }
     }
 
-    fn of(mut rollup: Rollup) -> Option<Self> {
-        shorten(&mut rollup, MOST_BYTES);
+    /// Those of one of so many segments that one note is about; `None` when there are none.
+    pub(in crate::ledger) fn of(mut rollup: Rollup, segments: usize) -> Option<Self> {
+        shorten(&mut rollup, MOST_BYTES / segments.max(1));
         let run = |row: RunRow| {
             let status = row.status.name().to_owned();
             (row.run_type, status, row.day, row.count, row.longest, row.lengths)
@@ -215,11 +228,11 @@ mod tests {
     #[test]
     fn a_note_tells_what_the_footer_told() {
         let rollup = rollup(20);
-        let json = Json::from_value(&Sums::of(rollup.clone()).unwrap()).unwrap();
+        let json = Json::from_value(&Sums::of(rollup.clone(), 1).unwrap()).unwrap();
         let mut read = json.to_value::<Sums>().unwrap().rollup();
         read.runs.iter_mut().zip(&rollup.runs).for_each(|(row, from)| row.newest = from.newest);
         assert_eq!(read, rollup);
-        assert!(Sums::of(Rollup::default()).is_none());
+        assert!(Sums::of(Rollup::default(), 1).is_none());
     }
 
     /// A note that is larger than a record may be would keep its segment from being dropped.
@@ -230,7 +243,7 @@ mod tests {
             let mut short = whole.clone();
             shorten(&mut short, most);
             assert_eq!(counts(&short), counts(&whole), "{most}");
-            let json = Json::from_value(&Sums::of(short).unwrap()).unwrap();
+            let json = Json::from_value(&Sums::of(short, 1).unwrap()).unwrap();
             assert!(json.as_str().len() <= most + 300, "{} bytes of {most}", json.as_str().len());
         }
     }
