@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use runledger::{
     Body, Durability, Error, ErrorRecord, Event, Id, Kind, Ledger, Options, Order, Reader, Run,
-    Status,
+    Status, Timestamp,
 };
 use torture::disk::{Cut, Keep, KeepNames, SimDisk};
 
@@ -207,4 +207,23 @@ fn a_merged_run_that_was_carried_forward_is_still_the_others() {
     let report = ledger.merge_from(edge.reader()).unwrap();
     assert_eq!((report.runs, report.refused, report.renamed), (1, 0, Vec::new()));
     assert_eq!(ledger.query().status(Status::Running).count().unwrap(), 0);
+}
+
+/// The newest success of a type was merged, and then carried forward where it was from: what came
+/// of it there is the same state once more, which is here.
+#[test]
+fn a_result_that_was_carried_forward_where_it_is_from_is_here_already() {
+    let other = SimDisk::new(1);
+    let edge = open(&other);
+    edge.append(run("r", Status::Success).created_at(Timestamp::from_nanos(1))).unwrap();
+    let ledger = open(&SimDisk::new(9));
+    ledger.merge_from(edge.reader()).unwrap();
+    edge.append(run("whole", Status::Skipped)).unwrap();
+    let age = std::time::Duration::from_nanos(1);
+    edge.cleanup(&runledger::Cleanup::older_than(age), false).unwrap();
+    let results = edge.query().status(Status::Success).fetch().unwrap();
+    assert!(results.seqs().all(|seq| seq > 1), "it was carried");
+    let report = ledger.merge_from(edge.reader()).unwrap();
+    assert_eq!((report.refused, &report.reasons[..]), (0, &[][..]));
+    assert_eq!(ledger.query().status(Status::Success).count().unwrap(), 1);
 }

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::index::{SUPERSEDED, Table};
 use crate::ledger::catalog::Catalog;
 use crate::model::FieldSet;
-use crate::segment::{Segment, TableRef};
+use crate::segment::{Pinned, Segment, TableRef};
 
 /// What is left out so far.
 ///
@@ -63,5 +63,33 @@ impl<'a> Fold<'a> {
             self.gone.insert(seq);
         }
         Ok(is_first)
+    }
+
+    /// How many states of this segment can be left out, counted up to `most`: those whose place was
+    /// taken, and that no earlier one needs.
+    ///
+    /// # Errors
+    /// When a segment cannot be read.
+    pub(super) fn count_in(&mut self, segment: &Arc<Segment>, most: u64) -> Result<u64> {
+        fn places<T: Table>(table: &T, stale: &HashSet<u64>) -> Vec<(u64, u32)> {
+            let rows = (0..table.rows()).map(|position| table.seq_row(position));
+            let rows = rows.filter(|&row| stale.contains(&table.seq(row)));
+            rows.map(|row| (table.seq(row), table.offset(row))).collect()
+        }
+        self.begin(segment)?;
+        let places = segment.with_table(FieldSet::NONE, |table| match table {
+            TableRef::Memory(table) => places(table, &self.stale),
+            TableRef::Sealed(table) => places(table, &self.stale),
+        })?;
+        let pinned = Pinned::new(segment)?;
+        let (mut frame, mut count) = (None, 0);
+        for (seq, offset) in places {
+            let prior = pinned.record_near(&mut frame, seq, offset)?.supersedes;
+            count += u64::from(self.may_go(seq, prior)?);
+            if count >= most {
+                break;
+            }
+        }
+        Ok(count)
     }
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{AUDIT_STREAM, Class, STREAM_KINDS};
 use crate::ledger::compact::expiry::Expiry;
+use crate::ledger::compact::fold::Fold;
 use crate::ledger::compact::weed::Weeding;
 use crate::ledger::compact::{Compaction, Rewrite};
 use crate::ledger::options::Options;
@@ -86,11 +87,25 @@ impl Group {
             && min.min(first).abs_diff(max.max(last)) <= span
     }
 
-    fn is_worth_it(&self) -> bool {
-        self.segments.len() > 1
+    fn is_worth_it(&self, catalog: &Catalog) -> Result<bool> {
+        if self.segments.len() > 1
             || self.segments.iter().any(|segment| !segment.header().packed)
             || self.expired > 0
-            || self.stale > 0 && self.stale * STALE_OF >= self.records
+        {
+            return Ok(true);
+        }
+        let least = self.records.div_ceil(STALE_OF).max(1);
+        match self.segments.first() {
+            // Those that cannot go yet would have it written anew in each round, for nothing.
+            Some(segment) if self.stale >= least => {
+                match Fold::new(catalog).count_in(segment, least) {
+                    // The rewrite names it.
+                    Err(Error::Damaged { .. }) => Ok(true),
+                    count => Ok(count? >= least),
+                }
+            }
+            _ => Ok(false),
+        }
     }
 }
 
@@ -149,8 +164,8 @@ pub(super) fn plan(
         }
         groups.push(group);
     }
-    groups.retain(Group::is_worth_it);
-    Ok(groups)
+    let worth = groups.into_iter().map(|group| Ok(group.is_worth_it(catalog)?.then_some(group)));
+    worth.filter_map(Result::transpose).collect()
 }
 
 /// How long the records of a merged segment may have taken to arrive: a small part of what they are
