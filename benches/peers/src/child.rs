@@ -52,6 +52,8 @@ pub(crate) enum Task {
     Tuned,
     /// Drops the older half.
     Drop,
+    /// Opens a ledger and compacts it.
+    Pack,
 }
 
 /// What a child found.

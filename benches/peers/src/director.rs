@@ -89,6 +89,7 @@ impl Run<'_> {
         }
         if self.options.engines.contains(&Name::Runledger) {
             self.segments()?;
+            self.packed()?;
         }
         Ok(())
     }
@@ -248,6 +249,34 @@ impl Run<'_> {
             self.rounds.push(name.text(), "recover.rate", rate);
         }
         self.fresh("segments").map(drop)
+    }
+
+    /// What compaction makes of a ledger, and what it costs those who ask afterwards.
+    fn packed(&mut self) -> Outcome {
+        if !self.options.wants("packed") {
+            return Ok(());
+        }
+        let name = Name::Runledger;
+        self.say(name, "compaction");
+        let dir = self.fresh("packed")?;
+        let mut order = self.order(Task::Load, name, &dir);
+        order.run()?;
+        order.task = Task::Pack;
+        let findings = order.run()?;
+        self.rounds.add(name.text(), &findings, "", "");
+        let bytes = disk_bytes(&dir)? as f64 / self.ops as f64;
+        self.rounds.push(name.text(), "packed.bytes", bytes);
+        order.task = Task::Read;
+        for _ in 0..rounds(name, self.ops) {
+            let findings = order.run()?;
+            self.answers.hold("compacted", name, &findings)?;
+            for (from, to) in
+                [("query.trace", "packed.trace"), ("query.events_of_run", "packed.events_of_run")]
+            {
+                self.rounds.add(name.text(), &findings, from, to);
+            }
+        }
+        self.fresh("packed").map(drop)
     }
 
     fn keep(&mut self, name: Name, stage: &str, findings: &Findings) -> Outcome {

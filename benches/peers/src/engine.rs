@@ -58,6 +58,11 @@ pub(crate) trait Engine: Log {
         Ok(false)
     }
 
+    /// Makes what is there as small as it can be.
+    fn pack(&self) -> Outcome {
+        Err("it has nothing to compact with".into())
+    }
+
     /// What it tells of itself and no other engine does.
     fn insight(&self) -> Outcome<Insight> {
         Ok(Insight::default())

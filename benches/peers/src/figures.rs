@@ -135,6 +135,15 @@ pub(crate) const GROUPS: &[(&str, &[Figure])] = &[
         ],
     ),
     (
+        "Compaction",
+        &[
+            lower("packed.bytes", "bytes on disk, compacted", "B/op"),
+            higher("packed.rate", "frames compacted", "MB/s"),
+            lower("packed.trace", "records of a trace, compacted", "µs"),
+            lower("packed.events_of_run", "events of a run, compacted", "µs"),
+        ],
+    ),
+    (
         "Drop: the older half",
         &[
             lower("drop.time", "time", "ms"),

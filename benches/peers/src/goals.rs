@@ -24,9 +24,11 @@ enum Bound {
     TimesAtMost(f64, &'static [&'static str]),
     /// At least so many times another of runledger's figures.
     OwnTimesAtLeast(f64, &'static str),
+    /// At most so many times another of runledger's figures.
+    OwnTimesAtMost(f64, &'static str),
 }
 
-use Bound::{AtLeast, AtMost, OwnTimesAtLeast, TimesAtLeast, TimesAtMost};
+use Bound::{AtLeast, AtMost, OwnTimesAtLeast, OwnTimesAtMost, TimesAtLeast, TimesAtMost};
 
 const KEY_VALUE: &[&str] = &["lmdb", "redb", "fjall"];
 const PEERS: &[&str] = &["sqlite", "lmdb", "redb", "fjall"];
@@ -55,6 +57,8 @@ const GOALS: &[Goal] = &[
     goal("anonymous memory when open, MiB", "clean.anon", AtMost(64.0)),
     goal("bytes on disk against the floor", "disk.bytes", TimesAtMost(1.15, &["floor"])),
     goal("records in frames, the floor", "clean.frame", TimesAtMost(1.15, &["floor"])),
+    goal("compacted, on disk, the floor", "packed.bytes", TimesAtMost(0.3, &["floor"])),
+    goal("a trace, compacted and not", "packed.trace", OwnTimesAtMost(5.0, "query.trace")),
     goal("dropping half, ms", "drop.time", AtMost(10.0)),
 ];
 
@@ -81,7 +85,7 @@ impl Goal {
         // What is beside a figure that only runledger has.
         let key = match self.key {
             "segments.trace" => "query.trace",
-            "clean.frame" => "disk.bytes",
+            "clean.frame" | "packed.bytes" => "disk.bytes",
             key => key,
         };
         let others = |names: &[&str]| -> Vec<f64> {
@@ -104,6 +108,10 @@ impl Goal {
             OwnTimesAtLeast(bound, key) => {
                 let times = ours / size.get(key, "runledger")?;
                 (format!("≥ {bound} ×"), format!("{times:.2} ×"), times >= *bound)
+            }
+            OwnTimesAtMost(bound, key) => {
+                let times = ours / size.get(key, "runledger")?;
+                (format!("≤ {bound} ×"), format!("{times:.2} ×"), times <= *bound)
             }
         };
         Some(Verdict { goal: self.text.to_owned(), bound, reached, met })

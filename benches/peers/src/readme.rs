@@ -40,6 +40,8 @@ const SHOWN: &[&str] = &[
     "clean.anon",
     "clean.anon_asked",
     "disk.bytes",
+    "packed.bytes",
+    "packed.trace",
     "drop.time",
 ];
 

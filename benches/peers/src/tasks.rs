@@ -36,6 +36,7 @@ pub(crate) fn run(order: &Order) -> Outcome {
         Task::Latency => tell(&steady::latency(order, name)?),
         Task::Tuned => tell(&tuned(order, name)?),
         Task::Drop => tell(&drop_half(order, name)?),
+        Task::Pack => tell(&pack(order, name)?),
     }
 }
 
@@ -196,6 +197,17 @@ fn tuned(order: &Order, name: Name) -> Outcome<Findings> {
         findings.set("tuned.last_failed", time(&*engine, question, &picks, order)?);
     }
     engine.close()?;
+    Ok(findings)
+}
+
+fn pack(order: &Order, name: Name) -> Outcome<Findings> {
+    let engine = name.open(setup(order, Level::Os))?;
+    let bytes = engine.insight()?.frame_bytes as f64;
+    let (packed, seconds) = timed(|| engine.pack());
+    packed?;
+    engine.close()?;
+    let mut findings = Findings::default();
+    findings.set("packed.rate", bytes / seconds / 1e6);
     Ok(findings)
 }
 

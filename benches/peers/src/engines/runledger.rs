@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use runledger::storage::{Disk, Storage};
 use runledger::{
-    Body, Cleanup, Durability, Field, Kind, Ledger, Options, Order, Query, Record, Status,
-    Timestamp,
+    Body, Cleanup, Compaction, Durability, Field, Kind, Ledger, Options, Order, Query, Record,
+    Status, Timestamp,
 };
 
 use crate::Outcome;
@@ -86,6 +86,14 @@ impl Engine for Runledger {
     fn drop_before(&self, time: Timestamp) -> Outcome<u64> {
         let age = Duration::from_nanos(u64::try_from(Disk.now() - time.as_nanos())?);
         Ok(self.ledger.cleanup(&Cleanup::older_than(age), false)?.dropped_records())
+    }
+
+    fn pack(&self) -> Outcome {
+        let report = self.ledger.compact(&Compaction::new())?;
+        match report.rewrites.is_empty() {
+            true => Err("nothing was compacted".into()),
+            false => Ok(()),
+        }
     }
 
     fn insight(&self) -> Outcome<Insight> {
