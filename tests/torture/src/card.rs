@@ -39,6 +39,7 @@ pub const ROWS: &[Row] = &[
             ("in large segments", power::in_large_segments),
             ("in a repair", mending::in_a_repair),
             ("in a compaction", compaction::in_a_compaction),
+            ("in an erasure", compaction::in_an_erasure),
         ],
     },
     Row {

@@ -150,6 +150,28 @@ impl Oracle {
         count
     }
 
+    /// Notes that the records like these are about to be erased. How many those are.
+    pub(crate) fn expect_erasure(&mut self, is_doomed: &dyn Fn(&Body<'_>) -> bool) -> u64 {
+        let mut count = 0;
+        for batch in self.batches.iter_mut().filter(|batch| batch.seqs.is_some()) {
+            let bodies = Arc::clone(&batch.bodies);
+            for (place, _) in bodies.iter().enumerate().filter(|(_, body)| is_doomed(body)) {
+                batch.drop_record(place, Fate::Dropping);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// One of the runs.
+    pub(crate) fn any_run(&self) -> Option<String> {
+        let mut bodies = self.batches.iter().flat_map(|batch| batch.bodies.iter());
+        bodies.find_map(|body| match body {
+            Body::Run(run) => Some(run.run_id.to_string()),
+            _ => None,
+        })
+    }
+
     /// Where the newest state of each run is.
     fn newest_states(&self) -> BTreeMap<String, (usize, usize)> {
         let mut newest = BTreeMap::new();

@@ -14,6 +14,10 @@ use crate::rng::Rng;
 /// Where the ledger is on the modelled disk.
 pub(crate) const DIR: &str = "/ledger";
 
+/// What all events belong to, and all runs.
+pub(crate) const PROJECT: &str = "project";
+pub(crate) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
 /// All durabilities.
 const LEVELS: [Durability; 3] = [Durability::Sync, Durability::Os, Durability::Interval];
 
@@ -178,7 +182,7 @@ pub(crate) fn event(mark: &str, size: usize) -> Body<'static> {
     let payload = Json::from_value(&filler(mark, size)).unwrap();
     Event::new(mark.to_owned())
         .payload(payload)
-        .project_id(Id::new("project").unwrap())
+        .project_id(Id::new(PROJECT).unwrap())
         .created_at(Timestamp::from_nanos(1_700_000_000_000_000_000))
         .into()
 }
@@ -195,6 +199,6 @@ pub(crate) fn run(id: &str, mark: &str, status: Status, size: usize) -> Body<'st
     Run::new(id.to_owned(), mark.to_owned(), status)
         .unwrap()
         .metadata(metadata)
-        .trace_id(Id::new("0af7651916cd43dd8448eb211c80319c").unwrap())
+        .trace_id(Id::new(TRACE).unwrap())
         .into()
 }

@@ -1,10 +1,10 @@
-//! Compaction cut at each of its operations (row 1 of the reliability scorecard).
+//! Compaction and erasure cut at each of their operations (row 1 of the reliability scorecard).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use runledger::{Compaction, Durability, Result, verify};
+use runledger::{Compaction, Durability, Erasure, Field, Id, Ledger, Result, verify};
 
 use crate::check::{check, check_recovery};
 use crate::disk::{Keep, KeepNames, Moment, SimDisk};
@@ -12,45 +12,108 @@ use crate::ground::Ground;
 use crate::life::any_cut;
 use crate::oracle::{Crash, SharedOracle};
 use crate::rng::Rng;
-use crate::workload::{DIR, Writer};
+use crate::workload::{DIR, PROJECT, TRACE, Writer};
 
 /// A power cut or the death of the process at any operation of a compaction takes no record, brings
 /// none twice, and leaves nothing behind that a recovery does not remove; nor do they in the
 /// recovery from that.
 pub(crate) fn in_a_compaction(ground: &Ground) -> Result<()> {
     ground.cases(ground.of(3, 120), |seed| {
-        let mut rng = Rng::new(seed);
-        let disk = SimDisk::new(seed);
-        let oracle = SharedOracle::default();
-        let mut writer = Writer::open(&disk, &oracle, rng.number())?;
-        for _ in 0..2 + rng.below(4) {
-            for _ in 0..1 + rng.below(12) {
-                writer.step()?;
-            }
-            // What is old is retired and sealed.
-            disk.advance(Duration::from_secs(2 * 86_400));
-            writer.ledger.maintain()?;
-        }
-        if rng.below(2) == 0 {
-            writer.append_event(100, Durability::Os)?;
-        }
-        let images = Arc::new(AtomicU64::new(0));
-        let (probed, judge, chance) = (Arc::clone(&images), oracle.clone(), rng.number());
-        let mut rng = Rng::new(chance);
-        disk.set_probe(move |moment| {
-            let checked = every_end(moment, &judge, &mut rng);
-            probed.fetch_add(checked, Ordering::Relaxed);
-        });
-        let report = writer.ledger.compact(&Compaction::new().keep_states());
-        disk.clear_hooks();
-        assert!(!report?.rewrites.is_empty(), "there was something to compact");
-        check(&disk.fork(), &oracle.lock(), Crash::Kill, &"after it");
-        // After a clean close nothing but what is on record explains another link.
-        writer.close()?;
-        let report = verify(DIR, disk.storage())?;
-        assert!(!report.is_damaged(), "after it: {:?}", report.findings);
-        Ok(images.load(Ordering::Relaxed))
+        let (disk, writer, mut rng) = filled(seed)?;
+        let images = while_cut(&disk, &writer, &mut rng, |ledger| {
+            let report = ledger.compact(&Compaction::new().keep_states())?;
+            assert!(!report.rewrites.is_empty(), "there was something to compact");
+            Ok(())
+        })?;
+        check(&disk.fork(), &writer.oracle.lock(), Crash::Kill, &"after it");
+        is_explained(&disk, &writer)?;
+        Ok(images)
     });
+    Ok(())
+}
+
+/// The same of an erasure. What goes may be there until it is over, and never after it; nothing
+/// else may go.
+pub(crate) fn in_an_erasure(ground: &Ground) -> Result<()> {
+    ground.cases(ground.of(3, 90), |seed| {
+        let (disk, writer, mut rng) = filled(seed)?;
+        let (field, id) = match rng.below(3) {
+            // All events, all runs, or the states of one run.
+            0 => (Field::Project, PROJECT.to_owned()),
+            1 => (Field::Trace, TRACE.to_owned()),
+            _ => match writer.oracle.lock().any_run() {
+                Some(run) => (Field::Run, run),
+                None => (Field::Trace, TRACE.to_owned()),
+            },
+        };
+        let doomed = writer.oracle.lock().expect_erasure(&|body| {
+            let found = match field {
+                Field::Project => body.project_id(),
+                Field::Trace => body.trace_id(),
+                _ => body.run_id(),
+            };
+            found.is_some_and(|found| found.to_string() == id)
+        });
+        let erasure = Erasure::of(field, Id::new(id)?)?;
+        let images = while_cut(&disk, &writer, &mut rng, |ledger| {
+            assert_eq!(ledger.erase(&erasure)?.total(), doomed);
+            Ok(())
+        })?;
+        writer.oracle.lock().dropped();
+        let gone = disk.fork();
+        gone.lose_power(any_cut(&mut rng), || {});
+        check(&gone, &writer.oracle.lock(), Crash::Power, &"cut off after it");
+        check(&disk.fork(), &writer.oracle.lock(), Crash::Kill, &"after it");
+        is_explained(&disk, &writer)?;
+        Ok(images)
+    });
+    Ok(())
+}
+
+/// A ledger of some sealed segments in each stream.
+fn filled(seed: u64) -> Result<(SimDisk, Writer, Rng)> {
+    let mut rng = Rng::new(seed);
+    let disk = SimDisk::new(seed);
+    let mut writer = Writer::open(&disk, &SharedOracle::default(), rng.number())?;
+    for _ in 0..2 + rng.below(4) {
+        for _ in 0..1 + rng.below(12) {
+            writer.step()?;
+        }
+        // What is old is retired and sealed.
+        disk.advance(Duration::from_secs(2 * 86_400));
+        writer.ledger.maintain()?;
+    }
+    if rng.below(2) == 0 {
+        writer.append_event(100, Durability::Os)?;
+    }
+    Ok((disk, writer, rng))
+}
+
+/// Does some work and checks what is left of it by a crash at any of its operations. How many
+/// images that were.
+fn while_cut(
+    disk: &SimDisk,
+    writer: &Writer,
+    rng: &mut Rng,
+    work: impl FnOnce(&Ledger) -> Result<()>,
+) -> Result<u64> {
+    let images = Arc::new(AtomicU64::new(0));
+    let (probed, judge, chance) = (Arc::clone(&images), writer.oracle.clone(), rng.number());
+    let mut rng = Rng::new(chance);
+    disk.set_probe(move |moment| {
+        let checked = every_end(moment, &judge, &mut rng);
+        probed.fetch_add(checked, Ordering::Relaxed);
+    });
+    let done = work(&writer.ledger);
+    disk.clear_hooks();
+    done.map(|()| images.load(Ordering::Relaxed))
+}
+
+/// After a clean close nothing but what is on record explains another link.
+fn is_explained(disk: &SimDisk, writer: &Writer) -> Result<()> {
+    writer.close()?;
+    let report = verify(DIR, disk.storage())?;
+    assert!(!report.is_damaged(), "after it: {:?}", report.findings);
     Ok(())
 }
 
