@@ -32,7 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("wire", &["error", "limits", "model"]),
-    ("server", &["error", "limits", "model", "storage", "query", "ledger", "wire"]),
+    ("server", &["error", "limits", "planted", "model", "storage", "query", "ledger", "wire"]),
 ];
 
 /// Crates and modules with one home: the first name or names of a path, and where they may stand.

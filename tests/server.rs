@@ -1,6 +1,7 @@
 //! The REST server: most of it through the router, in this process and without a socket.
 
 mod access;
+mod access_log;
 mod bulk;
 mod document;
 mod follow;
@@ -8,6 +9,7 @@ mod insight;
 mod isolation;
 mod jwks;
 mod once;
+mod otlp;
 #[cfg(feature = "cli")]
 mod process;
 mod records;

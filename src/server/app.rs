@@ -20,6 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::server::access::Store;
+use crate::server::access_log::{self, AccessLog, Fault};
 use crate::server::auth::Gate;
 use crate::server::config::{Config, ConfigError};
 use crate::server::limits::Limits;
@@ -28,6 +29,9 @@ use crate::server::once::{self, Answers};
 use crate::server::pool::Pool;
 use crate::server::problem::{self, Kind, MEDIA_TYPE, Problem};
 use crate::server::{document, routes};
+
+/// How many bytes the bodies that are held at a time may take, all together.
+const MAX_BODIES: usize = 256 << 20;
 
 /// What every handler is given. Cheap to clone.
 #[derive(Clone)]
@@ -42,9 +46,13 @@ struct Shared {
     stopping: watch::Sender<bool>,
     /// One for each that may follow.
     followers: Arc<Semaphore>,
+    /// One for each KiB that bodies may take.
+    bodies: Arc<Semaphore>,
     limits: Limits,
     answers: Answers,
     metrics: Metrics,
+    /// Where it is asked for.
+    access_log: Option<AccessLog>,
 }
 
 impl std::fmt::Debug for App {
@@ -66,9 +74,11 @@ impl App {
             pool: Pool::new(config.workers),
             stopping: watch::Sender::new(false),
             followers: Arc::new(Semaphore::new(config.followers.min(Semaphore::MAX_PERMITS))),
+            bodies: Arc::new(Semaphore::new(MAX_BODIES >> 10)),
             limits: Limits::new(&config.rates),
             answers: Answers::default(),
             metrics,
+            access_log: config.access_log.then(AccessLog::default),
             config,
         })))
     }
@@ -93,6 +103,7 @@ impl App {
             .layer(self.cors())
             .layer(CatchPanicLayer::custom(panicked))
             .layer(middleware::from_fn(finish))
+            .layer(middleware::from_fn_with_state(self.clone(), access_log::note))
     }
 
     /// What pages of other origins may ask: nothing, unless they are named.
@@ -119,6 +130,7 @@ impl App {
     /// As for [`Ledger::close`].
     pub fn close(&self) -> Result<(), Error> {
         self.stop();
+        self.log();
         self.0.store.close()
     }
 
@@ -127,6 +139,19 @@ impl App {
     pub fn tidy(&self) {
         self.0.gate.look();
         self.0.limits.tidy();
+        self.log();
+    }
+
+    /// Appends what is to be noted of the requests so far, where that is asked for.
+    /// [`serve`](crate::server::serve) calls it several times a second.
+    pub fn log(&self) {
+        if let Some(log) = &self.0.access_log {
+            self.0.store.log(log);
+        }
+    }
+
+    pub(super) fn access_log(&self) -> Option<&AccessLog> {
+        self.0.access_log.as_ref()
     }
 
     /// Ends the answers that would else go on for ever. [`serve`](crate::server::serve) calls it
@@ -148,6 +173,15 @@ impl App {
         Arc::clone(&self.0.followers).try_acquire_owned().map_err(|_| {
             let detail = "too many follow the ledger already";
             Problem::new(Kind::Unavailable, detail).retry_after(10)
+        })
+    }
+
+    /// Room for so many bytes of a body.
+    pub(super) fn room_for_bodies(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let room = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+        Arc::clone(&self.0.bodies).try_acquire_many_owned(room).map_err(|_| {
+            let detail = "too much is being sent by all clients together";
+            Problem::new(Kind::Unavailable, detail).retry_after(1)
         })
     }
 
@@ -188,8 +222,14 @@ pub(super) fn api() -> OpenApiRouter<App> {
 }
 
 /// What is answered when a handler panics. The process goes on.
-fn panicked(_: Box<dyn Any + Send>) -> Response {
-    Problem::new(Kind::Internal, "the request failed; others are not affected").into_response()
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+    let fault = Fault { what: text.to_owned(), is_panic: true };
+    let told = "the request failed; others are not affected";
+    let mut response = Problem::new(Kind::Internal, told).into_response();
+    response.extensions_mut().insert(fault);
+    response
 }
 
 /// Turns away who asks too often, before anything else is looked at.

@@ -134,6 +134,9 @@ pub struct Config {
     pub cors: Vec<String>,
     /// Whether `/metrics` is shown without a token.
     pub open_metrics: bool,
+    /// Whether each request becomes an event of the ledger, and each fault of the server an error.
+    /// They are of no user: only the scope `admin` sees them.
+    pub access_log: bool,
 }
 
 impl Config {
@@ -156,6 +159,7 @@ impl Config {
             rates: Rates::default(),
             cors: Vec::new(),
             open_metrics: false,
+            access_log: false,
         }
     }
 
@@ -193,6 +197,7 @@ impl Config {
             },
             cors: settings.cors.unwrap_or_default(),
             open_metrics: settings.open_metrics.unwrap_or(default.open_metrics),
+            access_log: settings.access_log.unwrap_or(default.access_log),
             auth: default.auth,
         };
         config.check()
@@ -295,6 +300,8 @@ pub struct Settings {
     pub cors: Option<Vec<String>>,
     /// Whether `/metrics` is shown without a token.
     pub open_metrics: Option<bool>,
+    /// Whether requests are noted in the ledger.
+    pub access_log: Option<bool>,
 }
 
 impl Settings {
@@ -335,6 +342,7 @@ impl Settings {
             cleanups_per_minute: self.cleanups_per_minute.or(below.cleanups_per_minute),
             cors: self.cors.or(below.cors),
             open_metrics: self.open_metrics.or(below.open_metrics),
+            access_log: self.access_log.or(below.access_log),
         }
     }
 }

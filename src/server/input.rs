@@ -1,12 +1,12 @@
 //! Bodies: of the right type, no longer than they may be, and here in time.
 
-use std::time::Duration;
-
+use axum::body::HttpBody;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::model::{Body, Json, Kind};
 use crate::server::app::App;
@@ -14,42 +14,62 @@ use crate::server::problem::{self, Problem};
 use crate::wire::{ParseOptions, parse_bytes};
 
 /// A body of JSON.
-pub(super) struct Input(Bytes);
+pub(super) struct Input(Held);
 
 impl FromRequest<App> for Input {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         check_type(request.headers(), "application/json")?;
-        let config = app.config();
-        let body = whole(request.into_body(), config.max_body_bytes, config.read_timeout).await?;
-        Ok(Self(body))
+        Ok(Self(whole(app, request.into_body(), app.config().max_body_bytes).await?))
     }
 }
 
-/// The whole body, when it is no longer than that and comes in this time.
+/// A body that was taken in. For as long as it is held it counts among what all bodies may take.
+pub(super) struct Held {
+    pub(super) bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+/// The whole body, when it is no longer than that and comes in time.
 pub(super) async fn whole(
+    app: &App,
     body: axum::body::Body,
     limit: usize,
-    patience: Duration,
-) -> Result<Bytes, Problem> {
+) -> Result<Held, Problem> {
     let slow = |_| Problem::new(problem::Kind::Slow, "the body did not come in time");
-    let body = Limited::new(body, limit).collect();
-    let read = tokio::time::timeout(patience, body).await.map_err(slow)?;
-    let body = read.map_err(|err| match err.downcast_ref::<LengthLimitError>() {
-        Some(_) => Problem::new(
-            problem::Kind::TooLarge,
-            format!("the body is over the limit of {limit} bytes"),
-        ),
-        None => Problem::new(problem::Kind::Body, "the body broke off or does not decompress"),
-    })?;
-    Ok(body.to_bytes())
+    let patience = app.config().read_timeout;
+    tokio::time::timeout(patience, take_in(app, body, limit)).await.map_err(slow)?
+}
+
+async fn take_in(app: &App, mut body: axum::body::Body, limit: usize) -> Result<Held, Problem> {
+    let too_large = || {
+        let detail = format!("the body is over the limit of {limit} bytes");
+        Problem::new(problem::Kind::TooLarge, detail)
+    };
+    // What is said to be too long need not come first.
+    if usize::try_from(body.size_hint().lower()).is_ok_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let mut bytes = BytesMut::new();
+    let mut room = app.room_for_bodies(0)?;
+    while let Some(frame) = body.frame().await {
+        let broken =
+            |_| Problem::new(problem::Kind::Body, "the body broke off or does not decompress");
+        let piece = frame.map_err(broken)?.into_data().unwrap_or_default();
+        if bytes.len() + piece.len() > limit {
+            return Err(too_large());
+        }
+        room.merge(app.room_for_bodies(piece.len())?);
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(Held { bytes: bytes.freeze(), _room: room })
 }
 
 impl Input {
     /// The body as a record of this kind.
     pub(super) fn record(&self, kind: Kind) -> Result<Body<'_>, Problem> {
-        let body = parse_bytes(&self.0, &ParseOptions::new().kind(kind))?;
+        let body = parse_bytes(&self.0.bytes, &ParseOptions::new().kind(kind))?;
         if body.kind() == kind {
             return Ok(body);
         }
@@ -59,7 +79,8 @@ impl Input {
 
     /// The body as a value of this type; an empty one is as `{}`.
     pub(super) fn value<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        let bytes = if self.0.is_empty() { b"{}".as_slice() } else { &self.0 };
+        let given = &self.0.bytes;
+        let bytes = if given.is_empty() { b"{}".as_slice() } else { given };
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|err| {
             let field = err.path().to_string();

@@ -33,6 +33,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How often the key file is looked at for a change.
 const TIDY: Duration = Duration::from_secs(5);
 
+/// How long requests wait to be noted in the ledger.
+const LOG: Duration = Duration::from_millis(200);
+
 /// Serves the routes on this listener until `stop` is done; then no connection is taken any more,
 /// and those that are open are given [`Config::drain`](crate::server::Config::drain) to end what
 /// they are at. The ledger stays open: [`App::close`] closes it.
@@ -54,7 +57,8 @@ pub async fn serve(
     http.timer(TokioTimer::new())
         .header_read_timeout(config.read_timeout)
         .max_buf_size(MAX_HEADERS);
-    let keys = tokio::spawn(tidy(app.clone()));
+    let upkeep = tokio::spawn(tidy(app.clone()));
+    let log = config.access_log.then(|| tokio::spawn(log(app.clone())));
     let mut tasks = tokio::task::JoinSet::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -82,7 +86,8 @@ pub async fn serve(
         });
     }
     drop(listener);
-    keys.abort();
+    upkeep.abort();
+    log.iter().for_each(tokio::task::JoinHandle::abort);
     app.stop();
     // What is still open after that is cut off.
     let _ = tokio::time::timeout(config.drain, graceful.shutdown()).await;
@@ -135,6 +140,15 @@ impl<S> HyperService for S where
             Future: Send,
         >
 {
+}
+
+async fn log(app: App) {
+    loop {
+        tokio::time::sleep(LOG).await;
+        let app = app.clone();
+        // What panics here has lost what it was to note.
+        let _ = tokio::task::spawn_blocking(move || app.log()).await;
+    }
 }
 
 async fn tidy(app: App) {

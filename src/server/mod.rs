@@ -23,6 +23,7 @@
 //! ```
 
 mod access;
+mod access_log;
 mod app;
 mod auth;
 mod config;
@@ -32,6 +33,7 @@ mod limits;
 mod listen;
 mod metrics;
 mod once;
+mod otlp;
 mod pool;
 mod problem;
 mod reply;

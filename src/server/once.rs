@@ -135,11 +135,10 @@ async fn try_once(app: App, request: Request, next: Next) -> Result<Response, Pr
     let access = app.gate().admit(request.headers())?;
     let owner = (access.name().to_owned(), key);
     let (parts, body) = request.into_parts();
-    let config = app.config();
-    let body = input::whole(body, config.max_bulk_bytes, config.read_timeout).await?;
+    let held = input::whole(&app, body, app.config().max_bulk_bytes).await?;
     let mut hash = blake3::Hasher::new();
     // The query has no line feed, and the body comes last: what is hashed is told apart.
-    hash.update(parts.uri.to_string().as_bytes()).update(b"\n").update(&body);
+    hash.update(parts.uri.to_string().as_bytes()).update(b"\n").update(&held.bytes);
     // An answer is for one who may do the same.
     hash.update(&[access.scopes()]);
     match app.answers().begin(&owner, *hash.finalize().as_bytes()) {
@@ -154,12 +153,13 @@ async fn try_once(app: App, request: Request, next: Next) -> Result<Response, Pr
         }
         Known::Nothing => {}
     }
-    let request = Request::from_parts(parts, Body::from(body));
+    let request = Request::from_parts(parts, Body::from(held.bytes.clone()));
     // It is done to its end and noted also when the client goes away meanwhile, as one does that
     // will send it again.
     let work = tokio::spawn(async move {
         let pending = Pending { app, owner: Some(owner) };
         let (parts, body) = next.run(request).await.into_parts();
+        drop(held);
         let Ok(body) = body.collect().await.map(|body| body.to_bytes()) else {
             return Problem::new(Kind::Internal, "the answer broke off").into_response();
         };

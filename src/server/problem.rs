@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::error::Error;
+use crate::server::access_log::Fault;
 use crate::wire::LineError;
 
 /// The media type of a problem.
@@ -134,6 +135,11 @@ impl Problem {
         self
     }
 
+    /// What is wrong this time.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(super) fn not_found(what: &str, id: &str) -> Self {
         Self::new(Kind::NotFound, format!("no {what} {id:?} in the ledger"))
     }
@@ -184,9 +190,14 @@ impl From<LineError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let status = self.kind.status();
         let body = serde_json::to_vec(&self.shape()).unwrap_or_default();
         let media = [(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))];
-        let mut response = (self.kind.status(), media, body).into_response();
+        let mut response = (status, media, body).into_response();
+        if status.is_server_error() {
+            let fault = Fault { what: self.detail.into_owned(), is_panic: false };
+            response.extensions_mut().insert(fault);
+        }
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after {

@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
+use crate::planted::{Bug, is_planted};
 use crate::server::problem::{Kind, Problem};
 
 /// The query words of a request, in two sets.
@@ -47,6 +48,7 @@ fn read<T: DeserializeOwned>(query: &str, names: &[&str]) -> Result<T, Problem> 
     let own = own.finish();
     let words = serde_html_form::Deserializer::from_bytes(own.as_bytes());
     serde_path_to_error::deserialize(words).map_err(|err| {
+        assert!(!is_planted(Bug::PanicOnBadWord), "{err}");
         let path = err.path().to_string();
         let field = path.split(['.', '[']).next().unwrap_or_default().to_owned();
         let detail = format!("parameter {field:?}: {}", err.inner());

@@ -42,10 +42,7 @@ pub enum LineError {
     },
 
     /// No record has such a key.
-    #[error(
-        "unknown key {key:?}; leave it out, put it into metadata, payload or detail, \
-         or be lenient (--lenient) to drop it{known}"
-    )]
+    #[error("unknown key {key:?}; leave it out, or put it into metadata, payload or detail{known}")]
     UnknownKey {
         /// The key, cut after 80 characters.
         key: String,
@@ -54,10 +51,7 @@ pub enum LineError {
     },
 
     /// The key belongs to records of another kind.
-    #[error(
-        "key {key:?} belongs to {owners}, not to a line of kind {kind}; leave it out, \
-         or be lenient (--lenient) to drop it"
-    )]
+    #[error("key {key:?} belongs to {owners}, not to a line of kind {kind}; leave it out")]
     ForeignKey {
         /// The key.
         key: &'static str,

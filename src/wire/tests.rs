@@ -86,7 +86,6 @@ fn every_reason_names_the_place_and_the_remedy() {
         ),
         (r#"{"kind":"error","type":"x","message":"","severity":"info"}"#, "warning error critical"),
         (r#"{"kind":"event","type":"x","typ":1}"#, r#"unknown key "typ"; leave it out"#),
-        (r#"{"kind":"event","type":"x","typ":1}"#, "--lenient"),
         (r#"{"kind":"event","status":"success"}"#, r#"key "status" belongs to runs, not to"#),
         (r#"{"status":"success","kind":"event"}"#, r#"key "status" belongs to runs, not to"#),
         (r#"{"kind":"run","severity":"info"}"#, r#"key "severity" belongs to events and errors"#),

@@ -102,7 +102,9 @@ fn refused_lines_are_named_and_kept_and_the_others_go_in() {
 fn lenient_drops_unknown_keys() {
     let bench = Bench::new();
     bench.file("x.jsonl", r#"{"kind":"event","type":"x","colour":1,"status":"no"}"#);
-    assert_eq!(bench.run(["import", "x.jsonl"]).code, 1);
+    let said = bench.run(["import", "x.jsonl"]);
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("(--lenient drops it)"), "{}", said.err);
     let said = bench.run(["import", "--lenient", "x.jsonl"]);
     assert_eq!((said.code, said.err.as_str()), (0, ""));
 }

@@ -66,6 +66,12 @@ pub(crate) fn body(path: &str) -> &'static str {
         "/v1/runs/{run_id}/finish" => r#"{"status":"success"}"#,
         "/v1/runs/{run_id}/heartbeat" => "{}",
         "/v1/bulk" => r#"{"kind":"run","run_id":"r-1","type":"x","status":"running"}"#,
+        // The root of a trace, which is a run.
+        "/v1/traces" => {
+            r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"x",
+                "traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174"}]}]}]}"#
+        }
+        "/v1/logs" => "{}",
         "/v1/retention/cleanup" | "/v1/verify" => "",
         "/api/events" => r#"{"eventType":"x"}"#,
         "/api/errors" => r#"{"errorType":"x","message":"m"}"#,
@@ -148,7 +154,10 @@ fn writing_touches_nothing_of_another() {
         let answer = site.user("bob").ask(method, &filled(path), Some(body(path)));
         let names_the_run = path.contains("{run_id}") || path == "/v1/runs";
         let expected = if names_the_run { 404 } else { 201 };
-        if path == "/v1/bulk" {
+        if ["/v1/traces", "/v1/logs"].contains(&&**path) {
+            // A run by the trace's id is another run; the tests of the export try ann's.
+            assert_eq!(answer.expect(200), serde_json::json!({}), "{path}");
+        } else if path == "/v1/bulk" {
             assert!(answer.text().contains("problem:not-found"), "{}", answer.text());
         } else {
             assert_eq!(answer.status.as_u16(), expected, "{method} {path}: {}", answer.text());

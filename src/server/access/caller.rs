@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use crate::ledger::Ledger;
 use crate::model::Timestamp;
 use crate::server::access::{Access, Failure, Pen, View};
+use crate::server::access_log::Who;
 use crate::server::app::App;
 use crate::server::auth::Scope;
 use crate::server::problem::{Kind, Problem};
@@ -65,6 +66,9 @@ impl<N: Need> FromRequestParts<App> for Caller<N> {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let access = Arc::new(app.gate().admit(&parts.headers)?);
+        if let Some(who) = parts.extensions.get::<Who>() {
+            who.is(access.name());
+        }
         app.limits().user(access.name())?;
         if !access.may(N::SCOPE) {
             let detail = format!("this needs the scope {:?}", N::SCOPE.name());

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::ledger::Durability;
 use crate::model::{Body, Id, Run};
+use crate::query::Stored;
 use crate::server::access::{Access, Failure, Store, View};
 use crate::server::problem::{self, Problem};
 
@@ -68,6 +69,14 @@ impl Pen<'_> {
         let taken = results.iter().filter(|result| result.is_ok()).count();
         self.store.note_appended(taken as u64);
         Ok(results)
+    }
+
+    /// A run in its newest state, if there is one that the caller sees.
+    pub(in crate::server) fn own_run(&self, id: &str) -> Result<Option<Stored>, Failure> {
+        match self.view().run(id) {
+            Err(Failure::Problem(problem)) if problem.kind == problem::Kind::NotFound => Ok(None),
+            found => found.map(Some),
+        }
     }
 
     /// Returns once everything that was appended is on stable storage.

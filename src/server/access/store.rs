@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::model::Id;
+use crate::server::access_log::AccessLog;
 
 /// What holds the ledger.
 pub(in crate::server) struct Store {
@@ -55,6 +56,12 @@ impl Store {
     ) -> Vec<MutexGuard<'_, ()>> {
         let places: BTreeSet<usize> = ids.map(|id| self.place(id)).collect();
         places.into_iter().filter_map(|place| self.runs.get(place)).map(Mutex::lock).collect()
+    }
+
+    /// Appends what the server notes of itself.
+    pub(in crate::server) fn log(&self, log: &AccessLog) {
+        log.append(&self.ledger);
+        self.appended.send_replace(());
     }
 
     pub(super) fn note_appended(&self, records: u64) {

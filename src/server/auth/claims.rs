@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::limits::MAX_ID_BYTES;
 use crate::model::{Id, Timestamp};
+use crate::planted::{Bug, is_planted};
 use crate::server::auth::Scope;
 
 /// By how much the clocks of who issues tokens and of this machine may differ, in seconds.
@@ -100,7 +101,8 @@ impl Claims {
         now: Timestamp,
     ) -> Result<Granted, &'static str> {
         let (now, leeway) = (now.as_nanos(), LEEWAY * SECOND);
-        if self.exp.nanos().saturating_add(leeway) <= now {
+        let is_over = self.exp.nanos().saturating_add(leeway) <= now;
+        if is_over && !is_planted(Bug::SkipTokenExpiry) {
             return Err("the token has expired");
         }
         if self.nbf.is_some_and(|nbf| nbf.nanos() > now.saturating_add(leeway)) {

@@ -9,6 +9,7 @@ mod filter;
 mod health;
 mod insight;
 mod openapi;
+mod otlp;
 mod paging;
 mod records;
 mod runs;
@@ -30,6 +31,7 @@ pub(super) fn all() -> OpenApiRouter<App> {
         .merge(events::routes())
         .merge(errors::routes())
         .merge(bulk::routes())
+        .merge(otlp::routes())
         .merge(export::routes())
         .merge(tail::routes())
         .merge(insight::routes())

@@ -6,6 +6,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::server::app::{self, App};
+use crate::server::document;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(openapi))
@@ -20,7 +21,7 @@ async fn openapi() -> Response {
     static DOCUMENT: OnceLock<String> = OnceLock::new();
     let document = DOCUMENT.get_or_init(|| {
         let (_, document) = app::api().split_for_parts();
-        document.to_json().unwrap_or_default()
+        document::with_refusals(document).to_json().unwrap_or_default()
     });
     let media = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     (media, document.as_str()).into_response()

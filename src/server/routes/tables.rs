@@ -3,7 +3,8 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -27,7 +28,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct EventLog {
-    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(read_only)]
     id: Option<u64>,
     #[serde(alias = "event_type")]
     event_type: String,
@@ -55,7 +57,8 @@ struct EventLog {
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ErrorLog {
-    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(read_only)]
     id: Option<u64>,
     #[serde(alias = "trace_id")]
     trace_id: Option<String>,
@@ -77,6 +80,11 @@ struct ErrorLog {
     #[serde(alias = "created_at")]
     #[schema(format = DateTime)]
     created_at: Option<String>,
+}
+
+/// A new row has no id yet.
+fn given<'de, D: Deserializer<'de>>(_: D) -> Result<Option<u64>, D::Error> {
+    Err(D::Error::custom("the ledger gives the id; leave it out"))
 }
 
 /// Events, the newest first

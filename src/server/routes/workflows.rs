@@ -50,6 +50,7 @@ struct Logs {
 
 /// How many executions there are
 #[derive(Serialize, ToSchema)]
+#[schema(as = LogCount)]
 struct Count {
     count: u64,
 }

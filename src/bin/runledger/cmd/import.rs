@@ -136,7 +136,7 @@ impl Import<'_> {
                 Ok(Found::Line) => self.lines.push((lines.number(), start..self.text.len())),
                 Ok(Found::TooLong(bytes)) => {
                     let reason = LineError::TooLong { bytes, limit: MAX_LINE_BYTES };
-                    self.refuse(lines.name(), lines.number(), &reason, &[])?;
+                    self.refuse(lines.name(), lines.number(), &advised(&reason), &[])?;
                 }
                 Ok(Found::End) => return self.flush(&lines),
                 Err(err) => {
@@ -184,7 +184,7 @@ impl Import<'_> {
                     bodies.push(body);
                     places.push((*number, line));
                 }
-                Err(reason) => self.refuse(name, *number, &reason, line)?,
+                Err(reason) => self.refuse(name, *number, &advised(&reason), line)?,
             }
         }
         let Some((first, _)) = places.first() else { return Ok(()) };
@@ -193,7 +193,7 @@ impl Import<'_> {
         for (result, (number, line)) in results.into_iter().zip(places) {
             match result {
                 Ok(_) => self.taken += 1,
-                Err(reason) => self.refuse(name, number, &reason, line)?,
+                Err(reason) => self.refuse(name, number, &reason.to_string(), line)?,
             }
         }
         Ok(())
@@ -212,7 +212,7 @@ impl Import<'_> {
         &mut self,
         name: &str,
         number: u64,
-        reason: &dyn std::error::Error,
+        reason: &str,
         line: &[u8],
     ) -> Result<(), Failure> {
         self.refused += 1;
@@ -226,5 +226,15 @@ impl Import<'_> {
                 .map_err(|err| Failure::io("write", path, err))?;
         }
         Ok(())
+    }
+}
+
+/// Why a line was refused, and the word that takes it all the same.
+fn advised(reason: &LineError) -> String {
+    match reason {
+        LineError::UnknownKey { .. } | LineError::ForeignKey { .. } => {
+            format!("{reason} (--lenient drops it)")
+        }
+        _ => reason.to_string(),
     }
 }

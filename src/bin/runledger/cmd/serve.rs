@@ -78,6 +78,9 @@ pub(crate) struct Args {
     /// Show /metrics without a token
     #[arg(long, env = "RUNLEDGER_OPEN_METRICS")]
     open_metrics: bool,
+    /// Note each request as an event in the ledger, and each fault of the server as an error
+    #[arg(long, env = "RUNLEDGER_ACCESS_LOG")]
+    access_log: bool,
 }
 
 fn level(text: &str) -> Result<Level, String> {
@@ -111,6 +114,7 @@ impl Args {
         settings.cleanups_per_minute = self.cleanups_per_minute;
         settings.cors = (!self.cors.is_empty()).then(|| self.cors.clone());
         settings.open_metrics = self.open_metrics.then_some(true);
+        settings.access_log = self.access_log.then_some(true);
         settings
     }
 }

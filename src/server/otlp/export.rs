@@ -1,0 +1,243 @@
+//! Requests: read, appended, and answered in the encoding that they came in.
+
+use std::collections::HashSet;
+
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::ledger::Durability;
+use crate::model::{Body, Id};
+use crate::server::access::{Failure, Pen};
+use crate::server::app::App;
+use crate::server::input::{self, Held};
+use crate::server::otlp::records::Told;
+use crate::server::otlp::walk::{self, Broken, Item, MAX_ITEMS};
+use crate::server::otlp::{Refusal, Source, json, proto, records, spans};
+use crate::server::problem::{Kind, Problem};
+
+/// How long the attributes of a resource and the name of a scope may be, in bytes: they are kept
+/// with each record that they tell of.
+const MAX_SOURCE: usize = 8 << 10;
+
+/// After how many bytes of a request its records are appended.
+const AT_ONCE: usize = 256 << 10;
+
+/// How long the reason of a refusal may be, in characters.
+const MAX_REASON: usize = 300;
+
+/// How a request is written, and its answer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::server) enum Encoding {
+    Protobuf,
+    Json,
+}
+
+/// What a request holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::server) enum Signal {
+    Traces,
+    Logs,
+}
+
+/// A request as it came in.
+pub(in crate::server) struct Export {
+    encoding: Encoding,
+    body: Held,
+    /// How long a span or a log record may be.
+    max_item: usize,
+}
+
+/// What became of a request.
+pub(in crate::server) struct Taken {
+    encoding: Encoding,
+    signal: Signal,
+    refused: usize,
+    /// Why the first was refused.
+    reason: String,
+}
+
+impl FromRequest<App> for Export {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let encoding = encoding(request.headers())?;
+        let config = app.config();
+        let body = input::whole(app, request.into_body(), config.max_bulk_bytes).await?;
+        Ok(Self { encoding, body, max_item: config.max_body_bytes })
+    }
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
+    let is = |media| input::check_type(headers, media).is_ok();
+    match () {
+        () if is(PROTOBUF) => Ok(Encoding::Protobuf),
+        () if is(JSON) => Ok(Encoding::Json),
+        () => {
+            let detail = format!("send the body with Content-Type: {PROTOBUF} or {JSON}");
+            Err(Problem::new(Kind::MediaType, detail).field("content-type"))
+        }
+    }
+}
+
+const PROTOBUF: &str = "application/x-protobuf";
+const JSON: &str = "application/json";
+
+/// Takes the spans or log records of a request, each on its own merits.
+pub(in crate::server) fn take(
+    pen: &Pen<'_>,
+    export: &Export,
+    signal: Signal,
+    durability: Durability,
+) -> Result<Taken, Failure> {
+    let Export { encoding, body, max_item } = export;
+    let items = walk::items(*encoding, signal, &body.bytes).map_err(|broken| match broken {
+        Broken::Malformed(why) => Problem::new(Kind::Body, why),
+        Broken::TooMany => {
+            let detail = format!("the request has more than {MAX_ITEMS} of them; send it in parts");
+            Problem::new(Kind::TooLarge, detail)
+        }
+    })?;
+    let mut batch = Batch {
+        pen,
+        durability,
+        bodies: Vec::new(),
+        of: Vec::new(),
+        runs: HashSet::new(),
+        bytes: 0,
+        taken: Taken { encoding: *encoding, signal, refused: 0, reason: String::new() },
+    };
+    let mut known: Option<(&Item<'_>, Result<Source, Refusal>)> = None;
+    for item in &items {
+        let source = match &known {
+            Some((before, source)) if before.is_of_the_same(item) => source,
+            _ => &known.insert((item, source(*encoding, item))).1,
+        };
+        let told = match source {
+            Err(why) => Err(why.clone()),
+            Ok(_) if item.item.len() > *max_item => {
+                Err(format!("it is over the limit of {max_item} bytes").into())
+            }
+            Ok(source) => read(*encoding, signal, item.item, source),
+        };
+        match told {
+            Err(why) => batch.taken.refuse(&why),
+            Ok(told) => batch.add(told, item.item.len())?,
+        }
+    }
+    batch.append()?;
+    Ok(batch.taken)
+}
+
+impl Item<'_> {
+    /// True when both were told by the same: they lie in one list.
+    fn is_of_the_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self.resource, other.resource) && std::ptr::eq(self.scope, other.scope)
+    }
+}
+
+fn source(encoding: Encoding, item: &Item<'_>) -> Result<Source, Refusal> {
+    if item.resource.len() + item.scope.len() > MAX_SOURCE {
+        return Err(
+            format!("its resource and scope are over the limit of {MAX_SOURCE} bytes").into()
+        );
+    }
+    match encoding {
+        Encoding::Protobuf => proto::source(item.resource, item.scope),
+        Encoding::Json => json::source(item.resource, item.scope),
+    }
+}
+
+/// The records of a span or a log record.
+fn read(encoding: Encoding, signal: Signal, item: &[u8], source: &Source) -> Result<Told, Refusal> {
+    match (signal, encoding) {
+        (Signal::Traces, Encoding::Protobuf) => spans::of_span(proto::span(item)?, source),
+        (Signal::Traces, Encoding::Json) => spans::of_span(json::span(item)?, source),
+        (Signal::Logs, Encoding::Protobuf) => records::of_log(proto::log_record(item)?, source),
+        (Signal::Logs, Encoding::Json) => records::of_log(json::log_record(item)?, source),
+    }
+}
+
+/// What is appended together.
+struct Batch<'p> {
+    pen: &'p Pen<'p>,
+    durability: Durability,
+    bodies: Vec<Body<'static>>,
+    /// Of which span or log record each of them is, by where its first one stands.
+    of: Vec<usize>,
+    /// The runs among them.
+    runs: HashSet<Id<'static>>,
+    bytes: usize,
+    taken: Taken,
+}
+
+impl Batch<'_> {
+    fn add(&mut self, told: Told, bytes: usize) -> Result<(), Failure> {
+        if let Some((trace, span)) = &told.run {
+            // It may be one that waits to be appended, too.
+            if !self.runs.insert(trace.clone()) {
+                self.append()?;
+            }
+            if let Some(stored) = self.pen.own_run(&trace.to_string())?
+                && let Body::Run(run) = stored.record()?.body
+                && spans::span_of(&run).as_ref() == Some(span)
+            {
+                // The same span, sent again by one who has not had the answer.
+                return Ok(());
+            }
+        }
+        let first = self.bodies.len();
+        self.of.extend(told.bodies.iter().map(|_| first));
+        self.bodies.extend(told.bodies);
+        self.bytes += bytes;
+        if self.bytes >= AT_ONCE { self.append() } else { Ok(()) }
+    }
+
+    fn append(&mut self) -> Result<(), Failure> {
+        self.bytes = 0;
+        self.runs.clear();
+        let bodies = std::mem::take(&mut self.bodies);
+        let of = std::mem::take(&mut self.of);
+        let mut last = None;
+        for (result, of) in self.pen.append_each(bodies, self.durability)?.iter().zip(of) {
+            // One that was refused in part counts once.
+            if let Err(problem) = result
+                && last.replace(of) != Some(of)
+            {
+                self.taken.refuse(problem.detail());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Taken {
+    fn refuse(&mut self, why: &str) {
+        self.refused += 1;
+        if self.refused == 1 {
+            self.reason = why.chars().take(MAX_REASON).collect();
+        }
+    }
+}
+
+impl IntoResponse for Taken {
+    fn into_response(self) -> Response {
+        let Self { encoding, signal, refused, reason } = self;
+        let (media, body) = match encoding {
+            Encoding::Protobuf => (PROTOBUF, proto::answer(refused, &reason)),
+            Encoding::Json if refused == 0 => (JSON, b"{}".to_vec()),
+            Encoding::Json => {
+                let count = match signal {
+                    Signal::Traces => "rejectedSpans",
+                    Signal::Logs => "rejectedLogRecords",
+                };
+                // A number of 64 bits is a text in protobuf's JSON.
+                let partial = json!({count: refused.to_string(), "errorMessage": reason});
+                (JSON, json!({"partialSuccess": partial}).to_string().into_bytes())
+            }
+        };
+        let media = [(header::CONTENT_TYPE, HeaderValue::from_static(media))];
+        (StatusCode::OK, media, body).into_response()
+    }
+}

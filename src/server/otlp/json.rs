@@ -1,0 +1,254 @@
+//! JSON: spans and log records from their text. Keys that are not known here are passed over, and
+//! one that is null is as if it were not there, as protobuf's JSON has it.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
+use serde_json::Value;
+
+use crate::server::otlp::{Attributes, LogRecord, Refusal, Source, Span, SpanEvent, any};
+use crate::server::otlp::{MAX_EVENTS, TOO_MANY_EVENTS};
+
+/// A whole number, as one or, where it may have more than 53 bits, as text.
+struct Whole(i128);
+
+/// Any number, or the name of one that JSON has no digits for.
+struct Float(f64);
+
+/// An id: hexadecimal digits.
+struct Hex(Vec<u8>);
+
+/// Reads a type of this module from one text or number.
+struct Scalar<T>(fn(Given<'_>) -> Option<T>, &'static str);
+
+enum Given<'a> {
+    Text(&'a str),
+    Whole(i128),
+    Float(f64),
+}
+
+impl<T> Visitor<'_> for Scalar<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.1)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        self.0(Given::Text(text)).ok_or_else(|| E::custom(format!("expected {}", self.1)))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
+        let taken = self.0(Given::Whole(number.into()));
+        taken.ok_or_else(|| E::custom(format!("expected {}", self.1)))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+        let taken = self.0(Given::Whole(number.into()));
+        taken.ok_or_else(|| E::custom(format!("expected {}", self.1)))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
+        let taken = self.0(Given::Float(number));
+        taken.ok_or_else(|| E::custom(format!("expected {}", self.1)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        let read = |given: Given<'_>| match given {
+            Given::Text(text) => text.parse().ok().map(Self),
+            Given::Whole(number) => Some(Self(number)),
+            Given::Float(_) => None,
+        };
+        json.deserialize_any(Scalar(read, "a whole number"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Float {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        let read = |given: Given<'_>| match given {
+            Given::Text("Infinity") => Some(Self(f64::INFINITY)),
+            Given::Text("-Infinity") => Some(Self(f64::NEG_INFINITY)),
+            Given::Text(text) => text.parse().ok().map(Self),
+            #[expect(clippy::cast_precision_loss, reason = "a float is what it is to be")]
+            Given::Whole(number) => Some(Self(number as f64)),
+            Given::Float(number) => Some(Self(number)),
+        };
+        json.deserialize_any(Scalar(read, "a number"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Hex {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        let read = |given: Given<'_>| match given {
+            Given::Text(text) => unhex(text).map(Self),
+            _ => None,
+        };
+        json.deserialize_any(Scalar(read, "an id in hexadecimal digits"))
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|it| u8::try_from(it).ok());
+    let (pairs, rest) = text.as_bytes().as_chunks();
+    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
+    rest.is_empty().then(|| bytes.collect())?
+}
+
+#[derive(Deserialize)]
+struct KeyValue {
+    key: Option<String>,
+    value: Option<AnyValue>,
+}
+
+#[derive(Deserialize)]
+struct List<T> {
+    values: Option<Vec<T>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AnyValue {
+    string_value: Option<String>,
+    bool_value: Option<bool>,
+    int_value: Option<Whole>,
+    double_value: Option<Float>,
+    array_value: Option<List<AnyValue>>,
+    kvlist_value: Option<List<KeyValue>>,
+    bytes_value: Option<String>,
+}
+
+impl From<AnyValue> for Value {
+    fn from(value: AnyValue) -> Self {
+        let list = |values: List<AnyValue>| values.values.unwrap_or_default().into_iter();
+        let text = value.string_value.or(value.bytes_value).map(Self::from);
+        text.or(value.bool_value.map(Self::from))
+            .or(value.int_value.map(|number| match i64::try_from(number.0) {
+                Ok(number) => Self::from(number),
+                Err(_) => Self::from(number.0.to_string()),
+            }))
+            .or(value.double_value.map(|number| any::float(number.0)))
+            .or(value.array_value.map(|values| list(values).map(Self::from).collect()))
+            .or(value.kvlist_value.map(|pairs| Self::Object(attributes(pairs.values))))
+            .unwrap_or_default()
+    }
+}
+
+fn attributes(pairs: Option<Vec<KeyValue>>) -> Attributes {
+    let pairs = pairs.unwrap_or_default().into_iter();
+    pairs
+        .map(|pair| (pair.key.unwrap_or_default(), pair.value.map_or(Value::Null, Value::from)))
+        .collect()
+}
+
+fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(json).map_err(|err| err.to_string().into())
+}
+
+#[derive(Deserialize)]
+struct ResourceOrScope {
+    attributes: Option<Vec<KeyValue>>,
+    name: Option<String>,
+}
+
+/// What tells of the spans or log records of a resource and one of its scopes.
+pub(super) fn source(resource: &[u8], scope: &[u8]) -> Result<Source, Refusal> {
+    let resource: ResourceOrScope = read(resource)?;
+    let scope: ResourceOrScope = read(scope)?;
+    Ok(Source { resource: attributes(resource.attributes), scope: scope.name.unwrap_or_default() })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SpanShape {
+    trace_id: Option<Hex>,
+    span_id: Option<Hex>,
+    parent_span_id: Option<Hex>,
+    name: Option<String>,
+    kind: Option<i32>,
+    start_time_unix_nano: Option<Whole>,
+    end_time_unix_nano: Option<Whole>,
+    attributes: Option<Vec<KeyValue>>,
+    events: Option<Vec<EventShape>>,
+    status: Option<StatusShape>,
+}
+
+#[derive(Deserialize, Default)]
+struct StatusShape {
+    message: Option<String>,
+    code: Option<i32>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EventShape {
+    time_unix_nano: Option<Whole>,
+    name: Option<String>,
+    attributes: Option<Vec<KeyValue>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LogShape {
+    time_unix_nano: Option<Whole>,
+    observed_time_unix_nano: Option<Whole>,
+    severity_number: Option<i32>,
+    body: Option<AnyValue>,
+    attributes: Option<Vec<KeyValue>>,
+    trace_id: Option<Hex>,
+    span_id: Option<Hex>,
+    event_name: Option<String>,
+}
+
+fn id(given: Option<Hex>) -> Vec<u8> {
+    given.map(|id| id.0).unwrap_or_default()
+}
+
+fn time(given: Option<Whole>) -> Result<u64, Refusal> {
+    u64::try_from(given.map_or(0, |time| time.0)).map_err(|_| "a time is out of range".into())
+}
+
+pub(super) fn span(json: &[u8]) -> Result<Span, Refusal> {
+    let shape: SpanShape = read(json)?;
+    let status = shape.status.unwrap_or_default();
+    let events = shape.events.unwrap_or_default();
+    if events.len() > MAX_EVENTS {
+        return Err(TOO_MANY_EVENTS.into());
+    }
+    let events = events.into_iter().map(|event| {
+        Ok(SpanEvent {
+            time: time(event.time_unix_nano)?,
+            name: event.name.unwrap_or_default(),
+            attributes: attributes(event.attributes),
+        })
+    });
+    Ok(Span {
+        trace_id: id(shape.trace_id),
+        span_id: id(shape.span_id),
+        parent: id(shape.parent_span_id),
+        name: shape.name.unwrap_or_default(),
+        kind: shape.kind.unwrap_or_default(),
+        start: time(shape.start_time_unix_nano)?,
+        end: time(shape.end_time_unix_nano)?,
+        attributes: attributes(shape.attributes),
+        events: events.collect::<Result<_, Refusal>>()?,
+        status: status.code.unwrap_or_default(),
+        message: status.message.unwrap_or_default(),
+    })
+}
+
+pub(super) fn log_record(json: &[u8]) -> Result<LogRecord, Refusal> {
+    let shape: LogShape = read(json)?;
+    Ok(LogRecord {
+        time: time(shape.time_unix_nano)?,
+        observed: time(shape.observed_time_unix_nano)?,
+        severity: shape.severity_number.unwrap_or_default(),
+        body: shape.body.map_or(Value::Null, Value::from),
+        attributes: attributes(shape.attributes),
+        trace_id: id(shape.trace_id),
+        span_id: id(shape.span_id),
+        event_name: shape.event_name.unwrap_or_default(),
+    })
+}

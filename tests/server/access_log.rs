@@ -1,0 +1,105 @@
+//! What the server notes of itself in the ledger.
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request};
+use axum::routing::get;
+use runledger::Kind;
+use runledger::server::Scope;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::{Site, runtime};
+
+fn noted(site: &Site, path: &str) -> Vec<Value> {
+    site.app.log();
+    site.admin().get(path).expect(200)["items"].as_array().unwrap().clone()
+}
+
+#[test]
+fn each_request_is_an_event_that_admins_see() {
+    let site = Site::with(|config| config.access_log = true);
+    let ann = site.user("ann");
+    let body = r#"{"type":"x","message":"secret words"}"#;
+    ann.post("/v1/events", body).expect(201);
+    ann.get("/v1/runs/secret-run").problem(404);
+    site.stranger().get("/v1/runs?q=secret").problem(401);
+    site.stranger().get("/no/such/secret").problem(404);
+    let events = noted(&site, "/v1/events?type=http.request&order=oldest");
+    let told: Vec<_> = events
+        .iter()
+        .map(|event| {
+            let payload = &event["payload"];
+            assert!(payload["duration_ms"].as_f64().is_some_and(|took| took >= 0.0), "{event}");
+            assert!(!event.to_string().contains("secret") && event["user_id"].is_null(), "{event}");
+            (event["message"].clone(), event["severity"].clone(), event["actor_id"].clone())
+        })
+        .collect();
+    let line = |message: &str, severity: &str, who: Value| (json!(message), json!(severity), who);
+    assert_eq!(
+        told,
+        [
+            line("POST /v1/events 201", "info", json!("ann")),
+            line("GET /v1/runs/{run_id} 404", "warning", json!("ann")),
+            line("GET /v1/runs 401", "warning", Value::Null),
+            line("GET none 404", "warning", Value::Null),
+        ]
+    );
+    assert!(events[0]["payload"]["sent"].as_u64().is_some_and(|bytes| bytes > 5), "{events:?}");
+    // They are nobody's but the operator's.
+    let seen = ann.get("/v1/events").expect(200);
+    assert_eq!(seen["items"].as_array().unwrap().len(), 1);
+    // Noting is no request: it goes on only with what is asked.
+    let count = site.ledger.query().kind(Kind::Event).count().unwrap();
+    site.app.log();
+    site.app.tidy();
+    assert!(site.ledger.query().kind(Kind::Event).count().unwrap() <= count + 2);
+}
+
+#[test]
+fn a_fault_of_the_server_is_an_error() {
+    let site = Site::with(|config| config.access_log = true);
+    let broken = get(|| async { panic!("it broke here") as &str });
+    let router = site.app.layered(Router::new().route("/broken/{id}", broken));
+    let request = Request::builder().method(Method::GET).uri("/broken/7");
+    let request = request.body(Body::empty()).unwrap();
+    let answer = runtime().block_on(router.oneshot(request)).unwrap();
+    assert_eq!(answer.status(), 500);
+    let errors = noted(&site, "/v1/errors");
+    assert_eq!(errors.len(), 1);
+    let error = &errors[0];
+    let keys = ["type", "message", "severity", "endpoint"].map(|key| error[key].clone());
+    assert_eq!(
+        keys,
+        ["http.panic", "it broke here", "critical", "GET /broken/{id}"].map(Value::from)
+    );
+    let events = noted(&site, "/v1/events?type=http.request&severity=error");
+    assert_eq!(events.len(), 1);
+    let all = site.bearer(site.token("ann", &[Scope::Read], &[]));
+    assert_eq!(all.get("/v1/errors").expect(200)["items"], json!([]));
+}
+
+#[test]
+fn nothing_is_noted_unless_asked_for() {
+    let site = Site::new();
+    site.user("ann").get("/v1/runs").expect(200);
+    assert_eq!(noted(&site, "/v1/events"), Vec::<Value>::new());
+}
+
+/// More than can be noted costs no memory, and is told of.
+#[test]
+fn what_is_too_much_is_counted() {
+    let site = Site::with(|config| config.access_log = true);
+    let router = site.app.router();
+    runtime().block_on(async {
+        for _ in 0..(1 << 16) + 3 {
+            let request = Request::builder().uri("/livez").body(Body::empty()).unwrap();
+            router.clone().oneshot(request).await.unwrap();
+        }
+    });
+    site.app.log();
+    assert_eq!(site.ledger.query().kind(Kind::Event).count().unwrap(), 1 << 16);
+    site.stranger().get("/livez");
+    let newest = &noted(&site, "/v1/events?limit=1")[0];
+    assert_eq!(newest["payload"]["dropped"], 3);
+}
