@@ -55,6 +55,10 @@ pub enum Bug {
     NameBeforeTheSync,
     /// Nothing is put on record of a compaction.
     CompactUnsaid,
+    /// A token counts after its time as well.
+    SkipTokenExpiry,
+    /// A query word that cannot be read is taken for one that cannot be.
+    PanicOnBadWord,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -87,6 +91,8 @@ impl Bug {
         Self::SkipHash,
         Self::NameBeforeTheSync,
         Self::CompactUnsaid,
+        Self::SkipTokenExpiry,
+        Self::PanicOnBadWord,
     ];
 }
 
@@ -94,6 +100,13 @@ impl Bug {
 #[cfg(feature = "planted-bugs")]
 pub fn plant(bug: Bug) {
     let _ = PLANTED.set(bug);
+}
+
+/// The bug that was planted.
+#[cfg(feature = "planted-bugs")]
+#[must_use]
+pub fn planted() -> Option<Bug> {
+    PLANTED.get().copied()
 }
 
 /// True when this bug was planted.

@@ -10,6 +10,7 @@ mod context;
 mod exit;
 mod input;
 mod output;
+mod planted;
 mod progress;
 mod signature;
 mod time;
@@ -52,6 +53,9 @@ pub(crate) fn run_again(ctx: &Context, arguments: &[&str]) -> Result<Outcome, Fa
 }
 
 fn main() -> ExitCode {
+    if let Err(failure) = planted::plant() {
+        return exit::code(Err(failure));
+    }
     let cli = Cli::parse();
     let outcome = cli.command.run(&Context::new(cli.global));
     exit::code(outcome)

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::ground::{Ground, Part, Size, Tally};
 use crate::rows::{
-    clock, compaction, copies, cut_off, damage, faults, footers, fuzzing, kills, lines, locks,
-    lost_pages, mending, power, readers, reserve, retention, rivals, strength, tails, threads,
+    abuse, clock, compaction, copies, cut_off, damage, faults, footers, forgeries, fuzzing, kills,
+    lines, locks, lost_pages, mending, power, readers, reserve, retention, rivals, strength, tails,
+    threads,
 };
 
 /// One row.
@@ -177,6 +178,21 @@ pub const ROWS: &[Row] = &[
             ("group commit", threads::group_commit),
             ("schedules", threads::schedules),
             ("races", threads::races),
+        ],
+    },
+    Row {
+        number: 18,
+        subject: "HTTP abuse",
+        goal: "100,000 requests, no 5xx, memory bounded, a good client's p99 under 1 s",
+        parts: &[("many clients", abuse::many_clients)],
+    },
+    Row {
+        number: 19,
+        subject: "forged tokens",
+        goal: "60 forgeries or more at every operation, 0 accepted",
+        parts: &[
+            ("with a secret", forgeries::with_a_secret),
+            ("with public keys", forgeries::with_public_keys),
         ],
     },
     Row {

@@ -9,6 +9,8 @@ pub(crate) mod judge;
 pub(crate) mod met;
 pub(crate) mod partner;
 pub(crate) mod place;
+pub(crate) mod server;
 pub(crate) mod system;
+pub(crate) mod tokens;
 pub(crate) mod truth;
 pub(crate) mod writer;

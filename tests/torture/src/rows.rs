@@ -1,5 +1,6 @@
 //! The rows of the scorecard. Their numbers, subjects and goals are in `card`.
 
+pub(crate) mod abuse;
 pub(crate) mod clock;
 pub(crate) mod compaction;
 pub(crate) mod copies;
@@ -7,6 +8,7 @@ pub(crate) mod cut_off;
 pub(crate) mod damage;
 pub(crate) mod faults;
 pub(crate) mod footers;
+pub(crate) mod forgeries;
 pub(crate) mod fuzzing;
 pub(crate) mod kills;
 pub(crate) mod lines;
