@@ -15,6 +15,8 @@ pub mod model;
 pub mod packed;
 pub mod query;
 pub mod segment;
+#[cfg(feature = "server")]
+pub mod server;
 
 /// A target: its name, and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
@@ -27,7 +29,13 @@ pub const TARGETS: &[Target] = &[
     ("headers", headers::run),
     ("line", line::run),
     ("model", model::run),
+    #[cfg(feature = "server")]
+    ("otlp", server::otlp),
     ("packed", packed::run),
     ("query", query::run),
     ("segment", segment::run),
+    #[cfg(feature = "server")]
+    ("token", server::token),
+    #[cfg(feature = "server")]
+    ("words", server::words),
 ];
