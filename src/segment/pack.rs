@@ -203,13 +203,12 @@ impl Packer {
         if frame.count > 0 { self.push(frame) } else { Ok(()) }
     }
 
-    /// Writes what is left, the footer and the trailer, and puts all of it on stable storage: only
-    /// then may it get its name. Gives the trailer; `None` when nothing was added, so that there is
-    /// no segment to be.
+    /// Writes what is left, the footer and the trailer. Gives the trailer; `None` when nothing was
+    /// added, so that there is no segment to be.
     ///
     /// # Errors
     /// As for [`Packer::push`].
-    pub(crate) fn finish(mut self, previous: [u8; 32]) -> Result<Option<Trailer>> {
+    pub(crate) fn finish(&mut self, previous: [u8; 32]) -> Result<Option<Trailer>> {
         if !self.frames.is_empty() {
             self.writer.add(std::mem::take(&mut self.frames))?;
         }
@@ -225,10 +224,15 @@ impl Packer {
         let trailer_at = u64::from(frames_end) + footer.bytes.len() as u64;
         self.writer.write(&footer.bytes)?;
         self.writer.write(&trailer.encode(&self.header.salt, trailer_at))?;
-        // One sync for all of it: nobody reads it before it has its name.
-        if !is_planted(Bug::NameBeforeTheSync) {
-            self.writer.sync()?;
-        }
         Ok(Some(trailer))
+    }
+
+    /// Puts all of it on stable storage: only then may it get its name. One sync, as nobody reads
+    /// it before.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub(crate) fn sync(&self) -> Result<()> {
+        if is_planted(Bug::NameBeforeTheSync) { Ok(()) } else { self.writer.sync() }
     }
 }

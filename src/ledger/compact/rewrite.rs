@@ -150,7 +150,7 @@ impl Inner {
         };
         let previous = first.trailer().map_or([0; 32], |trailer| trailer.previous);
         let packer = Packer::create(storage, &draft, header, self.catalog.seed);
-        let packed = packer.and_then(|packer| pack(packer, group, previous, selection, pace));
+        let packed = packer.and_then(|packer| self.pack(packer, group, previous, selection, pace));
         if packed.is_err() && self.was_dropped(group)? {
             // What is gone cannot be read to its end.
             self.discard(&draft);
@@ -179,6 +179,27 @@ impl Inner {
             }
         }
         Ok(Some(rewrite))
+    }
+
+    /// Writes the new segment, whole and on stable storage.
+    fn pack(
+        &self,
+        mut packer: Packer,
+        group: &Group,
+        previous: [u8; 32],
+        selection: &mut dyn Selection,
+        pace: &mut Pace<'_>,
+    ) -> Result<Option<Trailer>> {
+        for segment in &group.segments {
+            selection.begin(segment)?;
+            packer.copy(segment, &mut |seq, record| selection.keeps(seq, record), pace)?;
+        }
+        let trailer = packer.finish(previous)?;
+        if trailer.is_some() {
+            // As with every sync: a disk that has refused one is not trusted with the next.
+            packer.sync().inspect_err(|err| self.poison(err))?;
+        }
+        Ok(trailer)
     }
 
     /// True when all of these segments are still there, and no damage to them has been found.
@@ -299,18 +320,4 @@ impl Inner {
 fn is_draft(file: &str) -> bool {
     let name = file.strip_suffix(DRAFT).and_then(Name::parse);
     name.is_some_and(|name| name.is_compacted())
-}
-
-fn pack(
-    mut packer: Packer,
-    group: &Group,
-    previous: [u8; 32],
-    selection: &mut dyn Selection,
-    pace: &mut Pace<'_>,
-) -> Result<Option<Trailer>> {
-    for segment in &group.segments {
-        selection.begin(segment)?;
-        packer.copy(segment, &mut |seq, record| selection.keeps(seq, record), pace)?;
-    }
-    packer.finish(previous)
 }
