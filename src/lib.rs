@@ -14,6 +14,8 @@ mod segment;
 pub mod server;
 pub mod storage;
 mod sync;
+#[doc(hidden)]
+pub mod text;
 pub mod wire;
 
 pub use error::{Damage, Error, Result};

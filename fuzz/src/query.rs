@@ -7,15 +7,13 @@ use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 
 use jiff::tz::TimeZone;
+use runledger::text::time;
 use runledger::{
     Cursor, Error, ErrorRecord, Event, Field, Id, Ledger, Options, Order, Query, Run, Severity,
     Status, Subject, Timestamp,
 };
 
 use super::memory::Memory;
-
-#[path = "../../src/bin/runledger/time.rs"]
-mod time;
 
 const RECORDS: i64 = 12;
 

@@ -13,12 +13,12 @@ mod output;
 mod planted;
 mod progress;
 mod signature;
-mod time;
 mod writer;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use runledger::text::time;
 
 use crate::context::{Context, Global};
 use crate::exit::{Failure, Outcome};

@@ -6,10 +6,7 @@ pub(crate) mod colour;
 pub(crate) mod counts;
 pub(crate) mod csv;
 pub(crate) mod durations;
-pub(crate) mod escape;
-pub(crate) mod human;
 pub(crate) mod json;
-pub(crate) mod pretty;
 pub(crate) mod records;
 pub(crate) mod screen;
 pub(crate) mod table;
@@ -17,6 +14,7 @@ pub(crate) mod view;
 pub(crate) mod waterfall;
 
 pub(crate) use records::Printer;
+pub(crate) use runledger::text::{escape, human, pretty};
 pub(crate) use screen::Screen;
 pub(crate) use table::{Cell, Column, Table};
 

@@ -1,6 +1,6 @@
 //! Numbers as people read them.
 
-use runledger::Timestamp;
+use crate::model::Timestamp;
 
 const MICRO: u64 = 1_000;
 const MILLI: u64 = 1_000 * MICRO;
@@ -11,7 +11,7 @@ const DAY: u64 = 24 * HOUR;
 
 /// A length of time in nanoseconds, such as `350ms`, `12.3s`, `2m05s` or `4d03h`. Cut, not
 /// rounded, so that nothing shows as more than it was.
-pub(crate) fn duration(nanos: i64) -> String {
+pub fn duration(nanos: i64) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
     let nanos = nanos.unsigned_abs();
     let text = match nanos {
@@ -27,7 +27,7 @@ pub(crate) fn duration(nanos: i64) -> String {
 }
 
 /// Nanoseconds as milliseconds, exactly, such as `12.5`: what JSON calls `duration_ms`.
-pub(crate) fn millis(nanos: i64) -> String {
+pub fn millis(nanos: i64) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
     let nanos = nanos.unsigned_abs();
     let text = format!("{sign}{}.{:06}", nanos / MILLI, nanos % MILLI);
@@ -35,7 +35,7 @@ pub(crate) fn millis(nanos: i64) -> String {
 }
 
 /// A number of bytes, such as `512 B` or `1.50 MiB`.
-pub(crate) fn bytes(bytes: u64) -> String {
+pub fn bytes(bytes: u64) -> String {
     let mut unit = 1_u64;
     for name in ["B", "KiB", "MiB", "GiB", "TiB", "PiB"] {
         if bytes / unit < 1024 || name == "PiB" {
@@ -51,7 +51,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
 }
 
 /// A count with its thousands apart, such as `39,633`.
-pub(crate) fn count(count: u64) -> String {
+pub fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -64,19 +64,19 @@ pub(crate) fn count(count: u64) -> String {
 }
 
 /// A share of a whole in percent, such as `12.5 %`; `-` of nothing.
-pub(crate) fn percent(part: u64, whole: u64) -> String {
+pub fn percent(part: u64, whole: u64) -> String {
     let tenths = u128::from(part).saturating_mul(1000).checked_div(u128::from(whole));
     tenths.map_or_else(|| "-".to_owned(), |tenths| format!("{}.{} %", tenths / 10, tenths % 10))
 }
 
 /// A count and its noun, such as `1 record` or `2 records`.
-pub(crate) fn plural(count: u64, noun: &str) -> String {
+pub fn plural(count: u64, noun: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{} {noun}{ending}", self::count(count))
 }
 
 /// The text in lines of at most so many characters, broken between words.
-pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let Some(line) = lines.last_mut() else { continue };
@@ -94,7 +94,7 @@ pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
 }
 
 /// How long before or after `now` a time is, such as `3 min ago` or `in 2 h`.
-pub(crate) fn relative(time: Timestamp, now: Timestamp) -> String {
+pub fn relative(time: Timestamp, now: Timestamp) -> String {
     let nanos = now.nanos_since(time);
     let away = nanos.unsigned_abs();
     let text = match away {

@@ -5,7 +5,7 @@ const INDENT: usize = 2;
 
 /// The JSON text laid out over lines. Keys, numbers and strings stay as they were written; empty
 /// objects and lists stay on their line. What is not JSON comes out somehow, and never fails.
-pub(crate) fn pretty(json: &str) -> String {
+pub fn pretty(json: &str) -> String {
     let mut layout = Layout { text: String::with_capacity(json.len() * 2), depth: 0 };
     let mut chars = json.chars().peekable();
     while let Some(c) = chars.next() {

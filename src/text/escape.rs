@@ -5,18 +5,18 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 /// The text as one line, its line breaks, controls and reordering signs written as escapes.
-pub(crate) fn line(text: &str) -> Cow<'_, str> {
+pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, is_unsafe)
 }
 
 /// As [`line`], but line breaks and tabs stay.
-pub(crate) fn block(text: &str) -> Cow<'_, str> {
+pub fn block(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_unsafe(c) && c != '\n' && c != '\t')
 }
 
 /// As [`block`], with escapes that JSON knows. `text` must be JSON, where such characters can only
 /// stand inside strings.
-pub(crate) fn json(text: &str) -> Cow<'_, str> {
+pub fn json(text: &str) -> Cow<'_, str> {
     let refused = |c| is_unsafe(c) && c != '\n' && c != '\t' && c != '\r';
     if !text.contains(refused) {
         return Cow::Borrowed(text);

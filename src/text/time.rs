@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use crate::model::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo, ToSpan, Zoned};
-use runledger::Timestamp;
 
 /// What can be typed, for error messages and help texts.
-pub(crate) const FORMS: &str = "a time such as 2026-11-01, '2026-11-01 12:30', \
+pub const FORMS: &str = "a time such as 2026-11-01, '2026-11-01 12:30', \
                                 2026-11-01T12:30:00Z, now, today, yesterday, -2h or '2h ago'";
 
 /// Reads a time: RFC 3339, a date, a date and a time of day, `now`, `today`, `yesterday`,
@@ -19,7 +19,7 @@ pub(crate) const FORMS: &str = "a time such as 2026-11-01, '2026-11-01 12:30', \
 ///
 /// # Errors
 /// A text that names the value and says what can be typed.
-pub(crate) fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, String> {
+pub fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, String> {
     let text = text.trim();
     let refused = || format!("{text:?} is no time: expected {FORMS}");
     if let Ok(time) = text.parse::<Timestamp>() {
@@ -76,7 +76,7 @@ fn distance(text: &str, now: &Zoned) -> Option<Zoned> {
 ///
 /// # Errors
 /// A text that names the value and says what can be typed.
-pub(crate) fn length(text: &str) -> Result<Duration, String> {
+pub fn length(text: &str) -> Result<Duration, String> {
     let refused = || format!("{text:?} is no length of time: expected one such as 90s, 5m or 1d");
     let span = span(text.trim()).ok_or_else(refused)?;
     let signed = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| refused())?;
