@@ -9,8 +9,8 @@ pub(crate) const USAGE: &str = "\
 runledger-peers all [OPTIONS]         measure, print the table and write it as JSON
     --ops 1M,10M                      operations; 1M unless given
     --engines runledger,sqlite        all that are built in unless given; the floor always is
-    --only bulk,query                 of bulk, durable, single, latency, query, open, drop, segments,
-                                      packed
+    --only bulk,query                 of bulk, durable, single, latency, query, open, drop,
+                                      segments, packed
     --dir DIR                         where files go: the disk that is measured
     --out FILE                        where the JSON goes
 runledger-peers show FILE             print the table of such a file
