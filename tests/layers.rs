@@ -32,7 +32,11 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("wire", &["error", "limits", "model"]),
-    ("server", &["error", "limits", "planted", "model", "storage", "query", "ledger", "wire"]),
+    ("text", &["model"]),
+    (
+        "server",
+        &["error", "limits", "planted", "model", "storage", "query", "ledger", "wire", "text"],
+    ),
 ];
 
 /// Crates and modules with one home: the first name or names of a path, and where they may stand.

@@ -10,6 +10,7 @@ mod isolation;
 mod jwks;
 mod once;
 mod otlp;
+mod page;
 #[cfg(feature = "cli")]
 mod process;
 mod records;

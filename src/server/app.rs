@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::{Router, http::StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -28,7 +28,7 @@ use crate::server::metrics::{self, Metrics};
 use crate::server::once::{self, Answers};
 use crate::server::pool::Pool;
 use crate::server::problem::{self, Kind, MEDIA_TYPE, Problem};
-use crate::server::{document, routes};
+use crate::server::{document, page, routes};
 
 /// How many bytes the bodies that are held at a time may take, all together.
 const MAX_BODIES: usize = 256 << 20;
@@ -53,6 +53,7 @@ struct Shared {
     metrics: Metrics,
     /// Where it is asked for.
     access_log: Option<AccessLog>,
+    forms: page::Forms,
 }
 
 impl std::fmt::Debug for App {
@@ -79,6 +80,7 @@ impl App {
             answers: Answers::default(),
             metrics,
             access_log: config.access_log.then(AccessLog::default),
+            forms: page::Forms::new(),
             config,
         })))
     }
@@ -86,17 +88,17 @@ impl App {
     /// The routes, for a server of one's own or for a test without one.
     pub fn router(&self) -> Router {
         let (router, _) = api().split_for_parts();
-        self.layered(router.with_state(self.clone()))
+        self.layered(router.merge(page::routes(self)).with_state(self.clone()))
     }
 
     /// Routes of one's own, handled as those of the server are: what they refuse becomes a problem,
     /// a panic in one is an answer, and bodies are compressed. Nobody is asked for a token there.
     pub fn layered(&self, routes: Router) -> Router {
-        let with = self.clone();
+        let (with, lost) = (self.clone(), self.clone());
         routes
             .route_layer(middleware::from_fn_with_state(with.clone(), once::once))
             .layer(middleware::from_fn_with_state(with.clone(), metrics::measure))
-            .fallback(|| async { problem::of_status(StatusCode::NOT_FOUND) })
+            .fallback(move |request: Request| async move { page::lost(&lost, &request) })
             .layer(RequestDecompressionLayer::new())
             .layer(CompressionLayer::new())
             .layer(middleware::from_fn_with_state(with, bound))
@@ -201,6 +203,10 @@ impl App {
         &self.0.answers
     }
 
+    pub(super) fn forms(&self) -> &page::Forms {
+        &self.0.forms
+    }
+
     pub(super) fn metrics(&self) -> &Metrics {
         &self.0.metrics
     }
@@ -248,7 +254,8 @@ async fn finish(request: Request, next: Next) -> Response {
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
         let media = response.headers().get(header::CONTENT_TYPE);
-        if media.is_none_or(|media| media != MEDIA_TYPE) {
+        let is_page = response.extensions().get::<page::Shown>().is_some();
+        if !is_page && media.is_none_or(|media| media != MEDIA_TYPE) {
             let kept = response.headers().get(header::ALLOW).cloned();
             response = problem::of_status(status).into_response();
             *response.status_mut() = status;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::ledger::Durability;
+use crate::server::page::Links;
 
 /// Why a server cannot be set up as it was told.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +138,8 @@ pub struct Config {
     /// Whether each request becomes an event of the ledger, and each fault of the server an error.
     /// They are of no user: only the scope `admin` sees them.
     pub access_log: bool,
+    /// Where the pages say that business objects are found.
+    pub links: Links,
 }
 
 impl Config {
@@ -160,6 +163,7 @@ impl Config {
             cors: Vec::new(),
             open_metrics: false,
             access_log: false,
+            links: Links::default(),
         }
     }
 
@@ -198,6 +202,7 @@ impl Config {
             cors: settings.cors.unwrap_or_default(),
             open_metrics: settings.open_metrics.unwrap_or(default.open_metrics),
             access_log: settings.access_log.unwrap_or(default.access_log),
+            links: settings.links.unwrap_or_default(),
             auth: default.auth,
         };
         config.check()
@@ -302,6 +307,8 @@ pub struct Settings {
     pub open_metrics: Option<bool>,
     /// Whether requests are noted in the ledger.
     pub access_log: Option<bool>,
+    /// Where the pages say that business objects are found: templates by kind.
+    pub links: Option<Links>,
 }
 
 impl Settings {
@@ -343,6 +350,7 @@ impl Settings {
             cors: self.cors.or(below.cors),
             open_metrics: self.open_metrics.or(below.open_metrics),
             access_log: self.access_log.or(below.access_log),
+            links: self.links.or(below.links),
         }
     }
 }

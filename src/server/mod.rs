@@ -3,7 +3,8 @@
 //! [`App`] is the service, [`serve`] its connections. The routes are described by the OpenAPI
 //! document that they are made from, at `/openapi.json`. Who asks shows a bearer token, and sees
 //! the records of its own user and projects alone; nothing of the ledger is reached but through
-//! `access`, which sees to that.
+//! `access`, which sees to that. `page` shows the same to people with a browser, who are let in by
+//! the same tokens.
 //!
 //! ```
 //! use runledger::Ledger;
@@ -34,6 +35,7 @@ mod listen;
 mod metrics;
 mod once;
 mod otlp;
+mod page;
 mod pool;
 mod problem;
 mod reply;
@@ -46,3 +48,4 @@ pub use app::App;
 pub use auth::{Minted, Scope, mint};
 pub use config::{Auth, Config, ConfigError, Level, Rates, Settings, Tokens};
 pub use listen::serve;
+pub use page::{Links, Report};

@@ -33,7 +33,7 @@ macro_rules! kinds {
                 match self { $(Self::$kind => $name,)* }
             }
 
-            const fn title(self) -> &'static str {
+            pub(super) const fn title(self) -> &'static str {
                 match self { $(Self::$kind => $title,)* }
             }
         }
@@ -55,6 +55,8 @@ kinds! {
     NotYours FORBIDDEN "not-yours" "The token may not write this";
     /// A request for another host, where no token is asked for.
     Host FORBIDDEN "wrong-host" "The request is for another host";
+    /// A form that did not come from one of the pages.
+    Form FORBIDDEN "foreign-form" "The form cannot be taken";
     /// No such record, or another's.
     NotFound NOT_FOUND "not-found" "There is no such record";
     /// No such route.
@@ -89,7 +91,7 @@ kinds! {
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
     pub(super) kind: Kind,
-    detail: Cow<'static, str>,
+    pub(super) detail: Cow<'static, str>,
     field: Option<String>,
     retry_after: Option<u64>,
 }
@@ -194,6 +196,8 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self.shape()).unwrap_or_default();
         let media = [(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))];
         let mut response = (status, media, body).into_response();
+        // A page says the same in its own form.
+        response.extensions_mut().insert(self.clone());
         if status.is_server_error() {
             let fault = Fault { what: self.detail.into_owned(), is_panic: false };
             response.extensions_mut().insert(fault);

@@ -48,6 +48,25 @@ fn a_file_is_overwritten_only_by_force() {
 }
 
 #[test]
+fn a_page_stands_by_itself() {
+    let bench = Bench::with_sample();
+    let trace = "d3ba35f77109462adbc25f3a0d7b152d";
+    let page = ["export", "--html", "a.html", "--trace", trace, "--title", "<Incident> 7"];
+    let said = bench.run(page);
+    assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (0, "", ""));
+    let page = fs::read_to_string(bench.path("a.html")).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("&#60;Incident&#62; 7"));
+    assert!(page.contains("class=\"waterfall\"") && page.contains("is-error"), "{page}");
+    // Nothing that has to be fetched, and nothing that runs.
+    for banned in ["<script", "<link", "src=", "url(", "href=\"/", "@import"] {
+        assert!(!page.contains(banned), "{banned}");
+    }
+    assert_eq!(bench.run(["export", "--html", "a.html"]).code, 2, "it is there");
+    assert_eq!(bench.run(["export", "--html", "b.html", "--type", "nothing"]).code, 1);
+    assert_eq!(bench.run(["export", "--html", "c.html", "-o", "c"]).code, 2, "one of the two");
+}
+
+#[test]
 fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
     let bench = Bench::with_sample();
     let said =

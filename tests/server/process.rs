@@ -182,6 +182,7 @@ fn the_configuration_has_an_order() {
         assert!(err.contains(expected), "{expected}: {err}");
     }
     for (toml, args, expected) in [
+        ("[links]\nbooking = \"javascript:{id}\"", &["--no-auth"][..], "the link of booking"),
         ("", &[][..], "--secret-file"),
         ("no_auth = false", &[], "--secret-file"),
         ("nonsense = 1", &[], "nonsense"),

@@ -8,13 +8,11 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use crate::ledger::Ledger;
-use crate::model::Timestamp;
 use crate::server::access::{Access, Failure, Pen, View};
 use crate::server::access_log::Who;
 use crate::server::app::App;
 use crate::server::auth::Scope;
 use crate::server::problem::{Kind, Problem};
-use crate::storage::{Disk, Storage};
 
 /// A scope that a route needs, as a type: a handler that asks for a `Caller<Write>` runs only for
 /// who has it.
@@ -70,12 +68,20 @@ impl<N: Need> FromRequestParts<App> for Caller<N> {
             who.is(access.name());
         }
         app.limits().user(access.name())?;
+        let caller = Self::admitted(app, access)?;
+        if N::SCOPE == Scope::Cleanup {
+            app.limits().cleanup(caller.access.name())?;
+        }
+        Ok(caller)
+    }
+}
+
+impl<N: Need> Caller<N> {
+    /// One who was let in already, when that includes this scope.
+    pub(in crate::server) fn admitted(app: &App, access: Arc<Access>) -> Result<Self, Problem> {
         if !access.may(N::SCOPE) {
             let detail = format!("this needs the scope {:?}", N::SCOPE.name());
             return Err(Problem::new(Kind::Scope, detail));
-        }
-        if N::SCOPE == Scope::Cleanup {
-            app.limits().cleanup(access.name())?;
         }
         Ok(Self { app: app.clone(), access, need: PhantomData })
     }
@@ -84,8 +90,7 @@ impl<N: Need> FromRequestParts<App> for Caller<N> {
 impl<N> Caller<N> {
     /// For how long the caller is let in yet; `None` for ever.
     pub(in crate::server) fn expires_in(&self) -> Option<Duration> {
-        let left = self.access.expires?.nanos_since(Timestamp::from_nanos(Disk.now()));
-        Some(Duration::from_nanos(u64::try_from(left).unwrap_or(0)))
+        self.access.expires_in()
     }
 }
 

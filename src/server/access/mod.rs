@@ -6,13 +6,16 @@ mod pen;
 mod store;
 mod view;
 
+use std::time::Duration;
+
 use crate::error::Error;
 use crate::model::{Body, Field, Id, Timestamp};
 use crate::query::Query;
 use crate::server::auth::{Granted, Scope};
 use crate::server::problem::Problem;
+use crate::storage::{Disk, Storage};
 
-pub(super) use caller::{Admin, Caller, Clean, Read, Write};
+pub(super) use caller::{Admin, Caller, Clean, Need, Read, Write};
 pub(super) use pen::Pen;
 pub(super) use store::Store;
 pub(super) use view::View;
@@ -56,7 +59,14 @@ impl Access {
         self.scopes & bit(Scope::Admin) != 0
     }
 
-    const fn may(&self, scope: Scope) -> bool {
+    /// For how long this is so yet; `None` for ever.
+    pub(super) fn expires_in(&self) -> Option<Duration> {
+        let left = self.expires?.nanos_since(Timestamp::from_nanos(Disk.now()));
+        Some(Duration::from_nanos(u64::try_from(left).unwrap_or(0)))
+    }
+
+    /// True when it has this scope.
+    pub(super) const fn may(&self, scope: Scope) -> bool {
         self.sees_all() || self.scopes & bit(scope) != 0
     }
 

@@ -115,6 +115,18 @@ impl Gate {
     /// # Errors
     /// A problem when there is no token that counts.
     pub(super) fn admit(&self, headers: &HeaderMap) -> Result<Access, Problem> {
+        self.admit_by(headers, || bearer(headers))
+    }
+
+    /// Who asks with a token that the request carries in another place.
+    ///
+    /// # Errors
+    /// A problem when there is no token that counts.
+    pub(super) fn admit_by<'t>(
+        &self,
+        headers: &HeaderMap,
+        token: impl FnOnce() -> Result<&'t str, &'static str>,
+    ) -> Result<Access, Problem> {
         match self {
             Self::Open => {
                 check_host(headers)?;
@@ -122,11 +134,19 @@ impl Gate {
             }
             Self::Tokens(verifier) => {
                 let refused = |reason: &'static str| Problem::new(Kind::Unauthenticated, reason);
-                let token = bearer(headers).map_err(refused)?;
+                let token = token().map_err(refused)?;
+                if token.is_empty() || token.len() > MAX_TOKEN {
+                    return Err(refused("the token is empty or too long"));
+                }
                 let now = Timestamp::from_nanos(Disk.now());
                 verifier.verify(token, now).map_err(refused)
             }
         }
+    }
+
+    /// True when a token is asked for.
+    pub(super) const fn asks(&self) -> bool {
+        matches!(self, Self::Tokens(_))
     }
 }
 
@@ -184,14 +204,10 @@ fn bearer(headers: &HeaderMap) -> Result<&str, &'static str> {
         return Err("send one header: Authorization: Bearer <token>");
     };
     let text = value.to_str().map_err(|_| "the header Authorization is not ASCII")?;
-    let token = match text.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-        _ => return Err("send one header: Authorization: Bearer <token>"),
-    };
-    if token.is_empty() || token.len() > MAX_TOKEN {
-        return Err("the token is empty or too long");
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
+        _ => Err("send one header: Authorization: Bearer <token>"),
     }
-    Ok(token)
 }
 
 /// Where no token is asked for, a page in a browser must not reach the ledger by a name of its own

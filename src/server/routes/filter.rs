@@ -21,7 +21,7 @@ macro_rules! filter {
         $(#[$doc])*
         #[derive(Debug, Clone, Deserialize, IntoParams)]
         #[into_params(parameter_in = Query)]
-        pub(super) struct $name {
+        pub(in crate::server) struct $name {
             $($(#[$attr])* #[serde(default)] $field: Vec<Word<$type>>,)*
             /// Of this type, or one of these
             #[serde(default)]

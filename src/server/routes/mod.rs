@@ -14,10 +14,11 @@ mod paging;
 mod records;
 mod runs;
 mod tables;
-mod tail;
+pub(super) mod tail;
 mod upkeep;
 mod workflows;
 
+pub(super) use filter::AnyFilter;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::server::app::App;

@@ -1,5 +1,6 @@
 //! What comes, as it comes: server-sent events.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -13,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::Error;
+use crate::model::Record;
 use crate::query::{Cursor, Order};
 use crate::server::access::{Caller, Failure, Read, View};
 use crate::server::app::App;
@@ -72,13 +74,45 @@ async fn tail(
     Words(filter, from): Words<AnyFilter, From>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let place = last_id(&headers)?.or(from.after);
+    let first = Look { filter: filter.clone(), place, last: from.last()?, write: Arc::new(json) };
+    begin(app, caller, filter, first).await
+}
+
+/// Writes a record into an event, without a line feed.
+pub(in crate::server) type Write =
+    Arc<dyn Fn(&Record<'_>, &mut Vec<u8>) -> Result<(), Failure> + Send + Sync>;
+
+fn json(record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+    reply::write(record, out)
+}
+
+/// Records as they are appended, behind this number or from now on, as `write` writes them.
+pub(in crate::server) async fn follow(
+    app: App,
+    caller: Caller<Read>,
+    filter: AnyFilter,
+    after: Option<u64>,
+    headers: &HeaderMap,
+    write: Write,
+) -> Result<Response, Problem> {
+    let place = last_id(headers)?.or(after);
+    let first = Look { filter: filter.clone(), place, last: 0, write };
+    begin(app, caller, filter, first).await
+}
+
+async fn begin(
+    app: App,
+    caller: Caller<Read>,
+    filter: AnyFilter,
+    first: Look,
+) -> Result<Response, Problem> {
     let permit = app.follower()?;
-    let from = From { after: last_id(&headers)?.or(from.after), ..from };
-    let first = Look { filter: filter.clone(), place: from.after, last: from.last()? };
+    let write = Arc::clone(&first.write);
     // What is wrong with the question is said before the answer begins.
     let first = caller.look(move |view| first.take(view)).await?;
     let (sender, body) = stream::body();
-    let tail = Tail { app, caller, filter, sender, _permit: permit };
+    let tail = Tail { app, caller, filter, sender, write, _permit: permit };
     tokio::spawn(tail.run(first));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
@@ -119,6 +153,7 @@ struct Look {
     /// Behind which number; `None` for now.
     place: Option<u64>,
     last: usize,
+    write: Write,
 }
 
 /// What a look has found.
@@ -138,7 +173,7 @@ impl Look {
             let page = query.order(Order::SeqDescending).limit(self.last).fetch()?;
             for stored in (0..page.len()).rev().filter_map(|at| page.get(at)) {
                 if stored.seq() <= settled {
-                    write(stored.seq(), stored.record(), &mut events)?;
+                    put(stored.seq(), stored.record(), &self.write, &mut events)?;
                 }
             }
             return Ok(Seen { events, place: settled, more: false });
@@ -153,7 +188,7 @@ impl Look {
             if seq > settled {
                 break;
             }
-            write(seq, record, &mut events)?;
+            put(seq, record, &self.write, &mut events)?;
             last = seq;
         }
         let more = page.next().is_some() && last < settled;
@@ -162,16 +197,17 @@ impl Look {
 }
 
 /// Writes a record as an event; of one that is damaged its number alone is told.
-fn write(
+fn put(
     seq: u64,
-    record: Result<crate::model::Record<'_>, Error>,
+    record: Result<Record<'_>, Error>,
+    write: &Write,
     out: &mut Vec<u8>,
 ) -> Result<(), Failure> {
     out.extend_from_slice(format!("id: {seq}\n").as_bytes());
     match record {
         Ok(record) => {
             out.extend_from_slice(format!("event: {}\ndata: ", record.body.kind()).as_bytes());
-            reply::write(&record, out)?;
+            write(&record, out)?;
         }
         Err(Error::Damaged { .. }) => {
             out.extend_from_slice(format!("event: damaged\ndata: {{\"seq\":{seq}}}").as_bytes());
@@ -188,6 +224,7 @@ struct Tail {
     caller: Caller<Read>,
     filter: AnyFilter,
     sender: Sender,
+    write: Write,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -223,7 +260,8 @@ impl Tail {
                 // Without news a look is taken all the same.
                 let _ = timeout(LOOK, appended.changed()).await;
             }
-            let look = Look { filter: self.filter.clone(), place: Some(place), last: 0 };
+            let (filter, write) = (self.filter.clone(), Arc::clone(&self.write));
+            let look = Look { filter, place: Some(place), last: 0, write };
             let seen = self.caller.look(move |view| look.take(view)).await.map_err(|_| Gone)?;
             (place, more) = (seen.place, seen.more);
             if !seen.events.is_empty() {

@@ -24,10 +24,20 @@ pub(crate) struct Args {
     #[arg(long)]
     current: bool,
     /// Write into this file, compressed when it ends in .gz or .zst
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", group = "file")]
     output: Option<PathBuf>,
+    /// Write a page into this file instead, for a ticket: it needs no server and no other file
+    ///
+    /// It holds the newest state of each run, 500 runs and 2,000 records at the most.
+    #[cfg(feature = "server")]
+    #[arg(long, value_name = "FILE", group = "file", conflicts_with = "current")]
+    html: Option<PathBuf>,
+    /// What stands at the head of the page
+    #[cfg(feature = "server")]
+    #[arg(long, value_name = "TEXT", requires = "html", default_value = "Records of a ledger")]
+    title: String,
     /// Overwrite the file when it is there
-    #[arg(long, requires = "output")]
+    #[arg(long, requires = "file")]
     force: bool,
     #[command(flatten)]
     filter: Filter,
@@ -41,6 +51,11 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let mut query = args.filter.apply(reader.query(), ctx)?;
     for kind in &args.kind {
         query = query.kind(*kind);
+    }
+    #[cfg(feature = "server")]
+    if let Some(path) = &args.html {
+        let outcome = write_page(args, path, &query, ctx)?;
+        return query::whole(&reader, outcome);
     }
     query = query.history(!args.current).order(Order::Seq).limit(PAGE);
     let Some(path) = &args.output else {
@@ -59,6 +74,17 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         Ok(outcome)
     });
     query::whole(&reader, written.map_err(named)?)
+}
+
+#[cfg(feature = "server")]
+fn write_page(args: &Args, path: &Path, query: &Query, ctx: &Context) -> Result<Outcome, Failure> {
+    let count = query.count()?;
+    let report = runledger::server::Report::new(&*args.title, ctx.now(), ctx.zone().clone());
+    let page = report.html(query)?;
+    let mut sink = Sink::create(path, args.force)?;
+    let written = sink.write_all(page.as_bytes()).and_then(|()| sink.finish());
+    written.map_err(|err| Failure::io("write", path, err))?;
+    Ok(if count > 0 { Outcome::Done } else { Outcome::Notable })
 }
 
 fn write_all(mut query: Query, out: &mut impl Write) -> Result<Outcome, Failure> {

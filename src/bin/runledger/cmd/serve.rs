@@ -13,6 +13,8 @@ use crate::writer;
 
 /// Serve the ledger over HTTP until a signal says to stop
 ///
+/// Programs are answered under /v1, as /openapi.json says; a browser is shown pages, from / on.
+///
 /// Each flag can be given as RUNLEDGER_… in the environment or, with underscores, in the file that
 /// --config names; a flag goes before the environment, and that before the file. SIGTERM and SIGINT
 /// let requests end, sync and close the ledger.

@@ -1,0 +1,224 @@
+//! One run: what it is, how it went, and what happened meanwhile.
+
+use askama::Template;
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+
+use crate::model::{Body, Field, Id, Kind, Run, Timestamp};
+use crate::query::{Cursor, Order};
+use crate::server::access::{Failure, View};
+use crate::server::page::blocks::{self, Block, MANY};
+use crate::server::page::chart::{self, Axis};
+use crate::server::page::feed::{self, Item};
+use crate::server::page::frame::{Frame, html, run_place, trace_place};
+use crate::server::page::links::Links;
+use crate::server::page::list::{Object, Row};
+use crate::server::page::shown::{self, Clock, Moment};
+use crate::server::page::visit::Visit;
+use crate::server::page::words::Link;
+use crate::server::problem::Problem;
+use crate::server::words::{Nothing, Word, Words};
+use crate::text::human;
+
+/// How many events and errors a page has.
+const ITEMS: usize = 200;
+
+/// How many states and children are listed.
+const STATES: usize = 50;
+const CHILDREN: usize = 100;
+
+#[derive(Deserialize)]
+pub(super) struct Place {
+    cursor: Option<Word<Cursor>>,
+}
+
+/// A state that the run went through.
+struct State {
+    seq: u64,
+    status: &'static str,
+    attempt: Option<u32>,
+    at: Moment,
+}
+
+/// What a run failed of.
+struct Failed {
+    name: String,
+    message: Block,
+    stack: Option<Block>,
+}
+
+/// Everything about one run.
+struct Whole {
+    row: Row,
+    id: String,
+    /// Names and values, with a place for those that have one.
+    facts: Vec<(&'static str, String, String)>,
+    times: Vec<(&'static str, Moment)>,
+    failed: Option<Failed>,
+    blocks: Vec<Block>,
+    states: Vec<State>,
+    children: Vec<Row>,
+    subject: Option<Object>,
+    items: Vec<Item>,
+    axis: Axis,
+    damaged: u64,
+    next: Option<Cursor>,
+    events: String,
+    errors: String,
+}
+
+#[derive(Template)]
+#[template(path = "run.html")]
+struct RunPage {
+    frame: Frame,
+    run: Whole,
+    first_error: Option<u64>,
+    more: Option<String>,
+    is_first: bool,
+}
+
+pub(super) async fn page(
+    visit: Visit,
+    Path(id): Path<String>,
+    Words(place, Nothing {}): Words<Place>,
+) -> Result<Response, Problem> {
+    let (clock, links) = (visit.clock.clone(), visit.app.config().links.clone());
+    let cursor = place.cursor.map(|cursor| cursor.0);
+    let run = visit.look(move |view| Whole::find(view, &id, cursor, &clock, &links)).await?;
+    let path = run.row.place.clone();
+    let page = RunPage {
+        frame: visit.frame(format!("{} {}", run.row.name, run.row.status), "runs"),
+        first_error: feed::first_error(&run.items),
+        more: run.next.map(|next| format!("{path}?cursor={next}#feed")),
+        is_first: cursor.is_none(),
+        run,
+    };
+    html(StatusCode::OK, &page)
+}
+
+impl Whole {
+    fn find(
+        view: &View<'_>,
+        id: &str,
+        cursor: Option<Cursor>,
+        clock: &Clock,
+        links: &Links,
+    ) -> Result<Self, Failure> {
+        let stored = view.run(id)?;
+        let record = stored.record()?;
+        let Body::Run(run) = &record.body else {
+            return Err(Problem::not_found("run", id).into());
+        };
+        let belongs = |kind| view.query().within(&[(Field::Run, id)]).kind(kind);
+        let feed = belongs(Kind::Event).kind(Kind::Error).order(Order::Oldest).limit(ITEMS);
+        let page = cursor.into_iter().fold(feed, crate::query::Query::after).fetch()?;
+        let begin = run.started_at.or(run.created_at);
+        let (items, damaged) = Item::all(&page, begin, clock)?;
+        Ok(Self {
+            axis: axis(run, &items, clock),
+            id: shown::clipped(id, 200),
+            row: Row::of(record.seq, run, clock, links),
+            facts: facts(run),
+            times: times(run, record.recorded_at, clock),
+            failed: run.error.as_ref().map(|error| Failed {
+                name: error.error_type.as_deref().map(shown::line).unwrap_or_default(),
+                message: Block::text("message", &error.message, MANY),
+                stack: error.stack.as_deref().map(|stack| Block::text("stack", stack, MANY)),
+            }),
+            blocks: blocks::of(&record.body, MANY),
+            states: states(view, id, clock)?,
+            children: children(view, run, clock, links)?,
+            subject: Object::of(run, links),
+            items,
+            damaged,
+            next: page.next(),
+            events: human::plural(belongs(Kind::Event).count()?, "event"),
+            errors: human::plural(belongs(Kind::Error).count()?, "error"),
+        })
+    }
+}
+
+fn facts(run: &Run<'_>) -> Vec<(&'static str, String, String)> {
+    let mut facts = Vec::new();
+    let mut add = |name, value: Option<String>, place: &dyn Fn(&str) -> String| {
+        facts.extend(value.map(|value| (name, shown::clipped(&value, 130), place(&value))));
+    };
+    let text = |id: &Option<Id<'_>>| id.as_ref().map(Id::to_string);
+    let of = |word: &'static str| move |value: &str| Link::to("/").with(word, value).to_string();
+    add("Trace", text(&run.trace_id), &trace_place);
+    add("Parent", text(&run.parent_run_id), &run_place);
+    add("Project", text(&run.project_id), &of("project"));
+    add("User", text(&run.user_id), &of("user"));
+    let attempt = run.attempt.filter(|attempt| *attempt > 1);
+    add("Attempt", attempt.map(|attempt| attempt.to_string()), &|_| String::new());
+    add("Owner", run.owner.as_ref().map(ToString::to_string), &|_| String::new());
+    add("Origin", run.origin.as_ref().map(ToString::to_string), &|_| String::new());
+    facts
+}
+
+fn times(run: &Run<'_>, recorded: Timestamp, clock: &Clock) -> Vec<(&'static str, Moment)> {
+    let times = [
+        ("Created", run.created_at),
+        ("Started", run.started_at),
+        ("Finished", run.finished_at),
+        ("Recorded", Some(recorded)),
+    ];
+    times.into_iter().filter_map(|(name, at)| Some((name, clock.moment(at?)))).collect()
+}
+
+/// The run as a bar, with what happened meanwhile.
+fn axis(run: &Run<'_>, items: &[Item], clock: &Clock) -> Axis {
+    let begin = run.started_at.or(run.created_at).unwrap_or_default();
+    let end = match run.status.is_terminal() {
+        true => run.newest_time().unwrap_or(begin),
+        false => clock.now(),
+    };
+    chart::axis(begin, end, items)
+}
+
+fn states(view: &View<'_>, id: &str, clock: &Clock) -> Result<Vec<State>, Failure> {
+    let states = view.query().within(&[(Field::Run, id)]).kind(Kind::Run).history(true);
+    let page = states.order(Order::SeqDescending).limit(STATES).fetch()?;
+    let mut states = Vec::new();
+    for record in page.records() {
+        let record = record?;
+        if let Body::Run(run) = &record.body {
+            let at = run.newest_time().unwrap_or(record.recorded_at);
+            let status = shown::of_status(run.status);
+            states.push(State {
+                seq: record.seq,
+                status,
+                attempt: run.attempt.filter(|attempt| *attempt > 1),
+                at: clock.moment(at),
+            });
+        }
+    }
+    states.reverse();
+    Ok(states)
+}
+
+/// The runs that this one began. Runs are not found by their parent, but by their trace.
+fn children(
+    view: &View<'_>,
+    run: &Run<'_>,
+    clock: &Clock,
+    links: &Links,
+) -> Result<Vec<Row>, Failure> {
+    let Some(trace) = &run.trace_id else { return Ok(Vec::new()) };
+    let trace = trace.to_string();
+    let runs = view.query().kind(Kind::Run).within(&[(Field::Trace, &trace)]);
+    let page = runs.order(Order::Oldest).limit(10 * CHILDREN).fetch()?;
+    let mut rows = Vec::new();
+    for record in page.records() {
+        let record = record?;
+        if let Body::Run(child) = &record.body
+            && child.parent_run_id.as_ref() == Some(&run.run_id)
+        {
+            rows.push(Row::of(record.seq, child, clock, links));
+        }
+    }
+    rows.truncate(CHILDREN);
+    Ok(rows)
+}

@@ -1,0 +1,201 @@
+//! What the pages show, and that nothing in a record becomes a part of them.
+
+use axum::body::Body;
+use axum::http::Request;
+use runledger::server::Links;
+use runledger::{ErrorRecord, Event, Id, Json, Run, RunError, Status, Subject};
+
+use super::super::Site;
+use super::{check, places, story};
+
+#[test]
+fn every_page_of_a_story_is_shown() {
+    let site = Site::new();
+    story(&site);
+    let browser = site.browser_of_admin();
+    for place in places(&site) {
+        let answer = browser.get(&place);
+        if place.ends_with("/raw") {
+            assert_eq!(answer.json()["type"], "CardError");
+            assert!(answer.header("content-disposition").starts_with("attachment"));
+        } else if place.starts_with("/find") {
+            assert_eq!(answer.status.as_u16(), 303, "{place}: {}", answer.text());
+        } else {
+            browser.page(&place);
+        }
+    }
+    let list = browser.page("/");
+    for part in ["the payment was refused", "booking:B-1041", "failed <b>2</b>", "All <b>3</b>"] {
+        assert!(list.contains(part), "no {part:?} in {list}");
+    }
+    assert!(!list.contains("second line"), "one line of an error is enough");
+    let only = browser.page("/?status=running");
+    assert!(only.contains("/runs/open") && !only.contains("/runs/root"));
+    let run = browser.page("/runs/root");
+    for part in ["second line", "at checkout", "&#34;seats&#34;: 2", "next error", "/runs/child"] {
+        assert!(run.contains(part), "no {part:?} in {run}");
+    }
+    let trace = browser.page("/traces/t-1");
+    assert!(trace.contains("class=\"critical\"") && trace.contains("card 45 refused"));
+    let group = browser.page(places(&site).last().unwrap());
+    assert!(group.contains("card 45 refused") && group.contains("card 43 refused"));
+}
+
+#[test]
+fn an_empty_ledger_has_pages_too() {
+    let site = Site::new();
+    let browser = site.browser_of_admin();
+    for path in ["/", "/errors", "/overview", "/tail", "/segments", "/?status=failed"] {
+        browser.page(path);
+    }
+    assert!(browser.page("/").contains("No runs yet"));
+    assert!(browser.page("/?type=x").contains("No run matches"));
+    for path in ["/runs/none", "/records/1", "/traces/none", "/errors/x", "/find?id=none"] {
+        let answer = browser.get(path);
+        assert_eq!(answer.status.as_u16(), 404, "{path}");
+        check(path, &answer);
+    }
+    let words = ["/?status=nonsense", "/?no-such-word=1", "/?since=whenever", "/?cursor=x"];
+    for path in words.into_iter().chain(["/records/x"]) {
+        let answer = browser.get(path);
+        assert_eq!(answer.status.as_u16(), 400, "{path}: {}", answer.text());
+        check(path, &answer);
+    }
+}
+
+#[test]
+fn who_wants_pages_is_told_by_one_that_there_is_none() {
+    let site = Site::new();
+    let ask = |accept: &str| {
+        let request = Request::builder().uri("/nowhere").header("host", "localhost");
+        site.send(request.header("accept", accept).body(Body::empty()).unwrap())
+    };
+    let page = ask("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
+    assert_eq!(page.status.as_u16(), 404);
+    check("/nowhere", &page);
+    assert_eq!(ask("*/*").problem(404).0, "no-such-route");
+}
+
+/// What a record may hold that means something in HTML, in a style, in an address or to a screen.
+const HOSTILE: [&str; 6] = [
+    "</script><script>alert(1)</script>",
+    "\"><img src=x onerror=alert(1)>",
+    "'--><svg/onload=alert(1)>",
+    "\u{202e}gnp.exe\u{2066}\u{0}\u{1b}[2J",
+    "{{ 7*7 }} {% raw %} &lt;b&gt;",
+    "javascript:alert(1)//../../..",
+];
+
+#[test]
+fn nothing_in_a_record_becomes_a_part_of_a_page() {
+    let links = Links::default().with("booking", "https://shop.example/b/{id}").unwrap();
+    let site = Site::with(|config| config.links = links);
+    for (number, text) in HOSTILE.into_iter().enumerate() {
+        let id = || Id::new(text.to_owned()).unwrap();
+        let json = || Json::parse(serde_json::json!({ text: [text] }).to_string()).unwrap();
+        let error = RunError::new(format!("{text}\n{text}")).error_type(text).stack(text);
+        let run = Run::new(format!("r{number}{text}"), text, Status::Failed).unwrap();
+        let run = run.trace_id(id()).project_id(id()).user_id(id()).parent_run_id(id());
+        let subject = Subject::new("booking", text).unwrap();
+        let run = run.error(error).metadata(json()).result(json()).subject(subject);
+        let run_id = run.run_id.clone().into_owned();
+        site.ledger.append(run).unwrap();
+        let event = Event::new(text).message(text).payload(json()).run_id(run_id.clone());
+        site.ledger.append(event.actor_id(id()).trace_id(id())).unwrap();
+        let error = ErrorRecord::new(text, text).stack(text).detail(json()).endpoint(text);
+        site.ledger.append(error.run_id(run_id.clone()).trace_id(id())).unwrap();
+        let browser = site.browser_of_admin();
+        let encoded = |text: &str| {
+            form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+        };
+        let seq = number * 3 + 1;
+        for path in [
+            "/".to_owned(),
+            "/errors".to_owned(),
+            "/overview".to_owned(),
+            "/tail".to_owned(),
+            format!("/runs/{}", encoded(&run_id.to_string())),
+            format!("/traces/{}", encoded(text)),
+            format!("/records/{seq}"),
+            format!("/records/{}", seq + 1),
+            format!("/records/{}", seq + 2),
+            format!("/?text={}&type={0}&project={0}&user={0}", encoded(text)),
+            format!("/errors?text={}", encoded(text)),
+        ] {
+            let html = browser.page(&path);
+            let harmful = ['\u{202e}', '\u{2066}', '\u{0}', '\u{1b}'];
+            // What one has typed oneself stands in its field again.
+            assert!(path.contains('?') || !html.contains(harmful), "{path}");
+            for tag in ["<script>", "<img", "<svg/"] {
+                assert!(!html.contains(tag), "{path} has {tag}");
+            }
+        }
+        let stream = browser.get("/tail/stream?after=0&form=row");
+        assert!(!stream.text().contains("<script>"), "{}", stream.text());
+    }
+}
+
+#[test]
+fn a_megabyte_in_one_field_is_folded_and_cut() {
+    let site = Site::new();
+    let text = "x<".repeat(512 << 10);
+    let error = RunError::new(text.clone()).stack(text.clone());
+    let run = Run::new("r", "t", Status::Failed).unwrap().error(error);
+    site.ledger.append(run).unwrap();
+    let json = Json::parse(serde_json::json!({ "long": text }).to_string()).unwrap();
+    site.ledger.append(Event::new("e").payload(json).run_id(Id::new("r").unwrap())).unwrap();
+    let browser = site.browser_of_admin();
+    assert!(browser.page("/").len() < 64 << 10);
+    for path in ["/runs/r", "/records/2"] {
+        let html = browser.page(path);
+        assert!(html.len() < 4 << 20, "{path}: {}", html.len());
+        assert!(html.contains("more: see the raw record"), "{path}");
+    }
+    assert!(browser.get("/records/2/raw").body.len() > 1 << 20);
+}
+
+#[test]
+fn preferences_are_kept_and_used() {
+    let site = Site::new();
+    story(&site);
+    let browser = site.browser_of("ann");
+    let word = browser.word("/");
+    let chosen = browser.send(
+        "/preferences",
+        &format!("form={word}&back=%2Foverview&theme=dark&zone=Asia%2FKathmandu"),
+        &[],
+    );
+    assert_eq!((chosen.status.as_u16(), chosen.header("location")), (303, "/overview"));
+    let cookies: Vec<_> =
+        chosen.headers.get_all("set-cookie").iter().map(|it| it.to_str().unwrap()).collect();
+    assert_eq!(cookies.len(), 2, "{cookies:?}");
+    let html = browser.with("runledger_theme=dark; runledger_zone=Asia/Kathmandu").page("/");
+    assert!(html.contains("<html lang=\"en\" data-theme=\"dark\">"));
+    assert!(html.contains("Times in Asia/Kathmandu") && html.contains("15:45:00"), "{html}");
+    let narrow = site.browser_of("ann").with("runledger_hidden=by.error").page("/");
+    assert!(narrow.contains("no-by no-error"));
+    let odd =
+        site.browser_of("ann").with("runledger_theme=\"><x; runledger_zone=../../etc").page("/");
+    assert!(odd.contains("Times in UTC"));
+}
+
+#[test]
+fn a_list_goes_on_where_it_ended() {
+    let site = Site::new();
+    for number in 0..120 {
+        site.ledger
+            .append(Run::new(format!("r{number:03}"), "t", Status::Success).unwrap())
+            .unwrap();
+    }
+    let browser = site.browser_of_admin();
+    let (mut path, mut seen) = ("/".to_owned(), Vec::new());
+    loop {
+        let html = browser.page(&path);
+        let ids = html.split("data-run=\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+        seen.extend(ids.map(str::to_owned));
+        let Some((before, _)) = html.split_once("\">Older") else { break };
+        path = before.rsplit_once("href=\"").unwrap().1.replace("&#38;", "&");
+    }
+    let expected: Vec<_> = (0..120).rev().map(|number| format!("r{number:03}")).collect();
+    assert_eq!(seen, expected);
+}
