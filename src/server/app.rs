@@ -178,9 +178,9 @@ impl App {
         })
     }
 
-    /// Room for so many bytes of a body.
-    pub(super) fn room_for_bodies(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let room = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+    /// Room for so many KiB of a body.
+    pub(super) fn room_for_bodies(&self, kib: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let room = u32::try_from(kib).unwrap_or(u32::MAX);
         Arc::clone(&self.0.bodies).try_acquire_many_owned(room).map_err(|_| {
             let detail = "too much is being sent by all clients together";
             Problem::new(Kind::Unavailable, detail).retry_after(1)

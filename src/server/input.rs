@@ -13,6 +13,9 @@ use crate::server::app::App;
 use crate::server::problem::{self, Problem};
 use crate::wire::{ParseOptions, parse_bytes};
 
+/// Up to how many bytes a body is short.
+const SHORT: usize = 16 << 10;
+
 /// A body of JSON.
 pub(super) struct Input(Held);
 
@@ -60,13 +63,19 @@ async fn take_in(app: &App, mut body: axum::body::Body, limit: usize) -> Result<
         if bytes.len() + piece.len() > limit {
             return Err(too_large());
         }
-        room.merge(app.room_for_bodies(piece.len())?);
+        let wanted = (bytes.len() + piece.len()).div_ceil(1 << 10);
+        room.merge(app.room_for_bodies(wanted.saturating_sub(room.num_permits()))?);
         bytes.extend_from_slice(&piece);
     }
     Ok(Held { bytes: bytes.freeze(), _room: room })
 }
 
 impl Input {
+    /// True for one that is read in microseconds.
+    pub(super) fn is_short(&self) -> bool {
+        self.0.bytes.len() <= SHORT
+    }
+
     /// The body as a record of this kind.
     pub(super) fn record(&self, kind: Kind) -> Result<Body<'_>, Problem> {
         let body = parse_bytes(&self.0.bytes, &ParseOptions::new().kind(kind))?;

@@ -1,7 +1,8 @@
 //! How the ledger, which blocks, is called by a server that does not.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 
 use crate::server::problem::{Kind, Problem};
@@ -12,6 +13,8 @@ pub(super) struct Pool {
     /// One for each that works or waits.
     admitted: Arc<Semaphore>,
     working: Arc<Semaphore>,
+    /// One for each thread that serves connections, less one.
+    here: Arc<OnceLock<Semaphore>>,
 }
 
 impl Pool {
@@ -20,6 +23,31 @@ impl Pool {
         Self {
             admitted: Arc::new(Semaphore::new(2 * most)),
             working: Arc::new(Semaphore::new(most)),
+            here: Arc::default(),
+        }
+    }
+
+    /// Does work that takes microseconds, as a rule, on the thread that has come to it: handing it
+    /// over would take longer than doing it. When it takes longer for once, as with a disk that
+    /// stalls, it is on all such threads but one, and what comes then is handed over.
+    ///
+    /// # Errors
+    /// As for [`Pool::run`].
+    pub(super) async fn run_quick<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, Problem> {
+        let here = self.here.get_or_init(|| {
+            let runtime = Handle::current();
+            Semaphore::new(match runtime.runtime_flavor() {
+                RuntimeFlavor::MultiThread => runtime.metrics().num_workers().saturating_sub(1),
+                _ => 0,
+            })
+        });
+        let permit = here.try_acquire();
+        match permit {
+            Ok(_held) => Ok(work()),
+            Err(_) => self.run(work).await,
         }
     }
 

@@ -545,3 +545,30 @@ fn no_bytes_are_a_fault_of_the_server() {
         }
     }
 }
+
+/// A body that comes byte by byte takes no more room than it is long, or one client of many small
+/// pieces would leave none for others.
+#[test]
+fn small_pieces_take_little_room() {
+    let site = Site::new();
+    let ann = site.user("ann");
+    let body = traces(json!([root()])).to_string() + &" ".repeat(300_000);
+    let request = ann.request(Method::POST, "/v1/traces");
+    let request = request.header("content-type", "application/json");
+    let answer =
+        site.send(request.body(Body::from_stream(Bytes(body.into_bytes().into_iter()))).unwrap());
+    assert_eq!(answer.expect(200), json!({}));
+}
+
+struct Bytes(std::vec::IntoIter<u8>);
+
+impl futures_core::Stream for Bytes {
+    type Item = std::io::Result<Vec<u8>>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        std::task::Poll::Ready(self.0.next().map(|byte| Ok(vec![byte])))
+    }
+}

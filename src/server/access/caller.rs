@@ -112,6 +112,20 @@ impl Caller<Read> {
 }
 
 impl Caller<Write> {
+    /// Writes little to the ledger, and nothing that has to be synced: on this thread, if others
+    /// are left to serve connections meanwhile.
+    pub(in crate::server) async fn write_here<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Pen<'_>) -> Result<R, Failure> + Send + 'static,
+    ) -> Result<R, Problem> {
+        let (store, access) = (self.app.store(), Arc::clone(&self.access));
+        let work = move || {
+            let pen = Pen { store: &store, access: &access };
+            work(&pen).map_err(|failure| failure.told(&access))
+        };
+        self.app.pool().run_quick(work).await?
+    }
+
     /// Writes to the ledger, off the threads that serve connections.
     pub(in crate::server) async fn write<R: Send + 'static>(
         &self,

@@ -195,6 +195,9 @@ impl Batch<'_> {
     }
 
     fn append(&mut self) -> Result<(), Failure> {
+        if self.bodies.is_empty() {
+            return Ok(());
+        }
         self.bytes = 0;
         self.runs.clear();
         let bodies = std::mem::take(&mut self.bodies);

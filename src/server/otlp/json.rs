@@ -252,3 +252,47 @@ pub(super) fn log_record(json: &[u8]) -> Result<LogRecord, Refusal> {
         event_name: shape.event_name.unwrap_or_default(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_64_bits_come_as_text_or_as_numbers() {
+        let whole = |json: &[u8]| read::<Whole>(json).map(|number| number.0).ok();
+        for (json, number) in [
+            (&br#""18446744073709551615""#[..], Some(i128::from(u64::MAX))),
+            (b"18446744073709551615", Some(i128::from(u64::MAX))),
+            (br#""-9223372036854775808""#, Some(i128::from(i64::MIN))),
+            (b"0", Some(0)),
+            (b"1.5", None),
+            (b"1e3", None),
+            (br#""""#, None),
+            (br#""1 ""#, None),
+            (b"true", None),
+            (b"[1]", None),
+        ] {
+            assert_eq!(whole(json), number, "{}", String::from_utf8_lossy(json));
+        }
+        assert!(time(Some(Whole(-1))).is_err() && time(Some(Whole(1 << 64))).is_err());
+        assert_eq!(time(None), Ok(0));
+    }
+
+    #[test]
+    fn ids_are_hexadecimal_digits() {
+        assert_eq!(unhex("5B8eff"), Some(vec![0x5b, 0x8e, 0xff]));
+        assert_eq!(unhex(""), Some(Vec::new()));
+        for text in ["5", "5b8", "5g", "+f", "é"] {
+            assert_eq!(unhex(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_null_is_not_there() {
+        let json = br#"{"traceId":null,"name":null,"attributes":null,"status":null,"new":[{}],
+            "events":[{"name":null,"attributes":[{"key":null,"value":null},{"key":"a"}]}]}"#;
+        let span = span(json).unwrap();
+        assert_eq!((span.trace_id.len(), span.name.as_str(), span.attributes.len()), (0, "", 0));
+        assert!(span.events[0].attributes.values().all(Value::is_null));
+    }
+}

@@ -257,3 +257,81 @@ fn put_varint(mut number: u64, out: &mut Vec<u8>) {
     }
     out.push(u8::try_from(number & 0x7f).unwrap_or(0));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(bytes: &[u8]) -> Vec<Result<(u64, Held<'_>), Refusal>> {
+        fields(bytes).collect()
+    }
+
+    #[test]
+    fn each_wire_type_is_read_and_what_is_cut_off_is_refused() {
+        let whole =
+            [0x08, 0x96, 0x01, 0x11, 1, 0, 0, 0, 0, 0, 0, 0, 0x1a, 2, b'h', b'i', 0x25, 0, 0, 0, 0];
+        let held = [
+            (1, Held::Varint(150)),
+            (2, Held::Fixed64(1)),
+            (3, Held::Bytes(b"hi")),
+            (4, Held::Fixed32),
+        ];
+        assert_eq!(all(&whole), held.map(Ok));
+        let ends = [0, 3, 12, 16, 21];
+        for end in 0..whole.len() {
+            let is_whole = ends.contains(&end);
+            assert_eq!(all(&whole[..end]).iter().all(Result::is_ok), is_whole, "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_varint_has_64_bits_and_no_more() {
+        let of = |bytes: &[u8]| match fields(&[&[0x08], bytes].concat()).next() {
+            Some(Ok((1, Held::Varint(number)))) => Some(number),
+            _ => None,
+        };
+        let most = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+        assert_eq!(of(&most), Some(u64::MAX));
+        // Longer than it needs to be, and still within its ten bytes.
+        assert_eq!(of(&[0x80, 0x00]), Some(0));
+        assert_eq!(of(&[0xff; 10]), None);
+        assert_eq!(of(&[0x80; 11]), None);
+    }
+
+    #[test]
+    fn groups_and_the_field_zero_are_none() {
+        for bytes in [&[0x0b][..], &[0x0c], &[0x0e], &[0x0f], &[0x00, 0x00], &[0x02, 0x00]] {
+            assert!(all(bytes).iter().all(Result::is_err), "{bytes:?}");
+        }
+        // A length that no memory has.
+        assert!(
+            all(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f])
+                .pop()
+                .unwrap()
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn values_are_nested_so_far_and_no_farther() {
+        let field = |key: u8, inner: &[u8]| {
+            let mut field = vec![key];
+            put_varint(inner.len() as u64, &mut field);
+            [&field, inner].concat()
+        };
+        // A value in a list of one.
+        let nested = |depth: usize| {
+            (0..depth).fold(field(0x0a, b"x"), |inner, _| field(0x2a, &field(0x0a, &inner)))
+        };
+        assert!(value(&nested(MAX_DEPTH - 1), MAX_DEPTH).is_ok());
+        assert!(value(&nested(MAX_DEPTH), MAX_DEPTH).is_err());
+    }
+
+    #[test]
+    fn an_answer_tells_how_many_and_why() {
+        assert_eq!(answer(0, "no"), b"");
+        let told = answer(300, "no");
+        let partial = last(&told, 1).unwrap();
+        assert_eq!(all(partial), [Ok((1, Held::Varint(300))), Ok((2, Held::Bytes(b"no")))]);
+    }
+}

@@ -66,7 +66,11 @@ pub(super) async fn append(
     kind: Kind,
     input: Input,
 ) -> Result<Appended, Problem> {
+    let is_quick = durability != Durability::Sync && input.is_short();
     let work =
         move |pen: &Pen<'_>| Ok(Appended { seq: pen.append(input.record(kind)?, durability)? });
-    caller.write(work).await
+    match is_quick {
+        true => caller.write_here(work).await,
+        false => caller.write(work).await,
+    }
 }
