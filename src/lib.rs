@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod embed;
 pub mod error;
 pub mod format;
 mod index;
@@ -31,5 +32,5 @@ pub use model::{
     ActorType, Body, ErrorRecord, Event, Field, Fingerprint, Id, IdForm, Json, Kind, Origin, Owner,
     Process, Record, Run, RunError, Severity, Status, Subject, Timestamp,
 };
-pub use query::{Cursor, ErrorGroup, Order, Page, Query, Stored};
+pub use query::{Cursor, ErrorGroup, Events, Order, Page, Query, Stored};
 pub use segment::DamagedRange;

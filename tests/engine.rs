@@ -8,7 +8,7 @@ mod costs;
 mod crashes;
 mod follow;
 mod history;
-mod hooked;
+pub(crate) mod hooked;
 mod left_out;
 mod lifecycle;
 mod lost_pages;

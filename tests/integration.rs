@@ -3,6 +3,7 @@
 //! - `classes`: streams split by status and severity, and the policy that says so.
 //! - `cli`: the program as it is used: what it says and its exit codes.
 //! - `dated`: ledgers with a clock, for others of these.
+//! - `embed`: the ledger in a service: spans, log lines, panics, queues and what is awaited.
 //! - `engine`: the engine under strain: threads, clean-up, full disks, damage.
 //! - `format`: the worked examples of FORMAT.md, against the codec.
 //! - `fuzz_corpus`: the fuzz targets, on the kept corpus and on chance.
@@ -22,6 +23,7 @@ mod classes;
 #[cfg(feature = "cli")]
 mod cli;
 mod dated;
+mod embed;
 mod engine;
 mod format;
 mod fuzz_corpus;

@@ -32,6 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("wire", &["error", "limits", "model"]),
+    ("embed", &["error", "limits", "sync", "model", "storage", "query", "ledger"]),
     ("text", &["model"]),
     (
         "server",
@@ -47,6 +48,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("std::fs", &["src/storage", "src/bin", "src/server/auth", "src/server/config.rs"]),
     ("rustix::fs", &["src/storage", "src/bin"]),
     ("memmap2", &["src/storage/map.rs"]),
+    ("tracing_core", &["src/embed/layer"]),
+    ("tracing_subscriber", &["src/embed/layer"]),
     // What a test's scheduler stands in for; flags that order nothing are no part of it.
     ("parking_lot", &["src/sync", "src/ledger/group_commit/exhausted.rs", "src/server"]),
     ("std::thread", &["src/sync", "src/bin"]),

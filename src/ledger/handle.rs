@@ -2,6 +2,8 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use serde::de::DeserializeOwned;
+
 use crate::error::{Error, Result};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::STREAM_KINDS;
@@ -17,7 +19,8 @@ use crate::ledger::sequence::Sequence;
 use crate::ledger::stream::Stream;
 use crate::model::{Event, Owner, Timestamp};
 use crate::planted::{Bug, is_planted};
-use crate::query::Query;
+use crate::query::{Events, Query};
+use crate::storage::Storage;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -150,6 +153,16 @@ impl Ledger {
     /// A question to the ledger as it is now.
     pub fn query(&self) -> Query {
         self.inner.reader.query()
+    }
+
+    /// The events, each with its payload as a `T`, the newest first: [`Reader::events`].
+    pub fn events<T: DeserializeOwned>(&self) -> Events<T> {
+        self.inner.reader.events()
+    }
+
+    /// Where the ledger is kept, and by which clock.
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.inner.options.storage
     }
 }
 

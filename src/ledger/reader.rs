@@ -1,13 +1,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+
 use crate::error::{Error, Result};
 use crate::index::Table;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::AUDIT_STREAM;
 use crate::ledger::layout::Layout;
 use crate::model::{FieldSet, Id, Kind, Record};
-use crate::query::{Order, Query, SegmentList, Source, Stored};
+use crate::query::{Events, Order, Query, SegmentList, Source, Stored};
 use crate::segment::{Pinned, Segment, TableRef};
 use crate::storage::{Disk, OpenMode, Storage};
 
@@ -96,6 +98,32 @@ impl Reader {
     /// A question to the engine's own notes: what was cut, dropped or found damaged, as events.
     pub fn audit(&self) -> Query {
         Query::new(Arc::new(Notes(Arc::clone(&self.catalog))))
+    }
+
+    /// The events, each with its payload as a `T`, the newest first.
+    ///
+    /// ```
+    /// use runledger::{Event, Json, Ledger};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct MailSent {
+    ///     to: String,
+    ///     tries: u32,
+    /// }
+    /// # let dir = tempfile::tempdir()?;
+    /// # let ledger = Ledger::open(dir.path().join("ledger"))?;
+    /// let sent = MailSent { to: "a@example.org".to_owned(), tries: 2 };
+    /// ledger.append(Event::new("mail.sent").payload(Json::from_value(&sent)?))?;
+    ///
+    /// for event in ledger.events::<MailSent>().of_type("mail.sent") {
+    ///     let (record, sent) = event?;
+    ///     println!("{} {} after {} tries", record.seq, sent.to, sent.tries);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn events<T: DeserializeOwned>(&self) -> Events<T> {
+        Events::new(self.query())
     }
 
     /// The record with this sequence number, of the engine's own notes too.

@@ -8,6 +8,7 @@ mod error_record;
 mod event;
 mod field;
 mod fingerprint;
+mod from_error;
 mod id;
 mod json;
 mod kind;
@@ -24,6 +25,8 @@ pub use event::Event;
 pub use field::Field;
 pub(crate) use field::FieldSet;
 pub use fingerprint::Fingerprint;
+#[cfg(feature = "tracing")]
+pub(crate) use from_error::{dyn_name, sources};
 pub use id::{Id, IdForm};
 pub use json::Json;
 pub use kind::{ActorType, Kind, Severity, Status};

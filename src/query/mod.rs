@@ -15,11 +15,13 @@ mod page;
 mod plan;
 mod select;
 mod text;
+mod typed;
 
 pub use builder::Query;
 pub use cursor::{Cursor, Order};
 pub use groups::ErrorGroup;
 pub use page::{Page, Stored};
+pub use typed::Events;
 
 pub(crate) use list::{Ends, SegmentList, Source};
 pub(crate) use plan::confirm;

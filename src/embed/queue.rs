@@ -1,0 +1,280 @@
+//! The bounded queue between those who record and the thread that writes.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::embed::append::Outcome;
+use crate::embed::losses::{Losses, PAUSE};
+use crate::embed::pending::{self, Pending};
+use crate::error::Error;
+use crate::model::{Body, Timestamp};
+use crate::sync::{Condvar, Mutex, MutexGuard};
+
+/// For how long the writer lets records come together before it writes them, so that not each of
+/// them wakes it. Who waits for a record, or for room, is not kept waiting by it.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// What becomes of a record that finds the queue full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// It waits for room, and the thread with it.
+    #[default]
+    Block,
+    /// It is left out and counted, and an event of the type `recorder.dropped` in the ledger tells
+    /// of it. For states of runs, of which none is to be missing, a quarter of the bound is kept
+    /// besides.
+    Drop,
+}
+
+/// How much may wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) records: usize,
+    pub(super) bytes: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    bounds: Bounds,
+    when_full: WhenFull,
+    state: Mutex<State>,
+    /// There is something to write.
+    to_write: Condvar,
+    /// Something was written, or never will be.
+    written: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pending: Pending,
+    /// How many records wait, and what they cost, those that are just written included.
+    records: usize,
+    bytes: usize,
+    /// How many came, and how many of them are done with.
+    taken: u64,
+    done: u64,
+    writer: Writer,
+    /// True when somebody waits for what is pending.
+    hurry: bool,
+    /// No more is to come.
+    ends: bool,
+    /// There is no writer any more.
+    ended: bool,
+    losses: Losses,
+    /// Threads that wait for room.
+    blocked: usize,
+    /// Futures that do.
+    asleep: Vec<Waker>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    #[default]
+    Busy,
+    /// It waits for the first record.
+    Idle,
+    /// It waits for more of them.
+    Gathers,
+}
+
+impl Queue {
+    pub(super) fn new(bounds: Bounds, when_full: WhenFull) -> Self {
+        Self {
+            bounds,
+            when_full,
+            state: Mutex::new(State::default()),
+            to_write: Condvar::default(),
+            written: Condvar::default(),
+        }
+    }
+
+    /// Takes a record, or does with it what was said for a full queue. False when it is lost.
+    pub(super) fn push(&self, body: Body<'_>, now: Timestamp) -> bool {
+        let weight = pending::weight(&body);
+        let is_run = matches!(body, Body::Run(_));
+        let mut state = self.state.lock();
+        while !state.ended && !state.has_room(&self.bounds, weight, is_run) {
+            match self.when_full {
+                WhenFull::Block => {
+                    self.hurry(&mut state);
+                    state.blocked += 1;
+                    state = self.written.wait(state);
+                    state.blocked -= 1;
+                }
+                WhenFull::Drop => {
+                    state.losses.note_full(now);
+                    return false;
+                }
+            }
+        }
+        if state.ended {
+            state.losses.note_failed(1, &Error::Closed, now);
+            return false;
+        }
+        state.take(weight).push(body, weight);
+        self.wake(&mut state);
+        true
+    }
+
+    /// Takes a record of which somebody waits to hear. False when there is no room: then the waker
+    /// is woken when there is.
+    pub(super) fn send(
+        &self,
+        body: &Body<'static>,
+        sync: bool,
+        outcome: &Arc<Outcome>,
+        waker: &Waker,
+    ) -> bool {
+        let weight = pending::weight(body);
+        let mut state = self.state.lock();
+        if state.ended {
+            outcome.set(Err(Error::Closed));
+            return true;
+        }
+        if !state.has_room(&self.bounds, weight, false) {
+            if !state.asleep.iter().any(|asleep| asleep.will_wake(waker)) {
+                state.asleep.push(waker.clone());
+            }
+            self.hurry(&mut state);
+            return false;
+        }
+        let pending = state.take(weight);
+        pending.wants_sync |= sync;
+        pending.push_with_reply(body.borrowed(), weight, outcome);
+        state.hurry = true;
+        self.wake(&mut state);
+        true
+    }
+
+    /// Returns once all that was taken before is written, or cannot be.
+    pub(super) fn flush(&self) {
+        let mut state = self.state.lock();
+        let target = state.taken;
+        while state.done < target && !state.ended {
+            self.hurry(&mut state);
+            state = self.written.wait(state);
+        }
+    }
+
+    /// Says that no more is to come: the writer ends when all is written.
+    pub(super) fn end(&self) {
+        let mut state = self.state.lock();
+        state.ends = true;
+        self.to_write.notify_all();
+    }
+
+    fn hurry(&self, state: &mut State) {
+        state.hurry = true;
+        self.wake(state);
+    }
+
+    /// Wakes the writer where it would wait in vain.
+    fn wake(&self, state: &mut State) {
+        let is_due = match state.writer {
+            Writer::Busy => false,
+            Writer::Idle => !state.pending.is_empty(),
+            Writer::Gathers => state.is_due(&self.bounds),
+        };
+        if is_due {
+            state.writer = Writer::Busy;
+            self.to_write.notify_one();
+        }
+    }
+
+    /// For the writer: what there is to write, in exchange for an empty buffer. It is empty where
+    /// only losses are to be told. `None` at the end.
+    pub(super) fn next(&self, spare: Pending) -> Option<Pending> {
+        let mut state = self.state.lock();
+        let mut gathered = false;
+        while state.pending.is_empty() || !(gathered || state.is_due(&self.bounds)) {
+            if !state.pending.is_empty() {
+                state.writer = Writer::Gathers;
+                state = self.to_write.wait_for(state, GATHER);
+                gathered = true;
+            } else if state.ends && state.blocked == 0 {
+                state.ended = true;
+                return None;
+            } else if state.losses.has_untold() {
+                state.writer = Writer::Idle;
+                state = self.to_write.wait_for(state, PAUSE);
+                if state.pending.is_empty() {
+                    break;
+                }
+            } else {
+                state.writer = Writer::Idle;
+                state = self.to_write.wait(state);
+            }
+        }
+        (state.writer, state.hurry) = (Writer::Busy, false);
+        Some(std::mem::replace(&mut state.pending, spare))
+    }
+
+    /// For the writer: these are done with.
+    pub(super) fn done(&self, batch: &Pending) {
+        let asleep = {
+            let mut state = self.state.lock();
+            state.done += batch.len() as u64;
+            state.records = state.records.saturating_sub(batch.len());
+            state.bytes = state.bytes.saturating_sub(batch.weight);
+            self.written.notify_all();
+            std::mem::take(&mut state.asleep)
+        };
+        asleep.into_iter().for_each(Waker::wake);
+    }
+
+    /// For the writer, however it ends: what waits will not be written.
+    pub(super) fn abandon(&self, now: Timestamp) {
+        let (left, asleep) = {
+            let mut state = self.state.lock();
+            state.ended = true;
+            let lost = state.taken - state.done;
+            if lost > 0 {
+                state.losses.note_failed(lost, &Error::Closed, now);
+            }
+            self.written.notify_all();
+            (std::mem::take(&mut state.pending), std::mem::take(&mut state.asleep))
+        };
+        drop(left);
+        asleep.into_iter().for_each(Waker::wake);
+    }
+
+    /// What was lost so far.
+    pub(super) fn losses<R>(&self, look: impl FnOnce(&mut Losses) -> R) -> R {
+        look(&mut self.state.lock().losses)
+    }
+
+    /// How many records wait.
+    pub(super) fn waiting(&self) -> u64 {
+        let state: MutexGuard<'_, State> = self.state.lock();
+        state.taken - state.done
+    }
+}
+
+impl State {
+    /// True when a record of this weight may come in. One that is heavier than the bound comes in
+    /// when nothing else waits.
+    fn has_room(&self, bounds: &Bounds, weight: usize, is_run: bool) -> bool {
+        let kept = |bound: usize| if is_run { bound / 4 } else { 0 };
+        self.records == 0
+            || self.records < bounds.records + kept(bounds.records)
+                && self.bytes + weight <= bounds.bytes + kept(bounds.bytes)
+    }
+
+    /// Counts a record of this weight, and lends what it goes into.
+    fn take(&mut self, weight: usize) -> &mut Pending {
+        self.taken += 1;
+        self.records += 1;
+        self.bytes += weight;
+        &mut self.pending
+    }
+
+    /// True when what is pending is to be written now.
+    fn is_due(&self, bounds: &Bounds) -> bool {
+        self.hurry
+            || self.ends
+            || self.pending.len() >= bounds.records / 2
+            || self.pending.weight >= bounds.bytes / 2
+    }
+}

@@ -1,0 +1,128 @@
+//! Panics on record.
+
+use std::env;
+use std::path::Path;
+use std::process::Command;
+
+use runledger::embed::{OpenRuns, PanicHook, Recorder};
+use runledger::{Body, Event, Id, Kind, Ledger, Owner, Run, Severity, Status};
+
+use super::found;
+
+/// Names the ledger of the process that panics.
+const DIR: &str = "RUNLEDGER_TEST_PANIC";
+
+/// Runs this test of this program in a process of its own, where it panics.
+fn in_a_process(test: &str, dir: &Path) {
+    let name = format!("embed::panic::{test}");
+    let mut child = Command::new(env::current_exe().unwrap());
+    let child = child.args([&name, "--exact", "--nocapture"]).env(DIR, dir).output().unwrap();
+    assert!(!child.status.success(), "{child:?}");
+    let said = String::from_utf8_lossy(&child.stderr);
+    assert!(said.contains("no such table"), "the hook before was not called: {said}");
+}
+
+#[test]
+fn a_panic_that_ends_the_process_is_kept_and_fails_its_runs() {
+    if let Ok(dir) = env::var(DIR) {
+        let ledger = Ledger::open(dir).unwrap();
+        let (recorder, _queue) = Recorder::queue().start(&ledger).unwrap();
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            before(info);
+            // As where panics are not unwound.
+            std::process::abort();
+        }));
+        let hook = PanicHook::new(&ledger).last_records(2).flushes(&recorder);
+        let _guard = hook.install();
+        for number in 0..2500 {
+            let run = Run::new(format!("mine-{number}"), "job", Status::Running).unwrap();
+            recorder.record(run);
+        }
+        let other = Owner::new("elsewhere");
+        ledger.append(Run::new("not-mine", "job", Status::Running).unwrap().owner(other)).unwrap();
+        recorder.record(Event::new("opened").message("bookings"));
+        recorder.record(Event::new("asked").message("x".repeat(1000)));
+        panic!("no such table: {}", "bookings");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("ledger");
+    in_a_process("a_panic_that_ends_the_process_is_kept_and_fails_its_runs", &dir);
+    let ledger = Ledger::open(&dir).unwrap();
+    let mut errors = found(ledger.query().kind(Kind::Error));
+    let Body::Error(error) = errors.remove(0).body else { panic!("an error") };
+    assert_eq!((&*error.error_type, error.severity), ("panic", Severity::Critical));
+    assert_eq!(error.message, "no such table: bookings");
+    assert!(error.stack.unwrap().contains("embed::panic"), "no backtrace");
+    let detail: serde_json::Value = error.detail.unwrap().to_value().unwrap();
+    assert!(detail["place"].as_str().unwrap().contains("panic.rs:"), "{detail}");
+    assert!(detail["thread"].as_str().unwrap().contains("a_panic_that"), "{detail}");
+    let types: Vec<_> =
+        detail["records"].as_array().unwrap().iter().map(|it| it["type"].clone()).collect();
+    assert_eq!(types, ["opened", "asked"]);
+    assert_eq!(detail["records"][1]["message"].as_str().unwrap().len(), 256);
+    let of = |status| ledger.query().kind(Kind::Run).status(status).count().unwrap();
+    assert_eq!((of(Status::Failed), of(Status::Running)), (2500, 1));
+    let Body::Run(run) = found(ledger.query().run("mine-7")).remove(0).body else {
+        panic!("a run")
+    };
+    assert_eq!(run.error.unwrap().message, "no such table: bookings");
+}
+
+/// What is recorded of a panic may panic in its turn, and its place is gone with the guard.
+#[test]
+fn a_hook_leaves_runs_alone_where_it_is_told_to() {
+    if let Ok(dir) = env::var(DIR) {
+        let ledger = Ledger::open(dir).unwrap();
+        let run = Run::new("r", "job", Status::Running).unwrap();
+        let run = ledger.start_run(run.trace_id(Id::new("t").unwrap())).unwrap();
+        let guard = PanicHook::new(&ledger).open_runs(OpenRuns::Leave).install();
+        let panics = |text: &'static str| std::thread::spawn(move || panic!("{text}")).join();
+        assert!(panics("one").is_err() && panics("two").is_err());
+        run.succeed().unwrap();
+        drop(guard);
+        assert!(panics("three").is_err());
+        assert_eq!(ledger.query().record_type("panic").count().unwrap(), 2);
+        panic!("no such table: the last");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("ledger");
+    in_a_process("a_hook_leaves_runs_alone_where_it_is_told_to", &dir);
+    let ledger = Ledger::open(&dir).unwrap();
+    assert_eq!(ledger.query().status(Status::Success).count().unwrap(), 1);
+    assert_eq!(ledger.query().record_type("panic").count().unwrap(), 2);
+}
+
+/// A thread that panics in the midst of an append holds what the record of its panic needs.
+#[test]
+fn a_panic_within_the_ledger_is_recorded_later_and_stops_nothing() {
+    if let Ok(dir) = env::var(DIR) {
+        let storage =
+            crate::engine::hooked::Hooked::new(std::sync::Arc::new(runledger::storage::Disk));
+        let options = runledger::Options::new().storage(std::sync::Arc::new(storage.clone()));
+        let ledger = options.open(dir).unwrap();
+        let _guard = PanicHook::new(&ledger).install();
+        storage.set({
+            let storage = storage.clone();
+            move |operation, path| {
+                if operation == "write" && path.extension().is_some_and(|ext| ext == "seg") {
+                    storage.set(|_, _| {});
+                    panic!("no such table: in the midst");
+                }
+            }
+        });
+        let appended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            ledger.append(runledger::ErrorRecord::new("t", "m"))
+        }));
+        assert!(appended.is_err());
+        while ledger.query().record_type("panic").count().unwrap() == 0 {
+            std::thread::yield_now();
+        }
+        std::process::exit(3);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("ledger");
+    in_a_process("a_panic_within_the_ledger_is_recorded_later_and_stops_nothing", &dir);
+    let ledger = Ledger::open(&dir).unwrap();
+    assert_eq!(ledger.query().record_type("panic").count().unwrap(), 1);
+}

@@ -1,0 +1,205 @@
+//! Records that come faster than they are written.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use runledger::embed::{Recorder, WhenFull};
+use runledger::{Durability, Event, Kind, Run, Status};
+use serde::Deserialize;
+
+use super::{events, ledger};
+use crate::engine::hooked::Hooked;
+use crate::engine::within_a_minute;
+
+fn event(number: usize) -> Event<'static> {
+    Event::new("t").message(number.to_string())
+}
+
+/// Holds up whoever writes a frame until the sender is dropped, and says so.
+fn hold_up(storage: &Hooked) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let (begun, has_begun) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = parking_lot::Mutex::new(released);
+    storage.set(move |operation, path| {
+        if operation == "write" && path.extension().is_some_and(|ext| ext == "seg") {
+            let _ = begun.send(());
+            let _ = released.lock().recv();
+        }
+    });
+    (has_begun, release)
+}
+
+#[test]
+fn the_guard_writes_all_that_waits_in_the_order_in_which_it_came() {
+    let (ledger, _, _dir) = ledger();
+    let (recorder, guard) = Recorder::queue().durability(Durability::Os).start(&ledger).unwrap();
+    assert!((0..5000).all(|number| recorder.record(event(number))));
+    drop(guard);
+    let numbers: Vec<_> = events(&ledger).into_iter().map(|it| it.message.unwrap()).collect();
+    assert!(numbers.iter().enumerate().all(|(at, number)| **number == at.to_string()));
+    assert_eq!(numbers.len(), 5000);
+    assert!(!recorder.record(event(0)), "there is no writer any more");
+    assert_eq!(recorder.stats().failed, 1);
+    recorder.flush();
+}
+
+#[test]
+fn a_flush_waits_for_what_came_before_it() {
+    let (ledger, _, _dir) = ledger();
+    let (recorder, _guard) = Recorder::queue().start(&ledger).unwrap();
+    for number in 0..100 {
+        recorder.record(event(number));
+        recorder.flush();
+        assert_eq!(ledger.query().count().unwrap(), number as u64 + 1);
+    }
+}
+
+#[test]
+fn who_finds_the_queue_full_waits_and_nothing_is_lost() {
+    within_a_minute(|| {
+        let (ledger, storage, _dir) = ledger();
+        let (has_begun, release) = hold_up(&storage);
+        let (recorder, guard) = Recorder::queue().records(4).start(&ledger).unwrap();
+        recorder.record(event(0));
+        has_begun.recv().unwrap();
+        let done = Arc::new(AtomicBool::new(false));
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let (recorder, done) = (recorder.clone(), Arc::clone(&done));
+                thread::spawn(move || {
+                    assert!((1..50).all(|number| recorder.record(event(number))));
+                    done.store(true, Ordering::SeqCst);
+                })
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(30));
+        assert!(recorder.stats().waiting <= 4 && !done.load(Ordering::SeqCst));
+        drop(release);
+        storage.set(|_, _| {});
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        drop(guard);
+        assert_eq!(events(&ledger).len(), 4 * 49 + 1);
+    });
+}
+
+#[derive(Deserialize)]
+struct Dropped {
+    count: u64,
+    queue_full: u64,
+    not_appended: u64,
+}
+
+#[test]
+fn what_is_dropped_is_counted_and_told_and_states_of_runs_go_before() {
+    within_a_minute(|| {
+        let (ledger, storage, _dir) = ledger();
+        let (has_begun, release) = hold_up(&storage);
+        let queue = Recorder::queue().records(8).when_full(WhenFull::Drop);
+        let (recorder, guard) = queue.start(&ledger).unwrap();
+        recorder.record(event(0));
+        has_begun.recv().unwrap();
+        let taken = (1..100).filter(|number| recorder.record(event(*number))).count();
+        assert_eq!(taken, 7);
+        let run = |number: usize| Run::new(format!("r-{number}"), "t", Status::Running).unwrap();
+        let runs = (0..5).filter(|number| recorder.record(run(*number))).count();
+        assert_eq!(runs, 2);
+        drop(release);
+        storage.set(|_, _| {});
+        drop(guard);
+        let stats = recorder.stats();
+        assert_eq!((stats.dropped, stats.failed, stats.waiting), (95, 0, 0));
+        let told: Vec<Dropped> = events(&ledger)
+            .iter()
+            .filter(|event| event.event_type == "recorder.dropped")
+            .map(|event| event.payload.as_ref().unwrap().to_value().unwrap())
+            .collect();
+        assert!(told.iter().all(|it| it.count == it.queue_full && it.not_appended == 0));
+        assert_eq!(told.iter().map(|it| it.count).sum::<u64>(), 95);
+        assert_eq!(ledger.query().kind(Kind::Event).record_type("t").count().unwrap(), 8);
+    });
+}
+
+/// Those who waited for room when the guard was dropped found no writer any more, where that was
+/// quicker than they were.
+#[test]
+fn the_end_of_the_queue_leaves_nobody_waiting() {
+    within_a_minute(|| {
+        let (ledger, storage, _dir) = ledger();
+        let (has_begun, release) = hold_up(&storage);
+        let (recorder, guard) = Recorder::queue().records(1).start(&ledger).unwrap();
+        recorder.record(event(0));
+        has_begun.recv().unwrap();
+        let threads: Vec<_> = (1..4)
+            .map(|number| {
+                let recorder = recorder.clone();
+                thread::spawn(move || recorder.record(event(number)))
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(30));
+        let end = thread::spawn(move || drop(guard));
+        thread::sleep(Duration::from_millis(30));
+        drop(release);
+        storage.set(|_, _| {});
+        end.join().unwrap();
+        assert!(threads.into_iter().all(|thread| thread.join().unwrap()), "a record is lost");
+        assert_eq!(events(&ledger).len(), 4);
+    });
+}
+
+/// A writer that panicked left those who waited for room, for a flush or for their record waiting
+/// for ever.
+#[test]
+fn a_writer_that_panics_leaves_nobody_waiting() {
+    within_a_minute(|| {
+        let (ledger, storage, _dir) = ledger();
+        let (recorder, guard) = Recorder::queue().records(2).start(&ledger).unwrap();
+        storage.set(|operation, path| {
+            let is_segment = path.extension().is_some_and(|ext| ext == "seg");
+            assert!(!(operation == "write" && is_segment), "as planned");
+        });
+        let awaited = recorder.append(event(0), Durability::Sync);
+        let awaited = thread::spawn(move || smol::block_on(awaited));
+        assert!(awaited.join().unwrap().is_err());
+        while recorder.record(event(1)) {}
+        recorder.flush();
+        storage.set(|_, _| {});
+        drop(guard);
+        assert!(recorder.stats().failed >= 2);
+    });
+}
+
+#[test]
+fn a_record_over_the_bound_goes_alone() {
+    let (ledger, _, _dir) = ledger();
+    let (recorder, guard) = Recorder::queue().bytes(1000).start(&ledger).unwrap();
+    for number in 0..3 {
+        assert!(recorder.record(event(number).message("x".repeat(5000))));
+    }
+    drop(guard);
+    assert_eq!(events(&ledger).len(), 3);
+    assert!(Recorder::queue().records(0).start(&ledger).is_err());
+}
+
+#[test]
+fn what_the_ledger_cannot_take_is_counted_and_told_when_it_can() {
+    let (ledger, _, dir) = ledger();
+    let in_place = Recorder::in_place(&ledger, Durability::Os);
+    assert!(!in_place.record(Event::new("")));
+    assert!(in_place.record(event(1)));
+    let stats = in_place.stats();
+    assert_eq!((stats.refused, stats.failed), (1, 0));
+    assert!(stats.last_error.unwrap().contains("is not valid"));
+    let (recorder, guard) = Recorder::queue().start(&ledger).unwrap();
+    recorder.record(Event::new(""));
+    recorder.record(event(2));
+    recorder.flush();
+    assert_eq!(recorder.stats().refused, 1);
+    ledger.close().unwrap();
+    assert!(!in_place.record(event(3)));
+    assert!(recorder.record(event(3)), "it waits");
+    drop(guard);
+    assert_eq!((in_place.stats().failed, recorder.stats().failed), (1, 1));
+    drop(dir);
+}
