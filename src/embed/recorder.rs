@@ -121,7 +121,7 @@ impl Recorder {
     /// the ledger as far as is known now: [`Recorder::stats`] says why.
     ///
     /// A run that is open and has no owner is this process's, as for [`Ledger::start_run`]. What is
-    /// recorded while a record is written, by a [`Storage`](crate::storage::Storage) that logs for
+    /// recorded while a record is written, by a [`Storage`] that logs for
     /// instance, is left out. Where such a storage serves a thread that appends by the ledger
     /// itself, it must not log: the thread holds what the record would wait for.
     pub fn record<'a>(&self, record: impl Into<Body<'a>>) -> bool {
