@@ -6,6 +6,8 @@ use std::sync::{Arc, LazyLock};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_body_util::BodyExt;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use runledger::server::{App, Auth, Config, Rates, Tokens};
@@ -68,22 +70,10 @@ fn site() -> Site {
 
 /// A token with these in it, whatever they are, signed as it should be.
 fn signed(header: &[u8], claims: &[u8]) -> String {
-    let signed = format!("{}.{}", base64(header), base64(claims));
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
     let key = EncodingKey::from_secret(SECRET);
     let signature = crypto::sign(signed.as_bytes(), &key, Algorithm::HS256).expect("a signature");
     format!("{signed}.{signature}")
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let bits = (0..3).fold(0, |bits, at| bits << 8 | u32::from(*chunk.get(at).unwrap_or(&0)));
-        for digit in 0..=chunk.len() {
-            text.push(char::from(DIGITS[(bits >> (18 - 6 * digit) & 63) as usize]));
-        }
-    }
-    text
 }
 
 /// The status and the body of the answer, which says what is wrong where anything is.

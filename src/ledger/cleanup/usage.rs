@@ -207,6 +207,20 @@ impl ClassUsage {
 }
 
 impl Forecast {
+    /// After how many days it is reached; `None` when it is not, or that cannot be told.
+    ///
+    /// ```
+    /// use runledger::Forecast;
+    /// assert_eq!((Forecast::Days(3).days(), Forecast::Never.days()), (Some(3), None));
+    /// ```
+    #[must_use]
+    pub const fn days(self) -> Option<u64> {
+        match self {
+            Self::Days(days) => Some(days),
+            Self::Unlimited | Self::Unknown | Self::Never => None,
+        }
+    }
+
     /// The one of two limits that is reached first.
     fn sooner(self, other: Self) -> Self {
         match (self, other) {

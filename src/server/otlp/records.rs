@@ -177,13 +177,7 @@ pub(super) fn of_log(log: LogRecord, source: &Source) -> Result<Told, Refusal> {
         exception.unwrap_or(Exception { error_type: None, message: None, stack: None });
     // The line of the log, unless the exception says it already.
     let body = match &exception.message {
-        Some(message) if *message != text => {
-            if text.is_empty() {
-                body
-            } else {
-                text.into()
-            }
-        }
+        Some(message) if *message != text && !text.is_empty() => text.into(),
         Some(_) => body,
         None => {
             exception.message = Some(text);

@@ -9,7 +9,6 @@ use crate::server::access::{Caller, Read, Write};
 use crate::server::app::App;
 use crate::server::input::Input;
 use crate::server::problem::{self, Problem};
-use crate::server::reply::One;
 use crate::server::routes::filter::{EventFilter, Narrow};
 use crate::server::routes::paging::Paging;
 use crate::server::routes::records::{self, Appended, Sure};
@@ -45,10 +44,7 @@ async fn append(
     Words(sure, Nothing {}): Words<Sure>,
     input: Input,
 ) -> Result<Response, Problem> {
-    let durability = sure.durability(&app);
-    let appended = records::append(caller, durability, Kind::Event, input).await?;
-    let path = format!("/v1/events/{}", appended.seq);
-    Ok(appended.at(&path))
+    records::append(&app, caller, &sure, Kind::Event, input).await
 }
 
 /// Get an event
@@ -66,6 +62,5 @@ async fn get(
     Words(Nothing {}, Nothing {}): Words<Nothing>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let one = caller.look(move |view| One::new(&view.record(Kind::Event, seq)?)).await?;
-    Ok(one.answer(&headers))
+    records::one(caller, &headers, move |view| view.record(Kind::Event, seq)).await
 }

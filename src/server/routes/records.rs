@@ -1,19 +1,19 @@
 //! What the routes of runs, events and errors have in common.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::ledger::Durability;
 use crate::model::Kind;
-use crate::query::Query;
+use crate::query::{Query, Stored};
 use crate::server::access::{Caller, Failure, Pen, Read, View, Write};
 use crate::server::app::App;
 use crate::server::config::Level;
 use crate::server::input::Input;
 use crate::server::problem::Problem;
-use crate::server::reply;
+use crate::server::reply::{self, One};
 use crate::server::routes::paging::Paging;
 
 /// How sure an append has to be.
@@ -59,18 +59,31 @@ pub(super) async fn list(
     Ok(reply::json(StatusCode::OK, page))
 }
 
+/// The record that `find` finds.
+pub(super) async fn one(
+    caller: Caller<Read>,
+    headers: &HeaderMap,
+    find: impl FnOnce(&View<'_>) -> Result<Stored, Failure> + Send + 'static,
+) -> Result<Response, Problem> {
+    Ok(caller.look(move |view| One::new(&find(view)?)).await?.answer(headers))
+}
+
 /// Appends the body as an event or an error.
 pub(super) async fn append(
+    app: &App,
     caller: Caller<Write>,
-    durability: Durability,
+    sure: &Sure,
     kind: Kind,
     input: Input,
-) -> Result<Appended, Problem> {
+) -> Result<Response, Problem> {
+    let durability = sure.durability(app);
     let is_quick = durability != Durability::Sync && input.is_short();
     let work =
         move |pen: &Pen<'_>| Ok(Appended { seq: pen.append(input.record(kind)?, durability)? });
-    match is_quick {
-        true => caller.write_here(work).await,
-        false => caller.write(work).await,
-    }
+    let appended = match is_quick {
+        true => caller.write_here(work).await?,
+        false => caller.write(work).await?,
+    };
+    let path = format!("/v1/{kind}s/{}", appended.seq);
+    Ok(appended.at(&path))
 }

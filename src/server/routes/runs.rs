@@ -9,12 +9,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::ledger::Durability;
 use crate::model::{Body, Field, Id, Kind, Owner, Run, RunError, Status, Timestamp};
 use crate::server::access::{Caller, Failure, Pen, Read, Write};
 use crate::server::app::App;
 use crate::server::input::{self, Input};
 use crate::server::problem::{self, Problem};
-use crate::server::reply::One;
 use crate::server::routes::filter::{ErrorFilter, EventFilter, Narrow, RunFilter};
 use crate::server::routes::paging::Paging;
 use crate::server::routes::records::{self, Appended, Sure};
@@ -86,8 +86,7 @@ async fn get(
     Words(Nothing {}, Nothing {}): Words<Nothing>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let one = caller.look(move |view| One::new(&view.run(&id)?)).await?;
-    Ok(one.answer(&headers))
+    records::one(caller, &headers, move |view| view.run(&id)).await
 }
 
 /// How a run begins
@@ -126,9 +125,7 @@ async fn start(
     Words(sure, Nothing {}): Words<Sure>,
     input: Input,
 ) -> Result<Response, Problem> {
-    let durability = sure.durability(&app);
-    let path = path_of(&id);
-    let work = move |pen: &Pen<'_>| {
+    let work = move |pen: &Pen<'_>, id, durability| {
         let start: Start = input.value()?;
         let mut run = Run::new(id, start.r#type, Status::Running)?;
         run.at = start.ts.map(|ts| ts.0);
@@ -138,9 +135,9 @@ async fn start(
         run.attempt = start.attempt;
         run.metadata = input::json("metadata", start.metadata)?;
         run.owner = lease(start.lease_s);
-        Ok(Appended { seq: pen.append(Body::Run(run), durability)? })
+        pen.append(Body::Run(run), durability)
     };
-    Ok(caller.write(work).await?.at(&path))
+    move_on(&app, caller, &sure, id, work).await
 }
 
 /// How a run ends
@@ -179,19 +176,16 @@ async fn finish(
     Words(sure, Nothing {}): Words<Sure>,
     input: Input,
 ) -> Result<Response, Problem> {
-    let durability = sure.durability(&app);
-    let path = path_of(&id);
-    let work = move |pen: &Pen<'_>| {
+    let work = move |pen: &Pen<'_>, id, durability| {
         let id = Id::new(id)?;
         let end: Finish = input.value()?;
         if !end.status.0.is_terminal() {
             let detail = format!("{} is no status that a run ends in", end.status.0);
             return Err(Problem::new(problem::Kind::Body, detail).field("status").into());
         }
-        let seq = pen.update(&id, durability, |newest| end.state(newest))?;
-        Ok(Appended { seq })
+        pen.update(&id, durability, |newest| end.state(newest))
     };
-    Ok(caller.write(work).await?.at(&path))
+    move_on(&app, caller, &sure, id, work).await
 }
 
 impl Finish {
@@ -238,12 +232,10 @@ async fn heartbeat(
     Words(sure, Nothing {}): Words<Sure>,
     input: Input,
 ) -> Result<Response, Problem> {
-    let durability = sure.durability(&app);
-    let path = path_of(&id);
-    let work = move |pen: &Pen<'_>| {
+    let work = move |pen: &Pen<'_>, id, durability| {
         let id = Id::new(id)?;
         let beat: Heartbeat = input.value()?;
-        let seq = pen.update(&id, durability, |newest| {
+        pen.update(&id, durability, |newest| {
             if newest.status.is_terminal() {
                 let detail = format!("the run has ended as {}", newest.status);
                 return Err(Problem::new(problem::Kind::Transition, detail).into());
@@ -252,10 +244,9 @@ async fn heartbeat(
             let mut run = Run::with_id(newest.run_id.into_owned(), name, newest.status);
             run.owner = lease(beat.lease_s);
             Ok(run)
-        })?;
-        Ok(Appended { seq })
+        })
     };
-    Ok(caller.write(work).await?.at(&path))
+    move_on(&app, caller, &sure, id, work).await
 }
 
 /// The events of a run
@@ -313,6 +304,20 @@ fn lease(seconds: u32) -> Option<Box<Owner<'static>>> {
     let until =
         Timestamp::from_nanos(Disk.now()).saturating_add(Duration::from_secs(u64::from(seconds)));
     (seconds > 0).then(|| Box::new(Owner::new("http").lease_until(until)))
+}
+
+/// Does what moves the run with this id on, and answers where it is to be found.
+async fn move_on(
+    app: &App,
+    caller: Caller<Write>,
+    sure: &Sure,
+    id: String,
+    work: impl FnOnce(&Pen<'_>, String, Durability) -> Result<u64, Failure> + Send + 'static,
+) -> Result<Response, Problem> {
+    let durability = sure.durability(app);
+    let path = path_of(&id);
+    let work = move |pen: &Pen<'_>| Ok(Appended { seq: work(pen, id, durability)? });
+    Ok(caller.write(work).await?.at(&path))
 }
 
 /// Where a run is to be found. Its id may hold anything.

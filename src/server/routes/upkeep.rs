@@ -11,8 +11,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::ledger::{
-    self, ClassUsage, Cleanup, CleanupReport, Forecast, Retention, RetentionReport, SegmentPlan,
-    Stats, StreamStats, Term, VerifyReport,
+    self, ClassUsage, Cleanup, CleanupReport, Retention, RetentionReport, SegmentPlan, Stats,
+    StreamStats, Term, VerifyReport,
 };
 use crate::model::{Kind, Status};
 use crate::server::access::{Admin, Caller, Clean};
@@ -62,19 +62,12 @@ struct Class {
     days_until_full: Option<u64>,
 }
 
-const fn days(forecast: Forecast) -> Option<u64> {
-    match forecast {
-        Forecast::Days(days) => Some(days),
-        _ => None,
-    }
-}
-
 impl Policy {
     fn of(report: &RetentionReport) -> Self {
         Self {
             max_bytes: report.max_bytes,
             allocated_bytes: report.allocated_bytes,
-            days_until_full: days(report.full),
+            days_until_full: report.full.days(),
             classes: report.classes.iter().map(Class::of).collect(),
         }
     }
@@ -92,7 +85,7 @@ impl Class {
             bytes: usage.bytes,
             since: usage.since.map(|time| time.to_string()),
             bytes_per_day: usage.bytes_per_day,
-            days_until_full: days(usage.full),
+            days_until_full: usage.full.days(),
         }
     }
 }

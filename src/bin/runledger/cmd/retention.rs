@@ -65,7 +65,7 @@ impl Report {
         Self {
             max_bytes: report.max_bytes,
             allocated_bytes: report.allocated_bytes,
-            days_until_full: days(report.full),
+            days_until_full: report.full.days(),
             classes: report.classes.iter().map(Class::of).collect(),
         }
     }
@@ -84,15 +84,8 @@ impl Class {
             since: usage.since.map(|time| time.to_string()),
             bytes_per_day: usage.bytes_per_day,
             records_per_day: usage.records_per_day,
-            days_until_full: days(usage.full),
+            days_until_full: usage.full.days(),
         }
-    }
-}
-
-const fn days(forecast: Forecast) -> Option<u64> {
-    match forecast {
-        Forecast::Days(days) => Some(days),
-        _ => None,
     }
 }
 
