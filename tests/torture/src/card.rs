@@ -32,6 +32,7 @@ pub const ROWS: &[Row] = &[
         goal: "1,000,000 images: nothing acknowledged lost, nothing invented, no number twice",
         parts: &[
             ("at every operation", power::at_every_operation),
+            ("with classes", power::with_classes),
             ("after a lost sync", power::after_a_lost_sync),
             ("in recovery", power::in_recovery),
             ("in recovery from recovery", power::in_recovery_from_recovery),
@@ -41,6 +42,7 @@ pub const ROWS: &[Row] = &[
             ("in a repair", mending::in_a_repair),
             ("in a compaction", compaction::in_a_compaction),
             ("in an erasure", compaction::in_an_erasure),
+            ("in a clean-up by status", compaction::in_a_clean_up_by_status),
         ],
     },
     Row {

@@ -10,7 +10,7 @@ use crate::disk::{Cut, Fault, Keep, KeepNames, OpKind, SimDisk};
 use crate::oracle::{Crash, SharedOracle};
 use crate::rng::Rng;
 use crate::rows::retention::expect_drop;
-use crate::workload::Writer;
+use crate::workload::{Writer, split_off};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -35,12 +35,18 @@ pub(crate) struct Life {
     pub(crate) loses_a_sync: bool,
     /// Whether retention drops what was appended before the middle of it.
     pub(crate) retains: bool,
+    /// Whether records go to streams of their classes, other ones from the middle of it on.
+    pub(crate) splits: bool,
 }
+
+/// What is split off at first, and later: one class is so no longer, and another one only then.
+const SPLIT: [&[&str]; 2] =
+    [&["runs.failed", "events.warning"], &["runs.failed", "events.info", "errors.error"]];
 
 impl Life {
     /// A life of several openings.
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, openings: 4, steps: 14, loses_a_sync: false, retains: true }
+        Self { seed, openings: 4, steps: 14, loses_a_sync: false, retains: true, splits: false }
     }
 
     /// Lives it on this disk, and tells the oracle. Every fourth finds no way to reserve space.
@@ -53,6 +59,10 @@ impl Life {
         oracle.lock().carries = self.retains;
         let mut is_after_a_kill = false;
         for opening in 0..self.openings {
+            let part = opening * SPLIT.len();
+            if self.splits && part.is_multiple_of(self.openings) {
+                split_off(disk, oracle, SPLIT[part / self.openings]).unwrap();
+            }
             let mut writer = reopen(disk, oracle, rng.number(), is_after_a_kill);
             if self.retains && opening == self.openings / 2 {
                 retain(&mut writer, disk);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use runledger::{Body, Durability, Error, Record, Result, Status};
+use runledger::{Body, Class, Durability, Error, Record, Result, Status};
 
 /// What the ledger owes of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub(crate) enum Crash {
 #[derive(Debug, Clone)]
 pub(crate) struct Batch {
     pub(crate) bodies: Arc<Vec<Body<'static>>>,
+    /// The class of each record, as they were split at the time: the stream that it went to.
+    classes: Arc<Vec<Class>>,
     pub(crate) seqs: Option<Vec<u64>>,
     pub(crate) fate: Fate,
     /// The fates of single records that retention has taken, or is about to take; empty when there
@@ -53,8 +55,8 @@ impl Batch {
         self.gone.get(place).copied().flatten()
     }
 
-    fn spans_kinds(&self) -> bool {
-        self.bodies.windows(2).any(|pair| pair[0].kind() != pair[1].kind())
+    fn spans_streams(&self) -> bool {
+        self.classes.windows(2).any(|pair| pair[0] != pair[1])
     }
 }
 
@@ -64,6 +66,8 @@ pub(crate) struct Oracle {
     pub(crate) batches: Vec<Batch>,
     /// True when retention carries open runs forward: their states are then appended anew.
     pub(crate) carries: bool,
+    /// The classes that are split off now.
+    pub(crate) split: Vec<Class>,
     /// True when clean-ups run beside appends: they can then meet what is written and not returned.
     pub(crate) cleans_beside: bool,
     /// The sequence numbers that were given out.
@@ -85,9 +89,23 @@ impl SharedOracle {
 impl Oracle {
     /// Notes that a batch is about to be appended; its number is the result.
     pub(crate) fn begin(&mut self, bodies: Vec<Body<'static>>) -> usize {
+        let classes = Arc::new(bodies.iter().map(|body| self.class_of(body)).collect());
         let (bodies, gone) = (Arc::new(bodies), Vec::new());
-        self.batches.push(Batch { bodies, seqs: None, fate: Fate::Open, gone });
+        self.batches.push(Batch { bodies, classes, seqs: None, fate: Fate::Open, gone });
         self.batches.len() - 1
+    }
+
+    fn class_of(&self, body: &Body<'_>) -> Class {
+        let narrow = match body {
+            Body::Run(run) => Some(Class::status(run.status)),
+            Body::Event(event) => {
+                event.severity.and_then(|severity| Class::severity(body.kind(), severity))
+            }
+            Body::Error(error) => Class::severity(body.kind(), error.severity),
+            _ => None,
+        };
+        let narrow = narrow.filter(|class| self.split.contains(class));
+        narrow.unwrap_or_else(|| Class::of(body.kind()))
     }
 
     /// Notes what came of it.
@@ -137,7 +155,7 @@ impl Oracle {
             for (place, seq) in given.into_iter().enumerate() {
                 let body = &batch.bodies[place];
                 let is_in =
-                    format!("{}s", body.kind()) == stream && (seqs.0..=seqs.1).contains(&seq);
+                    batch.classes[place].name() == stream && (seqs.0..=seqs.1).contains(&seq);
                 let is_carried = matches!(body, Body::Run(run) if is_kept(run.status)
                     && newest.get(&run.run_id.to_string()) == Some(&(number, place)));
                 if is_in && !is_carried {
@@ -161,6 +179,20 @@ impl Oracle {
             }
         }
         count
+    }
+
+    /// Notes that the runs that are in this status are about to go, with all their states. How many
+    /// of these there are.
+    pub(crate) fn expect_end_of(&mut self, status: Status) -> u64 {
+        let of = |(batch, place): (usize, usize)| &self.batches[batch].bodies[place];
+        let newest = self.newest_states();
+        let doomed = |at| matches!(of(at), Body::Run(run) if run.status == status);
+        let runs = newest.into_iter().filter(|(_, at)| doomed(*at)).map(|(run, _)| run);
+        let runs: BTreeSet<String> = runs.collect();
+        self.expect_erasure(&|body| match body {
+            Body::Run(run) => runs.contains(&run.run_id.to_string()),
+            _ => false,
+        })
     }
 
     /// One of the runs.
@@ -196,7 +228,7 @@ impl Oracle {
         let of_batch =
             |batch: &Batch| batch.seqs.as_ref().is_some_and(|seqs| seqs.contains(&base_seq));
         let Some(batch) = self.batches.iter_mut().find(|batch| of_batch(batch)) else { return 0 };
-        let is_of = |place: &usize| format!("{}s", batch.bodies[*place].kind()) == stream;
+        let is_of = |place: &usize| batch.classes[*place].name() == stream;
         let places: Vec<usize> = (0..batch.bodies.len()).filter(is_of).collect();
         places.iter().for_each(|&place| batch.drop_record(place, Fate::Dropped));
         places.len()
@@ -259,8 +291,8 @@ impl Oracle {
                 // Of a batch over several streams each stream may have kept its part or not; where
                 // it was owed as a whole, it is there as a whole.
                 (Fate::Durable, true) => Fate::Durable,
-                (Fate::Kept, true) if batch.spans_kinds() && crash == Crash::Kill => Fate::Kept,
-                (_, true) if batch.spans_kinds() => Fate::Open,
+                (Fate::Kept, true) if batch.spans_streams() && crash == Crash::Kill => Fate::Kept,
+                (_, true) if batch.spans_streams() => Fate::Open,
                 (_, true) if crash == Crash::Power => Fate::Durable,
                 (fate, true) => fate,
                 (_, false) => Fate::Refused,
@@ -368,19 +400,19 @@ fn judge_batch(
     let is_dropping = batch.fate == Fate::Dropping || cleans_beside && batch.fate == Fate::Open;
     // A batch is one frame in each stream that it touches, and whole in each of them, but for what
     // retention takes.
-    for kind in runledger::Kind::ALL {
-        if is_dropping && *kind == runledger::Kind::Run {
+    let classes: BTreeSet<Class> = batch.classes.iter().copied().collect();
+    for class in classes {
+        if is_dropping && class.kind() == runledger::Kind::Run {
             continue;
         }
-        let stays =
-            |place: &usize| batch.bodies[*place].kind() == *kind && batch.gone(*place).is_none();
+        let stays = |place: &usize| batch.classes[*place] == class && batch.gone(*place).is_none();
         let there = places.iter().filter(|place| stays(place)).count();
         let all = (0..batch.bodies.len()).filter(stays).count();
         if owed && there == 0 && all > 0 {
-            return Err(format!("its {all} {kind} records were promised and are gone"));
+            return Err(format!("its {all} records of {class} were promised and are gone"));
         }
         if there != all && there != 0 {
-            return Err(format!("has {there} of its {all} {kind} records"));
+            return Err(format!("has {there} of its {all} records of {class}"));
         }
     }
     let in_order = found.windows(2).all(|pair| pair[0].0 < pair[1].0);

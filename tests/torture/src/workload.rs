@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use runledger::storage::OpenMode;
 use runledger::{
-    Body, Compaction, Durability, ErrorRecord, Event, Id, Json, Ledger, Options, Result, Run,
-    Status, Timestamp,
+    Body, Class, Compaction, Durability, ErrorRecord, Event, Id, Json, Ledger, Options, Result,
+    Run, Severity, Status, Timestamp,
 };
 
 use crate::disk::SimDisk;
@@ -29,6 +30,23 @@ pub(crate) fn options(disk: &SimDisk) -> Options {
         .reserve_bytes(0)
         .durability(Durability::Os)
         .storage(disk.storage())
+}
+
+/// Has these classes split off from the next opening on, by the file in the ledger's directory, and
+/// tells the oracle. They are kept for as long as what they are split off.
+pub(crate) fn split_off(disk: &SimDisk, oracle: &SharedOracle, classes: &[&str]) -> Result<()> {
+    let tables = classes.iter().map(|class| format!("[retention.\"{class}\"]\nage = \"365d\"\n"));
+    let path = Path::new(DIR).join("runledger.toml");
+    let storage = disk.storage();
+    if !storage.exists(&path)? {
+        storage.create_dir_all(Path::new(DIR))?;
+        storage.open(&path, OpenMode::CreateNew)?;
+        storage.sync_dir(Path::new(DIR))?;
+    }
+    disk.poke(&path, tables.collect::<String>().into_bytes());
+    oracle.lock().split =
+        classes.iter().map(|class| class.parse()).collect::<Result<Vec<Class>>>()?;
+    Ok(())
 }
 
 /// A ledger on a modelled disk, and the oracle that is told of all that is appended to it.
@@ -178,9 +196,13 @@ fn filler(mark: &str, size: usize) -> String {
     text
 }
 
+/// Every third is a warning.
 pub(crate) fn event(mark: &str, size: usize) -> Body<'static> {
     let payload = Json::from_value(&filler(mark, size)).unwrap();
+    let sum: u32 = mark.bytes().map(u32::from).sum();
+    let severity = if sum.is_multiple_of(3) { Severity::Warning } else { Severity::Info };
     Event::new(mark.to_owned())
+        .severity(severity)
         .payload(payload)
         .project_id(Id::new(PROJECT).unwrap())
         .created_at(Timestamp::from_nanos(1_700_000_000_000_000_000))

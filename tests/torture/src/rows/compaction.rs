@@ -1,18 +1,20 @@
-//! Compaction and erasure cut at each of their operations (row 1 of the reliability scorecard).
+//! Compaction, erasure and clean-up by status cut at each of their operations (row 1 of the reliability scorecard).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use runledger::{Compaction, Durability, Erasure, Field, Id, Ledger, Result, verify};
+use runledger::{
+    Cleanup, Compaction, Durability, Erasure, Field, Id, Ledger, Result, Status, verify,
+};
 
 use crate::check::{check, check_recovery};
 use crate::disk::{Keep, KeepNames, Moment, SimDisk};
 use crate::ground::Ground;
 use crate::life::any_cut;
-use crate::oracle::{Crash, SharedOracle};
+use crate::oracle::{Crash, SharedOracle, mark};
 use crate::rng::Rng;
-use crate::workload::{DIR, PROJECT, TRACE, Writer};
+use crate::workload::{DIR, PROJECT, TRACE, Writer, run, split_off};
 
 /// A power cut or the death of the process at any operation of a compaction takes no record, brings
 /// none twice, and leaves nothing behind that a recovery does not remove; nor do they in the
@@ -59,15 +61,75 @@ pub(crate) fn in_an_erasure(ground: &Ground) -> Result<()> {
             assert_eq!(ledger.erase(&erasure)?.total(), doomed);
             Ok(())
         })?;
-        writer.oracle.lock().dropped();
-        let gone = disk.fork();
-        gone.lose_power(any_cut(&mut rng), || {});
-        check(&gone, &writer.oracle.lock(), Crash::Power, &"cut off after it");
-        check(&disk.fork(), &writer.oracle.lock(), Crash::Kill, &"after it");
-        is_explained(&disk, &writer)?;
+        is_gone_for_good(&disk, &writer, &mut rng)?;
         Ok(images)
     });
     Ok(())
+}
+
+/// The same of a clean-up by status, which writes segments anew that hold other runs besides, and
+/// drops those that do not.
+pub(crate) fn in_a_clean_up_by_status(ground: &Ground) -> Result<()> {
+    ground.cases(ground.of(3, 90), |seed| {
+        let mut rng = Rng::new(seed);
+        let disk = SimDisk::new(seed);
+        let oracle = SharedOracle::default();
+        if rng.below(2) == 0 {
+            split_off(&disk, &oracle, &["runs.cancelled"])?;
+        }
+        let mut writer = Writer::open(&disk, &oracle, rng.number())?;
+        for _ in 0..2 + rng.below(3) {
+            for _ in 0..2 + rng.below(6) {
+                cancel_some(&writer, &mut rng)?;
+                writer.step()?;
+            }
+            disk.advance(Duration::from_secs(2 * 86_400));
+            writer.ledger.maintain()?;
+        }
+        let cleanup = Cleanup::older_than(Duration::from_secs(86_400)).status(Status::Cancelled);
+        let doomed = writer.oracle.lock().expect_end_of(Status::Cancelled);
+        let images = while_cut(&disk, &writer, &mut rng, |ledger| {
+            let report = ledger.cleanup(&cleanup, false)?;
+            let left_out: u64 = report.rewritten().map(|plan| plan.left_out).sum();
+            assert_eq!(left_out + report.dropped_records(), doomed);
+            Ok(())
+        })?;
+        is_gone_for_good(&disk, &writer, &mut rng)?;
+        Ok(images)
+    });
+    Ok(())
+}
+
+/// A run that is cancelled, at once or after it was running, or both in one batch.
+fn cancel_some(writer: &Writer, rng: &mut Rng) -> Result<()> {
+    let (size, way) = (rng.below(4000), rng.below(3));
+    let mut id = String::new();
+    let state =
+        |batch, place, status| run(&format!("run-{batch}"), &mark(batch, place), status, size);
+    let begin = |batch| {
+        id = format!("run-{batch}");
+        match way {
+            0 => vec![state(batch, 0, Status::Cancelled)],
+            1 => vec![state(batch, 0, Status::Running), state(batch, 1, Status::Cancelled)],
+            _ => vec![state(batch, 0, Status::Running)],
+        }
+    };
+    writer.append(begin, Durability::Os)?;
+    if way == 2 {
+        let end = |batch| vec![run(&id, &mark(batch, 0), Status::Cancelled, size)];
+        writer.append(end, Durability::Os)?;
+    }
+    Ok(())
+}
+
+/// What went does not come back, after a power cut or the death of the process.
+fn is_gone_for_good(disk: &SimDisk, writer: &Writer, rng: &mut Rng) -> Result<()> {
+    writer.oracle.lock().dropped();
+    let gone = disk.fork();
+    gone.lose_power(any_cut(rng), || {});
+    check(&gone, &writer.oracle.lock(), Crash::Power, &"cut off after it");
+    check(&disk.fork(), &writer.oracle.lock(), Crash::Kill, &"after it");
+    is_explained(disk, writer)
 }
 
 /// A ledger of some sealed segments in each stream.

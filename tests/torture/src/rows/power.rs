@@ -103,6 +103,16 @@ pub(crate) fn at_every_operation(ground: &Ground) -> Result<()> {
     })
 }
 
+/// Nor where records lie in the streams of their classes, which are split off or joined meanwhile.
+pub(crate) fn with_classes(ground: &Ground) -> Result<()> {
+    let every_name = ground.size == Size::Full;
+    lives(ground, ground.of(2, 60), |seed| {
+        probed(Life { splits: true, ..Life::new(seed) }, move |moment, oracle, rng| {
+            every_cut(moment, oracle, rng, every_name)
+        })
+    })
+}
+
 /// A sync that failed and lost what it should have written is survived, and so is a power cut at
 /// any operation after it.
 pub(crate) fn after_a_lost_sync(ground: &Ground) -> Result<()> {
