@@ -557,6 +557,28 @@ fn a_clean_up_by_status_drops_what_lies_alone_and_writes_the_rest_anew() {
     assert_eq!(state(ledger.reader(), "f"), Status::Skipped);
 }
 
+/// Row 1 of the scorecard found it: a segment whose runs were all cancelled went as a whole, and took
+/// along the earlier state of a run that has ended well in another segment.
+#[test]
+fn a_clean_up_by_status_leaves_earlier_states_of_other_runs() {
+    let disk = disk();
+    let ledger = open(&disk);
+    ledger.append(run("a", Status::Running)).unwrap();
+    ledger.append(run("b", Status::Running)).unwrap();
+    ledger.append(run("b", Status::Cancelled)).unwrap();
+    disk.advance(DAY * 10);
+    ledger.maintain().unwrap();
+    ledger.append(run("a", Status::Success)).unwrap();
+    let states = |id: &str| ledger.query().run(id).kind(Kind::Run).history(true).count().unwrap();
+    let cleanup = Cleanup::older_than(DAY * 5).status(Status::Cancelled);
+    for dry_run in [true, false] {
+        let report = ledger.cleanup(&cleanup, dry_run).unwrap();
+        let left_out: Vec<u64> = report.rewritten().map(|plan| plan.left_out).collect();
+        assert_eq!((report.dropped().count(), left_out), (0, vec![2]), "{report:?}");
+    }
+    assert_eq!((states("a"), states("b")), (2, 0));
+}
+
 #[test]
 fn what_the_policy_costs_is_told_by_what_was_written() {
     let disk = disk();

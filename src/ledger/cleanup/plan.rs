@@ -10,7 +10,7 @@ use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{AUDIT_STREAM, Class, STREAM_KINDS};
 use crate::ledger::cleanup::results::find_last_results;
-use crate::ledger::cleanup::status::{judge_by_status, keep_results};
+use crate::ledger::cleanup::status::{judge_by_status, keep_others};
 use crate::ledger::cleanup::supersede::keep_what_supersedes;
 use crate::ledger::cleanup::{Cleanup, Keep, SegmentPlan};
 use crate::ledger::displaced::held;
@@ -111,7 +111,7 @@ pub(super) fn plan(
         candidates.extend(of_stream);
     }
     if let Some(status) = cleanup.status {
-        keep_results(reader, &mut candidates, cleanup, status, now)?;
+        keep_others(reader, &mut candidates, cleanup, status, now)?;
     }
     match retention.cap().filter(|_| by_retention) {
         Some(cap) => apply_cap(catalog, &mut candidates, pins, cap)?,

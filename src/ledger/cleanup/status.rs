@@ -20,7 +20,7 @@ struct Counts {
 }
 
 /// Decides by the status of the runs and their own times. A segment goes when no run is in another
-/// status and none is younger: earlier states of runs that are elsewhere now do not count.
+/// status and none is younger; whose earlier states it holds is looked at later.
 pub(super) fn judge_by_status(
     candidate: &mut Candidate,
     cleanup: &Cleanup,
@@ -68,8 +68,9 @@ impl SegmentPlan {
     }
 }
 
-/// Keeps the segments that hold the newest success or failure of a type.
-pub(super) fn keep_results(
+/// Keeps the segments that hold more than runs that go: the newest success or failure of a type, or
+/// an earlier state of a run that came to another status elsewhere.
+pub(super) fn keep_others(
     reader: &Reader,
     candidates: &mut [Candidate],
     cleanup: &Cleanup,
@@ -78,8 +79,14 @@ pub(super) fn keep_results(
 ) -> Result<()> {
     let expiry = Expiry::of_status(reader, status, cleanup.before(now))?;
     for candidate in candidates.iter_mut().filter(|it| it.plan.dropped_for.is_some()) {
+        let rows = u64::from(candidate.overview.rows);
+        let mut guess = Weeding::guessing(reader, Some(&expiry));
         if expiry.holds_result(&candidate.segment)? {
             candidate.keep(Keep::LastResults);
+        } else if count(&candidate.segment, status)?.of_status < rows
+            && guess.count_in(&candidate.segment, rows)? < rows
+        {
+            candidate.keep(Keep::OtherStatus);
         }
     }
     Ok(())

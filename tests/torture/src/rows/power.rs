@@ -96,7 +96,7 @@ impl fmt::Display for Before<'_> {
 /// A power cut at any operation takes nothing that was acknowledged.
 pub(crate) fn at_every_operation(ground: &Ground) -> Result<()> {
     let every_name = ground.size == Size::Full;
-    lives(ground, ground.of(2, 190), |seed| {
+    lives(ground, ground.of(2, 90), |seed| {
         probed(Life::new(seed), move |moment, oracle, rng| {
             every_cut(moment, oracle, rng, every_name)
         })
