@@ -557,8 +557,8 @@ fn a_clean_up_by_status_drops_what_lies_alone_and_writes_the_rest_anew() {
     assert_eq!(state(ledger.reader(), "f"), Status::Skipped);
 }
 
-/// Row 1 of the scorecard found it: a segment whose runs were all cancelled went as a whole, and took
-/// along the earlier state of a run that has ended well in another segment.
+/// Row 1 of the scorecard found it: a segment whose runs were all cancelled went as a whole, and
+/// took along the earlier state of a run that has ended well in another segment.
 #[test]
 fn a_clean_up_by_status_leaves_earlier_states_of_other_runs() {
     let disk = disk();

@@ -1,4 +1,5 @@
-//! Compaction, erasure and clean-up by status cut at each of their operations (row 1 of the reliability scorecard).
+//! Compaction, erasure and clean-up by status, cut at each of their operations (row 1 of the
+//! reliability scorecard).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
