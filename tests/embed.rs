@@ -13,6 +13,7 @@ mod panic;
 mod queue;
 #[cfg(feature = "tracing")]
 mod service;
+mod spill;
 mod typed;
 
 use std::sync::Arc;

@@ -1,10 +1,11 @@
 //! What was not recorded, and how the ledger is told.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::embed::spill::LeftOut;
 use crate::model::{ActorType, Event, Json, Severity, Timestamp};
 
 /// The type of the event that tells of records which were not appended.
@@ -59,9 +60,18 @@ impl Losses {
         self.note(Lost { full: 1, failed: 0 }, now);
     }
 
-    pub(super) fn note_failed(&mut self, records: u64, err: &Error, now: Timestamp) {
-        self.last_error = Some(err.to_string());
+    pub(super) fn note_failed(&mut self, records: u64, reason: &impl Display, now: Timestamp) {
+        self.last_error = Some(reason.to_string());
         self.note(Lost { full: 0, failed: records }, now);
+    }
+
+    /// Notes what was not appended of a file.
+    pub(super) fn note_left_out(&mut self, left_out: &LeftOut, now: Timestamp) {
+        self.refused += left_out.refused;
+        self.last_error = Some(left_out.reason.clone());
+        if left_out.damaged > 0 {
+            self.note(Lost { full: 0, failed: left_out.damaged }, now);
+        }
     }
 
     fn note(&mut self, lost: Lost, now: Timestamp) {
@@ -117,6 +127,7 @@ impl Losses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     const fn at(nanos: i64) -> Timestamp {
         Timestamp::from_nanos(nanos)

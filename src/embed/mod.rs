@@ -29,6 +29,7 @@ mod queue;
 mod recent;
 mod recorder;
 mod spans;
+mod spill;
 mod within;
 mod writer;
 

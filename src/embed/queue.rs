@@ -1,4 +1,10 @@
 //! The bounded queue between those who record and the thread that writes.
+//!
+//! That nobody waits for ever and nothing is lost or doubled is tried in every order of a few
+//! threads, under loom: `RUSTFLAGS="--cfg loom" cargo test --no-default-features --lib exhausted`.
+
+#[cfg(all(test, loom))]
+mod exhausted;
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -7,6 +13,7 @@ use std::time::Duration;
 use crate::embed::append::Outcome;
 use crate::embed::losses::{Losses, PAUSE};
 use crate::embed::pending::{self, Pending};
+use crate::embed::spill::{Spill, Spilled};
 use crate::error::Error;
 use crate::model::{Body, Timestamp};
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -26,6 +33,23 @@ pub enum WhenFull {
     /// of it. For states of runs, of which none is to be missing, a quarter of the bound is kept
     /// besides.
     Drop,
+    /// An event or an error is written into a file in the ledger's directory, and so are all that
+    /// come after it until the thread that writes has caught up; there it is safe from a kill of
+    /// the process, which the queue is not. The files may take 64 MiB, or what
+    /// [`QueueOptions::spill_bytes`](crate::embed::QueueOptions::spill_bytes) says: more is left
+    /// out and counted, as by [`WhenFull::Drop`], and so is what cannot be written there.
+    ///
+    /// What is spilled is appended in its order. States of runs are not spilled, nor is what is
+    /// awaited: they wait for room, for which a quarter of the bound is kept for states besides,
+    /// and may so come into the ledger before what was recorded earlier.
+    ///
+    /// What is left after a kill, a crash or a disk that was full is appended by the next recorder
+    /// that spills over the ledger, before anything that it spills itself. Nothing is appended
+    /// twice: a file's name tells where in the ledger its records may be. (Only those of which
+    /// retention has dropped the first copy in the meantime are appended once more, and those
+    /// whose first copy cannot be read.) Of the file that a crash has met, the errors may come
+    /// behind the events. A power cut may take what was spilled and not appended.
+    Spill,
 }
 
 /// How much may wait.
@@ -67,6 +91,21 @@ struct State {
     blocked: usize,
     /// Futures that do.
     asleep: Vec<Waker>,
+    /// Where records wait that found no room.
+    spill: Option<Spill>,
+    /// How many were written there, and how many of them are done with.
+    spilled: u64,
+    drained: u64,
+    /// True when what was spilled could not be appended just now.
+    stalls: bool,
+}
+
+/// What the writer is to do, in this order.
+#[derive(Debug)]
+pub(super) struct Work {
+    /// It is empty where only losses are to be told, or a file is to be drained.
+    pub(super) batch: Pending,
+    pub(super) spilled: Option<Spilled>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -80,11 +119,11 @@ enum Writer {
 }
 
 impl Queue {
-    pub(super) fn new(bounds: Bounds, when_full: WhenFull) -> Self {
+    pub(super) fn new(bounds: Bounds, when_full: WhenFull, spill: Option<Spill>) -> Self {
         Self {
             bounds,
             when_full,
-            state: Mutex::new(State::default()),
+            state: Mutex::new(State { spill, ..State::default() }),
             to_write: Condvar::default(),
             written: Condvar::default(),
         }
@@ -95,9 +134,12 @@ impl Queue {
         let weight = pending::weight(&body);
         let is_run = matches!(body, Body::Run(_));
         let mut state = self.state.lock();
-        while !state.ended && !state.has_room(&self.bounds, weight, is_run) {
+        while !state.ended
+            && !(state.has_room(&self.bounds, weight, is_run) && (is_run || !state.spills()))
+        {
             match self.when_full {
-                WhenFull::Block => {
+                WhenFull::Spill if !is_run => return state.spill(&body, now),
+                WhenFull::Block | WhenFull::Spill => {
                     self.hurry(&mut state);
                     state.blocked += 1;
                     state = self.written.wait(state);
@@ -151,8 +193,11 @@ impl Queue {
     /// Returns once all that was taken before is written, or cannot be.
     pub(super) fn flush(&self) {
         let mut state = self.state.lock();
-        let target = state.taken;
-        while state.done < target && !state.ended {
+        let (taken, spilled) = (state.taken, state.spilled);
+        let is_done = |state: &State| {
+            state.done >= taken && (state.drained >= spilled || state.stalls) || state.ended
+        };
+        while !is_done(&state) {
             self.hurry(&mut state);
             state = self.written.wait(state);
         }
@@ -162,6 +207,8 @@ impl Queue {
     pub(super) fn end(&self) {
         let mut state = self.state.lock();
         state.ends = true;
+        // What could not be drained is tried once more.
+        state.stalls = false;
         self.to_write.notify_all();
     }
 
@@ -183,12 +230,13 @@ impl Queue {
         }
     }
 
-    /// For the writer: what there is to write, in exchange for an empty buffer. It is empty where
-    /// only losses are to be told. `None` at the end.
-    pub(super) fn next(&self, spare: Pending) -> Option<Pending> {
+    /// For the writer: what there is to do, in exchange for an empty buffer. `None` at the end.
+    pub(super) fn next(&self, spare: Pending) -> Option<Work> {
         let mut state = self.state.lock();
         let mut gathered = false;
-        while state.pending.is_empty() || !(gathered || state.is_due(&self.bounds)) {
+        while !state.can_drain()
+            && (state.pending.is_empty() || !(gathered || state.is_due(&self.bounds)))
+        {
             if !state.pending.is_empty() {
                 state.writer = Writer::Gathers;
                 state = self.to_write.wait_for(state, GATHER);
@@ -196,9 +244,10 @@ impl Queue {
             } else if state.ends && state.blocked == 0 {
                 state.ended = true;
                 return None;
-            } else if state.losses.has_untold() {
+            } else if state.losses.has_untold() || state.stalls {
                 state.writer = Writer::Idle;
                 state = self.to_write.wait_for(state, PAUSE);
+                state.stalls = false;
                 if state.pending.is_empty() {
                     break;
                 }
@@ -208,7 +257,31 @@ impl Queue {
             }
         }
         (state.writer, state.hurry) = (Writer::Busy, false);
-        Some(std::mem::replace(&mut state.pending, spare))
+        let batch = std::mem::replace(&mut state.pending, spare);
+        let can_drain = state.can_drain();
+        let spilled = state.spill.as_mut().filter(|_| can_drain).and_then(Spill::take);
+        Some(Work { batch, spilled })
+    }
+
+    /// For the writer: what was spilled is appended.
+    pub(super) fn drained(&self, spilled: &Spilled) {
+        let mut state = self.state.lock();
+        state.drained += spilled.records;
+        if let Some(spill) = &mut state.spill {
+            spill.drained(spilled);
+        }
+        self.written.notify_all();
+    }
+
+    /// For the writer: what was spilled cannot be appended for now.
+    pub(super) fn put_back(&self, spilled: Spilled) {
+        let mut state = self.state.lock();
+        state.stalls = true;
+        if let Some(spill) = &mut state.spill {
+            spill.put_back(spilled);
+        }
+        // Who waits for it would wait for too long.
+        self.written.notify_all();
     }
 
     /// For the writer: these are done with.
@@ -229,6 +302,8 @@ impl Queue {
         let (left, asleep) = {
             let mut state = self.state.lock();
             state.ended = true;
+            // The files are the next recorder's.
+            state.spill = None;
             let lost = state.taken - state.done;
             if lost > 0 {
                 state.losses.note_failed(lost, &Error::Closed, now);
@@ -245,10 +320,10 @@ impl Queue {
         look(&mut self.state.lock().losses)
     }
 
-    /// How many records wait.
-    pub(super) fn waiting(&self) -> u64 {
+    /// How many records wait, and how many were spilled so far.
+    pub(super) fn waiting(&self) -> (u64, u64) {
         let state: MutexGuard<'_, State> = self.state.lock();
-        state.taken - state.done
+        (state.taken - state.done + state.spilled - state.drained, state.spilled)
     }
 }
 
@@ -260,6 +335,29 @@ impl State {
         self.records == 0
             || self.records < bounds.records + kept(bounds.records)
                 && self.bytes + weight <= bounds.bytes + kept(bounds.bytes)
+    }
+
+    /// True while records wait in files: what comes now has to wait behind them.
+    fn spills(&self) -> bool {
+        self.spill.as_ref().is_some_and(|spill| !spill.is_empty())
+    }
+
+    /// True when a file is to be drained now.
+    fn can_drain(&self) -> bool {
+        !self.stalls && self.spill.as_ref().is_some_and(Spill::has_more)
+    }
+
+    /// Writes a record into a file. False when it is lost.
+    fn spill(&mut self, body: &Body<'_>, now: Timestamp) -> bool {
+        match self.spill.as_mut().map(|spill| spill.push(body)) {
+            Some(Ok(true)) => {
+                self.spilled += 1;
+                return true;
+            }
+            Some(Err(err)) => self.losses.note_failed(1, &err, now),
+            Some(Ok(false)) | None => self.losses.note_full(now),
+        }
+        false
     }
 
     /// Counts a record of this weight, and lends what it goes into.

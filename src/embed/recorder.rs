@@ -7,6 +7,7 @@ use crate::embed::losses::Losses;
 use crate::embed::pending;
 use crate::embed::queue::{Bounds, Queue, WhenFull};
 use crate::embed::recent;
+use crate::embed::spill::Spill;
 use crate::embed::within::Within;
 use crate::embed::writer::Guard;
 use crate::error::{Error, Result};
@@ -67,11 +68,14 @@ struct InPlace {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecorderStats {
-    /// Records that wait in the queue.
+    /// Records that wait in the queue, and those that were spilled and wait in files.
     pub waiting: u64,
+    /// Records that were spilled as the queue was full. Those that wait no more were appended.
+    pub spilled: u64,
     /// Records that were left out because the queue was full.
     pub dropped: u64,
-    /// Records that could not be appended: the disk was full or failed, the ledger closed.
+    /// Records that could not be appended or spilled: the disk was full or failed, the ledger
+    /// closed; and lines of a spill that turned out damaged.
     pub failed: u64,
     /// Records that the ledger refused for what they hold.
     pub refused: u64,
@@ -86,6 +90,7 @@ pub struct QueueOptions {
     durability: Durability,
     bounds: Bounds,
     when_full: WhenFull,
+    spill_bytes: u64,
 }
 
 impl Recorder {
@@ -114,6 +119,7 @@ impl Recorder {
             durability: Durability::Interval,
             bounds: Bounds { records: 8192, bytes: 8 << 20 },
             when_full: WhenFull::Block,
+            spill_bytes: 64 << 20,
         }
     }
 
@@ -187,6 +193,7 @@ impl Recorder {
     pub fn stats(&self) -> RecorderStats {
         let of = |losses: &mut Losses| RecorderStats {
             waiting: 0,
+            spilled: 0,
             dropped: losses.total.full,
             failed: losses.total.failed,
             refused: losses.refused,
@@ -194,7 +201,10 @@ impl Recorder {
         };
         match &self.inner.way {
             Way::InPlace(in_place) => of(&mut in_place.losses.lock()),
-            Way::Queue(queue) => RecorderStats { waiting: queue.waiting(), ..queue.losses(of) },
+            Way::Queue(queue) => {
+                let (waiting, spilled) = queue.waiting();
+                RecorderStats { waiting, spilled, ..queue.losses(of) }
+            }
         }
     }
 
@@ -299,16 +309,27 @@ impl QueueOptions {
         self
     }
 
+    /// How many bytes of disk those may take that are spilled, with [`WhenFull::Spill`].
+    pub const fn spill_bytes(mut self, bytes: u64) -> Self {
+        self.spill_bytes = bytes;
+        self
+    }
+
     /// Starts the thread that writes. It keeps the ledger open until the guard is dropped.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a bound of zero, [`Error::Io`] when the operating system has no
-    /// thread to give.
+    /// [`Error::Invalid`] for a bound of zero, and for a second recorder that spills over the
+    /// ledger; [`Error::Io`] when the operating system has no thread to give, and [`Error::Io`] or
+    /// [`Error::NoSpace`] when it lets nobody write where records are spilled.
     pub fn start(self, ledger: &Ledger) -> Result<(Recorder, Guard)> {
         if self.bounds.records == 0 || self.bounds.bytes == 0 {
             return Err(Error::invalid("bound of the queue", "0", "1 or more"));
         }
-        let queue = Arc::new(Queue::new(self.bounds, self.when_full));
+        let spill = match self.when_full {
+            WhenFull::Spill => Some(Spill::open(ledger, self.spill_bytes)?),
+            WhenFull::Block | WhenFull::Drop => None,
+        };
+        let queue = Arc::new(Queue::new(self.bounds, self.when_full, spill));
         let guard = Guard::start(&queue, ledger, self.durability)?;
         let storage = Arc::clone(ledger.storage());
         Ok((Recorder { inner: Arc::new(Inner { way: Way::Queue(queue), storage }) }, guard))

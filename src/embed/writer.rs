@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::embed::append::same;
 use crate::embed::losses::Lost;
 use crate::embed::pending::Pending;
-use crate::embed::queue::Queue;
+use crate::embed::queue::{Queue, Work};
 use crate::embed::recorder::own;
+use crate::embed::spill::{Spilled, drain};
 use crate::error::{Error, Result};
 use crate::ledger::{Durability, Ledger};
 use crate::model::Timestamp;
@@ -78,10 +79,13 @@ impl Writer {
     fn run(self) {
         let ends = Ends(&self);
         let mut spare = Pending::default();
-        while let Some(mut batch) = self.queue.next(spare) {
+        while let Some(Work { mut batch, spilled }) = self.queue.next(spare) {
             self.write(&batch);
             self.tell(false);
             self.queue.done(&batch);
+            if let Some(spilled) = spilled {
+                self.drain(spilled);
+            }
             batch.clear();
             spare = batch;
         }
@@ -118,6 +122,24 @@ impl Writer {
                 let now = self.now();
                 self.queue.losses(|losses| losses.note_failed(batch.len() as u64, &err, now));
                 replies.for_each(|(_, reply)| reply.set(Err(same(&err))));
+            }
+        }
+    }
+
+    /// Appends what was spilled. Where that cannot be, for a full disk for instance, it is tried
+    /// again: what is in a file is not lost.
+    fn drain(&self, mut spilled: Spilled) {
+        let now = self.now();
+        match drain(&self.ledger, self.durability, &mut spilled) {
+            Ok(left_out) => {
+                if left_out.damaged > 0 || left_out.refused > 0 {
+                    self.queue.losses(|losses| losses.note_left_out(&left_out, now));
+                }
+                self.queue.drained(&spilled);
+            }
+            Err(err) => {
+                self.queue.losses(|losses| losses.last_error = Some(err.to_string()));
+                self.queue.put_back(spilled);
             }
         }
     }

@@ -9,6 +9,7 @@ use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::STREAM_KINDS;
 use crate::ledger::clock::Clock;
 use crate::ledger::compact::Compactor;
+use crate::ledger::layout::Layout;
 use crate::ledger::maintain::Maintenance;
 use crate::ledger::options::Options;
 use crate::ledger::passed_over::PassedOvers;
@@ -158,6 +159,11 @@ impl Ledger {
     /// The events, each with its payload as a `T`, the newest first: [`Reader::events`].
     pub fn events<T: DeserializeOwned>(&self) -> Events<T> {
         self.inner.reader.events()
+    }
+
+    /// The names in the ledger's directory.
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.inner.catalog.layout
     }
 
     /// Where the ledger is kept, and by which clock.

@@ -22,6 +22,8 @@ const RESERVE: &str = "RESERVE";
 const STREAMS: &str = "streams";
 /// Copies of what recovery and repair have cut.
 const LOST: &str = "lost";
+/// Records that wait in files until they are appended; they are none of the ledger's own yet.
+const SPILL: &str = "spill";
 /// What an operator says of retention.
 const POLICY: &str = "runledger.toml";
 
@@ -54,6 +56,10 @@ impl Layout {
 
     pub(crate) fn lost(&self) -> PathBuf {
         self.dir.join(LOST)
+    }
+
+    pub(crate) fn spill(&self) -> PathBuf {
+        self.dir.join(SPILL)
     }
 
     pub(crate) fn policy(&self) -> PathBuf {
@@ -100,8 +106,8 @@ impl Layout {
     /// # Errors
     /// [`Error::NotALedger`] or [`Error::Io`].
     pub(crate) fn refuse_foreign(&self, storage: &dyn Storage) -> Result<()> {
-        const OURS: [&str; 7] =
-            [IDENTITY, LOCK, IDENTITY_DRAFT, STREAMS, SEQUENCE, RESERVE, POLICY];
+        const OURS: [&str; 9] =
+            [IDENTITY, LOCK, IDENTITY_DRAFT, STREAMS, SEQUENCE, RESERVE, POLICY, LOST, SPILL];
         let entries = storage.list(&self.dir)?;
         let is_ledger = entries.iter().any(|entry| entry.name == IDENTITY);
         let foreign = entries.into_iter().find(|entry| !OURS.contains(&&*entry.name));

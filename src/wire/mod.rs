@@ -50,7 +50,7 @@ mod write;
 
 pub use line_error::LineError;
 pub use parse::{ParseOptions, parse_bytes, parse_line};
-pub use write::write_record;
+pub use write::{write_body, write_record};
 
 #[cfg(test)]
 mod tests;

@@ -18,33 +18,43 @@ use crate::model::{Body, ErrorRecord, Event, Id, IdForm, Json, Owner, Record, Ru
 /// # Errors
 /// Those of the writer.
 pub fn write_record(record: &Record<'_>, out: &mut impl Write) -> io::Result<()> {
-    let mut line = Line { out, first: true };
+    let place = Place { recorded_at: record.recorded_at, supersedes: record.supersedes };
+    let mut line = Line { out, first: true, place: Some(place) };
     line.plain("seq", record.seq)?;
-    line.quoted("kind", record.body.kind())?;
-    match &record.body {
-        Body::Run(run) => write_run(&mut line, record, run)?,
-        Body::Event(event) => write_event(&mut line, record, event)?,
-        Body::Error(error) => write_error(&mut line, record, error)?,
+    write(line, &record.body)
+}
+
+/// Writes a record that has no place in a ledger yet: as [`write_record`] does, without `seq`,
+/// `recorded_at` and `supersedes`.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_body(body: &Body<'_>, out: &mut impl Write) -> io::Result<()> {
+    write(Line { out, first: true, place: None }, body)
+}
+
+fn write(mut line: Line<'_, impl Write>, body: &Body<'_>) -> io::Result<()> {
+    line.quoted("kind", body.kind())?;
+    match body {
+        Body::Run(run) => write_run(&mut line, body, run)?,
+        Body::Event(event) => write_event(&mut line, body, event)?,
+        Body::Error(error) => write_error(&mut line, body, error)?,
     }
     line.out.write_all(b"}\n")
 }
 
-fn write_run(
-    line: &mut Line<'_, impl Write>,
-    record: &Record<'_>,
-    run: &Run<'_>,
-) -> io::Result<()> {
+fn write_run(line: &mut Line<'_, impl Write>, body: &Body<'_>, run: &Run<'_>) -> io::Result<()> {
     line.time("ts", run.newest_time().or(run.at))?;
     line.text("type", Some(&run.run_type))?;
     line.quoted("status", run.status)?;
-    line.place(record)?;
+    line.belongings(body)?;
     line.id("parent_run_id", run.parent_run_id.as_ref())?;
     if let Some(attempt) = run.attempt {
         line.plain("attempt", attempt)?;
     }
     if let Some(subject) = &run.subject {
         line.key("subject")?;
-        let mut inner = Line { out: &mut *line.out, first: true };
+        let mut inner = line.inner();
         inner.text("kind", Some(subject.kind()))?;
         inner.id("id", Some(subject.id()))?;
         line.out.write_all(b"}")?;
@@ -69,7 +79,7 @@ fn write_run(
 
 fn write_owner(line: &mut Line<'_, impl Write>, owner: &Owner<'_>) -> io::Result<()> {
     line.key("owner")?;
-    let mut inner = Line { out: &mut *line.out, first: true };
+    let mut inner = line.inner();
     inner.text("host", Some(&owner.host))?;
     if let Some(process) = &owner.process {
         inner.plain("pid", process.pid)?;
@@ -83,7 +93,7 @@ fn write_owner(line: &mut Line<'_, impl Write>, owner: &Owner<'_>) -> io::Result
 
 fn write_event(
     line: &mut Line<'_, impl Write>,
-    record: &Record<'_>,
+    body: &Body<'_>,
     event: &Event<'_>,
 ) -> io::Result<()> {
     line.time("ts", event.created_at)?;
@@ -91,7 +101,7 @@ fn write_event(
     if let Some(severity) = event.severity {
         line.quoted("severity", severity)?;
     }
-    line.place(record)?;
+    line.belongings(body)?;
     if let Some(actor_type) = event.actor_type {
         line.quoted("actor_type", actor_type)?;
     }
@@ -102,13 +112,13 @@ fn write_event(
 
 fn write_error(
     line: &mut Line<'_, impl Write>,
-    record: &Record<'_>,
+    body: &Body<'_>,
     error: &ErrorRecord<'_>,
 ) -> io::Result<()> {
     line.time("ts", error.created_at)?;
     line.text("type", Some(&error.error_type))?;
     line.quoted("severity", error.severity)?;
-    line.place(record)?;
+    line.belongings(body)?;
     line.text("endpoint", error.endpoint.as_deref())?;
     if let Some(fingerprint) = error.fingerprint {
         line.quoted("fingerprint", fingerprint)?;
@@ -118,13 +128,25 @@ fn write_error(
     line.json("detail", error.detail.as_ref())
 }
 
+/// What a ledger says of a record.
+struct Place {
+    recorded_at: Timestamp,
+    supersedes: Option<u64>,
+}
+
 /// An object that is being written.
 struct Line<'w, W> {
     out: &'w mut W,
     first: bool,
+    place: Option<Place>,
 }
 
 impl<W: Write> Line<'_, W> {
+    /// An object in this one.
+    fn inner(&mut self) -> Line<'_, W> {
+        Line { out: &mut *self.out, first: true, place: None }
+    }
+
     /// Writes a key and what stands before it.
     fn key(&mut self, key: &str) -> io::Result<()> {
         let before = if self.first { "{\"" } else { ",\"" };
@@ -179,17 +201,18 @@ impl<W: Write> Line<'_, W> {
     }
 
     /// What a record of any kind belongs to, and its place in the ledger.
-    fn place(&mut self, record: &Record<'_>) -> io::Result<()> {
-        let body = &record.body;
+    fn belongings(&mut self, body: &Body<'_>) -> io::Result<()> {
         self.id("trace_id", body.trace_id())?;
         self.id("run_id", body.run_id())?;
         self.id("project_id", body.project_id())?;
         self.id("user_id", body.user_id())?;
-        self.quoted("recorded_at", record.recorded_at)?;
-        record.supersedes.map_or(Ok(()), |seq| self.plain("supersedes", seq))?;
+        if let Some(Place { recorded_at, supersedes }) = self.place.take() {
+            self.quoted("recorded_at", recorded_at)?;
+            supersedes.map_or(Ok(()), |seq| self.plain("supersedes", seq))?;
+        }
         let Some(origin) = body.origin() else { return Ok(()) };
         self.key("origin")?;
-        let mut inner = Line { out: &mut *self.out, first: true };
+        let mut inner = self.inner();
         inner.quoted("ledger", origin.ledger_id())?;
         inner.plain("seq", origin.seq)?;
         self.out.write_all(b"}")

@@ -13,12 +13,12 @@ use super::{events, ledger};
 use crate::engine::hooked::Hooked;
 use crate::engine::within_a_minute;
 
-fn event(number: usize) -> Event<'static> {
+pub(super) fn event(number: usize) -> Event<'static> {
     Event::new("t").message(number.to_string())
 }
 
 /// Holds up whoever writes a frame until the sender is dropped, and says so.
-fn hold_up(storage: &Hooked) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+pub(super) fn hold_up(storage: &Hooked) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
     let (begun, has_begun) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
     let released = parking_lot::Mutex::new(released);
