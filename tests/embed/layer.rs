@@ -268,7 +268,7 @@ fn each_root_span_begins_a_trace_unless_there_is_one() {
     let (ledger, _dir) = recorded_by(
         {
             let id = of_context.clone();
-            move |layer| layer.trace_ids(move |_| Some(id.clone()))
+            move |layer| layer.trace_ids(move |_, _| Some(id.clone()))
         },
         || info_span!("a").in_scope(|| info!("1")),
     );

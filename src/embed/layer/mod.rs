@@ -2,15 +2,17 @@
 
 mod new_ids;
 mod state;
+mod trace;
 mod visit;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use tracing_core::dispatcher::{Dispatch, WeakDispatch};
 use tracing_core::span::{Attributes, Id as SpanId, Record};
 use tracing_core::{Event as TracingEvent, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
-use tracing_subscriber::registry::{ExtensionsMut, LookupSpan, SpanRef};
+use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::embed::ids::Ids;
 use crate::embed::json;
@@ -18,16 +20,15 @@ use crate::embed::recorder::Recorder;
 use crate::embed::within::Within;
 use crate::embed::{recent, spans};
 use crate::limits::MAX_NAME_BYTES;
-use crate::model::{Body, ErrorRecord, Event, Id, Json, Severity};
+use crate::model::{Body, ErrorRecord, Event, Json, Severity};
 use crate::sync::thread;
 
 use state::{OpenRun, SpanState, States};
+use trace::TraceOf;
 use visit::{Of, Said, with_said};
 
 /// The field that marks a run unless another is named.
 const RUN_FIELD: &str = "runledger.run";
-
-type TraceOf = dyn Fn(&mut ExtensionsMut<'_>) -> Option<Id<'static>> + Send + Sync;
 
 /// A layer of `tracing` that records into the ledger.
 ///
@@ -75,6 +76,8 @@ pub struct LedgerLayer {
     run_field: &'static str,
     run_targets: Vec<String>,
     trace_of: Option<Arc<TraceOf>>,
+    /// The subscriber that it is a part of.
+    dispatch: OnceLock<WeakDispatch>,
 }
 
 impl fmt::Debug for LedgerLayer {
@@ -88,7 +91,14 @@ impl LedgerLayer {
     #[must_use]
     pub fn new(recorder: Recorder) -> Self {
         let key = recorder.identity();
-        Self { recorder, key, run_field: RUN_FIELD, run_targets: Vec::new(), trace_of: None }
+        Self {
+            recorder,
+            key,
+            run_field: RUN_FIELD,
+            run_targets: Vec::new(),
+            trace_of: None,
+            dispatch: OnceLock::new(),
+        }
     }
 
     /// Names the field that marks a run, `runledger.run` unless it is named.
@@ -106,27 +116,6 @@ impl LedgerLayer {
         self
     }
 
-    /// Says where trace ids come from, such as from the context of `opentelemetry`. It is asked for
-    /// each span as it begins; where it knows of none the span is of its parent's trace, or begins
-    /// one. It must not log: the span's extensions are locked.
-    ///
-    /// With `tracing-opentelemetry`, whose layer is added before this one:
-    ///
-    /// ```ignore
-    /// layer.trace_ids(|extensions| {
-    ///     let context = tracing_opentelemetry::get_otel_context(extensions, None)?;
-    ///     Some(Id::from_hex_bytes(context.span().span_context().trace_id().to_bytes()))
-    /// })
-    /// ```
-    #[must_use]
-    pub fn trace_ids(
-        mut self,
-        trace_of: impl Fn(&mut ExtensionsMut<'_>) -> Option<Id<'static>> + Send + Sync + 'static,
-    ) -> Self {
-        self.trace_of = Some(Arc::new(trace_of));
-        self
-    }
-
     fn is_run(&self, metadata: &Metadata<'_>) -> bool {
         metadata.fields().field(self.run_field).is_some()
             || self.run_targets.iter().any(|target| target == metadata.target())
@@ -134,6 +123,7 @@ impl LedgerLayer {
 
     /// What holds in a span.
     fn ids_of<'s, S: LookupSpan<'s>>(&self, span: &SpanRef<'s, S>) -> Option<Ids> {
+        self.settle(span);
         Some(span.extensions().get::<States>()?.get(self.key)?.ids.clone())
     }
 
@@ -145,14 +135,15 @@ impl LedgerLayer {
     ) {
         attributes.record(said);
         let metadata = attributes.metadata();
-        let above = span.parent().and_then(|parent| self.ids_of(&parent)).unwrap_or_default();
+        let mut above = span.parent().and_then(|it| self.ids_of(&it)).unwrap_or_default();
         let mut ids = std::mem::take(&mut said.ids);
-        let trace_of = |of: &Arc<TraceOf>| of(&mut span.extensions_mut());
-        ids.trace = ids
-            .trace
-            .or_else(|| self.trace_of.as_ref().and_then(trace_of))
-            .or_else(|| above.trace.clone())
-            .or_else(new_ids::new_trace);
+        let asks = ids.trace.is_none() && self.trace_of.is_some();
+        if asks {
+            above.trace = None;
+        } else {
+            let above = || above.trace.clone();
+            ids.trace = ids.trace.take().or_else(above).or_else(new_ids::new_trace);
+        }
         let is_run = self.is_run(metadata);
         let now = self.recorder.now();
         if is_run && ids.run.is_none() {
@@ -170,7 +161,7 @@ impl LedgerLayer {
         let opened = run.as_ref().and_then(|run| run.open(&ids, now));
         {
             let mut extensions = span.extensions_mut();
-            let state = SpanState { ids, run };
+            let state = SpanState { ids, run, asks };
             match extensions.get_mut::<States>() {
                 Some(states) => states.insert(self.key, state),
                 None => {
@@ -238,6 +229,11 @@ impl<S> Layer<S> for LedgerLayer
 where
     S: Subscriber + for<'s> LookupSpan<'s>,
 {
+    fn on_register_dispatch(&self, subscriber: &Dispatch) {
+        // The first counts: a layer is a part of one subscriber.
+        let _ = self.dispatch.set(subscriber.downgrade());
+    }
+
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &SpanId, context: Context<'_, S>) {
         let Some(_within) = Within::begin() else { return };
         let Some(span) = context.span(id) else { return };
@@ -288,8 +284,13 @@ where
     }
 
     fn on_enter(&self, id: &SpanId, context: Context<'_, S>) {
-        if spans::are_followed() {
-            let ids = context.span(id).and_then(|span| self.ids_of(&span));
+        let are_followed = spans::are_followed();
+        if !are_followed && self.trace_of.is_none() {
+            return;
+        }
+        let Some(_within) = Within::begin() else { return };
+        let ids = context.span(id).and_then(|span| self.ids_of(&span));
+        if are_followed {
             spans::enter(id.into_u64(), ids.unwrap_or_default());
         }
     }
@@ -301,8 +302,9 @@ where
     fn on_close(&self, id: SpanId, context: Context<'_, S>) {
         let Some(_within) = Within::begin() else { return };
         let Some(span) = context.span(&id) else { return };
+        self.settle(&span);
         let state = span.extensions_mut().get_mut::<States>().and_then(|it| it.remove(self.key));
-        let Some(SpanState { ids, run: Some(run) }) = state else { return };
+        let Some(SpanState { ids, run: Some(run), .. }) = state else { return };
         let is_panicking = thread::panicking();
         if is_panicking && recent::has_failed_runs() {
             return;

@@ -34,6 +34,8 @@ impl States {
 pub(super) struct SpanState {
     /// What holds for all that happens in the span.
     pub(super) ids: Ids,
+    /// True until it was asked to which trace the span belongs.
+    pub(super) asks: bool,
     /// The run that the span is.
     pub(super) run: Option<Box<OpenRun>>,
 }
