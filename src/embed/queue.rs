@@ -1,10 +1,4 @@
 //! The bounded queue between those who record and the thread that writes.
-//!
-//! That nobody waits for ever and nothing is lost or doubled is tried in every order of a few
-//! threads, under loom: `RUSTFLAGS="--cfg loom" cargo test --no-default-features --lib exhausted`.
-
-#[cfg(all(test, loom))]
-mod exhausted;
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -305,6 +299,7 @@ impl Queue {
             // The files are the next recorder's.
             state.spill = None;
             let lost = state.taken - state.done;
+            state.done = state.taken;
             if lost > 0 {
                 state.losses.note_failed(lost, &Error::Closed, now);
             }

@@ -25,6 +25,10 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 /// | [`Recorder::in_place`] | what it costs at that durability | what that durability says |
 /// | [`Recorder::queue`] | a copy in memory | what waits in the queue, besides |
 ///
+/// In place an append costs a call of the operating system, and threads that append at the same
+/// time wait for each other's: that is for a few threads, or where a kill must lose nothing. Many
+/// threads that record often are better off with a queue, which makes few calls of many records.
+///
 /// It is cheap to clone, and may be used from any number of threads.
 ///
 /// ```

@@ -12,7 +12,6 @@ use shuttle as model;
 
 pub(crate) use model::sync::atomic;
 pub(crate) use model::thread;
-pub(crate) use model::thread_local;
 
 /// A lock that a panic does not poison.
 #[derive(Debug, Default)]
