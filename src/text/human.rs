@@ -8,6 +8,7 @@ const SECOND: u64 = 1_000 * MILLI;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
+const YEAR: u64 = 365 * DAY;
 
 /// A length of time in nanoseconds, such as `350ms`, `12.3s`, `2m05s` or `4d03h`. Cut, not
 /// rounded, so that nothing shows as more than it was.
@@ -102,7 +103,8 @@ pub fn relative(time: Timestamp, now: Timestamp) -> String {
         SECOND..MINUTE => format!("{} s", away / SECOND),
         MINUTE..HOUR => format!("{} min", away / MINUTE),
         HOUR..DAY => format!("{} h", away / HOUR),
-        _ => plural(away / DAY, "day"),
+        _ if away < 2 * YEAR => plural(away / DAY, "day"),
+        _ => plural(away / YEAR, "year"),
     };
     if nanos > 0 { format!("{text} ago") } else { format!("in {text}") }
 }
@@ -188,6 +190,8 @@ mod tests {
         assert_eq!(at(-200), "3 min ago");
         assert_eq!(at(7200), "in 2 h");
         assert_eq!(at(-86_400), "1 day ago");
-        assert_eq!(relative(Timestamp::MIN, Timestamp::MAX), "106,751 days ago");
+        assert_eq!(relative(Timestamp::MIN, Timestamp::MAX), "292 years ago");
+        assert_eq!(at(-729 * 86_400), "729 days ago");
+        assert_eq!(at(730 * 86_400), "in 2 years");
     }
 }

@@ -4,11 +4,12 @@ use askama::Template;
 
 use crate::error::Error;
 use crate::model::{Body, Id, Kind, Record, Timestamp};
-use crate::query::Page;
+use crate::query::{Cursor, Page};
 use crate::server::access::Failure;
 use crate::server::page::blocks::{self, Block, FEW};
 use crate::server::page::frame::run_place;
 use crate::server::page::shown::{self, Clock, Moment};
+use crate::text::human;
 
 /// A record in a feed.
 pub(super) struct Item {
@@ -27,6 +28,44 @@ pub(super) struct Item {
     pub(super) is_error: bool,
     pub(super) next_error: Option<u64>,
     pub(super) time: Timestamp,
+}
+
+/// What of a feed is shown: records of one kind, and from a place in it on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part {
+    pub(super) only: Option<Kind>,
+    pub(super) cursor: Option<Cursor>,
+}
+
+/// A kind of records to which a feed can be narrowed, with how many there are.
+pub(super) struct Choice {
+    /// Its plural; `all` for every kind.
+    pub(super) name: String,
+    pub(super) count: String,
+    pub(super) link: String,
+    pub(super) is_on: bool,
+}
+
+/// The choices of a feed in which there are so many records of each kind.
+pub(super) fn choices(path: &str, counts: &[(Kind, u64)], only: Option<Kind>) -> Vec<Choice> {
+    let all = (None, counts.iter().map(|(_, count)| *count).sum::<u64>());
+    let each = counts.iter().map(|(kind, count)| (Some(*kind), *count));
+    let choice = |(kind, count): (Option<Kind>, u64)| Choice {
+        name: kind.map_or_else(|| "all".to_owned(), |kind| format!("{kind}s")),
+        count: human::count(count),
+        link: place(path, kind, None),
+        is_on: kind == only,
+    };
+    std::iter::once(all).chain(each).map(choice).collect()
+}
+
+/// Where a feed is, narrowed to a kind, from a place in it on.
+pub(super) fn place(path: &str, only: Option<Kind>, cursor: Option<Cursor>) -> String {
+    let kind = only.map(|kind| format!("kind={kind}"));
+    let cursor = cursor.map(|cursor| format!("cursor={cursor}"));
+    let words: Vec<_> = kind.into_iter().chain(cursor).collect();
+    let sign = if words.is_empty() { "" } else { "?" };
+    format!("{path}{sign}{}#feed", words.join("&"))
 }
 
 /// One item as HTML, for a feed that is already shown.
@@ -114,7 +153,9 @@ pub(super) fn chain(items: &mut [Item]) {
     }
 }
 
-/// The first error of a feed.
-pub(super) fn first_error(items: &[Item]) -> Option<u64> {
-    items.iter().find(|item| item.is_error).map(|item| item.seq)
+/// Where the first error of a story is: on this page of its feed, or the first of the errors alone;
+/// `None` when there is none.
+pub(super) fn first_error(items: &[Item], path: &str, errors: u64) -> Option<String> {
+    let here = items.iter().find(|item| item.is_error).map(|item| format!("#s{}", item.seq));
+    here.or_else(|| (errors > 0).then(|| place(path, Some(Kind::Error), None)))
 }

@@ -37,7 +37,7 @@ fn place_of(view: &View<'_>, id: &str) -> Result<String, Failure> {
         kind.into_iter().fold(query, crate::query::Query::kind).limit(1).fetch()
     };
     let has = |field, kind| some(field, kind).is_ok_and(|page| !page.is_empty());
-    if view.run(id).is_ok() {
+    if view.run(id).is_ok() || has(Field::Run, None) {
         return Ok(run_place(id));
     }
     if has(Field::Trace, None) {

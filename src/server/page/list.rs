@@ -11,6 +11,7 @@ use crate::server::access::{Failure, View};
 use crate::server::page::frame::{Frame, html, run_place};
 use crate::server::page::links::Links;
 use crate::server::page::preferences::COLUMNS;
+use crate::server::page::search::{self, search};
 use crate::server::page::shown::{self, Clock, Moment};
 use crate::server::page::visit::Visit;
 use crate::server::page::words::Link;
@@ -79,7 +80,7 @@ impl Wanted {
         link
     }
 
-    /// A question to what the caller sees, but for the statuses.
+    /// A question to what the caller sees, but for the statuses and the text.
     fn narrow(&self, query: Query, clock: &Clock) -> Result<Query, Failure> {
         let all = |query, values: &[String], add: fn(Query, &str) -> Query| {
             values.iter().fold(query, |query, value| add(query, value))
@@ -92,8 +93,7 @@ impl Wanted {
         let since = moment_of("since", self.since.as_deref(), clock)?;
         let until = moment_of("until", self.until.as_deref(), clock)?;
         let query = since.into_iter().fold(query, Query::since);
-        let query = until.into_iter().fold(query, Query::until);
-        Ok(self.text.iter().fold(query, Query::text))
+        Ok(until.into_iter().fold(query, Query::until))
     }
 
     fn with_status(&self, query: Query) -> Query {
@@ -242,6 +242,8 @@ struct ListPage {
     types: Vec<String>,
     hidden_words: Vec<(&'static str, String)>,
     older: Option<String>,
+    searched: Option<Moment>,
+    most_searched: String,
     newest: Option<String>,
     stream: String,
     hidden: Vec<&'static str>,
@@ -272,6 +274,8 @@ struct Found {
     rows: Vec<Row>,
     damaged: u64,
     next: Option<Cursor>,
+    /// Down to when a text was searched, when there is more.
+    searched: Option<Moment>,
     /// How many runs are in each status; not known where each would have to be read.
     counts: Option<Vec<(String, u64)>>,
     types: Vec<String>,
@@ -293,14 +297,16 @@ fn find(
         Some(_) => None,
     };
     let query = wanted.with_status(query).limit(ROWS);
-    let page = cursor.into_iter().fold(query, Query::after).fetch()?;
-    let (rows, damaged) = Row::all(&page, clock, links)?;
+    let query = cursor.into_iter().fold(query, Query::after);
+    let found = search(query, wanted.text.as_deref(), search::MOST)?;
+    let (rows, damaged) = Row::all(&found.page, clock, links)?;
     let types = view.query().kind(Kind::Run).count_by(Field::Type)?.into_iter();
     // What cannot be shown as it is cannot be chosen; a link still leads to it.
     let types = types.map(|(name, _)| name).filter(|name| escape::line(name) == name.as_str());
     let mut types: Vec<_> = types.take(MOST_TYPES).collect();
     types.sort_unstable();
-    Ok(Found { rows, damaged, next: page.next(), counts, types, place })
+    let searched = found.down_to.map(|time| clock.moment(time));
+    Ok(Found { rows, damaged, next: found.next, searched, counts, types, place })
 }
 
 pub(super) async fn page(
@@ -352,6 +358,8 @@ fn lay_out(visit: &Visit, wanted: Wanted, cursor: Option<Cursor>, found: Found) 
         set,
         hidden_words,
         older: found.next.map(next),
+        searched: found.searched,
+        most_searched: human::count(search::MOST),
         newest: cursor.map(|_| link.to_string()),
         stream: stream.to_string(),
         hidden: visit.preferences.hidden.clone(),

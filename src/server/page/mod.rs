@@ -19,6 +19,7 @@ mod overview;
 mod preferences;
 mod record;
 mod run;
+mod search;
 mod segments;
 mod session;
 mod shown;

@@ -11,16 +11,16 @@ use crate::query::{Cursor, Order};
 use crate::server::access::{Failure, View};
 use crate::server::page::blocks::{self, Block, MANY};
 use crate::server::page::chart::{self, Axis};
-use crate::server::page::feed::{self, Item};
+use crate::server::page::feed::{self, Choice, Item, Part};
 use crate::server::page::frame::{Frame, html, run_place, trace_place};
 use crate::server::page::links::Links;
 use crate::server::page::list::{Object, Row};
 use crate::server::page::shown::{self, Clock, Moment};
+use crate::server::page::trace;
 use crate::server::page::visit::Visit;
 use crate::server::page::words::Link;
-use crate::server::problem::Problem;
+use crate::server::problem::{self, Problem};
 use crate::server::words::{Nothing, Word, Words};
-use crate::text::human;
 
 /// How many events and errors a page has.
 const ITEMS: usize = 200;
@@ -32,6 +32,7 @@ const CHILDREN: usize = 100;
 #[derive(Deserialize)]
 pub(super) struct Place {
     cursor: Option<Word<Cursor>>,
+    kind: Option<Word<Kind>>,
 }
 
 /// A state that the run went through.
@@ -65,8 +66,8 @@ struct Whole {
     axis: Axis,
     damaged: u64,
     next: Option<Cursor>,
-    events: String,
-    errors: String,
+    choices: Vec<Choice>,
+    first_error: Option<String>,
 }
 
 #[derive(Template)]
@@ -74,7 +75,7 @@ struct Whole {
 struct RunPage {
     frame: Frame,
     run: Whole,
-    first_error: Option<u64>,
+    first: String,
     more: Option<String>,
     is_first: bool,
 }
@@ -86,12 +87,21 @@ pub(super) async fn page(
 ) -> Result<Response, Problem> {
     let (clock, links) = (visit.clock.clone(), visit.app.config().links.clone());
     let cursor = place.cursor.map(|cursor| cursor.0);
-    let run = visit.look(move |view| Whole::find(view, &id, cursor, &clock, &links)).await?;
-    let path = run.row.place.clone();
+    let part = Part { only: place.kind.map(|kind| kind.0), cursor };
+    let asked = id.clone();
+    let found = visit.look(move |view| Whole::find(view, &asked, part, &clock, &links)).await;
+    let run = match found {
+        // Services log what happens in runs of others.
+        Err(problem) if problem.kind == problem::Kind::NotFound => {
+            return trace::show(&visit, Field::Run, id, part).await;
+        }
+        found => found?,
+    };
+    let path = &run.row.place;
     let page = RunPage {
         frame: visit.frame(format!("{} {}", run.row.name, run.row.status), "runs"),
-        first_error: feed::first_error(&run.items),
-        more: run.next.map(|next| format!("{path}?cursor={next}#feed")),
+        first: feed::place(path, part.only, None),
+        more: run.next.map(|next| feed::place(path, part.only, Some(next))),
         is_first: cursor.is_none(),
         run,
     };
@@ -102,7 +112,7 @@ impl Whole {
     fn find(
         view: &View<'_>,
         id: &str,
-        cursor: Option<Cursor>,
+        part: Part,
         clock: &Clock,
         links: &Links,
     ) -> Result<Self, Failure> {
@@ -112,9 +122,17 @@ impl Whole {
             return Err(Problem::not_found("run", id).into());
         };
         let belongs = |kind| view.query().within(&[(Field::Run, id)]).kind(kind);
-        let feed = belongs(Kind::Event).kind(Kind::Error).order(Order::Oldest).limit(ITEMS);
-        let page = cursor.into_iter().fold(feed, crate::query::Query::after).fetch()?;
+        let feed = match part.only {
+            Some(kind) => belongs(kind),
+            None => belongs(Kind::Event).kind(Kind::Error),
+        };
+        let feed = feed.order(Order::Oldest).limit(ITEMS);
+        let page = part.cursor.into_iter().fold(feed, crate::query::Query::after).fetch()?;
+        let counts = [Kind::Event, Kind::Error].map(|kind| Ok((kind, belongs(kind).count()?)));
+        let counts = counts.into_iter().collect::<Result<Vec<_>, Failure>>()?;
+        let errors = counts.last().map_or(0, |(_, count)| *count);
         let begin = run.started_at.or(run.created_at);
+        let path = run_place(id);
         let (items, damaged) = Item::all(&page, begin, clock)?;
         Ok(Self {
             axis: axis(run, &items, clock),
@@ -131,11 +149,11 @@ impl Whole {
             states: states(view, id, clock)?,
             children: children(view, run, clock, links)?,
             subject: Object::of(run, links),
+            choices: feed::choices(&path, &counts, part.only),
+            first_error: feed::first_error(&items, &path, errors),
             items,
             damaged,
             next: page.next(),
-            events: human::plural(belongs(Kind::Event).count()?, "event"),
-            errors: human::plural(belongs(Kind::Error).count()?, "error"),
         })
     }
 }

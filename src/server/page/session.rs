@@ -5,8 +5,17 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use crate::server::app::App;
 use crate::server::problem::{Kind, Problem};
 
-/// The cookie with the token.
-pub(super) const SESSION: &str = "runledger_session";
+/// The name of the cookie with the token. Cookies are of a host, whatever the port: the port by
+/// which this server was called is in the name, so that one who signs in to a server is not signed
+/// out of another one beside it.
+pub(super) fn name(headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let port = host.and_then(|host| host.rsplit_once(':')).map(|(_, port)| port);
+    match port.and_then(|port| port.parse::<u16>().ok()) {
+        Some(port) => format!("runledger_session_{port}"),
+        None => "runledger_session".to_owned(),
+    }
+}
 
 /// The longest token that a cookie holds in every browser, in bytes.
 pub(super) const MAX_COOKIE: usize = 3800;
@@ -58,7 +67,7 @@ impl Forms {
 
 /// What the forms of this browser are bound to: its token, or nothing where none is asked for.
 pub(super) fn of<'h>(app: &App, headers: &'h HeaderMap) -> &'h str {
-    let token = cookie(headers, SESSION).unwrap_or_default();
+    let token = cookie(headers, &name(headers)).unwrap_or_default();
     if app.gate().asks() { token } else { "" }
 }
 
@@ -103,6 +112,23 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("sec-fetch-site", HeaderValue::from_static("cross-site"));
         assert!(forms.check(&headers, "token", &word).is_err());
+    }
+
+    #[test]
+    fn each_port_has_a_cookie_of_its_own() {
+        for (host, expected) in [
+            ("localhost:7001", "runledger_session_7001"),
+            ("[::1]:7001", "runledger_session_7001"),
+            ("ledger.example", "runledger_session"),
+            ("[::1]", "runledger_session"),
+            ("a:70000", "runledger_session"),
+            ("a:1;b=2", "runledger_session"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            assert_eq!(name(&headers), expected, "{host}");
+        }
+        assert_eq!(name(&HeaderMap::new()), "runledger_session");
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Clock {
             exact: time.to_string(),
             full: self.format(time, "%Y-%m-%d %H:%M:%S%.f %Z"),
             short: self
-                .format(time, if is_this_year { "%b %d %H:%M:%S" } else { "%Y-%m-%d %H:%M" }),
+                .format(time, if is_this_year { "%b %d %H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" }),
             ago: human::relative(time, self.now),
         }
     }
@@ -119,7 +119,10 @@ mod tests {
         let moment = clock.moment("2026-11-21T09:57:00.25Z".parse().unwrap());
         assert_eq!(moment.full, "2026-11-21 10:57:00.25 CET");
         assert_eq!((&*moment.short, &*moment.ago), ("Nov 21 10:57:00", "2 min ago"));
-        assert_eq!(clock.moment("2025-01-01T00:00:00Z".parse().unwrap()).short, "2025-01-01 01:00");
+        assert_eq!(
+            clock.moment("2025-01-01T00:00:00Z".parse().unwrap()).short,
+            "2025-01-01 01:00:00"
+        );
         assert!(!clock.moment(Timestamp::MIN).full.is_empty());
     }
 

@@ -11,7 +11,7 @@ use crate::server::access::Access;
 use crate::server::app::App;
 use crate::server::page::frame::{Frame, html};
 use crate::server::page::preferences::{Preferences, local};
-use crate::server::page::session::{self, MAX_COOKIE, SESSION};
+use crate::server::page::session::{self, MAX_COOKIE};
 use crate::server::page::words::Form;
 use crate::server::problem::Problem;
 use crate::server::words::{Nothing, Words};
@@ -92,7 +92,7 @@ fn admit(app: &App, headers: &HeaderMap, token: &str) -> Result<Access, Problem>
 }
 
 fn keep(headers: &HeaderMap, answer: &mut Response, token: &str, seconds: u64) {
-    let cookie = session::set_cookie(headers, SESSION, token, seconds);
+    let cookie = session::set_cookie(headers, &session::name(headers), token, seconds);
     answer.headers_mut().extend(cookie.map(|cookie| (header::SET_COOKIE, cookie)));
 }
 

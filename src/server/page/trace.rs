@@ -9,14 +9,13 @@ use serde::Deserialize;
 use crate::model::{Body, Field, Kind, Timestamp};
 use crate::query::{Cursor, Order, Query};
 use crate::server::access::{Failure, View};
-use crate::server::page::feed::{self, Item};
-use crate::server::page::frame::{Frame, html, trace_place};
+use crate::server::page::feed::{self, Choice, Item, Part};
+use crate::server::page::frame::{Frame, html, run_place, trace_place};
 use crate::server::page::shown::{self, Clock};
 use crate::server::page::spans::{Timed, Waterfall};
 use crate::server::page::visit::Visit;
 use crate::server::problem::Problem;
 use crate::server::words::{Nothing, Word, Words};
-use crate::text::human;
 
 /// How many runs a waterfall has, and how many records a feed.
 const RUNS: usize = 500;
@@ -25,6 +24,7 @@ const ITEMS: usize = 300;
 #[derive(Deserialize)]
 pub(super) struct Place {
     cursor: Option<Word<Cursor>>,
+    kind: Option<Word<Kind>>,
 }
 
 /// What is of a trace.
@@ -33,20 +33,18 @@ pub(super) struct Whole {
     pub(super) items: Vec<Item>,
     pub(super) damaged: u64,
     pub(super) next: Option<Cursor>,
-    pub(super) runs: String,
-    pub(super) events: String,
-    pub(super) errors: String,
+    pub(super) choices: Vec<Choice>,
     pub(super) has_more_runs: bool,
-    /// The first error, which may be on a later page.
-    pub(super) first_error: Option<u64>,
+    pub(super) first_error: Option<String>,
 }
 
 #[derive(Template)]
 #[template(path = "trace.html")]
 struct TracePage {
     frame: Frame,
+    heading: &'static str,
     id: String,
-    place: String,
+    first: String,
     whole: Whole,
     more: Option<String>,
     is_first: bool,
@@ -57,42 +55,62 @@ pub(super) async fn page(
     Path(id): Path<String>,
     Words(place, Nothing {}): Words<Place>,
 ) -> Result<Response, Problem> {
-    let (clock, cursor) = (visit.clock.clone(), place.cursor.map(|cursor| cursor.0));
-    let shown_id = shown::clipped(&id, 200);
-    let place = trace_place(&id);
+    let cursor = place.cursor.map(|cursor| cursor.0);
+    let part = Part { only: place.kind.map(|kind| kind.0), cursor };
+    show(&visit, Field::Trace, id, part).await
+}
+
+/// The story of a trace; or of a run of which nothing is there but what happened in it.
+pub(super) async fn show(
+    visit: &Visit,
+    field: Field,
+    id: String,
+    part: Part,
+) -> Result<Response, Problem> {
+    let (heading, what, path) = match field {
+        Field::Run => ("Run", "run", run_place(&id)),
+        _ => ("Trace", "trace", trace_place(&id)),
+    };
+    let clock = visit.clock.clone();
+    let (shown_id, own) = (shown::clipped(&id, 200), path.clone());
     let work = move |view: &View<'_>| {
-        let query = view.query().within(&[(Field::Trace, &id)]);
+        let query = view.query().within(&[(field, &id)]);
         if query.count()? == 0 {
-            return Err(Problem::not_found("trace", &id).into());
+            return Err(Problem::not_found(what, &id).into());
         }
-        Whole::of(&query, cursor, &clock)
+        Whole::of(&query, &own, part, &clock)
     };
     let whole = visit.look(work).await?;
     let page = TracePage {
-        frame: visit.frame(format!("Trace {shown_id}"), "runs"),
+        frame: visit.frame(format!("{heading} {shown_id}"), "runs"),
+        heading,
         id: shown_id,
-        more: whole.next.map(|next| format!("{place}?cursor={next}#feed")),
-        place,
-        is_first: cursor.is_none(),
+        first: feed::place(&path, part.only, None),
+        more: whole.next.map(|next| feed::place(&path, part.only, Some(next))),
+        is_first: part.cursor.is_none(),
         whole,
     };
     html(StatusCode::OK, &page)
 }
 
 impl Whole {
-    /// What this query finds, taken as one story.
+    /// What this query finds, taken as one story that is shown at this path.
     pub(super) fn of(
         query: &Query,
-        cursor: Option<Cursor>,
+        path: &str,
+        part: Part,
         clock: &Clock,
     ) -> Result<Self, Failure> {
-        let count = |kind| query.clone().kind(kind).count();
-        let runs = count(Kind::Run)?;
+        let counts = [Kind::Run, Kind::Event, Kind::Error]
+            .map(|kind| Ok((kind, query.clone().kind(kind).count()?)));
+        let counts = counts.into_iter().collect::<Result<Vec<_>, Failure>>()?;
+        let count = |wanted| counts.iter().find(|(kind, _)| *kind == wanted).map_or(0, |it| it.1);
         let first = query.clone().order(Order::Oldest).limit(1).fetch()?;
         let begin = first.records().next().transpose()?;
         let begin = begin.and_then(|record| record.body.created_at());
         let feed = query.clone().order(Order::Oldest).limit(ITEMS);
-        let page = cursor.into_iter().fold(feed, Query::after).fetch()?;
+        let feed = part.only.into_iter().fold(feed, Query::kind);
+        let page = part.cursor.into_iter().fold(feed, Query::after).fetch()?;
         let (mut items, damaged) = Item::all(&page, begin, clock)?;
         feed::settle(&mut items);
         let timed = timed(query, clock.now())?;
@@ -101,14 +119,12 @@ impl Whole {
         items.iter_mut().filter(|item| item.is_run).for_each(|run| run.blocks.clear());
         Ok(Self {
             waterfall,
-            first_error: feed::first_error(&items),
+            first_error: feed::first_error(&items, path, count(Kind::Error)),
+            choices: feed::choices(path, &counts, part.only),
             items,
             damaged,
             next: page.next(),
-            has_more_runs: runs > RUNS as u64,
-            runs: human::plural(runs, "run"),
-            events: human::plural(count(Kind::Event)?, "event"),
-            errors: human::plural(count(Kind::Error)?, "error"),
+            has_more_runs: count(Kind::Run) > RUNS as u64,
         })
     }
 }

@@ -11,7 +11,7 @@ use crate::server::app::App;
 use crate::server::auth::Scope;
 use crate::server::page::frame::Frame;
 use crate::server::page::preferences::Preferences;
-use crate::server::page::session::{self, SESSION};
+use crate::server::page::session;
 use crate::server::page::shown::Clock;
 use crate::server::problem::Problem;
 use crate::storage::{Disk, Storage};
@@ -32,7 +32,8 @@ impl FromRequestParts<App> for Visit {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let token = session::cookie(&parts.headers, SESSION).unwrap_or_default();
+        let token = session::cookie(&parts.headers, &session::name(&parts.headers));
+        let token = token.unwrap_or_default();
         let access = app.gate().admit_by(&parts.headers, || Ok(token))?;
         app.limits().user(access.name())?;
         let preferences = Preferences::of(&parts.headers);

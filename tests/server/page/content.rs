@@ -41,6 +41,47 @@ fn every_page_of_a_story_is_shown() {
     assert!(group.contains("card 45 refused") && group.contains("card 43 refused"));
 }
 
+/// The page of a run has its first 200 events and errors. The errors behind them were told of by a
+/// number, and nothing led to them.
+#[test]
+fn an_error_behind_the_first_page_is_led_to() {
+    let site = Site::new();
+    let run = Run::new("long", "import", Status::Running).unwrap().trace_id(Id::new("t").unwrap());
+    let id = run.run_id.clone().into_owned();
+    site.ledger.append(run).unwrap();
+    for _ in 0..400 {
+        let event = Event::new("line").run_id(id.clone()).trace_id(Id::new("t").unwrap());
+        site.ledger.append(event).unwrap();
+    }
+    let error = ErrorRecord::new("Broken", "at the very end").run_id(id);
+    site.ledger.append(error.trace_id(Id::new("t").unwrap())).unwrap();
+    let browser = site.browser_of_admin();
+    for path in ["/runs/long", "/traces/t"] {
+        let page = browser.page(path);
+        let link = format!("{path}?kind=error#feed");
+        assert!(page.contains(&format!("href=\"{link}\">First error")), "{path}: {page}");
+        assert!(!page.contains("at the very end"), "{path}");
+        let errors = browser.page(&link);
+        assert!(errors.contains("at the very end") && !errors.contains(">line<"), "{path}");
+        let events = browser.page(&format!("{path}?kind=event"));
+        assert!(events.contains(&format!("href=\"{path}?kind=event&#38;cursor=")), "{events}");
+    }
+}
+
+/// A service logs errors in runs that another one logs, or nobody: the group led to a run that was
+/// not there.
+#[test]
+fn a_run_that_was_not_logged_shows_what_happened_in_it() {
+    let site = Site::new();
+    let error = ErrorRecord::new("Broken", "in a run of others").run_id(Id::new("theirs").unwrap());
+    site.ledger.append(error.user_id(Id::new("ann").unwrap())).unwrap();
+    let browser = site.browser_of_admin();
+    let page = browser.page("/runs/theirs");
+    assert!(page.contains("in a run of others") && page.contains("No run was logged here"));
+    assert_eq!(browser.get("/find?id=theirs").header("location"), "/runs/theirs");
+    assert_eq!(site.browser_of("bob").get("/runs/theirs").status.as_u16(), 404);
+}
+
 #[test]
 fn an_empty_ledger_has_pages_too() {
     let site = Site::new();

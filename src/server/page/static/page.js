@@ -13,8 +13,10 @@
   const relative = (at) => {
     const away = Math.abs(now() - at) / 1000;
     if (away < 1) return "now";
+    const days = Math.floor(away / 86400);
     const text = away < 60 ? `${Math.floor(away)} s` : away < 3600 ? `${Math.floor(away / 60)} min`
-      : away < 86400 ? `${Math.floor(away / 3600)} h` : plural(Math.floor(away / 86400), "day");
+      : away < 86400 ? `${Math.floor(away / 3600)} h`
+      : days < 730 ? plural(days, "day") : plural(Math.floor(days / 365), "year");
     return now() >= at ? `${text} ago` : `in ${text}`;
   };
   const two = (number) => String(Math.floor(number)).padStart(2, "0");
