@@ -1,44 +1,17 @@
 import { after, before, test } from "node:test";
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { browse, serve, story } from "./site.mjs";
+import { done, inspect, link, open as look } from "./eyes.mjs";
+import { serve, story } from "./site.mjs";
 
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-
-let browser;
 let site;
 let told;
 before(async () => {
-  browser = await browse();
-  site = await serve({ demo: false, config: '[links]\nbooking = "https://shop.example/bookings/{id}"\n' });
+  site = await serve({ config: '[links]\nbooking = "https://shop.example/bookings/{id}"\n' });
   told = await story(site);
 });
-after(async () => {
-  await browser?.close();
-  await site?.close();
-});
+after(async () => { await site?.close(); });
 
-/** A page in a context of its own; whatever it complains of fails the test. */
-const open = async (path, options = {}, base = site.base) => {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
-  const page = await context.newPage();
-  page.complaints = [];
-  page.on("console", (message) => {
-    if (message.type() === "error" && !message.text().includes("status of 4")) page.complaints.push(message.text());
-  });
-  page.on("pageerror", (error) => page.complaints.push(String(error)));
-  page.on("request", (request) => {
-    if (!request.url().startsWith(base)) page.complaints.push(`asked for ${request.url()}`);
-  });
-  await page.goto(base + path);
-  return page;
-};
-const done = async (page) => {
-  assert.deepEqual(page.complaints, []);
-  await page.context().close();
-};
-const fits = (page) => page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
+const open = (path, options = {}, base = site.base) => look(base + path, options);
 
 test("the list is filtered, paged and led on from", async () => {
   const page = await open("/");
@@ -177,7 +150,7 @@ test("without JavaScript everything but what moves is there", async () => {
 });
 
 test("clean-up is shown, confirmed and told", async () => {
-  const other = await serve({ demo: false });
+  const other = await serve();
   try {
     await other.append("events", { type: "old", ts: "2020-01-01T00:00:00Z" });
     const page = await open("/segments", {}, other.base);
@@ -195,7 +168,7 @@ test("clean-up is shown, confirmed and told", async () => {
 });
 
 test("one signs in with a token, sees one's own, and signs out", async () => {
-  const other = await serve({ demo: false, secret: true });
+  const other = await serve({ secret: true });
   try {
     const ann = other.token("ann", "read", "write");
     await other.append("runs", { run_id: "of-ann", type: "t", status: "success" }, ann);
@@ -222,36 +195,69 @@ test("one signs in with a token, sees one's own, and signs out", async () => {
   }
 });
 
-test("no page breaks a rule of accessibility, light or dark, wide or narrow", async () => {
-  const places = [
-    "/", "/?status=failed&type=none", `/runs/${told.run}`, `/traces/${told.trace}`, "/errors",
-    "/overview", "/tail", "/segments", "/segments?days=1", "/runs/none", "/records/2",
-  ];
-  const found = [];
-  for (const options of [
-    { colorScheme: "light" },
-    { colorScheme: "dark", viewport: { width: 360, height: 740 } },
-  ]) {
-    const page = await open("/", options);
-    await page.addInitScript(() => localStorage.setItem("live", "off"));
-    for (const place of places) {
-      await page.goto(site.base + place);
-      if (place === "/errors") {
-        await page.click(".groups .go >> nth=0");
-        await page.waitForURL(/errors\/1-/);
-      }
-      await page.evaluate(() => document.querySelectorAll("details").forEach((it) => { it.open = true; }));
-      await page.evaluate(axe);
-      const { violations } = await page.evaluate(() => window.axe.run());
-      for (const { id, nodes } of violations) {
-        const all = nodes.map((node) => `${node.html} ${node.failureSummary}`);
-        found.push(`${place} ${options.colorScheme} ${id}: ${all.slice(0, 3).join("; ")}`);
-      }
-      if (!(await fits(page))) found.push(`${place} is wider than the screen`);
+// Cookies are of a host, whatever the port: the second server's cookie took the place of the first's.
+test("who signs in to a second server of the host stays signed in to the first", async () => {
+  const servers = [await serve({ secret: true }), await serve({ secret: true })];
+  try {
+    const page = await look(servers[0].base);
+    for (const { base, token } of servers) {
+      await page.goto(base);
+      await page.fill("#token", token(`of-${new URL(base).port}`, "read"));
+      await page.click("main .primary");
+      await page.waitForSelector("text=No runs yet");
+    }
+    for (const { base } of servers) {
+      await page.goto(base);
+      await page.waitForSelector("text=No runs yet");
+      assert.match(await page.locator(".menu").textContent(), new RegExp(`of-${new URL(base).port}`));
     }
     await page.context().close();
+  } finally {
+    for (const server of servers) await server.close();
   }
-  assert.deepEqual(found, []);
+});
+
+test("who hears a page, or sees no colours, is told the same", async () => {
+  const page = await open("/", { viewport: { width: 360, height: 740 }, forcedColors: "active" });
+  // Cards on a narrow screen are a table still.
+  const row = page.getByRole("row").filter({ has: page.getByRole("rowheader") }).first();
+  assert.ok(await row.getByRole("cell").count() >= 3);
+  assert.ok(await page.getByRole("columnheader", { name: "Duration" }).count());
+  await page.getByRole("navigation", { name: "Filter by status" }).getByRole("link", { name: /^failed/ }).click();
+  await page.waitForURL(/status=failed/);
+  const chosen = page.locator(".chip[aria-current]");
+  assert.match(await chosen.innerText(), /failed/);
+  assert.equal(await chosen.evaluate((it) => getComputedStyle(it).outlineStyle), "solid");
+  await page.goto(`${site.base}/runs/${told.run}`);
+  const headings = await page.locator("h1, h2").evaluateAll((all) => all.map((it) => it.tagName));
+  assert.equal(headings[0], "H1");
+  assert.equal(headings.filter((name) => name === "H1").length, 1);
+  // From the head of the page to what happened there are few stops, however many marks there are.
+  const stops = await page.evaluate(() => {
+    const feed = document.querySelector(".feed");
+    const all = [...document.querySelectorAll("main a[href], main button, main summary, main pre[tabindex]")];
+    return all.filter((it) => it.tabIndex >= 0 && it.checkVisibility()
+      && it.compareDocumentPosition(feed) & Node.DOCUMENT_POSITION_FOLLOWING).length;
+  });
+  assert.ok(stops < 25, `${stops}`);
+  await done(page);
+});
+
+test("nothing turns where less motion is asked for", async () => {
+  for (const [reducedMotion, name] of [["no-preference", "turn"], ["reduce", "none"]]) {
+    const page = await open("/?status=running", { reducedMotion });
+    const icon = page.locator("#rows .badge.s-running .i").first();
+    assert.equal(await icon.evaluate((it) => getComputedStyle(it).animationName), name);
+    await done(page);
+  }
+});
+
+test("no page breaks a rule of accessibility, light or dark, wide or narrow", async () => {
+  const group = await link(`${site.base}/errors`, ".groups .go");
+  assert.deepEqual(await inspect(site.base, [
+    "/", "/?status=failed&type=none", `/runs/${told.run}`, `/traces/${told.trace}`, "/errors",
+    group, "/overview", "/tail", "/segments", "/segments?days=1", "/runs/none", "/records/2",
+  ]), []);
 });
 
 test("a first visit is light, and shown soon", async () => {
@@ -263,5 +269,9 @@ test("a first visit is light, and shown soon", async () => {
     return texts.reduce((sum, text) => sum + text.byteLength, 0);
   });
   assert.ok(bytes < 100 * 1024, `${bytes} bytes`);
+  const sent = await page.evaluate(() => [
+    ...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource"),
+  ].reduce((sum, entry) => sum + entry.transferSize, 0));
+  assert.ok(sent < 25 * 1024, `${sent} bytes sent`);
   await done(page);
 });

@@ -5,7 +5,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { browse, root, serve, story } from "./site.mjs";
 
-const site = await serve({ demo: false, config: '[links]\nbooking = "https://shop.example/bookings/{id}"\n' });
+const site = await serve({ config: '[links]\nbooking = "https://shop.example/bookings/{id}"\n' });
 const browser = await browse();
 try {
   const told = await story(site);

@@ -6,18 +6,21 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
-const here = dirname(fileURLToPath(import.meta.url));
+export const here = dirname(fileURLToPath(import.meta.url));
 export const root = resolve(here, "../..");
-const program = process.env.RUNLEDGER ?? join(root, "target/release/runledger");
+export const program = process.env.RUNLEDGER ?? join(root, "target/release/runledger");
 const SECRET = "a secret for tests in a browser, of more than 32 bytes";
 
 export const run = (...args) => execFileSync(program, args, { encoding: "utf8" });
 
-/** A server over the demo ledger, or over an empty one; with `secret` it asks for tokens. */
-export const serve = async ({ demo = true, secret = false, config = "" } = {}) => {
+/**
+ * A server over an empty ledger, over the one that `fill` makes in a directory, or over the one in
+ * `dir`; with `secret` it asks for tokens.
+ */
+export const serve = async ({ dir: given, fill = () => {}, secret = false, config = "" } = {}) => {
   const folder = mkdtempSync(join(tmpdir(), "runledger-browser-"));
-  const dir = join(folder, "ledger");
-  if (demo) run("demo", dir);
+  const dir = given ?? join(folder, "ledger");
+  if (!given) fill(dir);
   const args = ["--dir", dir, "serve", "--listen", "127.0.0.1:0"];
   const keys = join(folder, "secret");
   writeFileSync(keys, SECRET);
@@ -26,16 +29,32 @@ export const serve = async ({ demo = true, secret = false, config = "" } = {}) =
     writeFileSync(join(folder, "serve.toml"), config);
     args.push("--config", join(folder, "serve.toml"));
   }
-  const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
-  const base = await new Promise((done, failed) => {
-    let text = "";
-    child.stdout.on("data", (piece) => {
-      text += piece;
-      const found = text.match(/listening on (http:\S+)/);
-      if (found) done(found[1]);
+  let child;
+  /** Starts the server, and says where it listens. */
+  const start = async () => {
+    child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
+    return new Promise((begun, failed) => {
+      let text = "";
+      child.stdout.on("data", (piece) => {
+        text += piece;
+        const found = text.match(/listening on (http:\S+)/);
+        if (found) begun(found[1]);
+      });
+      child.on("exit", (code) => failed(new Error(`the server ended with ${code}`)));
     });
-    child.on("exit", (code) => failed(new Error(`the server ended with ${code}`)));
-  });
+  };
+  const stop = async () => {
+    const ended = new Promise((over) => { child.on("exit", over); });
+    child.kill("SIGTERM");
+    await Promise.race([ended, new Promise((over) => { setTimeout(over, 3000); })]);
+  };
+  const base = await start();
+  /** Ends the server, and starts it again where it was. */
+  const restart = async () => {
+    await stop();
+    args[args.indexOf("--listen") + 1] = new URL(base).host;
+    await start();
+  };
   const token = (user, ...scopes) => run(
     "token", user, "--secret-file", keys, "--scope", scopes.join(","),
   ).trim();
@@ -49,23 +68,22 @@ export const serve = async ({ demo = true, secret = false, config = "" } = {}) =
     return answer.json();
   };
   const close = async () => {
-    const ended = new Promise((done) => { child.on("exit", done); });
-    child.removeAllListeners("exit");
-    child.on("exit", () => {});
-    child.kill("SIGTERM");
-    await Promise.race([ended, new Promise((done) => { setTimeout(done, 3000); })]);
+    await stop();
     rmSync(folder, { recursive: true, force: true });
   };
-  return { base, dir, token, append, close };
+  return { base, dir, token, append, restart, close };
 };
 
-export const browse = () => chromium.launch({
+const launch = () => chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
   ],
 });
+
+/** A browser. One that crashes as it begins, which happens on a busy machine, is begun again. */
+export const browse = () => launch().catch(launch);
 
 /** Ledger-like times and ids for a story in which everything happens. */
 export const story = async (site) => {
