@@ -117,7 +117,9 @@ pub struct Config {
     pub durability: Durability,
     /// How long a body of a single record may be, in bytes, once it is decompressed.
     pub max_body_bytes: usize,
-    /// How long a body of many records may be, in bytes, once it is decompressed.
+    /// How long a body of many records may be, in bytes, once it is decompressed. Of its lines,
+    /// three parts of 128 KiB are held at a time, one that comes and two that are at work, and more
+    /// only where a line is longer; and what became of each, which is the answer.
     pub max_bulk_bytes: usize,
     /// How long the headers of a request, and its body, may take to come.
     pub read_timeout: Duration,

@@ -31,7 +31,30 @@ impl FromRequest<App> for Input {
 /// A body that was taken in. For as long as it is held it counts among what all bodies may take.
 pub(super) struct Held {
     pub(super) bytes: Bytes,
-    _room: OwnedSemaphorePermit,
+    _room: Room,
+}
+
+/// Room among what all bodies may take. Given back when it is dropped.
+#[derive(Default)]
+pub(super) struct Room(Option<OwnedSemaphorePermit>);
+
+impl Room {
+    /// Makes it room for this many bytes, if it is not yet.
+    ///
+    /// # Errors
+    /// A problem when all bodies together take too much.
+    pub(super) fn grow_to(&mut self, app: &App, bytes: usize) -> Result<(), Problem> {
+        let has = self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = bytes.div_ceil(1 << 10).saturating_sub(has);
+        if more > 0 {
+            let more = app.room_for_bodies(more)?;
+            match &mut self.0 {
+                Some(room) => room.merge(more),
+                None => self.0 = Some(more),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The whole body, when it is no longer than that and comes in time.
@@ -55,7 +78,7 @@ async fn take_in(app: &App, mut body: axum::body::Body, limit: usize) -> Result<
         return Err(too_large());
     }
     let mut bytes = BytesMut::new();
-    let mut room = app.room_for_bodies(0)?;
+    let mut room = Room::default();
     while let Some(frame) = body.frame().await {
         let broken =
             |_| Problem::new(problem::Kind::Body, "the body broke off or does not decompress");
@@ -63,8 +86,7 @@ async fn take_in(app: &App, mut body: axum::body::Body, limit: usize) -> Result<
         if bytes.len() + piece.len() > limit {
             return Err(too_large());
         }
-        let wanted = (bytes.len() + piece.len()).div_ceil(1 << 10);
-        room.merge(app.room_for_bodies(wanted.saturating_sub(room.num_permits()))?);
+        room.grow_to(app, bytes.len() + piece.len())?;
         bytes.extend_from_slice(&piece);
     }
     Ok(Held { bytes: bytes.freeze(), _room: room })

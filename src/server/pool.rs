@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use crate::server::problem::{Kind, Problem};
 
@@ -59,14 +60,39 @@ impl Pool {
         &self,
         work: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R, Problem> {
+        self.start(work).await?.end().await
+    }
+
+    /// Begins the work once a thread may have it, and returns then. What is begun later may wait
+    /// for what was begun before, for that has its thread.
+    ///
+    /// # Errors
+    /// A problem when too much waits already.
+    pub(super) async fn start<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<Job<R>, Problem> {
         let busy = || Problem::new(Kind::Unavailable, "too much is waiting").retry_after(1);
         let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| busy())?;
         let working = Arc::clone(&self.working).acquire_owned().await.map_err(|_| busy())?;
-        let done = tokio::task::spawn_blocking(move || {
+        Ok(Job(tokio::task::spawn_blocking(move || {
             let result = work();
             drop((working, admitted));
             result
-        });
-        done.await.map_err(|_| Problem::new(Kind::Internal, "the request failed half-way"))
+        })))
+    }
+}
+
+/// Work that has begun, and goes on when this is dropped.
+#[derive(Debug)]
+pub(super) struct Job<R>(JoinHandle<R>);
+
+impl<R> Job<R> {
+    /// What it comes to.
+    ///
+    /// # Errors
+    /// A problem when it panics.
+    pub(super) async fn end(self) -> Result<R, Problem> {
+        self.0.await.map_err(|_| Problem::new(Kind::Internal, "the request failed half-way"))
     }
 }

@@ -1,8 +1,13 @@
 //! Many lines at a time, and everything out again.
 
-use axum::body::Body;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
 use axum::http::Method;
-use runledger::{Event, Kind};
+use runledger::{Event, Kind, Order};
 use serde_json::{Value, json};
 
 use super::{Answer, Site};
@@ -87,12 +92,8 @@ fn a_bulk_is_bounded_and_says_what_was_done() {
     let line =
         format!("{{\"kind\":\"event\",\"type\":\"x\",\"message\":\"{}\"}}\n", "x".repeat(999));
     // Piece by piece, as it comes over a wire.
-    let pieces: Vec<_> =
-        (0..2000).map(|_| Ok::<_, std::io::Error>(line.clone().into_bytes())).collect();
-    let body = Body::from_stream(Pieces(pieces.into_iter()));
-    let request =
-        ann.request(Method::POST, "/v1/bulk").header("content-type", "application/x-ndjson");
-    let refused = site.send(request.body(body).unwrap());
+    let pieces = std::iter::repeat_n(Bytes::from(line), 2000).map(|line| Some(Ok(line)));
+    let refused = send(&site, pieces);
     assert_eq!(refused.problem(413).0, "too-large");
     let kept = site.ledger.query().kind(Kind::Event).count().unwrap();
     assert!(kept > 0 && kept < 2000);
@@ -111,17 +112,136 @@ fn a_bulk_is_bounded_and_says_what_was_done() {
     );
 }
 
-struct Pieces(std::vec::IntoIter<std::io::Result<Vec<u8>>>);
+/// A body that comes piece by piece. After `None` nothing comes any more, and no end.
+struct Pieces<I>(I);
 
-impl futures_core::Stream for Pieces {
-    type Item = std::io::Result<Vec<u8>>;
+impl<I: Iterator<Item = Option<io::Result<Bytes>>> + Unpin> futures_core::Stream for Pieces<I> {
+    type Item = io::Result<Bytes>;
 
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        std::task::Poll::Ready(self.0.next())
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.0.next() {
+            Some(Some(piece)) => Poll::Ready(Some(piece)),
+            Some(None) => Poll::Pending,
+            None => Poll::Ready(None),
+        }
     }
+}
+
+/// What a bulk of ann's is answered whose body comes as these pieces.
+fn send<I>(site: &Site, pieces: I) -> Answer
+where
+    I: Iterator<Item = Option<io::Result<Bytes>>> + Send + Unpin + 'static,
+{
+    let ann = site.user("ann");
+    let request = ann.request(Method::POST, "/v1/bulk?durability=os");
+    let request = request.header("content-type", "application/x-ndjson");
+    site.send(request.body(Body::from_stream(Pieces(pieces))).unwrap())
+}
+
+/// An event of about 1,000 bytes on a line.
+fn event(number: usize) -> Bytes {
+    let text = "x".repeat(950);
+    format!("{{\"kind\":\"event\",\"type\":\"t{number}\",\"message\":\"{text}\"}}\n").into()
+}
+
+/// That the answer tells of as many records as there are, and that they are the first of the lines.
+fn only_the_first(site: &Site, refused: &Answer) -> usize {
+    let page =
+        site.ledger.query().kind(Kind::Event).order(Order::Seq).limit(10_000).fetch().unwrap();
+    let (kept, text) = (page.len(), refused.text());
+    for (number, record) in page.records().enumerate() {
+        assert_eq!(record.unwrap().body.type_name(), format!("t{number}"));
+    }
+    let told = format!("of the {kept} lines before, {kept} records were appended");
+    assert!(text.contains(&told), "{told}: {text}");
+    kept
+}
+
+#[test]
+fn a_bulk_that_breaks_off_tells_what_was_done() {
+    let site = Site::new();
+    let lines = (0..2000).map(|number| Some(Ok(event(number))));
+    let broken = || Some(Err(io::Error::other("reset")));
+    let refused = send(&site, lines.chain(std::iter::once_with(broken)));
+    assert_eq!(refused.problem(400).0, "invalid-body");
+    let kept = only_the_first(&site, &refused);
+    assert!(kept > 1500 && kept < 2000, "{kept}");
+}
+
+#[test]
+fn a_bulk_that_stops_to_come_tells_what_was_done() {
+    let site = Site::with(|config| config.read_timeout = Duration::from_millis(300));
+    let lines = (0..1000).map(|number| Some(Ok(event(number))));
+    let refused = send(&site, lines.chain(std::iter::repeat_with(|| None)));
+    assert_eq!(refused.problem(408).0, "too-slow");
+    assert!(only_the_first(&site, &refused) > 500);
+}
+
+/// Parts are read side by side: none that comes after one that failed may be appended.
+#[test]
+fn a_bulk_whose_ledger_closes_tells_what_was_done() {
+    let site = Site::new();
+    let ledger = site.ledger.clone();
+    let lines = (0..3000).map(move |number| {
+        if number == 1500 {
+            // What was begun may end, or be the first that fails.
+            ledger.close().unwrap();
+        }
+        Some(Ok(event(number)))
+    });
+    let refused = send(&site, lines);
+    assert_eq!(refused.problem(503).0, "unavailable");
+    assert!(refused.text().contains(" records were appended"), "{}", refused.text());
+    assert!(!refused.text().contains("what came before"), "{}", refused.text());
+}
+
+/// What is wrong with a line is told of that line, in whichever part of the body it comes; and a run
+/// that begins in one goes on in another.
+#[test]
+fn lines_are_counted_through_all_parts() {
+    let site = Site::new();
+    let state = |status: &str| {
+        let run = r#""kind":"run","type":"backup","run_id":"r""#;
+        Bytes::from(format!("{{{run},\"status\":\"{status}\"}}\n"))
+    };
+    // Longer than a part by itself.
+    let long = format!("{{\"kind\":\"event\",\"type\":\"{}\"}}\n", "x".repeat(400_000));
+    let lines: Vec<_> = (1..=2000)
+        .map(|line| match line {
+            2 => state("running"),
+            3 | 700 | 1999 => Bytes::from_static(b"{\"kind\":\"event\",\"typ\":\"x\"}\r\n"),
+            800 => Bytes::from_static(b"\n"),
+            900 => long.clone().into(),
+            1500 => state("success"),
+            1600 => state("failed"),
+            _ => event(line),
+        })
+        .collect();
+    let whole = lines.concat();
+    // Cut anywhere but at the ends of lines.
+    let pieces: Vec<_> =
+        whole.chunks(77_777).map(|piece| Some(Ok(Bytes::copy_from_slice(piece)))).collect();
+    let results = self::lines(&send(&site, pieces.into_iter()));
+    let told: Vec<_> = results.iter().map(|it| it["line"].as_u64().unwrap()).collect();
+    assert!(told.iter().copied().eq((1..=2000).filter(|line| *line != 800)));
+    let refused: Vec<_> = results.iter().filter(|it| it["seq"].is_null()).collect();
+    let lines: Vec<_> = refused.iter().map(|it| it["line"].as_u64().unwrap()).collect();
+    assert_eq!(lines, [3, 700, 900, 1600, 1999]);
+    let seqs = results.iter().filter_map(|it| it["seq"].as_u64());
+    assert!(seqs.eq(1..=1994));
+    assert_eq!(site.user("ann").get("/v1/runs/r").expect(200)["status"], "success");
+}
+
+/// A bulk held what it had of its longest line beside what all other bodies were held to: as many
+/// clients as there may be, each with a line without an end, were the end of the memory.
+#[test]
+fn lines_without_an_end_take_of_the_room_of_all_bodies() {
+    let site = Site::with(|config| config.max_bulk_bytes = 1 << 30);
+    let piece = Bytes::from(vec![b'x'; 1 << 20]);
+    let refused = send(&site, std::iter::repeat_n(piece, 257).map(|piece| Some(Ok(piece))));
+    assert_eq!(refused.problem(503).0, "unavailable");
+    // It is given back.
+    assert_eq!(lines(&send(&site, [Some(Ok(event(1)))].into_iter())).len(), 1);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::server::access::{Access, Failure, Pen, View};
 use crate::server::access_log::Who;
 use crate::server::app::App;
 use crate::server::auth::Scope;
+use crate::server::pool::Job;
 use crate::server::problem::{Kind, Problem};
 
 /// A scope that a route needs, as a type: a handler that asks for a `Caller<Write>` runs only for
@@ -118,12 +119,7 @@ impl Caller<Write> {
         &self,
         work: impl FnOnce(&Pen<'_>) -> Result<R, Failure> + Send + 'static,
     ) -> Result<R, Problem> {
-        let (store, access) = (self.app.store(), Arc::clone(&self.access));
-        let work = move || {
-            let pen = Pen { store: &store, access: &access };
-            work(&pen).map_err(|failure| failure.told(&access))
-        };
-        self.app.pool().run_quick(work).await?
+        self.app.pool().run_quick(self.with_pen(work)).await?
     }
 
     /// Writes to the ledger, off the threads that serve connections.
@@ -131,14 +127,26 @@ impl Caller<Write> {
         &self,
         work: impl FnOnce(&Pen<'_>) -> Result<R, Failure> + Send + 'static,
     ) -> Result<R, Problem> {
+        self.start_write(work).await?.end().await?
+    }
+
+    /// Begins to write to the ledger, off the threads that serve connections.
+    pub(in crate::server) async fn start_write<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Pen<'_>) -> Result<R, Failure> + Send + 'static,
+    ) -> Result<Job<Result<R, Problem>>, Problem> {
+        self.app.pool().start(self.with_pen(work)).await
+    }
+
+    fn with_pen<R, W>(&self, work: W) -> impl FnOnce() -> Result<R, Problem> + use<R, W>
+    where
+        W: FnOnce(&Pen<'_>) -> Result<R, Failure>,
+    {
         let (store, access) = (self.app.store(), Arc::clone(&self.access));
-        self.app
-            .pool()
-            .run(move || {
-                let pen = Pen { store: &store, access: &access };
-                work(&pen).map_err(|failure| failure.told(&access))
-            })
-            .await?
+        move || {
+            let pen = Pen { store: &store, access: &access };
+            work(&pen).map_err(|failure| failure.told(&access))
+        }
     }
 }
 

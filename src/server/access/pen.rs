@@ -17,50 +17,35 @@ impl Pen<'_> {
     /// Appends a record, as the caller's own where it does not say whose it is.
     pub(in crate::server) fn append(
         &self,
-        body: Body<'_>,
+        mut body: Body<'_>,
         durability: Durability,
     ) -> Result<u64, Failure> {
-        match body {
-            Body::Run(run) => {
-                let id = run.run_id.clone().into_owned();
-                let _held = self.store.hold(&id);
-                let run = self.claim(run)?;
-                self.put(run, durability)
-            }
-            other => {
-                let own = self.own(other)?;
-                self.put(own, durability)
-            }
-        }
+        let _held = match &body {
+            Body::Run(run) => self.store.hold(&run.run_id),
+            _ => None,
+        };
+        self.claim(&mut body)?;
+        self.put(body, durability)
     }
 
     /// Appends records each on its own merits, and gives the number or the refusal of each.
     pub(in crate::server) fn append_each(
         &self,
-        bodies: Vec<Body<'_>>,
+        mut bodies: Vec<Body<'_>>,
         durability: Durability,
     ) -> Result<Vec<Result<u64, Problem>>, Failure> {
-        let ids = bodies.iter().filter_map(|body| match body {
+        let _held = self.store.hold_all(bodies.iter().filter_map(|body| match body {
             Body::Run(run) => Some(&run.run_id),
             _ => None,
-        });
-        let _held = self.store.hold_all(ids);
-        let mut own = Vec::with_capacity(bodies.len());
+        }));
         let mut results = Vec::with_capacity(bodies.len());
-        for body in bodies {
-            let claimed = match body {
-                Body::Run(run) => self.claim(run),
-                other => self.own(other).map_err(Failure::Problem),
-            };
-            match claimed {
-                Ok(body) => {
-                    own.push(body);
-                    results.push(Ok(0));
-                }
-                Err(failure) => results.push(Err(failure.told(self.access))),
-            }
-        }
-        let mut appended = self.store.ledger.append_each(&own, durability)?.into_iter();
+        bodies.retain_mut(|body| {
+            let claimed = self.claim(body);
+            let is_taken = claimed.is_ok();
+            results.push(claimed.map(|()| 0).map_err(|failure| failure.told(self.access)));
+            is_taken
+        });
+        let mut appended = self.store.ledger.append_each(&bodies, durability)?.into_iter();
         for result in results.iter_mut().filter(|result| result.is_ok()) {
             if let Some(seq) = appended.next() {
                 *result = seq.map_err(|err| Problem::of(&err, self.access.sees_all()));
@@ -109,39 +94,39 @@ impl Pen<'_> {
         View { ledger: &self.store.ledger, access: self.access }
     }
 
-    /// A state of a run that the caller may give it: of a new run, or of one that it sees, which
-    /// stays its user's.
-    fn claim<'a>(&self, mut run: Run<'a>) -> Result<Body<'a>, Failure> {
+    /// Makes the record one that the caller may write: its own, or a state of a run that is new or
+    /// that it sees, which stays its user's.
+    fn claim(&self, body: &mut Body<'_>) -> Result<(), Failure> {
         if self.access.sees_all() {
-            return Ok(run.into());
+            return Ok(());
         }
-        let id = run.run_id.to_string();
-        match self.store.ledger.reader().run(&id) {
-            Err(Error::NotFound { .. }) => Ok(self.own(run.into())?),
-            Err(err) => Err(err.into()),
-            Ok(_) => {
-                self.view().run(&id)?;
-                self.check(run.user_id.as_ref(), run.project_id.as_ref())?;
-                run.user_id = None;
-                Ok(run.into())
+        if let Body::Run(run) = body {
+            let id = run.run_id.to_string();
+            match self.store.ledger.reader().run(&id) {
+                Err(Error::NotFound { .. }) => {}
+                Err(err) => return Err(err.into()),
+                Ok(_) => {
+                    self.view().run(&id)?;
+                    self.check(run.user_id.as_ref(), run.project_id.as_ref())?;
+                    run.user_id = None;
+                    return Ok(());
+                }
             }
         }
+        Ok(self.own(body)?)
     }
 
-    /// The record as one of the caller's.
-    fn own<'a>(&self, mut body: Body<'a>) -> Result<Body<'a>, Problem> {
-        let Some(subject) = self.access.subject.as_deref().filter(|_| !self.access.sees_all())
-        else {
-            return Ok(body);
-        };
+    /// Makes the record one of the caller's.
+    fn own(&self, body: &mut Body<'_>) -> Result<(), Problem> {
+        let Some(subject) = self.access.subject.as_deref() else { return Ok(()) };
         self.check(body.user_id(), body.project_id())?;
         let user = Id::new(subject.to_owned()).map_err(|err| Problem::of(&err, false))?;
-        match &mut body {
+        match body {
             Body::Run(run) => run.user_id = Some(user),
             Body::Event(event) => event.user_id = Some(user),
             Body::Error(error) => error.user_id = Some(user),
         }
-        Ok(body)
+        Ok(())
     }
 
     /// That a record names no other user, and no project but the caller's.

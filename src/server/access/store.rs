@@ -66,7 +66,10 @@ impl Store {
 
     pub(super) fn note_appended(&self, records: u64) {
         self.total.inc_by(records);
-        self.appended.send_replace(());
+        // Who comes to follow after this looks for itself first.
+        if self.appended.receiver_count() > 0 {
+            self.appended.send_replace(());
+        }
     }
 
     /// What changes with every append that came through here.

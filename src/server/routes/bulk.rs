@@ -1,26 +1,35 @@
 //! Many records at a time: lines in, a result for each line out.
 
+use std::collections::VecDeque;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde::Serialize;
+use tokio::sync::oneshot;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::ledger::Durability;
+use crate::model;
 use crate::server::access::{Caller, Failure, Pen, Write};
 use crate::server::app::App;
-use crate::server::input;
+use crate::server::input::{self, Room};
+use crate::server::pool::Job;
 use crate::server::problem::{Kind, Problem, Shape};
 use crate::server::routes::records::Sure;
 use crate::server::words::{Nothing, Words};
 use crate::wire::{ParseOptions, parse_bytes};
 
-/// After how many bytes of whole lines they are appended.
-const AT_ONCE: usize = 256 << 10;
+/// From how many bytes on whole lines are a part, which is read and appended at once.
+const PART: usize = 128 << 10;
+
+/// How many parts are worked on at a time: while one is appended, the next one is read.
+const PARTS: usize = 2;
 
 /// The most lines in one request: their results are held until the last is taken.
 const MAX_LINES: usize = 100_000;
@@ -60,30 +69,43 @@ async fn bulk(
     lines: Lines,
 ) -> Result<Response, Problem> {
     let durability = sure.durability(&app);
-    let mut bulk = Bulk { caller, lines: 0, outcomes: Vec::new(), appended: 0 };
+    let mut bulk = Bulk::new(app, caller);
     let taken = bulk.take(lines).await;
+    // What was begun ends, whatever came of the rest, so that it can be told.
+    let settled = bulk.settle(0).await;
     // What was appended is as sure as was asked before anything is answered.
     if durability == Durability::Sync && bulk.appended > 0 {
         bulk.caller.write(|pen| pen.sync()).await?;
     }
-    match taken {
+    match settled.and(taken) {
         Ok(()) => {
             let media = [(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"))];
             Ok((StatusCode::OK, media, bulk.outcomes).into_response())
         }
         Err(problem) if bulk.appended > 0 => Err(problem.after(&format!(
             "of the {} lines before, {} records were appended",
-            bulk.lines, bulk.appended
+            bulk.settled, bulk.appended
         ))),
         Err(problem) => Err(problem),
     }
 }
 
-/// A body that is read line by line.
+/// A body that is read in parts.
 struct Lines {
-    body: Body,
-    limit: usize,
     app: App,
+    body: Body,
+    /// How many bytes may come yet.
+    limit: usize,
+    /// What is left of the piece of the body that came last, which ends anywhere.
+    piece: Bytes,
+    /// The beginning of a line.
+    rest: Vec<u8>,
+}
+
+/// Whole lines.
+struct Part {
+    text: Vec<u8>,
+    _room: Room,
 }
 
 impl FromRequest<App> for Lines {
@@ -91,103 +113,185 @@ impl FromRequest<App> for Lines {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         input::check_type(request.headers(), "application/x-ndjson")?;
-        let limit = app.config().max_bulk_bytes;
-        Ok(Self { body: request.into_body(), limit, app: app.clone() })
+        let (app, limit) = (app.clone(), app.config().max_bulk_bytes);
+        Ok(Self { app, body: request.into_body(), limit, piece: Bytes::new(), rest: Vec::new() })
     }
 }
 
 impl Lines {
-    /// The next piece of the body, which ends anywhere.
-    async fn piece(&mut self) -> Result<Option<bytes::Bytes>, Problem> {
+    /// The next part, which has its room; `None` at the end.
+    async fn part(&mut self) -> Result<Option<Part>, Problem> {
+        let mut room = Room::default();
+        let mut text = std::mem::take(&mut self.rest);
+        // Where the last whole line ends.
+        let mut end = 0;
+        while text.len() < PART || end == 0 {
+            if self.piece.is_empty() && !self.next_piece().await? {
+                return Ok((!text.is_empty()).then_some(Part { text, _room: room }));
+            }
+            let some = self.piece.split_to(self.piece.len().min(PART / 4));
+            room.grow_to(&self.app, text.len() + some.len())?;
+            end = memchr::memrchr(b'\n', &some).map_or(end, |at| text.len() + at + 1);
+            text.extend_from_slice(&some);
+        }
+        self.rest = text.split_off(end);
+        Ok(Some(Part { text, _room: room }))
+    }
+
+    /// Waits for the next piece; false at the end.
+    async fn next_piece(&mut self) -> Result<bool, Problem> {
         let patience = self.app.config().read_timeout;
         let frame = tokio::time::timeout(patience, self.body.frame()).await;
         let slow = |_| Problem::new(Kind::Slow, "the body did not come in time");
-        let Some(frame) = frame.map_err(slow)? else { return Ok(None) };
+        let Some(frame) = frame.map_err(slow)? else { return Ok(false) };
         let broken = |_| Problem::new(Kind::Body, "the body broke off or does not decompress");
-        let piece = frame.map_err(broken)?.into_data().unwrap_or_default();
+        self.piece = frame.map_err(broken)?.into_data().unwrap_or_default();
         let over = || {
             let detail =
                 format!("the body is over the limit of {}", self.app.config().max_bulk_bytes);
             Problem::new(Kind::TooLarge, format!("{detail} bytes; send it in parts"))
         };
-        self.limit = self.limit.checked_sub(piece.len()).ok_or_else(over)?;
-        Ok(Some(piece))
+        self.limit = self.limit.checked_sub(self.piece.len()).ok_or_else(over)?;
+        Ok(true)
     }
 }
 
-/// A request that is worked off.
+/// A request that is worked off. Its parts are read side by side and appended one after the other.
 struct Bulk {
+    app: App,
     caller: Caller<Write>,
-    /// How many lines there were.
-    lines: usize,
-    outcomes: Vec<u8>,
+    /// How many lines the parts had that were begun.
+    begun: usize,
+    at_work: VecDeque<Job<Result<Done, Problem>>>,
+    /// Comes when the part that was begun last is appended, and is lost when it is not.
+    turn: oneshot::Receiver<()>,
+    /// How many lines the parts had that are done.
+    settled: usize,
     appended: usize,
+    outcomes: Vec<u8>,
+    room: Room,
+    /// What stopped the first part that was not done.
+    stopped: Option<Problem>,
+}
+
+/// What became of a part.
+struct Done {
+    lines: usize,
+    appended: usize,
+    outcomes: Vec<u8>,
 }
 
 impl Bulk {
-    async fn take(&mut self, mut lines: Lines) -> Result<(), Problem> {
-        let mut held = Vec::new();
-        while let Some(piece) = lines.piece().await? {
-            held.extend_from_slice(&piece);
-            if held.len() >= AT_ONCE
-                && let Some(end) = memchr::memrchr(b'\n', &held)
-            {
-                let rest = held.split_off(end + 1);
-                self.append(std::mem::replace(&mut held, rest)).await?;
-            }
+    fn new(app: App, caller: Caller<Write>) -> Self {
+        let (first, turn) = oneshot::channel();
+        // The receiver is there.
+        let _ = first.send(());
+        Self {
+            app,
+            caller,
+            begun: 0,
+            at_work: VecDeque::new(),
+            turn,
+            settled: 0,
+            appended: 0,
+            outcomes: Vec::new(),
+            room: Room::default(),
+            stopped: None,
         }
-        if held.is_empty() { Ok(()) } else { self.append(held).await }
     }
 
-    /// Appends whole lines.
-    async fn append(&mut self, text: Vec<u8>) -> Result<(), Problem> {
-        let before = self.lines;
-        let room = MAX_LINES.saturating_sub(before);
-        let count = memchr::memchr_iter(b'\n', &text).count() + usize::from(!text.ends_with(b"\n"));
-        if count > room {
+    async fn take(&mut self, mut lines: Lines) -> Result<(), Problem> {
+        while let Some(part) = lines.part().await? {
+            self.settle(PARTS - 1).await?;
+            self.begin(part).await?;
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self, part: Part) -> Result<(), Problem> {
+        let text = &part.text;
+        let lines = memchr::memchr_iter(b'\n', text).count() + usize::from(!text.ends_with(b"\n"));
+        let before = self.begun;
+        self.begun += lines;
+        if self.begun > MAX_LINES {
             let detail = format!("the body has more than {MAX_LINES} lines; send it in parts");
             return Err(Problem::new(Kind::TooLarge, detail));
         }
-        let (outcomes, appended) =
-            self.caller.write(move |pen| append_lines(pen, &text, before)).await?;
-        self.outcomes.extend(outcomes);
-        self.appended += appended;
-        self.lines += count;
+        let (appended, turn) = oneshot::channel();
+        let turn = std::mem::replace(&mut self.turn, turn);
+        let work = move |pen: &Pen<'_>| {
+            let read = Read::new(&part.text, before);
+            let lost = |_| Problem::new(Kind::Internal, "what came before was not appended");
+            turn.blocking_recv().map_err(lost)?;
+            let done = read.append(pen, lines)?;
+            // Nobody waits for the last one.
+            let _ = appended.send(());
+            Ok(done)
+        };
+        self.at_work.push_back(self.caller.start_write(work).await?);
+        Ok(())
+    }
+
+    /// Takes what became of the oldest parts, until no more than so many are left.
+    async fn settle(&mut self, left: usize) -> Result<(), Problem> {
+        while self.at_work.len() > left
+            && let Some(job) = self.at_work.pop_front()
+        {
+            let done = job.end().await.flatten().and_then(|done| self.note(done));
+            if let Err(problem) = done {
+                self.stopped.get_or_insert(problem);
+            }
+        }
+        self.stopped.clone().map_or(Ok(()), Err)
+    }
+
+    fn note(&mut self, done: Done) -> Result<(), Problem> {
+        self.settled += done.lines;
+        self.appended += done.appended;
+        self.room.grow_to(&self.app, self.outcomes.len() + done.outcomes.len())?;
+        self.outcomes.extend(done.outcomes);
         Ok(())
     }
 }
 
-/// Appends the records of these lines, and writes what became of each. They are in the kernel then,
-/// whatever else is asked for.
-fn append_lines(pen: &Pen<'_>, text: &[u8], before: usize) -> Result<(Vec<u8>, usize), Failure> {
-    let options = ParseOptions::new();
-    let lines = text.split(|byte| *byte == b'\n').map(|line| line.trim_ascii_end());
-    let lines: Vec<_> = (before + 1..).zip(lines).filter(|(_, line)| !line.is_empty()).collect();
-    let mut bodies = Vec::with_capacity(lines.len());
-    let mut results: Vec<Option<Problem>> = Vec::with_capacity(lines.len());
-    for (_, line) in &lines {
-        match parse_bytes(line, &options) {
-            Ok(body) => {
-                bodies.push(body);
-                results.push(None);
+/// The lines of a part as they were read, and the records among them.
+struct Read<'t> {
+    lines: Vec<(usize, Result<(), Problem>)>,
+    bodies: Vec<model::Body<'t>>,
+}
+
+impl<'t> Read<'t> {
+    /// Reads lines that stand after so many others.
+    fn new(text: &'t [u8], before: usize) -> Self {
+        let options = ParseOptions::new();
+        let (mut lines, mut bodies) = (Vec::new(), Vec::new());
+        let mut begin = 0;
+        let ends = memchr::memchr_iter(b'\n', text).chain(std::iter::once(text.len()));
+        for (number, end) in (before + 1..).zip(ends) {
+            let line = text.get(begin..end).unwrap_or_default().trim_ascii_end();
+            begin = end + 1;
+            if !line.is_empty() {
+                let read = parse_bytes(line, &options).map(|body| bodies.push(body));
+                lines.push((number, read.map_err(Problem::from)));
             }
-            Err(err) => results.push(Some(err.into())),
         }
+        Self { lines, bodies }
     }
-    let mut appended = pen.append_each(bodies, Durability::Os)?.into_iter();
-    let mut count = 0;
-    let mut out = Vec::with_capacity(lines.len() * 24);
-    for ((line, _), refused) in lines.iter().zip(results) {
-        let result = match refused {
-            Some(problem) => Err(problem),
-            None => appended
-                .next()
-                .unwrap_or_else(|| Err(Problem::new(Kind::Internal, "the line has no outcome"))),
-        };
-        count += usize::from(result.is_ok());
-        write(*line, &result, &mut out);
+
+    /// Appends the records, and writes what became of each line. They are in the kernel then,
+    /// whatever else is asked for.
+    fn append(self, pen: &Pen<'_>, lines: usize) -> Result<Done, Failure> {
+        let mut results = pen.append_each(self.bodies, Durability::Os)?.into_iter();
+        let mut done =
+            Done { lines, appended: 0, outcomes: Vec::with_capacity(self.lines.len() * 32) };
+        for (line, read) in self.lines {
+            let none = || Err(Problem::new(Kind::Internal, "the line has no outcome"));
+            let result = read.and_then(|()| results.next().unwrap_or_else(none));
+            done.appended += usize::from(result.is_ok());
+            write(line, &result, &mut done.outcomes);
+        }
+        Ok(done)
     }
-    Ok((out, count))
 }
 
 fn write(line: usize, result: &Result<u64, Problem>, out: &mut Vec<u8>) {
@@ -196,6 +300,7 @@ fn write(line: usize, result: &Result<u64, Problem>, out: &mut Vec<u8>) {
         seq: result.as_ref().ok().copied(),
         problem: result.as_ref().err().map(Problem::shape),
     };
-    out.extend(serde_json::to_vec(&outcome).unwrap_or_default());
+    // Numbers and text can be written, and a vector takes them.
+    let _ = serde_json::to_writer(&mut *out, &outcome);
     out.push(b'\n');
 }
