@@ -78,8 +78,9 @@ impl Held {
     }
 
     fn release(&self) {
-        let _ = self.release.send(());
+        // First nothing is held up any more: what is let go may come to its next write at once.
         self.hooked.set(|_, _| {});
+        let _ = self.release.send(());
     }
 
     /// Writes what waits, and gives what became of it.

@@ -195,8 +195,8 @@ fn a_bulk_whose_ledger_closes_tells_what_was_done() {
     assert!(!refused.text().contains("what came before"), "{}", refused.text());
 }
 
-/// What is wrong with a line is told of that line, in whichever part of the body it comes; and a run
-/// that begins in one goes on in another.
+/// What is wrong with a line is told of that line, in whichever part of the body it comes; and a
+/// run that begins in one goes on in another.
 #[test]
 fn lines_are_counted_through_all_parts() {
     let site = Site::new();

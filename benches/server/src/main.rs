@@ -11,8 +11,8 @@
 //! as they are answered. Rates that are compared are taken by turns, second by second, so that what
 //! else the machine does falls on both; a figure is the median of the turns. Everything reaches the
 //! kernel before it is answered, and no further. SQLite is served by the same HTTP, reads the same
-//! lines with the same code and answers as many, from the tables and indexes of `benches/peers`. What
-//! is printed is the table in the README.
+//! lines with the same code and answers as many, from the tables and indexes of `benches/peers`.
+//! What is printed is the table in the README.
 
 mod client;
 #[path = "../../peers/src/machine.rs"]
