@@ -54,7 +54,15 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tracing_core", &["src/embed/layer"]),
     ("tracing_subscriber", &["src/embed/layer"]),
     // What a test's scheduler stands in for; flags that order nothing are no part of it.
-    ("parking_lot", &["src/sync", "src/ledger/group_commit/exhausted.rs", "src/server"]),
+    (
+        "parking_lot",
+        &[
+            "src/sync",
+            "src/ledger/group_commit/exhausted.rs",
+            "src/embed/queue/exhausted.rs",
+            "src/server",
+        ],
+    ),
     ("std::thread", &["src/sync", "src/bin"]),
     (
         "std::sync::atomic",
@@ -63,6 +71,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "src/bin",
             "src/format/footer/layout.rs",
             "src/ledger/group_commit/exhausted.rs",
+            "src/embed/queue/exhausted.rs",
             "src/segment/frames.rs",
             // What a handler of signals reads.
             "src/storage/map.rs",

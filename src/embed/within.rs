@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use crate::sync::thread;
+use crate::sync::{thread, thread_local};
 
 /// What the names of the ledger's own threads begin with.
 const OWN_THREADS: &str = "runledger";

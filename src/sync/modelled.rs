@@ -13,6 +13,18 @@ use shuttle as model;
 pub(crate) use model::sync::atomic;
 pub(crate) use model::thread;
 
+/// A value of each thread. The standard library's macro takes a constant, too, which that of the
+/// scheduler does not know.
+macro_rules! of_each_thread {
+    (static $name:ident: $of:ty = const $value:block;) => {
+        #[cfg(loom)]
+        loom::thread_local! { static $name: $of = $value; }
+        #[cfg(shuttle)]
+        shuttle::thread_local! { static $name: $of = $value; }
+    };
+}
+pub(crate) use of_each_thread as thread_local;
+
 /// A lock that a panic does not poison.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(model::sync::Mutex<T>);

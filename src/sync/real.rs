@@ -4,7 +4,7 @@ use std::time::Duration;
 
 pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use std::sync::atomic;
-pub(crate) use std::thread;
+pub(crate) use std::{thread, thread_local};
 
 /// A condition variable that takes the guard and gives it back.
 #[derive(Debug, Default)]

@@ -3,6 +3,8 @@
 //! schedules -- --nocapture` runs them; `SCHEDULES` says how many, `SEED` where chance comes from,
 //! `CASE` repeats one, and `PLANT` plants a bug that they are to find.
 
+mod queue;
+
 use std::env;
 use std::sync::Arc;
 
