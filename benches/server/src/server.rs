@@ -13,6 +13,9 @@ use crate::{Outcome, sqlite};
 /// The word on the command line that makes a process a server.
 pub(crate) const CHILD: &str = "serve";
 
+/// How memory is given back, as in `packaging`.
+const MEMORY: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "262144")];
+
 /// A server that listens, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -24,7 +27,12 @@ impl Server {
     /// Starts a server of the `ledger` or of `sqlite` over this directory.
     pub(crate) fn start(what: &str, dir: &Path) -> Outcome<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args([CHILD, what]).arg(dir).stdin(Stdio::null()).stdout(Stdio::piped());
+        command
+            .args([CHILD, what])
+            .arg(dir)
+            .envs(MEMORY)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
         let mut child = command.spawn()?;
         let mut address = String::new();
         BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut address)?;
