@@ -27,19 +27,25 @@ const open = (path, options = {}) => look(site.base + path, options);
 const get = async (path) => (await fetch(site.base + path)).json();
 const number = (text) => Number(text.replaceAll(",", ""));
 const chip = (page, name) => page.locator(`nav[aria-label="Filter by status"] a.s-${name} b`);
+/** Looks at each page, from one to the next by this link, until there is none. */
+const leaf = async (page, onward, see) => {
+  for (;;) {
+    await see();
+    const next = page.locator(`.pager >> text=${onward}`);
+    if (!await next.count()) return;
+    const from = page.url();
+    await next.click();
+    await page.waitForURL((url) => url.href !== from);
+  }
+};
 
 test("all failed runs are on the pages of the list, each once", { skip }, async () => {
   const page = await open("/?status=failed");
   const count = number(await chip(page, "failed").innerText());
   const seen = [];
-  for (;;) {
+  await leaf(page, "Older", async () => {
     seen.push(...await page.locator("#rows .go").evaluateAll((links) => links.map((it) => it.href)));
-    const older = page.locator(".pager >> text=Older");
-    if (!await older.count()) break;
-    const from = page.url();
-    await older.click();
-    await page.waitForURL((url) => url.href !== from);
-  }
+  });
   assert.ok(count > 150, `${count}`);
   assert.equal(seen.length, count);
   assert.equal(new Set(seen).size, count);
@@ -87,14 +93,7 @@ test("a trace of a thousand records is led through", { skip }, async () => {
   const all = page.locator('nav[aria-label="Filter by kind"] a', { hasText: "all" }).locator("b");
   const count = number(await all.innerText());
   let seen = 0;
-  for (;;) {
-    seen += await page.locator(".feed .item").count();
-    const later = page.locator(".pager >> text=Later");
-    if (!await later.count()) break;
-    const from = page.url();
-    await later.click();
-    await page.waitForURL((url) => url.href !== from);
-  }
+  await leaf(page, "Later", async () => { seen += await page.locator(".feed .item").count(); });
   assert.ok(count > 1000, `${count}`);
   assert.equal(seen, count);
   await done(page);

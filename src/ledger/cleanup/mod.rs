@@ -146,21 +146,28 @@ pub enum Keep {
 
 impl std::fmt::Display for Keep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.told(|time| time.to_string()))
+    }
+}
+
+impl Keep {
+    /// In words, with times as the reader has them.
+    pub(crate) fn told(&self, at: impl Fn(Timestamp) -> String) -> String {
         match self {
-            Self::Until(time) => write!(f, "kept until {time}"),
-            Self::Younger(time) => write!(f, "holds a record of {time}, which is younger"),
-            Self::Forever => f.write_str("kept for ever"),
-            Self::Supersedes => f.write_str("holds later states of runs in a segment that is kept"),
-            Self::OpenRuns => f.write_str("holds only runs that are still open"),
-            Self::LastResults => f.write_str("holds only the last results of types"),
-            Self::Pinned => f.write_str("holds a record of a run that is pinned"),
-            Self::Class(class, None) => write!(f, "holds records of {class}, kept for ever"),
+            Self::Until(time) => format!("kept until {}", at(*time)),
+            Self::Younger(time) => format!("holds a record of {}, which is younger", at(*time)),
+            Self::Forever => "kept for ever".to_owned(),
+            Self::Supersedes => "holds later states of runs in a segment that is kept".to_owned(),
+            Self::OpenRuns => "holds only runs that are still open".to_owned(),
+            Self::LastResults => "holds only the last results of types".to_owned(),
+            Self::Pinned => "holds a record of a run that is pinned".to_owned(),
+            Self::Class(class, None) => format!("holds records of {class}, kept for ever"),
             Self::Class(class, Some(time)) => {
-                write!(f, "holds records of {class}, kept until {time}")
+                format!("holds records of {class}, kept until {}", at(*time))
             }
-            Self::OtherStatus => f.write_str("holds no such run"),
-            Self::Appended => f.write_str("was appended to meanwhile"),
-            Self::Empty => f.write_str("empty"),
+            Self::OtherStatus => "holds no such run".to_owned(),
+            Self::Appended => "was appended to meanwhile".to_owned(),
+            Self::Empty => "empty".to_owned(),
         }
     }
 }

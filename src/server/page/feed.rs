@@ -9,6 +9,7 @@ use crate::server::access::Failure;
 use crate::server::page::blocks::{self, Block, FEW};
 use crate::server::page::frame::run_place;
 use crate::server::page::shown::{self, Clock, Moment};
+use crate::server::page::words::Link;
 use crate::text::human;
 
 /// A record in a feed.
@@ -61,11 +62,10 @@ pub(super) fn choices(path: &str, counts: &[(Kind, u64)], only: Option<Kind>) ->
 
 /// Where a feed is, narrowed to a kind, from a place in it on.
 pub(super) fn place(path: &str, only: Option<Kind>, cursor: Option<Cursor>) -> String {
-    let kind = only.map(|kind| format!("kind={kind}"));
-    let cursor = cursor.map(|cursor| format!("cursor={cursor}"));
-    let words: Vec<_> = kind.into_iter().chain(cursor).collect();
-    let sign = if words.is_empty() { "" } else { "?" };
-    format!("{path}{sign}{}#feed", words.join("&"))
+    let link = Link::to(path.to_owned());
+    let link = only.into_iter().fold(link, |link, kind| link.with("kind", kind));
+    let link = cursor.into_iter().fold(link, |link, cursor| link.with("cursor", cursor));
+    format!("{link}#feed")
 }
 
 /// One item as HTML, for a feed that is already shown.

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
 
-use crate::ledger::{Cleanup, CleanupReport, Keep, Ledger, SegmentPlan, Stats};
+use crate::ledger::{Cleanup, CleanupReport, Ledger, SegmentPlan, Stats};
 use crate::model::{Kind, Status};
 use crate::server::access::Failure;
 use crate::server::page::frame::{Frame, html};
@@ -87,7 +87,7 @@ impl Line {
         let (outcome, reason) = match (&plan.dropped_for, &plan.rewritten_for, plan.kept_for) {
             (Some(why), ..) => ("drop", why.clone()),
             (None, Some(why), _) => ("rewrite", why.clone()),
-            (None, None, Some(why)) => ("keep", kept(why, clock)),
+            (None, None, Some(why)) => ("keep", why.told(|time| clock.moment(time).short)),
             (None, None, None) => ("keep", String::new()),
         };
         Self {
@@ -99,19 +99,6 @@ impl Line {
             outcome,
             reason,
         }
-    }
-}
-
-/// What keeps a segment, with times as they are read here.
-fn kept(why: Keep, clock: &Clock) -> String {
-    let at = |time| clock.moment(time).short;
-    match why {
-        Keep::Until(time) => format!("kept until {}", at(time)),
-        Keep::Younger(time) => format!("holds a record of {}, which is younger", at(time)),
-        Keep::Class(class, Some(time)) => {
-            format!("holds records of {class}, kept until {}", at(time))
-        }
-        other => other.to_string(),
     }
 }
 

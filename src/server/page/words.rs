@@ -1,5 +1,7 @@
 //! Forms that are sent, and links that carry words.
 
+use std::borrow::Cow;
+
 use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
 
@@ -33,13 +35,13 @@ pub(super) fn encoded(text: &str) -> String {
 /// A place on this site and the words that it is asked with.
 #[derive(Debug, Clone)]
 pub(super) struct Link {
-    path: &'static str,
+    path: Cow<'static, str>,
     words: Vec<(&'static str, String)>,
 }
 
 impl Link {
-    pub(super) const fn to(path: &'static str) -> Self {
-        Self { path, words: Vec::new() }
+    pub(super) fn to(path: impl Into<Cow<'static, str>>) -> Self {
+        Self { path: path.into(), words: Vec::new() }
     }
 
     /// With another word, unless it is empty.
@@ -56,12 +58,12 @@ impl Link {
         let goes =
             |word: &(&str, String)| word.0 == name && value.is_none_or(|value| value == word.1);
         let words = self.words.iter().filter(|word| !goes(word)).cloned().collect();
-        Self { path: self.path, words }
+        Self { path: self.path.clone(), words }
     }
 
     /// The same words at another place.
     pub(super) fn at(&self, path: &'static str) -> Self {
-        Self { path, words: self.words.clone() }
+        Self { path: path.into(), words: self.words.clone() }
     }
 
     pub(super) fn words(&self) -> &[(&'static str, String)] {
@@ -76,7 +78,7 @@ impl Link {
 
 impl std::fmt::Display for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.path)?;
+        f.write_str(&self.path)?;
         let mut sign = '?';
         for (name, value) in &self.words {
             write!(f, "{sign}{name}={}", encoded(value))?;

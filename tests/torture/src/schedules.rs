@@ -89,25 +89,32 @@ type Image = (SimDisk, Oracle, String);
 
 #[test]
 fn threads_on_one_handle() {
-    let number = |name, default| env::var(name).map_or(default, |text| text.parse().unwrap());
-    let cases = number("SCHEDULES", 1000_u64).div_ceil(OF_A_CASE);
-    let mut ground = Ground::new(Size::Full, number("SEED", 1), None);
-    ground.only_case = env::var("CASE").ok().map(|text| text.parse().unwrap());
-    let seed = ground.seed;
     if let Ok(name) = env::var("PLANT") {
         let mut bugs = Bug::ALL.iter().filter(|bug| format!("{bug:?}") == name);
         plant(*bugs.next().unwrap_or_else(|| panic!("there is no bug {name}")));
     }
-    ground.numbered_cases(cases, |number, seed| {
+    try_cases("a handle", |number, seed| {
         let case = Case::new(number, seed);
         match case.is_pct() {
             true => run(PctScheduler::new_from_seed(seed, CHANGES, of_a_case()), case),
             false => run(RandomScheduler::new_from_seed(seed, of_a_case()), case),
         }
+    });
+}
+
+/// Tries as many schedules as is said, [`OF_A_CASE`] of each case.
+fn try_cases(of: &str, one: impl Fn(u64, u64) + Sync) {
+    let number = |name, default| env::var(name).map_or(default, |text| text.parse().unwrap());
+    let cases = number("SCHEDULES", 1000_u64).div_ceil(OF_A_CASE);
+    let mut ground = Ground::new(Size::Full, number("SEED", 1), None);
+    ground.only_case = env::var("CASE").ok().map(|text| text.parse().unwrap());
+    let seed = ground.seed;
+    ground.numbered_cases(cases, |number, seed| {
+        one(number, seed);
         Ok(OF_A_CASE)
     });
     let (tally, _) = ground.run(&[]);
-    println!("shuttle: {} schedules, seed {seed}", tally.tried);
+    println!("shuttle: {} schedules, of {of}, seed {seed}", tally.tried);
     assert!(tally.failed == 0, "seed {seed}: {:#?}", tally.failures);
 }
 

@@ -1,11 +1,11 @@
 //! Schedules of threads that record by a queue, one of which lets go of its guard meanwhile.
 
+use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::{env, fmt};
 
 use parking_lot::Mutex;
 use runledger::embed::{Recorder, WhenFull};
@@ -15,9 +15,8 @@ use shuttle::rand::{Rng as _, thread_rng};
 use shuttle::scheduler::RandomScheduler;
 use shuttle::thread::{self, Thread};
 
-use super::{OF_A_CASE, config, of_a_case};
+use super::{config, of_a_case, try_cases};
 use crate::disk::{Fault, OpKind, SimDisk};
-use crate::ground::{Ground, Size};
 use crate::rng::Rng;
 use crate::workload::{DIR, options};
 
@@ -44,12 +43,7 @@ impl fmt::Debug for Case {
 
 #[test]
 fn threads_on_one_queue() {
-    let number = |name, default| env::var(name).map_or(default, |text| text.parse().unwrap());
-    let cases = number("SCHEDULES", 1000_u64).div_ceil(OF_A_CASE);
-    let mut ground = Ground::new(Size::Full, number("SEED", 1), None);
-    ground.only_case = env::var("CASE").ok().map(|text| text.parse().unwrap());
-    let seed = ground.seed;
-    ground.numbered_cases(cases, |number, seed| {
+    try_cases("a queue", |number, seed| {
         let ways = [WhenFull::Spill, WhenFull::Block, WhenFull::Drop];
         let mut rng = Rng::new(seed);
         let when_full = ways[usize::try_from(number).unwrap() % ways.len()];
@@ -57,11 +51,7 @@ fn threads_on_one_queue() {
         let case = Case { seed, when_full, fails, is_killed };
         let scheduler = RandomScheduler::new_from_seed(seed, of_a_case());
         Runner::new(scheduler, config()).run(move || one_schedule(case));
-        Ok(OF_A_CASE)
     });
-    let (tally, _) = ground.run(&[]);
-    println!("shuttle: {} schedules, of queues, seed {seed}", tally.tried);
-    assert!(tally.failed == 0, "seed {seed}: {:#?}", tally.failures);
 }
 
 struct Unparks(Thread);
