@@ -10,7 +10,7 @@ mod mem;
 mod newest;
 mod sliced;
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 pub(crate) use mem::{MemIndex, NewRow, Summary};
 pub(crate) use newest::{NewestStates, StatePlace};
@@ -71,6 +71,19 @@ pub(crate) trait Table {
     fn has_key(&self, field: Field, code: Code, row: Row) -> bool;
     /// The key that the row carries: `Err` when this table can tell only by its postings.
     fn code(&self, field: Field, row: Row) -> Result<Option<Code>, NoColumn>;
+    /// Visits the rows at these positions in the order of (created_at, seq), in no order, with the
+    /// key that each carries: `Err` when this table can tell only by its postings.
+    fn for_each_code(
+        &self,
+        field: Field,
+        positions: Range<u32>,
+        visit: &mut dyn FnMut(Row, Option<Code>),
+    ) -> Result<(), NoColumn> {
+        for row in positions.map(|position| self.time_row(position)) {
+            visit(row, self.code(field, row)?);
+        }
+        Ok(())
+    }
 
     /// How many rows come before (created_at, seq) in that order.
     fn time_position(&self, created_at: i64, seq: u64) -> u32 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::format::key;
-use crate::index::{Code, Row, SUPERSEDED, Table};
+use crate::index::{Code, NoColumn, Row, SUPERSEDED, Table};
 use crate::model::{Field, FieldSet, Kind, Severity, Status};
 use crate::query::filter::Filter;
 use crate::query::list::{InVain, SegmentList, View};
@@ -66,9 +66,8 @@ fn count_in<T: Table>(
     let mut groups = Groups::new(pinned.segment().kind(), field);
     let (low, high) = plan.window(table);
     let few = (high - low) as usize / FEW_OF;
-    let by_tag = (filter.text.is_none() && groups.is_by_tag()).then(|| plan.not_by_tag(few));
-    if let Some(overtaken) = by_tag.flatten() {
-        groups.add_tags(table, plan, &overtaken);
+    let by_tag = filter.text.is_none().then(|| plan.not_by_tag(few)).flatten();
+    if by_tag.is_some_and(|overtaken| groups.add_all(table, plan, &overtaken).is_ok()) {
         counts.total += groups.total;
         return groups.name(pinned, table, &mut counts.by_value);
     }
@@ -134,14 +133,31 @@ impl Groups {
         Self { kind, field, total: 0, tags: [0; 32], codes: HashMap::new(), rows: Vec::new() }
     }
 
-    /// True when the tag alone tells the group of a row.
-    const fn is_by_tag(&self) -> bool {
-        matches!(self.field, None | Some(Field::Status | Field::Severity))
+    /// Counts all rows of the window whose tags match, but for those that are overtaken; nothing
+    /// when the table keeps no column by which they are grouped.
+    fn add_all<T: Table>(
+        &mut self,
+        table: &T,
+        plan: &Plan<'_>,
+        overtaken: &[u64],
+    ) -> Result<(), NoColumn> {
+        let rows = overtaken.iter().filter_map(|&seq| {
+            let row = table.seq_row(table.seq_position(seq));
+            (table.seq(row) == seq && plan.in_window(table.created_at(row))).then_some(row)
+        });
+        match self.field {
+            None | Some(Field::Status | Field::Severity) => self.add_tags(table, plan, rows),
+            Some(field) => self.add_codes(table, plan, field, rows)?,
+        }
+        Ok(())
     }
 
-    /// Counts all rows of the window by their tags, but for those that are overtaken, then sorts
-    /// out which tags match.
-    fn add_tags<T: Table>(&mut self, table: &T, plan: &Plan<'_>, overtaken: &[u64]) {
+    fn add_tags<T: Table>(
+        &mut self,
+        table: &T,
+        plan: &Plan<'_>,
+        overtaken: impl Iterator<Item = Row>,
+    ) {
         let (low, high) = plan.window(table);
         let mut counts = [0u64; 256];
         for position in low..high {
@@ -149,11 +165,8 @@ impl Groups {
                 *count += 1;
             }
         }
-        for &seq in overtaken {
-            let row = table.seq_row(table.seq_position(seq));
-            let is_counted = table.seq(row) == seq && plan.in_window(table.created_at(row));
-            if let Some(count) = counts.get_mut(usize::from(table.tag(row))).filter(|_| is_counted)
-            {
+        for row in overtaken {
+            if let Some(count) = counts.get_mut(usize::from(table.tag(row))) {
                 *count = count.saturating_sub(1);
             }
         }
@@ -164,6 +177,39 @@ impl Groups {
                 *of_tag += count;
             }
         }
+    }
+
+    fn add_codes<T: Table>(
+        &mut self,
+        table: &T,
+        plan: &Plan<'_>,
+        field: Field,
+        overtaken: impl Iterator<Item = Row>,
+    ) -> Result<(), NoColumn> {
+        let (low, high) = plan.window(table);
+        let accepted: [bool; 256] =
+            std::array::from_fn(|tag| u8::try_from(tag).is_ok_and(|tag| plan.accepts_tag(tag)));
+        let accepts = |row| accepted.get(usize::from(table.tag(row))).is_some_and(|it| *it);
+        let mut counts = vec![0u64; table.key_count(field) as usize];
+        let mut total = 0;
+        table.for_each_code(field, low..high, &mut |row, code| {
+            if accepts(row) {
+                total += 1;
+                if let Some(count) = code.and_then(|code| counts.get_mut(code as usize)) {
+                    *count += 1;
+                }
+            }
+        })?;
+        for row in overtaken.filter(|&row| accepts(row)) {
+            total = u64::saturating_sub(total, 1);
+            let code = table.code(field, row)?;
+            if let Some(count) = code.and_then(|code| counts.get_mut(code as usize)) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        self.total += total;
+        self.codes.extend((0..).zip(counts).filter(|(_, count)| *count > 0));
+        Ok(())
     }
 
     fn add<T: Table>(&mut self, table: &T, row: Row) {

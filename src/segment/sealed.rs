@@ -1,4 +1,4 @@
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::error::Damage;
@@ -203,6 +203,27 @@ impl Table for SealedTable<'_> {
             Some(view) if view.has_codes() => Ok(view.code(row as usize)),
             Some(_) => Err(NoColumn),
         }
+    }
+
+    fn for_each_code(
+        &self,
+        field: Field,
+        positions: Range<u32>,
+        visit: &mut dyn FnMut(Row, Option<Code>),
+    ) -> Result<(), NoColumn> {
+        let Some(view) = self.field(field) else {
+            positions.for_each(|row| visit(row, None));
+            return Ok(());
+        };
+        let codes = view.codes().ok_or(NoColumn)?;
+        let mut rows = positions.clone().rev();
+        let _ = codes.for_each_back(positions.start as usize..positions.end as usize, |code| {
+            if let Some(row) = rows.next() {
+                visit(row, narrow(Some(code)).checked_sub(1));
+            }
+            ControlFlow::Continue(())
+        });
+        Ok(())
     }
 
     fn time_position(&self, created_at: i64, seq: u64) -> u32 {
