@@ -4,6 +4,10 @@ use crate::query::cursor::Cursor;
 use crate::query::select::Hit;
 use crate::segment::{Frame, Pinned};
 
+/// How many records ahead of the one that is read are fetched from memory, where each lies in a
+/// place of its own.
+const AHEAD: usize = 8;
+
 /// Records that a query has found, in its order.
 ///
 /// They are read when they are asked for, borrowed from the segments that they lie in; the page
@@ -32,7 +36,11 @@ impl Page {
     pub fn records(&self) -> impl ExactSizeIterator<Item = Result<Record<'_>>> {
         // Records that were found together often lie in one frame.
         let mut last = None;
-        self.hits.iter().map(move |hit| self.read(*hit, &mut last))
+        self.hits.iter().take(AHEAD).for_each(|hit| self.prefetch(*hit));
+        self.hits.iter().enumerate().map(move |(at, hit)| {
+            self.hits.get(at + AHEAD).into_iter().for_each(|hit| self.prefetch(*hit));
+            self.read(*hit, &mut last)
+        })
     }
 
     /// The sequence numbers of the records.
@@ -52,6 +60,13 @@ impl Page {
         let hit = self.hits.get(at)?;
         let segment = self.segments.get(hit.segment as usize)?.clone();
         Some(Stored { segment, seq: hit.seq, offset: hit.offset })
+    }
+
+    #[inline]
+    fn prefetch(&self, hit: Hit) {
+        if let Some(segment) = self.segments.get(hit.segment as usize) {
+            segment.prefetch(hit.offset);
+        }
     }
 
     #[inline]

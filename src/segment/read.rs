@@ -103,6 +103,14 @@ impl Pinned {
         self.record_near(&mut None, seq, offset)
     }
 
+    /// Has the processor fetch the record that lies at `offset`, which is read soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, offset: u32) {
+        if let Bytes::Plain(map) = &self.bytes {
+            map.prefetch(offset as usize);
+        }
+    }
+
     /// As [`Pinned::record`], when the last record that was read may have been in the same frame.
     ///
     /// # Errors

@@ -24,6 +24,10 @@ pub struct Map {
     place: Option<&'static Place>,
 }
 
+/// Bytes of a line of the processor's cache, and how many such lines most records touch.
+const LINE_BYTES: usize = 64;
+const LINES: usize = 3;
+
 enum View {
     Live(Live),
     Copy(Vec<u8>),
@@ -92,6 +96,14 @@ impl Map {
         }
     }
 
+    /// Has the processor fetch what lies at `at`, which is read soon: as many bytes as most records
+    /// have. Nothing is read by that, and no page is made present.
+    #[inline]
+    pub(crate) fn prefetch(&self, at: usize) {
+        let bytes = self.as_slice().get(at..).unwrap_or_default();
+        bytes.chunks(LINE_BYTES).take(LINES).for_each(prefetch_line);
+    }
+
     /// True when the bytes below `end` are seen through this view: a live map when it is that long,
     /// as later writes show through it; a copy when that many bytes were copied.
     ///
@@ -102,6 +114,20 @@ impl Map {
         end <= self.as_slice().len()
     }
 }
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[expect(unsafe_code, reason = "the instruction takes an address")]
+fn prefetch_line(line: &[u8]) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    // SAFETY: a prefetch is a hint. It changes nothing that a program can see, and an address that
+    // is not mapped is no fault of it; this one lies within the map.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+}
+
+/// Elsewhere there is no such instruction in stable Rust, and lines come when they are read.
+#[cfg(not(target_arch = "x86_64"))]
+const fn prefetch_line(_: &[u8]) {}
 
 /// A map that is looked after while it lives.
 struct Live {
@@ -345,6 +371,18 @@ mod tests {
         drop(map);
         // The place is used again, without its mark.
         assert!(!Map::live(&other, 40_000).unwrap().is_lost());
+    }
+
+    #[test]
+    fn what_is_fetched_ahead_may_lie_at_the_end_beyond_it_or_be_gone() {
+        let file = file_of(40_000);
+        let map = Map::live(&file, 40_000).unwrap();
+        file.set_len(5000).unwrap();
+        for at in [0, 4999, 20_000, 39_999, 40_000, usize::MAX] {
+            map.prefetch(at);
+        }
+        assert!(!map.is_lost(), "a hint reads nothing");
+        Map::from_vec(Vec::new()).prefetch(0);
     }
 
     #[test]
