@@ -166,3 +166,25 @@ pub(super) fn find_frames(file: &dyn Source, header: &SegmentHeader) -> Result<(
     states.finish();
     Ok((found, states))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A segment of one class holds numbers between those of the others: a number that lies in its
+    /// range is that of a record here only when there is one. What is here is no news to others.
+    #[test]
+    fn what_is_superseded_here_is_told_from_what_is_in_other_streams() {
+        let open = |seq| OpenState { seq, frame: 256, offset: 300 };
+        let mut states = States {
+            records: 5,
+            supersedes: vec![(2, 10)],
+            open: vec![open(10), open(12), open(20)],
+            seqs: vec![10, 12, 15, 20, 30],
+            priors: vec![(17, 30), (10, 15), (11, 12), (20, 30)],
+        };
+        states.finish();
+        assert_eq!(states.supersedes, [(2, 10), (11, 12), (17, 30)]);
+        assert_eq!(states.open, [open(12)]);
+    }
+}
