@@ -224,42 +224,13 @@ fn enter(
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::sync::{Arc, mpsc};
     use std::time::Duration;
 
     use super::*;
-    use crate::format::codec;
     use crate::format::frame::payload_crc;
-    use crate::model::{Event, Kind, Timestamp};
     use crate::segment::NewFrame;
-    use crate::storage::{Disk, OpenMode, Storage};
-
-    fn storage() -> Arc<dyn Storage> {
-        Arc::new(Disk)
-    }
-
-    fn create(dir: &Path) -> Segment {
-        let (kind, stream) = (Kind::Event, "events".to_owned());
-        let (first_seq, covers, packed, created_at) = (1, 0, false, 0);
-        let header =
-            SegmentHeader { kind, stream, first_seq, covers, packed, created_at, salt: [7; 16] };
-        Segment::create(&storage(), dir, header, 3).unwrap()
-    }
-
-    fn open(segment: &Segment) -> Segment {
-        Segment::open(&storage(), segment.path(), OpenMode::Read, 3).unwrap()
-    }
-
-    /// Appends a frame of one event with this number and a message of so many bytes.
-    fn append(segment: &Segment, base_seq: u64, size: usize) {
-        let event = Event::new("t").created_at(Timestamp::from_nanos(0)).message("x".repeat(size));
-        let mut bytes = vec![0; FRAME_HEADER_BYTES];
-        codec::encode_event(&mut bytes, 0, &event).unwrap();
-        let payload_crc = payload_crc(&bytes[FRAME_HEADER_BYTES..]);
-        let frame = NewFrame { base_seq, recorded_at: 0, count: 1, payload_crc, synced: 0 };
-        segment.append(&mut bytes, frame, &[]).unwrap();
-    }
+    use crate::segment::made::{append, create, open};
 
     fn rows(segment: &Segment) -> u32 {
         match &*segment.current().unwrap() {

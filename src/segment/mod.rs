@@ -11,6 +11,8 @@ mod frames;
 mod handle;
 mod header;
 mod lost;
+#[cfg(test)]
+mod made;
 mod name;
 mod open;
 mod pack;
