@@ -398,26 +398,3 @@ fn a_section_that_stands_twice_is_refused() {
     trailer.table_crc = crate::format::crc::masked(&file[table..end]);
     assert!(FooterLayout::parse(&file, &trailer).is_err());
 }
-
-/// Writer and reader share one function for this, so that no footer that is read back can tell
-/// whether it is the one of FORMAT.md: 2b + 7 bits of a hash, at least 40 and at most 64, where b
-/// is the number of binary digits of the count of keys.
-#[test]
-fn so_many_bits_of_a_hash_are_stored() {
-    let cases = [
-        (0, 40),
-        (1, 40),
-        (65_535, 40),
-        (65_536, 41),
-        (131_072, 43),
-        (1 << 20, 49),
-        (1 << 27, 63),
-        (1 << 28, 64),
-        (usize::MAX, 64),
-    ];
-    for (keys, bits) in cases {
-        assert_eq!(stored_bits(keys), bits, "{keys} keys");
-        assert_eq!(stored_hash(u64::MAX, keys), u64::MAX >> (64 - bits), "{keys} keys");
-        assert_eq!(whole_hash(stored_hash(u64::MAX, keys), keys), u64::MAX << (64 - bits));
-    }
-}
