@@ -167,8 +167,8 @@ mod stored {
     use super::*;
 
     /// Writer and reader share one function for this, so that no footer that is read back can tell
-    /// whether it is the one of FORMAT.md: 2b + 7 bits of a hash, at least 40 and at most 64, where b
-    /// is the number of binary digits of the count of keys.
+    /// whether it is the one of FORMAT.md: 2b + 7 bits of a hash, at least 40 and at most 64, where
+    /// b is the number of binary digits of the count of keys.
     #[test]
     fn so_many_bits_of_a_hash_are_stored() {
         let cases = [
