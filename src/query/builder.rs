@@ -39,6 +39,7 @@ pub struct Query {
     filter: Filter,
     order: Order,
     after: Option<Cursor>,
+    up_to: Option<Cursor>,
     offset: u64,
     limit: usize,
     /// The first value that could not be taken; told when the query is asked.
@@ -60,6 +61,7 @@ impl Query {
             filter: Filter::default(),
             order: Order::Newest,
             after: None,
+            up_to: None,
             offset: 0,
             limit: DEFAULT_LIMIT,
             invalid: None,
@@ -206,6 +208,29 @@ impl Query {
         self
     }
 
+    /// Ends with the record behind which this cursor goes on, whose order it must have. So a text
+    /// can be looked for in a piece of the ledger at a time:
+    ///
+    /// ```
+    /// # use runledger::{Event, Ledger};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let ledger = Ledger::open(dir.path().join("ledger"))?;
+    /// # for message in ["needle", "hay", "hay", "needle", "hay"] {
+    /// #     ledger.append(Event::new("a").message(message))?;
+    /// # }
+    /// let all = ledger.query();
+    /// let piece = all.clone().offset(2).limit(1).fetch()?.next();
+    /// let newest = piece.into_iter().fold(all.clone(), |query, end| query.up_to(end));
+    /// assert_eq!(newest.text("needle").fetch()?.len(), 1);
+    /// let others = piece.into_iter().fold(all, |query, end| query.after(end));
+    /// assert_eq!(others.text("needle").fetch()?.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn up_to(mut self, cursor: Cursor) -> Self {
+        self.up_to = Some(cursor);
+        self
+    }
+
     /// The records.
     ///
     /// # Errors
@@ -214,8 +239,8 @@ impl Query {
     /// [`Error::Io`] when a segment cannot be.
     pub fn fetch(&self) -> Result<Page> {
         self.check()?;
-        let part =
-            Part { order: self.order, after: self.after, offset: self.offset, limit: self.limit };
+        let Self { order, after, up_to, offset, limit, .. } = *self;
+        let part = Part { order, after, up_to, offset, limit };
         fetch(&self.view, &self.filter, &part)
     }
 
@@ -254,7 +279,7 @@ impl Query {
 
     /// The same question for the first record in this order.
     pub(super) fn first_in(mut self, order: Order) -> Self {
-        (self.after, self.offset) = (None, 0);
+        (self.after, self.up_to, self.offset) = (None, None, 0);
         self.order(order).limit(1)
     }
 
@@ -276,13 +301,13 @@ impl Query {
         if let Some(Invalid { what, value, expected }) = self.invalid.clone() {
             return Err(Error::Invalid { what, value, expected });
         }
-        match self.after {
-            Some(cursor) if cursor.order != self.order => Err(Error::invalid(
+        match [self.after, self.up_to].into_iter().flatten().find(|it| it.order != self.order) {
+            Some(cursor) => Err(Error::invalid(
                 "cursor",
                 &cursor.to_string(),
                 "a cursor of a query in the same order",
             )),
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 }

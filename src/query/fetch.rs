@@ -14,6 +14,7 @@ use crate::segment::{Pinned, TableRef};
 pub(super) struct Part {
     pub(super) order: Order,
     pub(super) after: Option<Cursor>,
+    pub(super) up_to: Option<Cursor>,
     pub(super) offset: u64,
     pub(super) limit: usize,
 }
@@ -31,9 +32,11 @@ fn try_fetch(lists: &[Arc<SegmentList>], filter: &Filter, part: &Part) -> Result
     let (mut segments, mut hits) = (Vec::new(), Vec::new());
     let mut in_vain = InVain::default();
     let mut threshold = None;
+    let end = part.up_to.map(|cursor| goodness(cursor.key, part.order));
     let mut left = by_promise(candidates(lists, filter), part.order);
     while let Some(Promising { promise, candidate }) = left.pop() {
-        if threshold.is_some_and(|threshold| promise <= threshold) {
+        let is_full = threshold.is_some_and(|threshold| promise <= threshold);
+        if is_full || end.is_some_and(|end| promise < end) {
             // Neither this one nor those that promise less can hold a better one.
             break;
         }
@@ -85,6 +88,7 @@ fn select_in(
     let mut wanted = Wanted {
         order: part.order,
         after: part.after.map(|cursor| cursor.key),
+        up_to: part.up_to.map(|cursor| cursor.key),
         count,
         accept: filter.text.is_some().then_some(&mut has_text),
     };

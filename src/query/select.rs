@@ -33,6 +33,8 @@ pub(super) struct Wanted<'a> {
     pub(super) order: Order,
     /// The key of the last record that is not wanted any more.
     pub(super) after: Option<(i64, u64)>,
+    /// The key of the last record that may be wanted.
+    pub(super) up_to: Option<(i64, u64)>,
     /// How many are wanted.
     pub(super) count: usize,
     /// The last test, dear as it reads the record.
@@ -40,11 +42,17 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    fn is_after(&self, key: (i64, u64)) -> bool {
-        self.after.is_none_or(|after| match self.order.is_descending() {
-            true => key < after,
-            false => key > after,
-        })
+    fn has(&self, key: (i64, u64)) -> bool {
+        match self.order.is_descending() {
+            true => {
+                self.after.is_none_or(|after| key < after)
+                    && self.up_to.is_none_or(|end| key >= end)
+            }
+            false => {
+                self.after.is_none_or(|after| key > after)
+                    && self.up_to.is_none_or(|end| key <= end)
+            }
+        }
     }
 }
 
@@ -87,16 +95,18 @@ pub(super) fn select<T: Table>(
 fn positions<T: Table>(table: &T, plan: &Plan<'_>, wanted: &Wanted<'_>) -> (u32, u32) {
     let by_time = wanted.order.is_by_time();
     let (mut low, mut high) = if by_time { plan.window(table) } else { (0, table.rows()) };
-    if let Some((created_at, seq)) = wanted.after {
-        let before = |seq| match by_time {
-            true => table.time_position(created_at, seq),
-            false => table.seq_position(seq),
-        };
-        match wanted.order.is_descending() {
-            true => high = high.min(before(seq)),
-            false => low = low.max(seq.checked_add(1).map_or(table.rows(), before)),
-        }
-    }
+    let before = |(created_at, seq)| match by_time {
+        true => table.time_position(created_at, seq),
+        false => table.seq_position(seq),
+    };
+    let behind =
+        |(at, seq): (i64, u64)| seq.checked_add(1).map_or(table.rows(), |seq| before((at, seq)));
+    let (from, to) = match wanted.order.is_descending() {
+        true => (wanted.up_to.map(before), wanted.after.map(before)),
+        false => (wanted.after.map(behind), wanted.up_to.map(behind)),
+    };
+    low = low.max(from.unwrap_or(low));
+    high = high.min(to.unwrap_or(high));
     (low, high.max(low))
 }
 
@@ -157,7 +167,7 @@ fn by_postings<T: Table>(
             }
             if plan.accepts(table, row, Some(key)) {
                 let hit = Hit::new(table, row);
-                if plan.in_window(hit.created_at) && wanted.is_after(hit.key(wanted.order)) {
+                if plan.in_window(hit.created_at) && wanted.has(hit.key(wanted.order)) {
                     hits.push(hit);
                     if hits.len() - before == wanted.count && may_end_early {
                         let found = hits.iter().skip(before);
