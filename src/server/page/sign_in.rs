@@ -13,9 +13,10 @@ use crate::server::page::frame::{Frame, html};
 use crate::server::page::preferences::{Preferences, local};
 use crate::server::page::session::{self, MAX_COOKIE};
 use crate::server::page::words::Form;
-use crate::server::problem::Problem;
+use crate::server::problem::{Kind, Problem};
 use crate::server::words::{Nothing, Words};
 use crate::storage::{Disk, Storage};
+use crate::text::human;
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -84,8 +85,16 @@ pub(super) async fn enter(
 
 fn admit(app: &App, headers: &HeaderMap, token: &str) -> Result<Access, Problem> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if app.gate().asks() && token.len() > MAX_COOKIE {
+        let detail = format!(
+            "The token has {} bytes, and the cookie of a browser holds one of {}: ask whoever \
+             issues tokens for one with fewer claims.",
+            human::count(token.len() as u64),
+            human::count(MAX_COOKIE as u64),
+        );
+        return Err(Problem::new(Kind::Unauthenticated, detail));
+    }
     app.gate().admit_by(headers, || match token {
-        long if long.len() > MAX_COOKIE => Err("the token is too long for a cookie"),
         token if token.bytes().all(is_plain) => Ok(token),
         _ => Err("this is no token: one has three parts of letters and digits"),
     })

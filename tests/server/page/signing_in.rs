@@ -52,6 +52,28 @@ fn what_is_no_token_is_refused_in_words() {
     }
 }
 
+/// The field took the first 3,800 characters of a token that was pasted, and what was left of it
+/// was said to be no token of this server.
+#[test]
+fn a_token_that_is_too_long_for_a_cookie_is_told_so() {
+    let site = Site::new();
+    let nobody = site.browser("");
+    assert!(!nobody.get("/login").text().contains("maxlength=\"3800\""));
+    let projects: Vec<_> = (0..250).map(|number| format!("project-{number}")).collect();
+    let projects: Vec<_> = projects.iter().map(String::as_str).collect();
+    let token = site.token("ann", &[Scope::Read], &projects);
+    assert!((3801..8192).contains(&token.len()), "{}", token.len());
+    let form = format!("form={}&token={token}", nobody.word("/login"));
+    let refused = nobody.send("/login", &form, &[]);
+    assert_eq!(refused.status.as_u16(), 401);
+    let (thousands, rest) = (token.len() / 1000, token.len() % 1000);
+    for part in [&*format!("has {thousands},{rest:03} bytes"), "holds one of 3,800", "fewer claims"]
+    {
+        assert!(refused.text().contains(part), "{part}: {}", refused.text());
+    }
+    assert_eq!(refused.header("set-cookie"), "");
+}
+
 #[test]
 fn a_form_that_is_not_ours_is_refused() {
     let site = Site::new();
