@@ -45,7 +45,7 @@ for (const javaScriptEnabled of [true, false]) {
 test("the tail goes on where it was when the connection comes back", async () => {
   const page = await open("/tail?kind=event");
   const items = page.locator("#rows .item");
-  assert.equal(await items.count(), 100);
+  assert.equal(await items.count(), 40);
   await page.waitForSelector('.live[aria-pressed="true"]');
   await site.append("events", { type: "before", message: "before the break" });
   await page.waitForSelector("text=before the break", { timeout: 5000 });

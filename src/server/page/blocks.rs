@@ -1,13 +1,36 @@
 //! Long values: laid out, folded, and cut where they would be a burden.
 
 use crate::model::{Body, Json};
+use crate::server::access::Failure;
 use crate::text::{escape, human, pretty};
 
-/// How many bytes of a value are shown among others, and on its own page.
+/// How many bytes of a value are shown among others, and on its own page, where there is room.
 pub(super) const FEW: usize = 4 << 10;
-pub(super) const MANY: usize = 256 << 10;
+pub(super) const MANY: usize = 64 << 10;
+
+/// So many are shown where there is none.
+const LEAST: usize = 128;
+
+/// What `make` gives for values of `most` bytes each, or for as many less as it takes to weigh no
+/// more than `room`.
+pub(super) fn fit<T>(
+    room: usize,
+    most: usize,
+    make: impl Fn(usize) -> Result<T, Failure>,
+    weight: impl Fn(&T) -> usize,
+) -> Result<T, Failure> {
+    let mut few = most;
+    loop {
+        let made = make(few)?;
+        if few <= LEAST || weight(&made) <= room {
+            return Ok(made);
+        }
+        few /= 2;
+    }
+}
 
 /// A value over several lines.
+#[derive(Debug, Clone)]
 pub(super) struct Block {
     pub(super) name: &'static str,
     pub(super) text: String,
@@ -49,6 +72,12 @@ impl Block {
         block
     }
 
+    /// How many bytes it is on a page.
+    pub(super) fn weight(&self) -> usize {
+        // What has a meaning in HTML is written as the number of the character.
+        self.text.len() + 4 * self.text.matches(['<', '>', '&', '"', '\'']).count()
+    }
+
     /// The same, unfolded.
     pub(super) fn open(mut self) -> Self {
         self.is_open = true;
@@ -86,6 +115,17 @@ fn prefix(text: &str, most: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_shown_as_far_as_there_is_room() {
+        let make = |few| Ok(vec![Block::text("a", &"<".repeat(9000), few); 2]);
+        let weight = |blocks: &Vec<Block>| blocks.iter().map(Block::weight).sum();
+        for (room, expected) in [(1 << 20, 9000), (89_999, 8192), (50_000, 4096), (0, LEAST)] {
+            let blocks = fit(room, MANY, make, weight).unwrap();
+            assert_eq!(blocks[0].text.len(), expected, "{room}");
+            assert_eq!(blocks[0].cut.is_some(), expected < 9000);
+        }
+    }
 
     #[test]
     fn what_is_too_long_is_cut_and_says_so() {

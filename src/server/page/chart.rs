@@ -7,6 +7,15 @@ use crate::text::human;
 /// How wide every drawing is, in its own units.
 pub(super) const WIDTH: i64 = 1000;
 
+/// Something that happened, to be marked on a time line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    pub(super) time: Timestamp,
+    pub(super) level: &'static str,
+    pub(super) seq: u64,
+    pub(super) is_error: bool,
+}
+
 /// A mark on a time line.
 pub(super) struct Tick {
     pub(super) x: i64,
@@ -61,20 +70,20 @@ pub(super) fn axis(begin: Timestamp, end: Timestamp, items: &[Item]) -> Axis {
     Axis {
         x,
         width: (span.place(end) - x).max(4),
-        ticks: ticks(span, items.iter()),
+        ticks: ticks(span, items.iter().map(Item::mark)),
         length: human::duration(span.nanos()),
     }
 }
 
-/// The marks of these items, errors above the others.
-pub(super) fn ticks<'i>(span: Span, items: impl Iterator<Item = &'i Item>) -> Vec<Tick> {
-    let tick = |item: &Item| Tick {
-        x: span.place(item.time).min(WIDTH - 6),
-        level: item.level,
-        seq: item.seq,
-        is_error: item.is_error,
+/// Where these marks are, errors above the others.
+fn ticks(span: Span, marks: impl Iterator<Item = Mark>) -> Vec<Tick> {
+    let tick = |mark: Mark| Tick {
+        x: span.place(mark.time).min(WIDTH - 6),
+        level: mark.level,
+        seq: mark.seq,
+        is_error: mark.is_error,
     };
-    let mut ticks: Vec<_> = items.map(tick).collect();
+    let mut ticks: Vec<_> = marks.map(tick).collect();
     ticks.sort_by_key(|tick| (tick.x, std::cmp::Reverse(tick.is_error)));
     ticks.dedup_by_key(|tick| tick.x);
     ticks.truncate(MOST_TICKS);
@@ -82,10 +91,24 @@ pub(super) fn ticks<'i>(span: Span, items: impl Iterator<Item = &'i Item>) -> Ve
     ticks
 }
 
+/// The marks of a lane, those of a level as one shape: a page has very many of them.
+pub(super) fn shapes(span: Span, marks: &[Mark]) -> Vec<(&'static str, String)> {
+    let mut shapes: Vec<(&'static str, String)> = Vec::new();
+    for tick in ticks(span, marks.iter().copied()) {
+        let (top, height) = if tick.is_error { (0, 18) } else { (5, 8) };
+        let shape = format!("M{} {top}h6v{height}h-6z", tick.x);
+        match shapes.iter_mut().find(|(level, _)| *level == tick.level) {
+            Some((_, all)) => all.push_str(&shape),
+            None => shapes.push((tick.level, shape)),
+        }
+    }
+    shapes
+}
+
 /// A line of small bars.
 pub(super) struct Spark {
     /// Place and height of each, of 100 by 20.
-    pub(super) bars: Vec<(usize, u64, u64)>,
+    pub(super) bars: Vec<(usize, u64)>,
     /// What it shows, in words.
     pub(super) words: String,
 }
@@ -98,7 +121,7 @@ pub(super) fn spark(counts: &[u64], unit: &str) -> Spark {
     let bar = |(at, &count): (usize, &u64)| {
         let height = (u128::from(count) * u128::from(SPARK)).div_ceil(u128::from(most));
         let height = u64::try_from(height).unwrap_or(SPARK);
-        (height > 0).then_some((at * 4, SPARK - height, height))
+        (height > 0).then_some((at * 4, height))
     };
     let total = counts.iter().sum();
     Spark {
@@ -124,9 +147,24 @@ mod tests {
     }
 
     #[test]
+    fn marks_of_a_level_are_one_shape_with_errors_on_top() {
+        let at = Timestamp::from_nanos;
+        let mark = |time, level, is_error| Mark { time: at(time), level, seq: 1, is_error };
+        let marks = [
+            mark(10, "error", true),
+            mark(20, "event", false),
+            mark(30, "event", false),
+            mark(20, "event", false),
+        ];
+        let shapes = shapes(Span::new(at(0), at(100)), &marks);
+        let events = "M200 5h6v8h-6zM300 5h6v8h-6z".to_owned();
+        assert_eq!(shapes, [("event", events), ("error", "M100 0h6v18h-6z".to_owned())]);
+    }
+
+    #[test]
     fn small_bars_show_the_least_count() {
         let spark = spark(&[0, 1, 1000], "an hour");
-        assert_eq!(spark.bars, [(4, 19, 1), (8, 0, 20)]);
+        assert_eq!(spark.bars, [(4, 1), (8, 20)]);
         assert_eq!(spark.words, "1,001 in all, at most 1,000 an hour");
     }
 }

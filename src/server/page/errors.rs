@@ -12,10 +12,11 @@ use crate::model::{Body, Field, Fingerprint, Kind, Severity, Timestamp};
 use crate::query::{Cursor, ErrorGroup, Query};
 use crate::server::access::{Failure, View};
 use crate::server::page::chart::{self, Spark};
-use crate::server::page::feed::Item;
+use crate::server::page::feed::{Item, Room};
 use crate::server::page::frame::{Frame, html, run_place};
 use crate::server::page::list::moment_of;
 use crate::server::page::record::Full;
+use crate::server::page::search;
 use crate::server::page::shown::{self, Clock, Moment};
 use crate::server::page::visit::Visit;
 use crate::server::page::words::Link;
@@ -24,9 +25,17 @@ use crate::server::words::{Nothing, Word, Words};
 use crate::text::human;
 
 /// How many groups a page has, and how many of a group's errors and runs.
-const GROUPS: usize = 50;
-const ERRORS: usize = 50;
+const GROUPS: usize = 40;
+const ERRORS: usize = 30;
 const RUNS: usize = 20;
+
+/// The room for the values of the latest error of a group, in bytes, and for those of the others.
+const LATEST: usize = 18 << 10;
+const OTHERS: Room = Room { bytes: 8 << 10, with_runs: true };
+
+/// How many errors are searched for a text. Those that match are read four times: for their groups,
+/// for the runs and the times of each group, and to be shown.
+const MOST_SEARCHED: u64 = search::MOST / 4;
 
 /// How many small bars show when the errors of a group happened.
 const BARS: u32 = 24;
@@ -62,10 +71,11 @@ impl Wanted {
         link
     }
 
-    /// The errors that match, and since when and until when they are looked for.
+    /// The errors that match but for the text, and since when and until when they are looked for.
     fn narrow(
         &self,
         query: Query,
+        before: Option<Timestamp>,
         clock: &Clock,
     ) -> Result<(Query, Option<Timestamp>, Timestamp), Failure> {
         let (since, until) = (
@@ -77,8 +87,8 @@ impl Wanted {
         let query = self.r#type.iter().fold(query, |query, it| query.record_type(it));
         let query = self.project.iter().fold(query, |query, it| query.project(it));
         let query = since.into_iter().fold(query, Query::since);
+        let until = before.or(until);
         let query = until.into_iter().fold(query, Query::until);
-        let query = self.text.iter().fold(query, Query::text);
         Ok((query, since, until.unwrap_or_else(|| clock.now())))
     }
 }
@@ -185,23 +195,56 @@ struct ErrorsPage {
     text: String,
     is_filtered: bool,
     is_cut: bool,
+    /// Where a text is searched on, and down to when it was; the first such page, on another one.
+    older: Option<(String, Moment)>,
+    newest: Option<String>,
+    most_searched: String,
+}
+
+/// Before when errors are looked for, where a search for a text goes on.
+#[derive(Deserialize)]
+pub(super) struct Before {
+    before: Option<Word<Timestamp>>,
+}
+
+/// What the ledger says of a page of groups.
+struct Found {
+    groups: Vec<Group>,
+    /// How many errors there are of each severity; not known where each would have to be read.
+    levels: Vec<(String, u64)>,
+    /// Down to when a text was searched, when there is more.
+    down_to: Option<Timestamp>,
+}
+
+fn look(
+    view: &View<'_>,
+    wanted: Wanted,
+    before: Option<Timestamp>,
+    clock: &Clock,
+) -> Result<Found, Failure> {
+    let (query, since, until) = wanted.narrow(view.query(), before, clock)?;
+    let Some(text) = &wanted.text else {
+        let groups = groups(&query, GROUPS, since, until, clock)?;
+        let all = Wanted { severity: Vec::new(), ..wanted };
+        let levels = all.narrow(view.query(), before, clock)?.0.count_by(Field::Severity)?;
+        return Ok(Found { groups, levels, down_to: None });
+    };
+    let (query, down_to) = search::newest(query, text, MOST_SEARCHED)?;
+    let groups = groups(&query, GROUPS, down_to.or(since), until, clock)?;
+    Ok(Found { groups, levels: Vec::new(), down_to })
 }
 
 pub(super) async fn page(
     visit: Visit,
-    Words(wanted, Nothing {}): Words<Wanted>,
+    Words(wanted, place): Words<Wanted, Before>,
 ) -> Result<Response, Problem> {
     let (asked, clock) = (wanted.clone(), visit.clock.clone());
-    let work = move |view: &View<'_>| {
-        let (query, since, until) = asked.narrow(view.query(), &clock)?;
-        let all = Wanted { severity: Vec::new(), ..asked };
-        let levels = match all.text {
-            None => all.narrow(view.query(), &clock)?.0.count_by(Field::Severity)?,
-            Some(_) => Vec::new(),
-        };
-        Ok((groups(&query, GROUPS, since, until, &clock)?, levels))
-    };
-    let (groups, counts) = visit.look(work).await?;
+    let before = place.before.map(|before| before.0);
+    let found = visit.look(move |view| look(view, asked, before, &clock)).await?;
+    html(StatusCode::OK, &lay_out(&visit, &wanted, before, found))
+}
+
+fn lay_out(visit: &Visit, wanted: &Wanted, before: Option<Timestamp>, found: Found) -> ErrorsPage {
     let link = wanted.link();
     let since = wanted.since.clone().unwrap_or_default();
     let time = |(word, name): (&str, &'static str)| Choice {
@@ -217,21 +260,26 @@ pub(super) async fn page(
             true => link.without("severity", Some(name)),
             false => link.clone().with("severity", name),
         };
-        let count = counts.iter().find(|(other, _)| other == name);
+        let count = found.levels.iter().find(|(other, _)| other == name);
         let count = count.map(|(_, count)| human::count(*count));
         Choice { name, link: link.to_string(), is_on, count }
     };
-    let page = ErrorsPage {
+    let older = |down_to: Timestamp| {
+        (link.clone().with("before", down_to).to_string(), visit.clock.moment(down_to))
+    };
+    ErrorsPage {
         frame: visit.frame("Errors", "errors"),
-        is_cut: groups.len() == GROUPS,
-        groups,
+        is_cut: found.groups.len() == GROUPS,
+        groups: found.groups,
+        older: found.down_to.map(older),
+        newest: before.map(|_| link.to_string()),
+        most_searched: human::count(MOST_SEARCHED),
         times: SINCE.into_iter().map(time).collect(),
         levels: [Severity::Critical, Severity::Error, Severity::Warning].map(level).into(),
         words: link.others(&["text"]),
         text: wanted.text.clone().unwrap_or_default(),
         is_filtered: !link.words().is_empty(),
-    };
-    html(StatusCode::OK, &page)
+    }
 }
 
 #[derive(Deserialize)]
@@ -283,9 +331,9 @@ fn find(
     let groups = query.clone().limit(1).error_groups()?;
     let Some(group) = groups.first() else { return Ok(None) };
     let spark = spark(&query, group.first_seen, clock.now())?;
-    let full = Full::of(&group.newest, clock)?;
+    let full = Full::of(&group.newest, clock, LATEST)?;
     let page = cursor.into_iter().fold(query.clone().limit(ERRORS), Query::after).fetch()?;
-    let (mut items, _) = Item::all(&page, None, clock)?;
+    let (mut items, _) = Item::all(&page, None, clock, OTHERS)?;
     // All are errors here, one below the other.
     items.iter_mut().for_each(|item| item.next_error = None);
     let runs = query.count_by(Field::Run)?.into_iter().take(RUNS);

@@ -1,24 +1,29 @@
 //! A page that stands by itself, to be sent or attached: without a server, a script or another
 //! file.
 
+use std::collections::HashMap;
+
 use askama::Template;
 use jiff::tz::TimeZone;
 
 use crate::error::{Error, Result};
 use crate::model::{Body, Field, Kind, Timestamp};
-use crate::query::{Order, Query};
+use crate::query::{Order, Page, Query};
 use crate::server::access::Failure;
 use crate::server::page::assets::CSS;
-use crate::server::page::feed::{self, Item};
+use crate::server::page::feed::{self, Item, Room};
 use crate::server::page::links::Links;
 use crate::server::page::list::Row;
 use crate::server::page::shown::Clock;
-use crate::server::page::spans::{Timed, Waterfall};
+use crate::server::page::spans::{Layout, Timed, Waterfall};
 use crate::text::human;
 
 /// How many runs and how many records a page holds.
 const RUNS: usize = 500;
 const RECORDS: usize = 2000;
+
+/// It is kept as a file, and is to hold what is asked about later.
+const ROOM: Room = Room { bytes: usize::MAX, with_runs: true };
 
 /// Records as one page of HTML, which needs no other file and no server: its runs, the waterfall
 /// of them when they are of one trace, and all records in the order of time. It holds 500 runs and
@@ -71,9 +76,9 @@ impl Report {
         let all = query.clone().order(Order::Oldest).limit(RECORDS).fetch()?;
         let (rows, _) = Row::all(&runs, &self.clock, &self.links).map_err(told)?;
         let begin = all.records().find_map(|record| record.ok()?.body.created_at());
-        let (mut items, damaged) = Item::all(&all, begin, &self.clock).map_err(told)?;
+        let (mut items, damaged) = Item::all(&all, begin, &self.clock, ROOM).map_err(told)?;
         let waterfall = match query.count_by(Field::Trace)?.len() {
-            1 => Some(Waterfall::new(&self.timed(&runs), &items)),
+            1 => Some(self.waterfall(&runs, &items)),
             _ => None,
         };
         items.iter_mut().for_each(|item| item.run = None);
@@ -96,7 +101,19 @@ impl Report {
         page.render().map_err(|_| Error::invalid("report", &self.title, "a page that is whole"))
     }
 
-    fn timed(&self, runs: &crate::query::Page) -> Vec<Timed> {
+    fn waterfall(&self, runs: &Page, items: &[Item]) -> Waterfall {
+        let mut marks = HashMap::<_, Vec<_>>::new();
+        for item in items.iter().filter(|item| !item.is_run) {
+            if let Some((place, _)) = &item.run {
+                marks.entry(place.clone()).or_default().push(item.mark());
+            }
+        }
+        let timed = self.timed(runs);
+        let layout = Layout::new(&timed, items.iter().map(|item| item.time));
+        layout.waterfall(0..timed.len(), &marks)
+    }
+
+    fn timed(&self, runs: &Page) -> Vec<Timed> {
         let timed = runs.records().filter_map(|record| {
             let record = record.ok()?;
             match &record.body {

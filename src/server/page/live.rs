@@ -7,22 +7,26 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use crate::model::{Body, Kind, Record, Severity, Status};
-use crate::query::Order;
+use crate::query::{Cursor, Order, Query};
 use crate::server::access::{Failure, Read, View};
 use crate::server::app::App;
-use crate::server::page::feed::{self, Item, ItemPage};
+use crate::server::page::blocks::FEW;
+use crate::server::page::feed::{self, Item, ItemPage, Room};
 use crate::server::page::frame::{Frame, html};
 use crate::server::page::links::Links;
 use crate::server::page::list::{Row, RowPage};
-use crate::server::page::shown::Clock;
+use crate::server::page::search::{self, search};
+use crate::server::page::shown::{Clock, Moment};
 use crate::server::page::visit::Visit;
 use crate::server::page::words::Link;
 use crate::server::problem::{self, Problem};
 use crate::server::routes::{AnyFilter, tail};
-use crate::server::words::{Nothing, Word, Words};
+use crate::server::words::{Word, Words};
+use crate::text::human;
 
-/// How many records there are to begin with.
-const LAST: usize = 100;
+/// How many records there are to begin with, and the room for their values.
+const LAST: usize = 40;
+const ROOM: Room = Room { bytes: 8 << 10, with_runs: true };
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -43,34 +47,64 @@ struct Choice {
 #[template(path = "live.html")]
 struct LivePage {
     frame: Frame,
-    items: Vec<Item>,
     kinds: Vec<Choice>,
     words: Vec<(&'static str, String)>,
     text: String,
     stream: String,
-    place: u64,
+    found: Found,
+    older: Option<String>,
+    newest: Option<String>,
+    most_searched: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Place {
+    cursor: Option<Word<Cursor>>,
+}
+
+/// What there is to begin with.
+struct Found {
+    items: Vec<Item>,
     damaged: u64,
+    next: Option<Cursor>,
+    /// Down to when a text was searched, when there is more.
+    searched: Option<Moment>,
+    /// Up to where all of it was seen.
+    settled: u64,
+}
+
+fn look(
+    view: &View<'_>,
+    wanted: &Wanted,
+    cursor: Option<Cursor>,
+    clock: &Clock,
+) -> Result<Found, Failure> {
+    let settled = view.settled();
+    let query = wanted.kind.iter().fold(view.query(), |query, kind| query.kind(kind.0));
+    let query = wanted.severity.iter().fold(query, |query, it| query.severity(it.0));
+    let query = wanted.status.iter().fold(query, |query, it| query.status(it.0));
+    let query = query.history(true).order(Order::SeqDescending).limit(LAST);
+    let query = cursor.into_iter().fold(query, Query::after);
+    let found = search(query, wanted.text.as_deref(), search::MOST)?;
+    let (mut items, damaged) = Item::all(&found.page, None, clock, ROOM)?;
+    items.retain(|item| item.seq <= settled);
+    items.reverse();
+    feed::chain(&mut items);
+    let searched = found.down_to.map(|time| clock.moment(time));
+    Ok(Found { items, damaged, next: found.next, searched, settled })
 }
 
 pub(super) async fn page(
     visit: Visit,
-    Words(wanted, Nothing {}): Words<Wanted>,
+    Words(wanted, place): Words<Wanted, Place>,
 ) -> Result<Response, Problem> {
     let (asked, clock) = (wanted.clone(), visit.clock.clone());
-    let work = move |view: &View<'_>| {
-        let settled = view.settled();
-        let query = asked.kind.iter().fold(view.query(), |query, kind| query.kind(kind.0));
-        let query = asked.severity.iter().fold(query, |query, it| query.severity(it.0));
-        let query = asked.status.iter().fold(query, |query, it| query.status(it.0));
-        let query = asked.text.iter().fold(query, crate::query::Query::text);
-        let query = query.history(true).order(Order::SeqDescending).limit(LAST);
-        let (mut items, damaged) = Item::all(&query.fetch()?, None, &clock)?;
-        items.retain(|item| item.seq <= settled);
-        items.reverse();
-        feed::chain(&mut items);
-        Ok((items, damaged, settled))
-    };
-    let (items, damaged, place) = visit.look(work).await?;
+    let cursor = place.cursor.map(|cursor| cursor.0);
+    let found = visit.look(move |view| look(view, &asked, cursor, &clock)).await?;
+    html(StatusCode::OK, &lay_out(&visit, &wanted, cursor, found))
+}
+
+fn lay_out(visit: &Visit, wanted: &Wanted, cursor: Option<Cursor>, found: Found) -> LivePage {
     let mut link = Link::to("/tail");
     for Word(kind) in &wanted.kind {
         link = link.with("kind", kind);
@@ -92,17 +126,18 @@ pub(super) async fn page(
         };
         Choice { name, link: link.to_string(), is_on }
     };
-    let page = LivePage {
+    let stream = link.at("/tail/stream").with("form", "item").with("after", found.settled);
+    LivePage {
         frame: visit.frame("Tail", "tail"),
-        items,
         kinds: [Kind::Run, Kind::Event, Kind::Error].map(kind).into(),
         words: link.others(&["text"]),
-        stream: link.at("/tail/stream").with("form", "item").to_string(),
+        stream: stream.to_string(),
         text,
-        place,
-        damaged,
-    };
-    html(StatusCode::OK, &page)
+        older: found.next.map(|next| link.clone().with("cursor", next).to_string()),
+        newest: cursor.map(|_| link.to_string()),
+        most_searched: human::count(search::MOST),
+        found,
+    }
 }
 
 /// What the pieces of a stream are to be.
@@ -152,7 +187,7 @@ fn piece(
             RowPage { row: &row, is_new: true }.render()
         }
         _ => {
-            let item = Item::of(record, None, clock);
+            let item = Item::of(record, None, clock, FEW);
             ItemPage { item: &item, with_run: true, linked: true, is_new: true }.render()
         }
     };

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use crate::model::{Body, Id, Kind};
 use crate::query::Stored;
 use crate::server::access::{Failure, View};
-use crate::server::page::blocks::{self, Block, MANY};
+use crate::server::page::blocks::{self, Block, FEW, MANY};
 use crate::server::page::feed::Item;
 use crate::server::page::frame::{Frame, html, run_place, trace_place};
 use crate::server::page::shown::{self, Clock};
@@ -17,6 +17,9 @@ use crate::server::page::words::Link;
 use crate::server::problem::Problem;
 use crate::server::reply;
 use crate::server::words::{Nothing, Words};
+
+/// The room for the values of a record that has a page for itself, in bytes.
+const ROOM: usize = 56 << 10;
 
 /// A record in full.
 pub(super) struct Full {
@@ -50,7 +53,8 @@ fn find(view: &View<'_>, seq: u64) -> Result<Stored, Failure> {
 }
 
 impl Full {
-    pub(super) fn of(stored: &Stored, clock: &Clock) -> Result<Self, Failure> {
+    /// With its values as far as there is room for so many bytes of them.
+    pub(super) fn of(stored: &Stored, clock: &Clock, room: usize) -> Result<Self, Failure> {
         let record = stored.record()?;
         let body = &record.body;
         let message = match body {
@@ -63,12 +67,19 @@ impl Full {
         if let Some(before) = record.supersedes {
             facts.push(("Before", before.to_string(), format!("/records/{before}")));
         }
+        let make = |most| {
+            let message = message.map(|message| Block::text("message", message, most));
+            Ok((message, blocks::of(body, most)))
+        };
+        let (message, blocks) = blocks::fit(room, MANY, make, |(message, blocks)| {
+            message.iter().chain(blocks).map(Block::weight).sum()
+        })?;
         Ok(Self {
             kind: body.kind().name(),
-            item: Item::of(&record, None, clock),
-            message: message.map(|message| Block::text("message", message, MANY)),
+            item: Item::of(&record, None, clock, FEW),
+            message,
             facts,
-            blocks: blocks::of(body, MANY).into_iter().map(Block::open).collect(),
+            blocks: blocks.into_iter().map(Block::open).collect(),
         })
     }
 }
@@ -107,7 +118,7 @@ pub(super) async fn page(
     Words(Nothing {}, Nothing {}): Words<Nothing>,
 ) -> Result<Response, Problem> {
     let clock = visit.clock.clone();
-    let full = visit.look(move |view| Full::of(&find(view, seq)?, &clock)).await?;
+    let full = visit.look(move |view| Full::of(&find(view, seq)?, &clock, ROOM)).await?;
     let section = if full.item.is_error { "errors" } else { "runs" };
     let frame = visit.frame(format!("{} {}", full.kind, full.item.name), section);
     html(StatusCode::OK, &RecordPage { frame, full })

@@ -11,23 +11,27 @@ use crate::query::{Cursor, Order};
 use crate::server::access::{Failure, View};
 use crate::server::page::blocks::{self, Block, MANY};
 use crate::server::page::chart::{self, Axis};
-use crate::server::page::feed::{self, Choice, Item, Part};
+use crate::server::page::feed::{self, Choice, Item, Part, Room};
 use crate::server::page::frame::{Frame, html, run_place, trace_place};
 use crate::server::page::links::Links;
 use crate::server::page::list::{Object, Row};
 use crate::server::page::shown::{self, Clock, Moment};
-use crate::server::page::trace;
+use crate::server::page::trace::{self, MOST_RUNS};
 use crate::server::page::visit::Visit;
 use crate::server::page::words::Link;
 use crate::server::problem::{self, Problem};
 use crate::server::words::{Nothing, Word, Words};
 
-/// How many events and errors a page has.
-const ITEMS: usize = 200;
+/// How many events and errors a page has, and the room for their values.
+const ITEMS: usize = 30;
+const ROOM: Room = Room { bytes: 8 << 10, with_runs: true };
+
+/// The room for the values of the run itself, in bytes.
+const OWN_ROOM: usize = 14 << 10;
 
 /// How many states and children are listed.
-const STATES: usize = 50;
-const CHILDREN: usize = 100;
+const STATES: usize = 12;
+const CHILDREN: usize = 12;
 
 #[derive(Deserialize)]
 pub(super) struct Place {
@@ -60,7 +64,11 @@ struct Whole {
     failed: Option<Failed>,
     blocks: Vec<Block>,
     states: Vec<State>,
+    /// How many states there were before these.
+    earlier: u64,
     children: Vec<Row>,
+    /// Where the others are, when there are more.
+    other_children: Option<String>,
     subject: Option<Object>,
     items: Vec<Item>,
     axis: Axis,
@@ -87,7 +95,7 @@ pub(super) async fn page(
 ) -> Result<Response, Problem> {
     let (clock, links) = (visit.clock.clone(), visit.app.config().links.clone());
     let cursor = place.cursor.map(|cursor| cursor.0);
-    let part = Part { only: place.kind.map(|kind| kind.0), cursor };
+    let part = Part { only: place.kind.map(|kind| kind.0), cursor, span: None };
     let asked = id.clone();
     let found = visit.look(move |view| Whole::find(view, &asked, part, &clock, &links)).await;
     let run = match found {
@@ -100,8 +108,8 @@ pub(super) async fn page(
     let path = &run.row.place;
     let page = RunPage {
         frame: visit.frame(format!("{} {}", run.row.name, run.row.status), "runs"),
-        first: feed::place(path, part.only, None),
-        more: run.next.map(|next| feed::place(path, part.only, Some(next))),
+        first: part.first(path),
+        more: run.next.map(|next| part.onward(path, next)),
         is_first: cursor.is_none(),
         run,
     };
@@ -133,24 +141,26 @@ impl Whole {
         let errors = counts.last().map_or(0, |(_, count)| *count);
         let begin = run.started_at.or(run.created_at);
         let path = run_place(id);
-        let (items, damaged) = Item::all(&page, begin, clock)?;
+        let (mut items, damaged) = Item::all(&page, begin, clock, ROOM)?;
+        feed::chain_on(&mut items, &belongs(Kind::Error), &path, part, page.next())?;
+        let (failed, blocks) = values(&record.body, run)?;
+        let (states, earlier) = states(view, id, clock)?;
+        let (children, other_children) = children(view, record.seq, run, clock, links)?;
         Ok(Self {
             axis: axis(run, &items, clock),
             id: shown::clipped(id, 200),
             row: Row::of(record.seq, run, clock, links),
-            facts: facts(run),
+            facts: facts(record.seq, run),
             times: times(run, record.recorded_at, clock),
-            failed: run.error.as_ref().map(|error| Failed {
-                name: error.error_type.as_deref().map(shown::line).unwrap_or_default(),
-                message: Block::text("message", &error.message, MANY),
-                stack: error.stack.as_deref().map(|stack| Block::text("stack", stack, MANY)),
-            }),
-            blocks: blocks::of(&record.body, MANY),
-            states: states(view, id, clock)?,
-            children: children(view, run, clock, links)?,
+            failed,
+            blocks,
+            states,
+            earlier,
+            children,
+            other_children,
             subject: Object::of(run, links),
-            choices: feed::choices(&path, &counts, part.only),
-            first_error: feed::first_error(&items, &path, errors),
+            choices: feed::choices(&path, &counts, part),
+            first_error: feed::first_error(&items, &path, part, errors),
             items,
             damaged,
             next: page.next(),
@@ -158,14 +168,30 @@ impl Whole {
     }
 }
 
-fn facts(run: &Run<'_>) -> Vec<(&'static str, String, String)> {
+/// What a run failed of, and its metadata and result.
+fn values(body: &Body<'_>, run: &Run<'_>) -> Result<(Option<Failed>, Vec<Block>), Failure> {
+    let make = |most| {
+        let failed = run.error.as_ref().map(|error| Failed {
+            name: error.error_type.as_deref().map(shown::line).unwrap_or_default(),
+            message: Block::text("message", &error.message, most),
+            stack: error.stack.as_deref().map(|stack| Block::text("stack", stack, most)),
+        });
+        Ok((failed, blocks::of(body, most)))
+    };
+    blocks::fit(OWN_ROOM, MANY, make, |(failed, blocks)| {
+        let failed = failed.iter().flat_map(|it| std::iter::once(&it.message).chain(&it.stack));
+        failed.chain(blocks).map(Block::weight).sum()
+    })
+}
+
+fn facts(seq: u64, run: &Run<'_>) -> Vec<(&'static str, String, String)> {
     let mut facts = Vec::new();
     let mut add = |name, value: Option<String>, place: &dyn Fn(&str) -> String| {
         facts.extend(value.map(|value| (name, shown::clipped(&value, 130), place(&value))));
     };
     let text = |id: &Option<Id<'_>>| id.as_ref().map(Id::to_string);
     let of = |word: &'static str| move |value: &str| Link::to("/").with(word, value).to_string();
-    add("Trace", text(&run.trace_id), &trace_place);
+    add("Trace", text(&run.trace_id), &|trace| in_trace(trace, seq));
     add("Parent", text(&run.parent_run_id), &run_place);
     add("Project", text(&run.project_id), &of("project"));
     add("User", text(&run.user_id), &of("user"));
@@ -196,16 +222,21 @@ fn axis(run: &Run<'_>, items: &[Item], clock: &Clock) -> Axis {
     chart::axis(begin, end, items)
 }
 
-fn states(view: &View<'_>, id: &str, clock: &Clock) -> Result<Vec<State>, Failure> {
+/// Where a run is in the waterfall of its trace.
+fn in_trace(trace: &str, seq: u64) -> String {
+    format!("{}?span={seq}#run-{seq}", trace_place(trace))
+}
+
+/// The last states of a run, and how many there were before.
+fn states(view: &View<'_>, id: &str, clock: &Clock) -> Result<(Vec<State>, u64), Failure> {
     let states = view.query().within(&[(Field::Run, id)]).kind(Kind::Run).history(true);
-    let page = states.order(Order::SeqDescending).limit(STATES).fetch()?;
-    let mut states = Vec::new();
-    for record in page.records() {
-        let record = record?;
+    let page = states.clone().order(Order::SeqDescending).limit(STATES).fetch()?;
+    let mut last = Vec::with_capacity(page.len());
+    for record in page.records().filter_map(Result::ok) {
         if let Body::Run(run) = &record.body {
             let at = run.newest_time().unwrap_or(record.recorded_at);
             let status = shown::of_status(run.status);
-            states.push(State {
+            last.push(State {
                 seq: record.seq,
                 status,
                 attempt: run.attempt.filter(|attempt| *attempt > 1),
@@ -213,30 +244,34 @@ fn states(view: &View<'_>, id: &str, clock: &Clock) -> Result<Vec<State>, Failur
             });
         }
     }
-    states.reverse();
-    Ok(states)
+    last.reverse();
+    Ok((last, states.count()?.saturating_sub(page.len() as u64)))
 }
 
-/// The runs that this one began. Runs are not found by their parent, but by their trace.
+/// The first runs that this one began, and where all of them are when there are more. Runs are not
+/// found by their parent, but by their trace.
 fn children(
     view: &View<'_>,
+    seq: u64,
     run: &Run<'_>,
     clock: &Clock,
     links: &Links,
-) -> Result<Vec<Row>, Failure> {
-    let Some(trace) = &run.trace_id else { return Ok(Vec::new()) };
+) -> Result<(Vec<Row>, Option<String>), Failure> {
+    let Some(trace) = &run.trace_id else { return Ok((Vec::new(), None)) };
     let trace = trace.to_string();
     let runs = view.query().kind(Kind::Run).within(&[(Field::Trace, &trace)]);
-    let page = runs.order(Order::Oldest).limit(10 * CHILDREN).fetch()?;
-    let mut rows = Vec::new();
-    for record in page.records() {
-        let record = record?;
+    let page = runs.order(Order::Oldest).limit(MOST_RUNS).fetch()?;
+    let (mut rows, mut count) = (Vec::new(), 0);
+    for record in page.records().filter_map(Result::ok) {
         if let Body::Run(child) = &record.body
             && child.parent_run_id.as_ref() == Some(&run.run_id)
         {
-            rows.push(Row::of(record.seq, child, clock, links));
+            count += 1;
+            if count <= CHILDREN {
+                rows.push(Row::of(record.seq, child, clock, links));
+            }
         }
     }
-    rows.truncate(CHILDREN);
-    Ok(rows)
+    let has_more = count > CHILDREN || page.next().is_some();
+    Ok((rows, has_more.then(|| in_trace(&trace, seq))))
 }

@@ -21,8 +21,8 @@ use crate::text::human;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How many segments are listed one by one.
-const MOST: usize = 500;
+/// How many segments are listed one by one, those first that do not stay as they are.
+const MOST: usize = 100;
 
 /// What is to go, in the words of the address.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -127,13 +127,16 @@ impl Told {
             sums.push(("less on disk now", human::bytes(report.freed_bytes)));
         }
         let changes = report.dropped().count() + report.rewritten().count() > 0;
-        let lines = report.segments.iter().take(MOST).map(|plan| Line::of(plan, clock));
+        let stays =
+            |plan: &&SegmentPlan| plan.dropped_for.is_none() && plan.rewritten_for.is_none();
+        let kept = report.segments.iter().filter(stays);
+        let lines = report.dropped().chain(report.rewritten()).chain(kept);
         Self {
             said,
             is_done,
             changes,
             sums,
-            lines: lines.collect(),
+            lines: lines.take(MOST).map(|plan| Line::of(plan, clock)).collect(),
             more: report.segments.len().saturating_sub(MOST),
         }
     }

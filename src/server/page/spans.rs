@@ -2,10 +2,10 @@
 //! whole waited for.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use crate::model::{Id, Run, Timestamp};
-use crate::server::page::chart::{self, Span, Tick};
-use crate::server::page::feed::Item;
+use crate::server::page::chart::{self, Mark, Span};
 use crate::server::page::frame::run_place;
 use crate::server::page::shown;
 use crate::text::human;
@@ -57,10 +57,11 @@ pub(super) struct Row {
     pub(super) width: i64,
     pub(super) is_critical: bool,
     pub(super) is_open: bool,
-    pub(super) ticks: Vec<Tick>,
+    /// The marks of each level, as one shape.
+    pub(super) ticks: Vec<(&'static str, String)>,
 }
 
-/// The waterfall of a trace.
+/// Runs of a story as a waterfall: all of them, or those of a page.
 pub(super) struct Waterfall {
     pub(super) rows: Vec<Row>,
     pub(super) length: String,
@@ -146,50 +147,88 @@ impl<'r> Tree<'r> {
     }
 }
 
-impl Waterfall {
-    /// Runs and what happened in them, in the order of time.
-    pub(super) fn new(runs: &[Timed], items: &[Item]) -> Self {
-        let first = runs.iter().map(|run| run.begin).chain(items.iter().map(|item| item.time));
-        let first = first.min().unwrap_or_default();
-        let last = runs.iter().map(|run| run.end).chain(items.iter().map(|item| item.time));
-        let span = Span::new(first, last.max().unwrap_or_default());
+/// The runs of a story, each below the one that began it, on one time line.
+pub(super) struct Layout<'r> {
+    tree: Tree<'r>,
+    /// The runs from the top, with how deep each is.
+    order: Vec<(usize, usize)>,
+    critical: HashSet<usize>,
+    begin: Timestamp,
+    span: Span,
+}
+
+impl<'r> Layout<'r> {
+    /// Runs, and when something happened in them.
+    pub(super) fn new(runs: &'r [Timed], times: impl IntoIterator<Item = Timestamp>) -> Self {
+        let times = runs.iter().flat_map(|run| [run.begin, run.end]).chain(times);
+        let widened = |known: Option<(Timestamp, Timestamp)>, time: Timestamp| {
+            let (begin, end) = known.unwrap_or((time, time));
+            Some((begin.min(time), end.max(time)))
+        };
+        let (begin, end) = times.fold(None, widened).unwrap_or_default();
         let tree = Tree::new(runs);
-        let critical = tree.critical();
-        let mut of_run: HashMap<&str, Vec<&Item>> = HashMap::new();
-        for item in items.iter().filter(|item| !item.is_run) {
-            if let Some((place, _)) = &item.run {
-                of_run.entry(place).or_default().push(item);
-            }
-        }
-        let row = |(at, depth): (usize, usize)| {
-            let run = runs.get(at)?;
-            let x = span.place(run.begin).min(chart::WIDTH - 4);
+        let (order, critical) = (tree.walk(), tree.critical());
+        Self { tree, order, critical, begin, span: Span::new(begin, end) }
+    }
+
+    fn run(&self, place: usize) -> Option<&'r Timed> {
+        self.tree.runs.get(self.order.get(place)?.0)
+    }
+
+    /// How many runs there are.
+    pub(super) const fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Where the run with this id is, counted from the top.
+    pub(super) fn place_of(&self, id: &str) -> Option<usize> {
+        (0..self.order.len()).find(|place| self.run(*place).is_some_and(|run| run.id == id))
+    }
+
+    /// The sequence number of a run.
+    pub(super) fn seq(&self, place: usize) -> Option<u64> {
+        self.run(place).map(|run| run.seq)
+    }
+
+    /// The ids of these runs.
+    pub(super) fn ids(&self, places: Range<usize>) -> impl Iterator<Item = &'r str> {
+        places.filter_map(|place| self.run(place)).map(|run| &*run.id)
+    }
+
+    /// These runs, with the marks of what happened in the run at each address.
+    pub(super) fn waterfall(
+        &self,
+        places: Range<usize>,
+        marks: &HashMap<String, Vec<Mark>>,
+    ) -> Waterfall {
+        let row = |(at, depth): &(usize, usize)| {
+            let run = self.tree.runs.get(*at)?;
+            let x = self.span.place(run.begin).min(chart::WIDTH - 4);
             let place = run_place(&run.id);
-            let own = of_run.get(&*place).map(Vec::as_slice).unwrap_or_default();
+            let own = marks.get(&place).map(Vec::as_slice).unwrap_or_default();
             Some(Row {
                 seq: run.seq,
                 name: run.name.clone(),
                 status: run.status,
-                depth,
-                offset: shown::offset(run.begin.nanos_since(first)),
+                depth: *depth,
+                offset: shown::offset(run.begin.nanos_since(self.begin)),
                 duration: human::duration(run.end.nanos_since(run.begin)),
                 x,
-                width: (span.place(run.end) - x).max(4),
-                is_critical: critical.contains(&at),
+                width: (self.span.place(run.end) - x).max(4),
+                is_critical: self.critical.contains(at),
                 is_open: run.is_open,
-                ticks: chart::ticks(span, own.iter().copied()),
+                ticks: chart::shapes(self.span, own),
                 place,
             })
         };
         let mark = |quarter: i64| {
-            let nanos = i128::from(span.nanos()) * i128::from(quarter) / 4;
+            let nanos = i128::from(self.span.nanos()) * i128::from(quarter) / 4;
             (quarter * chart::WIDTH / 4, shown::offset(i64::try_from(nanos).unwrap_or(i64::MAX)))
         };
-        let rows: Vec<_> = tree.walk().into_iter().filter_map(row).collect();
-        Self {
-            has_critical: rows.len() > 1 && !tree.children.is_empty(),
-            rows,
-            length: human::duration(span.nanos()),
+        Waterfall {
+            has_critical: self.order.len() > 1 && !self.tree.children.is_empty(),
+            rows: self.order.get(places).unwrap_or_default().iter().filter_map(row).collect(),
+            length: human::duration(self.span.nanos()),
             marks: [0, 1, 2, 3, 4].map(mark),
         }
     }
@@ -209,6 +248,10 @@ mod tests {
         Timed::of(seq, &run, at(1000))
     }
 
+    fn laid_out(runs: &[Timed]) -> Waterfall {
+        Layout::new(runs, []).waterfall(0..runs.len(), &HashMap::new())
+    }
+
     fn told(waterfall: &Waterfall) -> Vec<(&str, usize, bool)> {
         waterfall.rows.iter().map(|row| (&*row.name, row.depth, row.is_critical)).collect()
     }
@@ -222,7 +265,7 @@ mod tests {
             run(4, "last", Some("root"), 60, 95),
             run(5, "inner", Some("slow"), 10, 50),
         ];
-        let waterfall = Waterfall::new(&runs, &[]);
+        let waterfall = laid_out(&runs);
         assert_eq!(
             told(&waterfall),
             [
@@ -244,9 +287,27 @@ mod tests {
             run(3, "own", Some("own"), 0, 10),
             run(4, "orphan", Some("gone"), 0, 10),
         ];
-        let waterfall = Waterfall::new(&runs, &[]);
+        let waterfall = laid_out(&runs);
         assert_eq!(waterfall.rows.len(), 4);
         assert_eq!(waterfall.rows[0].name, "orphan");
-        assert!(Waterfall::new(&[], &[]).rows.is_empty());
+        assert!(laid_out(&[]).rows.is_empty());
+    }
+
+    /// What the whole waited for is found among all runs, whichever of them are shown.
+    #[test]
+    fn a_part_is_cut_out_of_the_whole() {
+        let runs = [
+            run(1, "root", None, 0, 100),
+            run(2, "one", Some("root"), 0, 40),
+            run(3, "two", Some("root"), 40, 90),
+            run(4, "three", Some("root"), 50, 60),
+        ];
+        let layout = Layout::new(&runs, [Timestamp::from_nanos(200)]);
+        let part = layout.waterfall(2..4, &HashMap::new());
+        assert_eq!(told(&part), [("two", 1, true), ("three", 1, false)]);
+        assert_eq!((part.rows[0].x, part.rows[0].width, part.has_critical), (200, 250, true));
+        assert_eq!((layout.place_of("three"), layout.place_of("four")), (Some(3), None));
+        assert_eq!((layout.seq(2), layout.seq(9)), (Some(3), None));
+        assert_eq!(layout.ids(1..9).collect::<Vec<_>>(), ["one", "two", "three"]);
     }
 }
