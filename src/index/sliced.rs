@@ -10,6 +10,9 @@ const ROWS_PER_KEY: usize = 16;
 /// No block has fewer rows.
 const LEAST_ROWS: usize = 64;
 
+/// The rows of a key lie among so many that are side by side, in one page of memory or a few.
+const GROUP_ROWS: u64 = 512;
+
 /// No row is longer: as long as a line of the processor's cache.
 const MOST_ROW_BYTES: usize = 64;
 
@@ -196,10 +199,23 @@ impl Block {
     }
 
     fn probe(&self, head: u32, found: &mut Lanes) {
-        let mut all = [u8::MAX; MOST_ROW_BYTES];
+        // Each width by itself: a row is then read at once, and none waits for the one before it.
+        match self.row_bytes {
+            1 => self.probe_rows::<1>(head, found),
+            2 => self.probe_rows::<2>(head, found),
+            4 => self.probe_rows::<4>(head, found),
+            8 => self.probe_rows::<8>(head, found),
+            16 => self.probe_rows::<16>(head, found),
+            32 => self.probe_rows::<32>(head, found),
+            _ => self.probe_rows::<MOST_ROW_BYTES>(head, found),
+        }
+    }
+
+    fn probe_rows<const BYTES: usize>(&self, head: u32, found: &mut Lanes) {
+        let mut all = [u8::MAX; BYTES];
         for row in rows_of(head, self.rows) {
-            let start = row * self.row_bytes;
-            let bytes = self.bits.get(start..start + self.row_bytes).unwrap_or_default();
+            let bytes = self.bits.get(row * BYTES..).and_then(|bytes| bytes.first_chunk());
+            let bytes = bytes.unwrap_or(&[0; BYTES]);
             all.iter_mut().zip(bytes).for_each(|(all, byte)| *all &= byte);
         }
         for (lanes, &byte) in self.lanes.chunks(8).zip(&all) {
@@ -220,8 +236,9 @@ fn rows_of(head: u32, rows: usize) -> impl Iterator<Item = usize> {
     let mixed = u64::from(head).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let (start, step) = (mixed >> 32, mixed | 1);
     (0..PROBES).map(move |probe| {
-        let row = start.wrapping_add(probe.wrapping_mul(step));
-        usize::try_from(row & u64::from(u32::MAX)).unwrap_or_default() & (rows - 1)
+        let within = start.wrapping_add(probe.wrapping_mul(step)) % GROUP_ROWS;
+        let row = (start & !(GROUP_ROWS - 1)) | within;
+        usize::try_from(row).unwrap_or_default() & (rows - 1)
     })
 }
 
