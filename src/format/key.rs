@@ -93,6 +93,17 @@ pub fn id_key(id: &Id<'_>) -> KeyBuf {
     key
 }
 
+/// True when this is the key of the id.
+#[must_use]
+pub fn is_id_key(id: &Id<'_>, key: &[u8]) -> bool {
+    let Some((form, rest)) = key.split_first() else { return false };
+    match id.form() {
+        IdForm::Text(text) => *form == TEXT && rest == text.as_bytes(),
+        IdForm::Uuid(bytes) => *form == UUID && rest == bytes,
+        IdForm::Hex(bytes) => *form == HEX && rest == bytes,
+    }
+}
+
 /// Calls `f` with the key of each keyed field that the record has.
 pub fn keys_of(body: &Body<'_>, mut f: impl FnMut(Field, &[u8])) {
     f(Field::Type, body.type_name().as_bytes());

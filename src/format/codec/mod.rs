@@ -150,7 +150,7 @@ pub fn has_key(kind: Kind, bytes: &[u8], field: Field, key: &[u8]) -> Result<boo
     if matches!(field, Field::Trace | Field::Run | Field::Project | Field::User) {
         let (record, _) = split(bytes)?;
         let id = Row::new(record).id_in(kind, field).ok_or(Damage::Record)?;
-        return Ok(id.is_some_and(|id| key::id_key(&id).as_slice() == key));
+        return Ok(id.is_some_and(|id| key::is_id_key(&id, key)));
     }
     let mut found = false;
     key::keys_of(&decode(kind, bytes)?.body, |of, bytes| found |= of == field && bytes == key);
@@ -159,20 +159,11 @@ pub fn has_key(kind: Kind, bytes: &[u8], field: Field, key: &[u8]) -> Result<boo
 
 #[inline]
 fn read(kind: Kind, mut row: Row<'_>) -> Option<(u32, Prior, Body<'_>)> {
-    Some(match kind {
-        Kind::Run => {
-            let (gap, prior, run) = row.run()?;
-            (gap, prior, Body::Run(run))
-        }
-        Kind::Event => {
-            let (gap, event) = row.event()?;
-            (gap, Prior::None, Body::Event(event))
-        }
-        Kind::Error => {
-            let (gap, error) = row.error()?;
-            (gap, Prior::None, Body::Error(error))
-        }
-    })
+    match kind {
+        Kind::Run => row.run(),
+        Kind::Event => row.event(),
+        Kind::Error => row.error(),
+    }
 }
 
 /// What the record of a run begins with.

@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 
 use crate::model::{
-    ActorType, ErrorRecord, Event, Field, Fingerprint, Id, Json, Kind, Origin, Owner, Process, Run,
-    RunError, Severity, Status, Subject, Timestamp,
+    ActorType, Body, ErrorRecord, Event, Field, Fingerprint, Id, Json, Kind, Origin, Owner,
+    Process, Run, RunError, Severity, Status, Subject, Timestamp,
 };
 
 use super::{Prior, U16_MARK, U32_MARK, U64_MARK, is_name};
@@ -238,7 +238,7 @@ impl<'a> Row<'a> {
     }
 
     #[inline]
-    pub(super) fn run(&mut self) -> Option<(u32, Prior, Run<'a>)> {
+    pub(super) fn run(&mut self) -> Option<(u32, Prior, Body<'a>)> {
         let (gap, prior, created_at) = (self.u32()?, self.prior()?, self.time()?);
         let after = |row: &mut Self| {
             row.i64().map(|nanos| Timestamp::from_nanos(created_at.as_nanos().wrapping_add(nanos)))
@@ -247,7 +247,7 @@ impl<'a> Row<'a> {
         let finished_at = self.option(after)?;
         let (status, attempt, run_type) =
             (Status::from_code(self.byte()?)?, self.u32()?, self.name()?);
-        let run = Run {
+        let body = Body::Run(Run {
             run_id: self.id()?,
             run_type,
             status,
@@ -269,16 +269,16 @@ impl<'a> Row<'a> {
             result: self.option(Self::json)?,
             owner: self.trailing(Self::owner)?.map(Box::new),
             origin: self.trailing(Self::origin)?,
-        };
-        Some((gap, prior, run))
+        });
+        Some((gap, prior, body))
     }
 
     #[inline]
-    pub(super) fn event(&mut self) -> Option<(u32, Event<'a>)> {
+    pub(super) fn event(&mut self) -> Option<(u32, Prior, Body<'a>)> {
         let (gap, created_at) = (self.u32()?, self.time()?);
         let severity = coded(self.byte()?, Severity::from_code)?;
         let actor_type = coded(self.byte()?, ActorType::from_code)?;
-        let event = Event {
+        let body = Body::Event(Event {
             event_type: self.name()?,
             created_at: Some(created_at),
             severity,
@@ -294,16 +294,16 @@ impl<'a> Row<'a> {
             message: self.option(Self::text)?,
             payload: self.option(Self::json)?,
             origin: self.trailing(Self::origin)?,
-        };
-        Some((gap, event))
+        });
+        Some((gap, Prior::None, body))
     }
 
     #[inline]
-    pub(super) fn error(&mut self) -> Option<(u32, ErrorRecord<'a>)> {
+    pub(super) fn error(&mut self) -> Option<(u32, Prior, Body<'a>)> {
         let (gap, created_at) = (self.u32()?, self.time()?);
         let severity = Severity::from_code(self.byte()?)?;
         let (version, hash) = (self.byte()?, self.array().map(u64::from_le_bytes)?);
-        let error = ErrorRecord {
+        let body = Body::Error(ErrorRecord {
             error_type: self.name()?,
             message: self.text()?,
             severity,
@@ -320,8 +320,8 @@ impl<'a> Row<'a> {
             origin: self.trailing(Self::origin)?,
             created_at: Some(created_at),
             fingerprint: (version != 0).then_some(Fingerprint { version, hash }),
-        };
-        Some((gap, error))
+        });
+        Some((gap, Prior::None, body))
     }
 }
 
