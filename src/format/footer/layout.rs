@@ -73,21 +73,28 @@ impl Slot {
     }
 
     /// The bytes of the section, once its checksum and `check` have held.
+    #[inline]
     fn bytes<'b>(
         &self,
         file: &'b [u8],
         check: impl FnOnce(&'b [u8]) -> bool,
     ) -> Result<&'b [u8], Damage> {
         let bytes = self.content(file).ok_or(Damage::Footer)?;
-        let mut state = self.state();
-        if state == UNSEEN {
-            let crc_holds = crc::masked(bytes) == self.crc || is_planted(Bug::SkipFooterChecksum);
-            let whole = crc_holds && check(bytes);
-            state = if whole { WHOLE } else { DAMAGED };
-            self.state.store(state, Ordering::Relaxed);
-        }
         // An absent section is not whole either.
-        if state == WHOLE { Ok(bytes) } else { Err(Damage::Footer) }
+        let is_whole = match self.state() {
+            UNSEEN => self.is_whole(bytes, check),
+            state => state == WHOLE,
+        };
+        if is_whole { Ok(bytes) } else { Err(Damage::Footer) }
+    }
+
+    /// Compares the section with its checksum, and notes whether that and `check` have held.
+    #[cold]
+    fn is_whole<'b>(&self, bytes: &'b [u8], check: impl FnOnce(&'b [u8]) -> bool) -> bool {
+        let crc_holds = crc::masked(bytes) == self.crc || is_planted(Bug::SkipFooterChecksum);
+        let is_whole = crc_holds && check(bytes);
+        self.state.store(if is_whole { WHOLE } else { DAMAGED }, Ordering::Relaxed);
+        is_whole
     }
 }
 
