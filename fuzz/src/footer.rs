@@ -98,5 +98,5 @@ fn use_column(column: &Packed<'_>) {
     assert!((0..column.len().min(2000)).all(|at| column.get(at).is_some()));
     assert_eq!(column.get(column.len()), None);
     assert!(column.partition_point(|value| value < 1 << 40) <= column.len());
-    assert!(column.partition_point_near(500, |value| value < 1 << 40) <= column.len());
+    assert!(column.count_below(1 << 40, 500) <= column.len());
 }

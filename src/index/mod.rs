@@ -67,6 +67,9 @@ pub(crate) trait Table {
         code: Code,
         visit: &mut dyn FnMut(Row) -> ControlFlow<()>,
     );
+    /// Has the processor fetch what is known of the rows that carry the key, which are looked at
+    /// soon.
+    fn prefetch_postings(&self, _field: Field, _code: Code) {}
     /// True when the row carries the key.
     fn has_key(&self, field: Field, code: Code, row: Row) -> bool;
     /// The key that the row carries: `Err` when this table can tell only by its postings.

@@ -199,7 +199,65 @@ fn find_seq(segment: &Arc<Segment>, seq: u64) -> Result<Option<Stored>> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Durability, Event, Field, Ledger};
+    use std::collections::HashMap;
+
+    use super::Reader;
+    use crate::format::footer::{head, stored_hash};
+    use crate::format::key;
+    use crate::{Body, Durability, Event, Field, Id, Ledger, Options};
+
+    const KEPT: u32 = 60_000;
+
+    /// The key of a trace; its text follows the first byte.
+    fn key_of(number: u32) -> [u8; 14] {
+        let mut key = *b"\0trace........";
+        key[6..].iter_mut().zip(0..).for_each(|(digit, at)| {
+            *digit = b'a' + u8::try_from(number >> (4 * at) & 15).unwrap();
+        });
+        key
+    }
+
+    fn trace_of(number: u32) -> String {
+        String::from_utf8(key_of(number)[1..].to_vec()).unwrap()
+    }
+
+    /// A footer holds 40 bits of the hash of a key. Of the first few million traces that are not
+    /// there one has those of a trace that is, and must not be given its records.
+    #[test]
+    fn a_key_with_the_hash_of_another_finds_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Options::new().segment_bytes(2 << 20).open(dir.path()).unwrap();
+        let event = |n| Event::new("a").trace_id(Id::new(trace_of(n)).unwrap());
+        for first in (0..KEPT).step_by(10_000) {
+            let batch: Vec<Body<'_>> = (first..first + 10_000).map(|n| event(n).into()).collect();
+            ledger.append_batch(&batch, Durability::Os).unwrap();
+        }
+        ledger.close().unwrap();
+        let reader = Reader::open(dir.path()).unwrap();
+        let lists = reader.catalog().records();
+        let mut segments = lists.iter().flat_map(|list| list.segments());
+        let (seed, heads) = segments.find_map(|it| it.key_heads(Field::Trace)).unwrap();
+        let hash = |n| key::hash(seed, &key_of(n));
+        let mut known = HashMap::new();
+        let mut begins = vec![false; 1 << 20];
+        for (n, hash) in (0..KEPT).map(|n| (n, hash(n))) {
+            if heads.binary_search(&head(hash)).is_ok() {
+                known.insert(stored_hash(hash, heads.len()), n);
+                begins[(hash >> 44) as usize] = true;
+            }
+        }
+        let mut others = (KEPT..).map(|n| (n, hash(n))).filter(|(_, hash)| {
+            begins[(hash >> 44) as usize] && known.contains_key(&stored_hash(*hash, heads.len()))
+        });
+        let (other, hash) = others.next().unwrap();
+        let like = known[&stored_hash(hash, heads.len())];
+        let (one, none) = (trace_of(like), trace_of(other));
+        assert_eq!(reader.query().trace(&one).fetch().unwrap().len(), 1);
+        assert_eq!(reader.query().trace(&none).fetch().unwrap().len(), 0);
+        assert_eq!(reader.query().trace(&none).count().unwrap(), 0);
+        let either = reader.query().trace(&none).trace(&one).fetch().unwrap();
+        assert_eq!(either.len(), 1);
+    }
 
     /// A query that reads records while it holds the rows must not wait for an append that waits
     /// for the rows. When it does, this test never ends.

@@ -40,9 +40,11 @@ fn try_count(
         let pinned = Pinned::new(&candidate.entry.segment)?;
         let horizon = candidate.horizon;
         let counted = pinned.segment().with_table(fields, |table| match table {
-            TableRef::Memory(table) => Plan::new(filter, &pinned, table, Some(table), horizon)
-                .map(|plan| count_in(&pinned, table, filter, &plan, field, &mut counts)),
-            TableRef::Sealed(table) => Plan::new(filter, &pinned, table, None, horizon)
+            TableRef::Memory(table) => {
+                Plan::new(filter, &pinned, table, Some(table), (horizon, false))
+                    .map(|plan| count_in(&pinned, table, filter, &plan, field, &mut counts))
+            }
+            TableRef::Sealed(table) => Plan::new(filter, &pinned, table, None, (horizon, false))
                 .map(|plan| count_in(&pinned, table, filter, &plan, field, &mut counts)),
         })?;
         match counted {

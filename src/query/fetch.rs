@@ -1,14 +1,16 @@
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::error::Result;
 use crate::query::cursor::{Cursor, Order};
 use crate::query::filter::Filter;
 use crate::query::list::{Entry, InVain, SegmentList, View};
-use crate::query::page::Page;
+use crate::query::page::{AHEAD, Page, Searched};
 use crate::query::plan::{Candidate, Miss, Plan, candidates};
 use crate::query::select::{Hit, Wanted, select, sort};
-use crate::segment::{Pinned, TableRef};
+use crate::segment::{Near, Pinned, TableRef};
 
 /// Which part of the result is asked for.
 pub(super) struct Part {
@@ -19,17 +21,47 @@ pub(super) struct Part {
     pub(super) limit: usize,
 }
 
+/// For how many hits room is made at first.
+const ROOM: usize = 64;
+
 /// The part of all records that match.
 pub(super) fn fetch(view: &View, filter: &Filter, part: &Part) -> Result<Page> {
-    view.ask(|lists| try_fetch(lists, filter, part))
+    view.ask(|lists| {
+        // A text is looked for in records, which are then to be of no other key.
+        let is_hasty = filter.text.is_none();
+        match try_fetch(lists, filter, part, is_hasty)? {
+            Tried::Found(page) => Ok(Some(page)),
+            Tried::Doubtful => match try_fetch(lists, filter, part, false)? {
+                Tried::Found(page) => Ok(Some(page)),
+                Tried::Doubtful | Tried::Outdated => Ok(None),
+            },
+            Tried::Outdated => Ok(None),
+        }
+    })
 }
 
-/// `None` when a segment was sealed meanwhile in such a way that the query has to begin anew.
-fn try_fetch(lists: &[Arc<SegmentList>], filter: &Filter, part: &Part) -> Result<Option<Page>> {
+/// What came of a try.
+enum Tried {
+    Found(Page),
+    /// A segment was sealed meanwhile in such a way that the query has to begin anew.
+    Outdated,
+    /// In haste something was found that may be of other keys.
+    Doubtful,
+}
+
+/// In haste the keys that were found are compared at the end, with one record of each segment: it
+/// is on its way from memory while other segments are searched.
+fn try_fetch(
+    lists: &[Arc<SegmentList>],
+    filter: &Filter,
+    part: &Part,
+    is_hasty: bool,
+) -> Result<Tried> {
     let offset = usize::try_from(part.offset).unwrap_or(usize::MAX);
     // One more than is given tells whether there are more.
     let count = offset.saturating_add(part.limit).saturating_add(1);
-    let (mut segments, mut hits) = (Vec::new(), Vec::new());
+    let (mut segments, mut hits) = (Vec::new(), Vec::with_capacity(count.min(ROOM)));
+    let mut to_compare = SmallVec::<[_; AHEAD]>::new();
     let mut in_vain = InVain::default();
     let mut threshold = None;
     let end = part.up_to.map(|cursor| goodness(cursor.key, part.order));
@@ -42,24 +74,42 @@ fn try_fetch(lists: &[Arc<SegmentList>], filter: &Filter, part: &Part) -> Result
         }
         let pinned = Pinned::new(&candidate.entry.segment)?;
         let before = hits.len();
-        match select_in(&pinned, filter, part, (count, candidate.horizon), &mut hits)? {
-            Ok(()) => {}
-            Err(Miss::NoKey(field)) => in_vain.note(candidate.list, candidate.entry, field),
-            Err(Miss::Sealed) => return Ok(None),
-        }
-        if let Some(new) = hits.get_mut(before..).filter(|new| !new.is_empty()) {
+        let how = (count, candidate.horizon, is_hasty);
+        let is_compared = match select_in(&pinned, filter, part, how, &mut hits)? {
+            Ok(is_compared) => is_compared,
+            Err(Miss::NoKey(field)) => {
+                in_vain.note(candidate.list, candidate.entry, field);
+                continue;
+            }
+            Err(Miss::Sealed) => return Ok(Tried::Outdated),
+        };
+        let new = hits.get_mut(before..).unwrap_or_default();
+        if let Some(first) = new.first() {
+            if !is_compared {
+                to_compare.push((segments.len(), first.offset));
+            }
             let segment = u32::try_from(segments.len()).unwrap_or(u32::MAX);
             new.iter_mut().for_each(|hit| hit.segment = segment);
-            segments.push(pinned);
+            let mut near = Near::default();
+            if new.len() <= AHEAD {
+                new.iter().for_each(|hit| pinned.prefetch_framed(&mut near, hit.offset));
+            }
+            segments.push(Searched { pinned, near });
             threshold = keep_best(&mut hits, part.order, count);
+        }
+    }
+    for (at, offset) in to_compare {
+        let Some(Searched { pinned, near }) = segments.get_mut(at) else { continue };
+        if !filter.is_of_lone_keys(pinned, near, offset).unwrap_or(false) {
+            return Ok(Tried::Doubtful);
         }
     }
     in_vain.enter();
     sort(&mut hits, part.order);
-    Ok(Some(page(segments, hits, part, offset)))
+    Ok(Tried::Found(page(segments, hits, part, offset)))
 }
 
-fn page(segments: Vec<Pinned>, mut hits: Vec<Hit>, part: &Part, offset: usize) -> Page {
+fn page(segments: Vec<Searched>, mut hits: Vec<Hit>, part: &Part, offset: usize) -> Page {
     let more = hits.len() > offset.saturating_add(part.limit);
     hits.drain(..offset.min(hits.len()));
     hits.truncate(part.limit);
@@ -68,14 +118,15 @@ fn page(segments: Vec<Pinned>, mut hits: Vec<Hit>, part: &Part, offset: usize) -
     Page { segments, hits, next }
 }
 
-/// Adds the hits of one segment, or tells why it was not searched.
+/// Adds the hits of one segment, or tells why it was not searched. False when they may be of other
+/// keys that have the hashes of those that are asked for.
 fn select_in(
     pinned: &Pinned,
     filter: &Filter,
     part: &Part,
-    (count, horizon): (usize, u64),
+    (count, horizon, is_hasty): (usize, u64, bool),
     hits: &mut Vec<Hit>,
-) -> Result<Result<(), Miss>> {
+) -> Result<Result<bool, Miss>> {
     let mut damage = None;
     let mut has_text = |hit: &Hit| match (&filter.text, pinned.record(hit.seq, hit.offset)) {
         (Some(text), Ok(record)) => text.matches(&record.body),
@@ -92,11 +143,16 @@ fn select_in(
         count,
         accept: filter.text.is_some().then_some(&mut has_text),
     };
+    let how = (horizon, is_hasty);
     let selected = pinned.segment().with_table(filter.fields(), |table| match table {
-        TableRef::Memory(table) => Plan::new(filter, pinned, table, Some(table), horizon)
-            .map(|plan| select(table, &plan, &mut wanted, hits)),
-        TableRef::Sealed(table) => Plan::new(filter, pinned, table, None, horizon)
-            .map(|plan| select(table, &plan, &mut wanted, hits)),
+        TableRef::Memory(table) => Plan::new(filter, pinned, table, Some(table), how).map(|plan| {
+            select(table, &plan, &mut wanted, hits);
+            true
+        }),
+        TableRef::Sealed(table) => Plan::new(filter, pinned, table, None, how).map(|plan| {
+            select(table, &plan, &mut wanted, hits);
+            !is_hasty
+        }),
     })?;
     // A record that cannot be read might hold the text: that is not to pass in silence.
     damage.map_or(Ok(selected), Err)

@@ -2,6 +2,7 @@ use crate::error::Result;
 use crate::format::key;
 use crate::model::{Field, FieldSet, Kind, Severity, Status};
 use crate::query::text::TextPattern;
+use crate::segment::{Near, Pinned};
 
 /// What a record has to match. Of the values of one field any will do; all fields must match.
 #[derive(Debug, Clone, Default)]
@@ -89,6 +90,26 @@ impl Filter {
     pub(super) fn groups(&self) -> impl Iterator<Item = &[Wanted]> {
         let by_field = self.keys.chunk_by(|one, next| one.field == next.field);
         by_field.chain(self.bounds.iter().map(Vec::as_slice))
+    }
+
+    /// True when the record that lies at `offset` has the key of each set of one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn is_of_lone_keys(
+        &self,
+        pinned: &Pinned,
+        near: &mut Near,
+        offset: u32,
+    ) -> Result<bool> {
+        for keys in self.groups() {
+            if let [Wanted { field, key }] = keys
+                && !pinned.has_key(near, offset, *field, key)?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The fields that there are keys of.

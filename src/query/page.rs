@@ -1,12 +1,17 @@
+use smallvec::SmallVec;
+
 use crate::error::{Error, Result};
 use crate::model::Record;
 use crate::query::cursor::Cursor;
 use crate::query::select::Hit;
-use crate::segment::{Frame, Pinned};
+use crate::segment::{Near, Pinned};
 
 /// How many records ahead of the one that is read are fetched from memory, where each lies in a
-/// place of its own.
-const AHEAD: usize = 8;
+/// place of its own. Where no more are found in a segment, they are fetched at once.
+pub(super) const AHEAD: usize = 8;
+
+/// For so many segments it is remembered in place which frame was read last.
+const FEW: usize = 4;
 
 /// Records that a query has found, in its order.
 ///
@@ -14,9 +19,17 @@ const AHEAD: usize = 8;
 /// holds those segments, so that neither retention nor compaction takes them away.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
-    pub(super) segments: Vec<Pinned>,
+    pub(super) segments: Vec<Searched>,
     pub(super) hits: Vec<Hit>,
     pub(super) next: Option<Cursor>,
+}
+
+/// A segment in which something was found.
+#[derive(Debug, Clone)]
+pub(super) struct Searched {
+    pub(super) pinned: Pinned,
+    /// What is known of its frames since then.
+    pub(super) near: Near,
 }
 
 impl Page {
@@ -34,12 +47,13 @@ impl Page {
 
     /// The records. One that is damaged is an error in its place, and the others follow it.
     pub fn records(&self) -> impl ExactSizeIterator<Item = Result<Record<'_>>> {
-        // Records that were found together often lie in one frame.
-        let mut last = None;
+        // Records that were found together often lie in one frame of their segment, or near it.
+        let near = self.segments.iter().map(|searched| searched.near);
+        let mut near: SmallVec<[_; FEW]> = near.collect();
         self.hits.iter().take(AHEAD).for_each(|hit| self.prefetch(*hit));
         self.hits.iter().enumerate().map(move |(at, hit)| {
             self.hits.get(at + AHEAD).into_iter().for_each(|hit| self.prefetch(*hit));
-            self.read(*hit, &mut last)
+            self.read(*hit, &mut near)
         })
     }
 
@@ -58,24 +72,24 @@ impl Page {
     #[must_use]
     pub fn get(&self, at: usize) -> Option<Stored> {
         let hit = self.hits.get(at)?;
-        let segment = self.segments.get(hit.segment as usize)?.clone();
+        let segment = self.segments.get(hit.segment as usize)?.pinned.clone();
         Some(Stored { segment, seq: hit.seq, offset: hit.offset })
     }
 
     #[inline]
     fn prefetch(&self, hit: Hit) {
-        if let Some(segment) = self.segments.get(hit.segment as usize) {
-            segment.prefetch(hit.offset);
+        if let Some(searched) = self.segments.get(hit.segment as usize) {
+            searched.pinned.prefetch(hit.offset);
         }
     }
 
     #[inline]
-    fn read(&self, hit: Hit, last: &mut Option<(u32, Frame)>) -> Result<Record<'_>> {
-        let segment = self.segments.get(hit.segment as usize).ok_or(Error::Closed)?;
-        let mut frame = last.filter(|(of, _)| *of == hit.segment).map(|(_, frame)| frame);
-        let record = segment.record_near(&mut frame, hit.seq, hit.offset);
-        *last = frame.map(|frame| (hit.segment, frame));
-        record
+    fn read(&self, hit: Hit, near: &mut [Near]) -> Result<Record<'_>> {
+        let at = hit.segment as usize;
+        match (self.segments.get(at), near.get_mut(at)) {
+            (Some(searched), Some(near)) => searched.pinned.record_near(near, hit.seq, hit.offset),
+            _ => Err(Error::Closed),
+        }
     }
 }
 

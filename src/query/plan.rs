@@ -1,18 +1,20 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::index::{Code, MemIndex, Row, SUPERSEDED, Table};
 use crate::model::{Field, Kind};
 use crate::query::filter::{Filter, Wanted, only_field};
 use crate::query::list::{Entry, SegmentList};
-use crate::segment::{Pinned, Segment};
+use crate::segment::{Near, Pinned, Segment};
 
 /// A filter in terms of one segment: codes in place of keys.
 pub(super) struct Plan<'a> {
     /// The tags that match, a bit for each.
     tags: u32,
     /// The keys of which a row must have one of each group, those of a group side by side.
-    keyed: Vec<GroupKey>,
+    keyed: SmallVec<[GroupKey; 4]>,
     /// True when the newest states of runs alone count.
     newest_only: bool,
     /// The segment, when besides some of its records were overtaken in later ones.
@@ -58,6 +60,10 @@ pub(super) enum Miss {
 }
 
 impl<'a> Plan<'a> {
+    /// A key that is found in a footer by its hash is compared with a record; with `is_hasty` only
+    /// where there are others in its group. Then what is found may be of another key with the same
+    /// hash, and one record of all tells: see [`Filter::is_of_lone_keys`].
+    ///
     /// # Errors
     /// Why the segment is not to be searched.
     pub(super) fn new<T: Table>(
@@ -65,20 +71,21 @@ impl<'a> Plan<'a> {
         pinned: &'a Pinned,
         table: &T,
         memory: Option<&MemIndex>,
-        horizon: u64,
+        (horizon, is_hasty): (u64, bool),
     ) -> Result<Self, Miss> {
         let segment = pinned.segment();
         if memory.is_none() && segment.last_seq() > horizon {
             return Err(Miss::Sealed);
         }
         let tags = filter.tags(segment.kind()).unwrap_or(0);
-        let mut keyed = Vec::new();
+        let mut keyed = SmallVec::new();
         for (group, keys) in filter.groups().enumerate() {
             let before = keyed.len();
             for Wanted { field, key } in keys {
                 let Some(code) = table.find(*field, key) else { continue };
                 // An index in memory names keys exactly.
-                if memory.is_some() || confirm(pinned, table, *field, code, key) {
+                let is_certain = memory.is_some() || (is_hasty && keys.len() == 1);
+                if is_certain || confirm(pinned, table, *field, code, key) {
                     keyed.push(GroupKey { group, field: *field, code });
                 }
             }
@@ -108,18 +115,26 @@ impl<'a> Plan<'a> {
         self.accepts_tag(self.tag(table, row))
             && (!self.is_beyond || table.seq(row) <= self.horizon)
             && self.is_newest(table, row)
-            && self.groups().all(|keys| {
-                let has = |key: &GroupKey| table.has_key(key.field, key.code, row);
-                match given.filter(|given| keys.first().is_some_and(|key| key.group == given.group))
-                {
-                    None => keys.iter().any(has),
-                    // A row has one key of a field at the most.
-                    Some(given) => {
-                        let before = keys.iter().take_while(|key| *key != given);
-                        before.filter(|key| key.field != given.field).all(|key| !has(key))
-                    }
+            && self.has_keys(table, row, given)
+    }
+
+    /// True when the row has a key of each group, as [`Plan::accepts`] says.
+    fn has_keys<T: Table>(&self, table: &T, row: Row, given: Option<&GroupKey>) -> bool {
+        // Mostly the only key is the one by which the row was found.
+        if self.keyed.len() == usize::from(given.is_some()) {
+            return true;
+        }
+        self.groups().all(|keys| {
+            let has = |key: &GroupKey| table.has_key(key.field, key.code, row);
+            match given.filter(|given| keys.first().is_some_and(|key| key.group == given.group)) {
+                None => keys.iter().any(has),
+                // A row has one key of a field at the most.
+                Some(given) => {
+                    let before = keys.iter().take_while(|key| *key != given);
+                    before.filter(|key| key.field != given.field).all(|key| !has(key))
                 }
-            })
+            }
+        })
     }
 
     /// The row's tag as of the horizon.
@@ -202,6 +217,7 @@ pub(crate) fn confirm<T: Table + ?Sized>(
 ) -> bool {
     let mut same = true;
     table.for_each_posting(field, code, &mut |row| match pinned.has_key(
+        &mut Near::default(),
         table.offset(row),
         field,
         wanted,

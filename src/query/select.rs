@@ -4,8 +4,9 @@ use crate::index::{Row, Table};
 use crate::query::cursor::Order;
 use crate::query::plan::{GroupKey, Pass, Plan};
 
-/// For how many hits room is made at first.
-const ROOM: usize = 64;
+/// Of so few rows each lies in a place of its own: all of them are fetched before the first is
+/// looked at, so that they come at once and not one after the other.
+const FEW: u64 = 32;
 
 /// A row that matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,13 +150,14 @@ fn by_postings<T: Table>(
     let before = hits.len();
     let first_are_enough = follows && keys.len() == 1 && wanted.accept.is_none();
     let enough = if first_are_enough { wanted.count } else { usize::MAX };
-    let most = usize::try_from(rows).unwrap_or(usize::MAX).min(wanted.count);
-    hits.reserve(most.min(ROOM));
     // Else those that were created before the first `count` are too old, whatever their order.
     let may_end_early = wanted.order == Order::Newest && wanted.accept.is_none();
     let mut too_old = None;
     let pass = plan.pass(table);
     for key in keys {
+        if rows <= FEW {
+            table.prefetch_postings(key.field, key.code);
+        }
         table.for_each_posting(key.field, key.code, &mut |row| {
             match pass(row) {
                 Pass::Look => {}

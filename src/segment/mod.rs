@@ -35,7 +35,7 @@ pub(crate) use check::Check;
 pub(crate) use draft::Draft;
 pub(crate) use name::Name;
 pub(crate) use pack::Packer;
-pub(crate) use read::{Frame, Pinned};
+pub(crate) use read::{Near, Pinned};
 pub(crate) use recover::{Loss, LossKind};
 pub(crate) use rollup::Tally;
 pub use scan::DamagedRange;

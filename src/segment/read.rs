@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use crate::error::{Damage, Error, Result};
-use crate::format::codec;
+use crate::format::codec::{self, Decoded};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
 use crate::model::{Field, Record, Timestamp};
 use crate::segment::blocks::Unpacked;
@@ -17,6 +17,9 @@ pub(crate) struct Pinned {
     segment: Arc<Segment>,
     bytes: Bytes,
 }
+
+/// How many bytes most records have.
+const RECORD_BYTES: usize = 192;
 
 /// The bytes of a segment's frames.
 #[derive(Debug, Clone)]
@@ -55,18 +58,46 @@ impl Bytes {
     }
 }
 
+/// What is remembered of the frames of a segment while records of it are read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Near {
+    /// The last of those that were fetched ahead, the newest first.
+    ahead: [Spot; 4],
+    /// The last one that was read.
+    frame: Option<Frame>,
+}
+
+/// Where a frame lies, as the index tells. The default is that of none.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spot {
+    /// Its number among those of the footer; none where the index in memory tells: that was made
+    /// of frames that were compared with their checksums.
+    number: Option<usize>,
+    start: u32,
+    /// What lies before this is in no later frame.
+    end: u32,
+}
+
+impl Spot {
+    fn holds(&self, offset: u32) -> bool {
+        (self.start..self.end).contains(&offset)
+    }
+}
+
 /// A frame whose checksums have held.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame {
+    /// As that of its [`Spot`].
+    number: Option<usize>,
     start: u32,
     end: u64,
     recorded_at: Timestamp,
 }
 
 impl Frame {
-    fn new(start: u32, header: &FrameHeader) -> Self {
+    fn new(number: Option<usize>, start: u32, header: &FrameHeader) -> Self {
         let recorded_at = Timestamp::from_nanos(header.recorded_at);
-        Self { start, end: u64::from(start) + frame_len(header), recorded_at }
+        Self { number, start, end: u64::from(start) + frame_len(header), recorded_at }
     }
 
     fn holds(&self, offset: u32) -> bool {
@@ -100,32 +131,39 @@ impl Pinned {
     /// # Errors
     /// [`Error::Damaged`] when its frame does not match its checksum.
     pub(crate) fn record(&self, seq: u64, offset: u32) -> Result<Record<'_>> {
-        self.record_near(&mut None, seq, offset)
+        self.record_near(&mut Near::default(), seq, offset)
     }
 
     /// Has the processor fetch the record that lies at `offset`, which is read soon.
     #[inline]
     pub(crate) fn prefetch(&self, offset: u32) {
         if let Bytes::Plain(map) = &self.bytes {
-            map.prefetch(offset as usize);
+            map.prefetch(offset as usize, RECORD_BYTES);
         }
     }
 
-    /// As [`Pinned::record`], when the last record that was read may have been in the same frame.
+    /// As [`Pinned::prefetch`], with the header of the record's frame, whose place is remembered.
+    pub(crate) fn prefetch_framed(&self, near: &mut Near, offset: u32) {
+        let Bytes::Plain(map) = &self.bytes else { return };
+        map.prefetch(offset as usize, RECORD_BYTES);
+        let [last, before, third, _] = near.ahead;
+        if last.holds(offset) {
+            return;
+        }
+        if let Ok(spot) = self.segment.spot_of(last.number, offset) {
+            map.prefetch(spot.start as usize, FRAME_HEADER_BYTES);
+            near.ahead = [spot, last, before, third];
+        }
+    }
+
+    /// As [`Pinned::record`], when the last record that was read was in the same frame, or in one
+    /// nearby.
     ///
     /// # Errors
     /// As for [`Pinned::record`].
     #[inline]
-    pub(crate) fn record_near(
-        &self,
-        last: &mut Option<Frame>,
-        seq: u64,
-        offset: u32,
-    ) -> Result<Record<'_>> {
-        let frame = match last {
-            Some(frame) if frame.holds(offset) => *frame,
-            _ => *last.insert(self.frame_of(offset)?),
-        };
+    pub(crate) fn record_near(&self, near: &mut Near, seq: u64, offset: u32) -> Result<Record<'_>> {
+        let frame = self.frame_near(near, offset)?;
         self.record_of(&frame, seq, offset)
     }
 
@@ -143,24 +181,46 @@ impl Pinned {
         let Some(frame) = frame else { return self.record(seq, offset) };
         let header = self.bytes.at(frame).and_then(FrameHeader::decode_checked);
         let header = header.map_err(|damage| self.damaged(offset, damage))?;
-        self.record_of(&Frame::new(frame, &header), seq, offset)
+        self.record_of(&Frame::new(None, frame, &header), seq, offset)
     }
 
-    /// True when the record that lies at `offset` has this key in this field.
+    /// True when the record that lies at `offset` has this key in this field; `near` is as for
+    /// [`Pinned::record_near`].
     ///
     /// # Errors
     /// As for [`Pinned::record`].
-    pub(crate) fn has_key(&self, offset: u32, field: Field, key: &[u8]) -> Result<bool> {
-        let bytes = self.in_frame(&self.frame_of(offset)?, offset)?;
+    pub(crate) fn has_key(
+        &self,
+        near: &mut Near,
+        offset: u32,
+        field: Field,
+        key: &[u8],
+    ) -> Result<bool> {
+        let bytes = self.in_frame(&self.frame_near(near, offset)?, offset)?;
         let found = codec::has_key(self.segment.kind(), bytes, field, key)
             .map_err(|damage| self.damaged(offset, damage))?;
         if self.bytes.is_lost() { Err(self.segment.lost(self.bytes.map())) } else { Ok(found) }
     }
 
-    fn frame_of(&self, offset: u32) -> Result<Frame> {
-        let checked = self.segment.checked_frame(&self.bytes, offset);
-        let (start, header) = checked.map_err(|damage| self.damaged(offset, damage))?;
-        Ok(Frame::new(start, &header))
+    /// The frame that `offset` lies in, its checksums compared now or before.
+    #[inline]
+    fn frame_near(&self, near: &mut Near, offset: u32) -> Result<Frame> {
+        match near.frame {
+            Some(frame) if frame.holds(offset) => Ok(frame),
+            _ => {
+                let frame = self.frame_of(near, offset)?;
+                Ok(*near.frame.insert(frame))
+            }
+        }
+    }
+
+    fn frame_of(&self, near: &Near, offset: u32) -> Result<Frame> {
+        let spot = match near.ahead.iter().find(|spot| spot.holds(offset)) {
+            Some(spot) => Ok(*spot),
+            None => self.segment.spot_of(near.frame.and_then(|frame| frame.number), offset),
+        };
+        let checked = spot.and_then(|spot| self.segment.checked_frame(&self.bytes, spot));
+        checked.map_err(|damage| self.damaged(offset, damage))
     }
 
     /// The bytes from `offset` to the end of the frame.
@@ -176,15 +236,21 @@ impl Pinned {
     #[inline]
     fn record_of(&self, frame: &Frame, seq: u64, offset: u32) -> Result<Record<'_>> {
         let bytes = self.in_frame(frame, offset)?;
-        let record = codec::decode(self.segment.kind(), bytes)
-            .map_err(|damage| self.damaged(offset, damage))?;
-        self.check_kept(frame.start, bytes, record.consumed)?;
-        Ok(Record {
-            seq,
-            recorded_at: frame.recorded_at,
-            supersedes: record.prior.resolve(seq),
-            body: record.body,
-        })
+        // In one piece, as a record is large and each step that hands it on may copy it.
+        match codec::decode(self.segment.kind(), bytes) {
+            Ok(Decoded { prior, body, consumed, .. }) => {
+                match self.check_kept(frame.start, bytes, consumed) {
+                    Ok(()) => Ok(Record {
+                        seq,
+                        recorded_at: frame.recorded_at,
+                        supersedes: prior.resolve(seq),
+                        body,
+                    }),
+                    Err(err) => Err(err),
+                }
+            }
+            Err(damage) => Err(self.damaged(offset, damage)),
+        }
     }
 
     /// An error when the record that was just read is no longer in the file: a page of it was lost,
@@ -210,13 +276,14 @@ impl Pinned {
 }
 
 impl Segment {
-    /// The frame that `offset` lies in, its checksums compared now or before.
-    fn checked_frame(&self, bytes: &Bytes, offset: u32) -> Result<(u32, FrameHeader), Damage> {
-        let (number, frame_at) = self.frame_of(offset)?;
+    /// The frame that lies there, its checksums compared now or before.
+    fn checked_frame(&self, bytes: &Bytes, spot: Spot) -> Result<Frame, Damage> {
+        let Spot { number, start: frame_at, .. } = spot;
         let frame = bytes.at(frame_at)?;
-        let unchecked = self.unchecked.as_ref().filter(|frames| !frames.is_checked(number));
-        let Some(unchecked) = unchecked else {
-            return Ok((frame_at, FrameHeader::decode_checked(frame)?));
+        let unchecked = self.unchecked.as_ref().zip(number);
+        let unchecked = unchecked.filter(|(frames, number)| !frames.is_checked(*number));
+        let Some((unchecked, of_footer)) = unchecked else {
+            return Ok(Frame::new(number, frame_at, &FrameHeader::decode_checked(frame)?));
         };
         let header = FrameHeader::decode(frame, &self.header().salt, u64::from(frame_at))?;
         let payload_end = FRAME_HEADER_BYTES + header.payload_len as usize;
@@ -224,27 +291,41 @@ impl Segment {
         if payload_crc(payload) != header.payload_crc {
             return Err(Damage::PayloadChecksum);
         }
-        unchecked.set_checked(number);
-        Ok((frame_at, header))
+        unchecked.set_checked(of_footer);
+        Ok(Frame::new(number, frame_at, &header))
     }
 
-    /// The number of the frame that `offset` lies in, and where it begins.
-    fn frame_of(&self, offset: u32) -> Result<(usize, u32), Damage> {
+    /// Where the frame is that `offset` lies in, found the faster the nearer it is to the one with
+    /// the number `near`.
+    fn spot_of(&self, near: Option<usize>, offset: u32) -> Result<Spot, Damage> {
         // A query reads records while it holds the rows: an append that waits for them must not
         // stand between.
-        match &*self.state.read_recursive() {
+        let ends = |after: usize, start: &dyn Fn(usize) -> Option<u32>| {
+            let number = after.checked_sub(1)?;
+            // Frames may yet follow the last one, and where it ends its header alone tells.
+            Some((number, start(number)?, start(after).unwrap_or(offset.saturating_add(1))))
+        };
+        let spot = match &*self.state.read_recursive() {
             State::Memory(index) => {
-                let after = index.frames().partition_point(|&frame| frame <= offset);
-                let number = after.checked_sub(1).ok_or(Damage::Length)?;
-                Ok((number, index.frames().get(number).copied().ok_or(Damage::Length)?))
+                let frames = index.frames();
+                let after = frames.partition_point(|&frame| frame <= offset);
+                let ends = ends(after, &|number| frames.get(number).copied());
+                ends.map(|(_, start, end)| Spot { number: None, start, end })
             }
             State::Sealed(sealed) => {
                 let frames = sealed.frames()?;
-                let after = frames.partition_point(|frame| frame <= u64::from(offset));
-                let number = after.checked_sub(1).ok_or(Damage::Length)?;
-                let frame = frames.get(number).and_then(|frame| u32::try_from(frame).ok());
-                Ok((number, frame.ok_or(Damage::Length)?))
+                let guess = near.unwrap_or_else(|| self.about(offset, frames.len()));
+                let after = frames.count_below(u64::from(offset) + 1, guess);
+                let ends = ends(after, &|number| u32::try_from(frames.get(number)?).ok());
+                ends.map(|(number, start, end)| Spot { number: Some(number), start, end })
             }
-        }
+        };
+        spot.ok_or(Damage::Length)
+    }
+
+    /// About which of so many frames `offset` lies in, when all are of one size.
+    fn about(&self, offset: u32, frames: usize) -> usize {
+        let share = u64::from(offset) * frames as u64 / u64::from(self.end().max(1));
+        usize::try_from(share).unwrap_or(frames)
     }
 }

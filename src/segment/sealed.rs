@@ -10,7 +10,7 @@ use crate::format::rollup::Rollup;
 use crate::format::trailer::Trailer;
 use crate::index::{Code, NoColumn, Row, Table, partition};
 use crate::model::{Field, FieldSet};
-use crate::storage::Map;
+use crate::storage::{Map, prefetch};
 
 /// The index of a sealed segment: its footer, where it lies.
 #[derive(Debug)]
@@ -36,10 +36,12 @@ impl SealedIndex {
     /// When one of them is damaged.
     pub(crate) fn table(&self, with: FieldSet) -> Result<SealedTable<'_>, Damage> {
         let bytes = self.map.as_slice();
-        let mut fields = [const { None }; Field::KEYED];
-        for (&field, place) in Field::ALL.iter().zip(&mut fields) {
-            if with.contains(field) {
-                *place = self.layout.field(bytes, field)?;
+        let (mut field, mut others) = (None, Vec::new());
+        for &of in Field::ALL.iter().filter(|&&of| with.contains(of)) {
+            let view = self.layout.field(bytes, of)?.map(|view| (of, view));
+            match &field {
+                None => field = view,
+                Some(_) => others.extend(view),
             }
         }
         Ok(SealedTable {
@@ -51,7 +53,8 @@ impl SealedIndex {
             tags: self.layout.tags(bytes)?,
             seq_order: self.layout.seq_order(bytes)?,
             with,
-            fields,
+            field,
+            others,
         })
     }
 
@@ -105,13 +108,16 @@ pub(crate) struct SealedTable<'a> {
     seq_order: Option<Packed<'a>>,
     /// The fields whose keys were asked for.
     with: FieldSet,
-    fields: [Option<FieldView<'a>>; Field::KEYED],
+    /// The first of them that is there: mostly it is the only one.
+    field: Option<(Field, FieldView<'a>)>,
+    others: Vec<(Field, FieldView<'a>)>,
 }
 
 impl SealedTable<'_> {
     fn field(&self, field: Field) -> Option<&FieldView<'_>> {
         debug_assert!(self.with.contains(field), "{field} was not asked for");
-        self.fields.get(field.key_index()?)?.as_ref()
+        let fields = self.field.iter().chain(&self.others);
+        fields.into_iter().find(|(of, _)| *of == field).map(|(_, view)| view)
     }
 }
 
@@ -186,6 +192,17 @@ impl Table for SealedTable<'_> {
     ) {
         let Some(field) = self.field(field) else { return };
         let _ = field.postings(code).for_each_back(visit);
+    }
+
+    fn prefetch_postings(&self, field: Field, code: Code) {
+        self.for_each_posting(field, code, &mut |row| {
+            let at = row as usize;
+            prefetch(self.tags.get(at..).unwrap_or_default());
+            for column in [&self.times, &self.seqs, &self.offsets] {
+                column.bytes_at(at).into_iter().for_each(|bytes| prefetch(bytes));
+            }
+            ControlFlow::Continue(())
+        });
     }
 
     fn has_key(&self, field: Field, code: Code, row: Row) -> bool {

@@ -24,9 +24,8 @@ pub struct Map {
     place: Option<&'static Place>,
 }
 
-/// Bytes of a line of the processor's cache, and how many such lines most records touch.
+/// Bytes of a line of the processor's cache.
 const LINE_BYTES: usize = 64;
-const LINES: usize = 3;
 
 enum View {
     Live(Live),
@@ -96,12 +95,12 @@ impl Map {
         }
     }
 
-    /// Has the processor fetch what lies at `at`, which is read soon: as many bytes as most records
-    /// have. Nothing is read by that, and no page is made present.
+    /// Has the processor fetch so many bytes that lie at `at`, which are read soon. Nothing is read
+    /// by that, and no page is made present.
     #[inline]
-    pub(crate) fn prefetch(&self, at: usize) {
+    pub(crate) fn prefetch(&self, at: usize, len: usize) {
         let bytes = self.as_slice().get(at..).unwrap_or_default();
-        bytes.chunks(LINE_BYTES).take(LINES).for_each(prefetch_line);
+        bytes.chunks(LINE_BYTES).take(len.div_ceil(LINE_BYTES)).for_each(prefetch);
     }
 
     /// True when the bytes below `end` are seen through this view: a live map when it is that long,
@@ -115,19 +114,20 @@ impl Map {
     }
 }
 
+/// Has the processor fetch the line of its cache in which the bytes begin.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[expect(unsafe_code, reason = "the instruction takes an address")]
-fn prefetch_line(line: &[u8]) {
+pub(crate) fn prefetch(line: &[u8]) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     // SAFETY: a prefetch is a hint. It changes nothing that a program can see, and an address that
-    // is not mapped is no fault of it; this one lies within the map.
+    // is not mapped is no fault of it.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
 }
 
 /// Elsewhere there is no such instruction in stable Rust, and lines come when they are read.
 #[cfg(not(target_arch = "x86_64"))]
-const fn prefetch_line(_: &[u8]) {}
+pub(crate) const fn prefetch(_: &[u8]) {}
 
 /// A map that is looked after while it lives.
 struct Live {
@@ -379,10 +379,10 @@ mod tests {
         let map = Map::live(&file, 40_000).unwrap();
         file.set_len(5000).unwrap();
         for at in [0, 4999, 20_000, 39_999, 40_000, usize::MAX] {
-            map.prefetch(at);
+            map.prefetch(at, 3 * LINE_BYTES);
         }
         assert!(!map.is_lost(), "a hint reads nothing");
-        Map::from_vec(Vec::new()).prefetch(0);
+        Map::from_vec(Vec::new()).prefetch(0, 1);
     }
 
     #[test]

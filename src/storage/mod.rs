@@ -15,6 +15,7 @@ use std::time::Duration;
 pub use disk::Disk;
 pub use host::Fate;
 pub use map::Map;
+pub(crate) use map::prefetch;
 
 use crate::error::Result;
 use crate::model::Owner;

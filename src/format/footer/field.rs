@@ -36,7 +36,7 @@ impl<'a> FieldView<'a> {
         let len = self.keys.len();
         let guess = usize::try_from((u128::from(hash) * len as u128) >> 64).ok()?;
         let wanted = stored_hash(hash, len);
-        let rank = self.keys.partition_point_near(guess, |stored| stored < wanted);
+        let rank = self.keys.count_below(wanted, guess);
         u32::try_from(rank).ok().filter(|_| self.keys.get(rank) == Some(wanted))
     }
 

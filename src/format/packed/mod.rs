@@ -111,13 +111,20 @@ struct Block<'a> {
     data: &'a [u8],
 }
 
-impl Block<'_> {
+impl<'a> Block<'a> {
+    /// The eight bytes in which the value at this place in the block begins.
+    #[inline]
+    fn bytes_at(&self, index: usize) -> Option<&'a [u8; 8]> {
+        let bit = index * self.width as usize;
+        self.data.get(self.place + bit / 8..)?.first_chunk()
+    }
+
     /// The value at this place in the block, which must be below [`BLOCK`]. On bytes that were not
     /// checked a place outside of the data reads as `None`.
     #[inline]
     fn get(&self, index: usize) -> Option<u64> {
         let bit = index * self.width as usize;
-        let bytes = self.data.get(self.place + bit / 8..)?.first_chunk()?;
+        let bytes = self.bytes_at(index)?;
         let distance =
             (u64::from_le_bytes(*bytes) >> (bit % 8)) & MASKS.get(self.width as usize)?;
         let steps = self.line.at(index).wrapping_add(distance);
@@ -185,6 +192,13 @@ impl<'a> Packed<'a> {
         self.block(index / BLOCK)?.get(index % BLOCK)
     }
 
+    /// The bytes that the value at `index` is read from.
+    #[inline]
+    #[must_use]
+    pub fn bytes_at(&self, index: usize) -> Option<&'a [u8; 8]> {
+        self.block(index / BLOCK)?.bytes_at(index % BLOCK)
+    }
+
     #[inline]
     fn block(&self, number: usize) -> Option<Block<'a>> {
         self.directory.get(number).map(|entry| self.open(entry))
@@ -234,34 +248,24 @@ impl<'a> Packed<'a> {
         self.partition_point_in(0, self.directory.len(), &mut pred)
     }
 
-    /// The same, the faster the nearer it is to `guess`.
+    /// How many values are below `bound`; they must rise or stay. It is found the faster the nearer
+    /// it is to `guess`, and the more evenly the values rise.
     #[must_use]
-    pub fn partition_point_near(&self, guess: usize, mut pred: impl FnMut(u64) -> bool) -> usize {
-        let (mut low, mut high, mut step) = (0, self.directory.len(), 1);
-        let guess = (guess / BLOCK).min(high);
-        if self.begins(guess, &mut pred) {
-            low = guess + 1;
-            while low + step <= high {
-                let probe = low + step - 1;
-                if !self.begins(probe, &mut pred) {
-                    high = probe;
-                    break;
-                }
-                low = probe + 1;
-                step *= 2;
-            }
-        } else {
-            high = guess;
-            while let Some(probe) = high.checked_sub(step) {
-                if self.begins(probe, &mut pred) {
-                    low = probe + 1;
-                    break;
-                }
-                high = probe;
-                step *= 2;
-            }
-        }
-        self.partition_point_in(low, high, &mut pred)
+    pub fn count_below(&self, bound: u64, guess: usize) -> usize {
+        let mut pred = |value| value < bound;
+        let blocks = self.directory.len();
+        let blocks = partition_near(blocks, guess / BLOCK, |number| self.begins(number, &mut pred));
+        let Some(number) = blocks.checked_sub(1) else { return 0 };
+        let Some(block) = self.block(number) else { return 0 };
+        let start = number * BLOCK;
+        let len = BLOCK.min(self.len - start);
+        let first = |block: Block<'_>| block.get(0);
+        let ends = first(block).zip(self.block(number + 1).and_then(first));
+        let guess = ends.map_or(guess.saturating_sub(start), |(first, next)| {
+            let step = (next.saturating_sub(first) / BLOCK as u64).max(1);
+            usize::try_from(bound.saturating_sub(first) / step).unwrap_or(len)
+        });
+        start + partition_near(len, guess, |index| block.get(index).is_some_and(&mut pred))
     }
 
     /// True when `pred` is for the first value of the block.
@@ -298,6 +302,45 @@ impl<'a> Packed<'a> {
         }
         start + low
     }
+}
+
+/// The first of `0..len` for which `before` is false, which must be true and then false; the faster
+/// the nearer it is to `guess`.
+#[inline]
+fn partition_near(len: usize, guess: usize, mut before: impl FnMut(usize) -> bool) -> usize {
+    let (mut low, mut high, mut step) = (0, len, 1);
+    let guess = guess.min(len);
+    if guess < len && before(guess) {
+        low = guess + 1;
+        while low + step <= high {
+            let probe = low + step - 1;
+            if !before(probe) {
+                high = probe;
+                break;
+            }
+            low = probe + 1;
+            step *= 2;
+        }
+    } else {
+        high = guess;
+        while let Some(probe) = high.checked_sub(step) {
+            if before(probe) {
+                low = probe + 1;
+                break;
+            }
+            high = probe;
+            step *= 2;
+        }
+    }
+    while low < high {
+        let middle = low.midpoint(high);
+        if before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ proptest! {
         let packed = Packed::new(&bytes).unwrap();
         let expected = values.partition_point(|value| *value < bound);
         prop_assert_eq!(packed.partition_point(|value| value < bound), expected);
-        prop_assert_eq!(packed.partition_point_near(guess, |value| value < bound), expected);
+        prop_assert_eq!(packed.count_below(bound, guess), expected);
     }
 
     #[test]
@@ -141,7 +141,7 @@ proptest! {
         for packed in [Packed::new(&bytes), Packed::unchecked(&bytes)].into_iter().flatten() {
             let _ = packed.get(index);
             let _ = packed.partition_point(|value| value < 9);
-            let _ = packed.partition_point_near(index, |value| value < 9);
+            let _ = packed.count_below(9, index);
             let _ = packed.for_each_back(index / 2..index, |_| ControlFlow::Continue(()));
         }
     }

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::index::{SUPERSEDED, Table};
 use crate::ledger::catalog::Catalog;
 use crate::model::FieldSet;
-use crate::segment::{Pinned, Segment, TableRef};
+use crate::segment::{Near, Pinned, Segment, TableRef};
 
 /// What is left out so far.
 ///
@@ -82,9 +82,9 @@ impl<'a> Fold<'a> {
             TableRef::Sealed(table) => places(table, &self.stale),
         })?;
         let pinned = Pinned::new(segment)?;
-        let (mut frame, mut count) = (None, 0);
+        let (mut near, mut count) = (Near::default(), 0);
         for (seq, offset) in places {
-            let prior = pinned.record_near(&mut frame, seq, offset)?.supersedes;
+            let prior = pinned.record_near(&mut near, seq, offset)?.supersedes;
             count += u64::from(self.may_go(seq, prior)?);
             if count >= most {
                 break;

@@ -16,7 +16,7 @@ use crate::ledger::compact::rewrite::Selection;
 use crate::ledger::handle::Inner;
 use crate::ledger::reader::Reader;
 use crate::model::{Body, Status};
-use crate::segment::{Pinned, Segment, Tally};
+use crate::segment::{Near, Pinned, Segment, Tally};
 
 /// Leaves out of one rewrite what is overtaken, and what has expired.
 pub(in crate::ledger) struct Weeding<'a> {
@@ -102,9 +102,9 @@ impl<'a> Weeding<'a> {
         }
         self.begin(segment)?;
         let pinned = Pinned::new(segment)?;
-        let (mut frame, before) = (None, self.expired);
+        let (mut near, before) = (Near::default(), self.expired);
         for (seq, offset) in suspects {
-            let record = pinned.record_near(&mut frame, seq, offset)?;
+            let record = pinned.record_near(&mut near, seq, offset)?;
             self.leaves_out(seq, record.supersedes, &record.body)?;
             if self.expired - before >= most {
                 break;
