@@ -13,6 +13,7 @@ mod left_out;
 mod lifecycle;
 mod lost_pages;
 mod many_segments;
+mod packed_ids;
 mod races;
 mod recovery;
 mod results;

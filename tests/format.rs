@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use runledger::format::block::{BLOCK_HEADER_BYTES, BlockHeader};
+use runledger::format::block::{BLOCK_HEADER_BYTES, BlockHeader, Content, SharedId};
 use runledger::format::codec::{self, Prior};
 use runledger::format::footer::{self, FieldInput, FooterInput, FooterLayout, NO_CODE};
 use runledger::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
@@ -194,9 +194,20 @@ fn footer_of_the_frame() -> footer::Built {
 }
 
 #[test]
+fn frames_without_ids_are_as_documented() {
+    let ids: Vec<u8> = (0..32).collect();
+    let (first, second) = ids.split_at(16);
+    let frames = [b"begin ", first, b" and ", second, first, b" end"].concat();
+    let at = |at, number| SharedId { at, number };
+    let content = Content::new(&frames, &[at(6, 0), at(27, 1), at(43, 0)]);
+    check("short-content", content.bytes());
+}
+
+#[test]
 fn the_block_header_is_as_documented() {
     let packed_crc = runledger::format::crc::masked(b"1,724 compressed bytes, for instance");
-    let header = BlockHeader { start: 8448, len: 8146, packed_len: 1724, packed_crc };
+    let header =
+        BlockHeader { start: 8448, len: 8146, packed_len: 1724, packed_crc, is_short: false };
     let bytes = check("block-header", &header.encode(&SALT, 2048));
     assert_eq!(bytes.len(), BLOCK_HEADER_BYTES);
     assert_eq!(BlockHeader::decode(&bytes, &SALT, 2048), Ok(header));

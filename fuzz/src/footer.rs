@@ -76,7 +76,7 @@ fn use_all(layout: &FooterLayout, file: &[u8]) {
         use_column(&order);
     }
     if let Ok(tags) = layout.tags(file) {
-        assert_eq!(tags.len(), layout.rows());
+        assert!((0..layout.rows()).all(|row| tags.get(row).is_some()));
     }
     for field in Field::ALL {
         let Ok(Some(view)) = layout.field(file, *field) else { continue };

@@ -128,7 +128,7 @@ fn change(file: &mut Vec<u8>, input: &mut Input<'_>) -> bool {
 fn forge(file: &mut [u8], input: &mut Input<'_>) -> bool {
     let Ok(header) = SegmentHeader::decode(file) else { return false };
     let decode = |at: usize| BlockHeader::decode(&file[at..], &header.salt, at as u64).ok();
-    let starts = (0..file.len()).filter(|&at| file[at..].starts_with(&BLOCK_MAGIC));
+    let starts = (0..file.len()).filter(|&at| file[at..].starts_with(&BLOCK_MAGIC[..3]));
     let blocks: Vec<_> = starts.filter_map(|at| Some((at, decode(at)?))).collect();
     if blocks.is_empty() {
         return false;

@@ -85,6 +85,19 @@ pub fn hash(seed: u64, key: &[u8]) -> u64 {
     XxHash3_64::oneshot_with_seed(seed, key)
 }
 
+/// An id that is stored as 16 bytes.
+pub type WideId = [u8; 16];
+
+/// The id that a key is of, when it is one of 16 bytes; a record has the key as it is. What is no
+/// id may seem to be one.
+#[must_use]
+pub fn wide_id(key: &[u8]) -> Option<&WideId> {
+    match key {
+        [UUID | HEX, id @ ..] => id.try_into().ok(),
+        _ => None,
+    }
+}
+
 /// The key of an id.
 #[must_use]
 pub fn id_key(id: &Id<'_>) -> KeyBuf {

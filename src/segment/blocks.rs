@@ -138,9 +138,8 @@ impl Blocks {
     }
 
     fn unpack(&self, place: Place) -> Result<Vec<u8>, Damage> {
-        let bytes = self.map.as_slice().get(place.at as usize..).ok_or(Damage::Truncated)?;
-        let (header, frames) =
-            block::unpack(bytes, &self.salt, place.at.into(), self.dictionary.as_ref())?;
+        let file = self.map.as_slice();
+        let (header, frames) = block::unpack(file, &self.salt, place.at, self.dictionary.as_ref())?;
         let is_its = header.start == place.start && header.start + header.len == place.end;
         if is_its { Ok(frames) } else { Err(Damage::Footer) }
     }

@@ -1,7 +1,9 @@
+use memchr::memmem;
+
 use crate::error::Damage;
 use crate::format::codec::{self, Decoded, Prior, RunHead};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
-use crate::format::key;
+use crate::format::key::{self, WideId};
 use crate::format::rollup::length_code;
 use crate::index::{MemIndex, NewRow};
 use crate::model::{Body, Field, Kind, Run};
@@ -99,6 +101,29 @@ impl Draft {
                 start = key.end;
             }
             used = row.keys_end;
+        }
+    }
+
+    /// Visits the ids of 16 bytes in the keys of records, and where each stands in the payload that
+    /// it was filled from: of an id that a record has twice, the first place.
+    pub(crate) fn for_each_wide_id(&self, payload: &[u8], mut visit: impl FnMut(usize, &WideId)) {
+        let ends = self.rows.iter().skip(1).map(|row| row.offset as usize);
+        let (mut key, mut start) = (0, 0);
+        for (row, end) in self.rows.iter().zip(ends.chain([payload.len()])) {
+            let at = row.offset as usize;
+            let record = payload.get(at..end).unwrap_or_default();
+            for DraftKey { end, .. } in
+                self.keys.get(key..row.keys_end as usize).unwrap_or_default()
+            {
+                let bytes = self.arena.get(start..*end as usize).unwrap_or_default();
+                start = *end as usize;
+                let place =
+                    key::wide_id(bytes).and_then(|id| Some((id, memmem::find(record, bytes)?)));
+                if let Some((id, place)) = place {
+                    visit(at + place + bytes.len() - id.len(), id);
+                }
+            }
+            key = row.keys_end as usize;
         }
     }
 

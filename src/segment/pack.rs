@@ -12,7 +12,7 @@ use crate::format::key;
 use crate::format::trailer::Trailer;
 use crate::index::{MemIndex, Table};
 use crate::planted::{Bug, is_planted};
-use crate::segment::block_writer::BlockWriter;
+use crate::segment::block_writer::{BlockWriter, Frames};
 use crate::segment::draft::for_each_record;
 use crate::segment::scan::scan;
 use crate::segment::{Draft, FRAMES_START, Segment, seal};
@@ -27,7 +27,7 @@ pub(crate) struct Packer {
     draft: Draft,
     hasher: blake3::Hasher,
     /// The frames of the next block, and where they end in the segment that is not packed.
-    frames: Vec<u8>,
+    frames: Frames,
     end: u64,
 }
 
@@ -91,7 +91,7 @@ impl Packer {
             index: MemIndex::new(key::hash, seed),
             draft,
             hasher,
-            frames: Vec::new(),
+            frames: Frames::default(),
             end: FRAMES_START.into(),
         })
     }
@@ -104,7 +104,8 @@ impl Packer {
     fn push(&mut self, frame: &mut NewFrame) -> Result<()> {
         let NewFrame { bytes, count, base_seq, recorded_at, .. } = frame;
         let (count, base_seq, recorded_at) = (std::mem::take(count), *base_seq, *recorded_at);
-        if !self.frames.is_empty() && self.frames.len() + bytes.len() > BLOCK_BYTES {
+        let waiting = self.frames.bytes.len();
+        if waiting > 0 && waiting + bytes.len() > BLOCK_BYTES {
             self.writer.add(std::mem::take(&mut self.frames))?;
         }
         let at = self.end;
@@ -130,7 +131,7 @@ impl Packer {
             *room = header.encode(&self.header.salt, at);
         }
         self.hasher.update(bytes);
-        self.frames.extend_from_slice(bytes);
+        self.frames.push(bytes, &self.draft);
         self.end += bytes.len() as u64;
         Ok(())
     }
@@ -209,7 +210,7 @@ impl Packer {
     /// # Errors
     /// As for [`Packer::push`].
     pub(crate) fn finish(&mut self, previous: [u8; 32]) -> Result<Option<Trailer>> {
-        if !self.frames.is_empty() {
+        if !self.frames.bytes.is_empty() {
             self.writer.add(std::mem::take(&mut self.frames))?;
         }
         if self.index.rows() == 0 {

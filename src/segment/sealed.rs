@@ -2,7 +2,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::error::Damage;
-use crate::format::footer::{FieldView, FooterLayout};
+use crate::format::footer::{FieldView, FooterLayout, Tags};
 use crate::format::header::SegmentHeader;
 use crate::format::key;
 use crate::format::packed::{Packed, to_time};
@@ -103,7 +103,7 @@ pub(crate) struct SealedTable<'a> {
     times: Packed<'a>,
     seqs: Packed<'a>,
     offsets: Packed<'a>,
-    tags: &'a [u8],
+    tags: Tags<'a>,
     /// The rows in the order of seq, when that is another order.
     seq_order: Option<Packed<'a>>,
     /// The fields whose keys were asked for.
@@ -149,7 +149,7 @@ impl Table for SealedTable<'_> {
     }
 
     fn tag(&self, row: Row) -> u8 {
-        self.tags.get(row as usize).copied().unwrap_or_default()
+        self.tags.get(row as usize).unwrap_or_default()
     }
 
     fn time_row(&self, position: u32) -> Row {

@@ -5,7 +5,7 @@ use crate::format::rollup::Rollup;
 use crate::format::{crc, packed};
 use crate::model::Field;
 
-use super::{Entry, MAX_CODED_KEYS, Section, TABLE_MAGIC, stored_hash};
+use super::{Entry, MAX_CODED_KEYS, Section, TABLE_MAGIC, Tags, stored_hash};
 
 /// The code of a row that has no key in a field.
 pub const NO_CODE: u32 = u32::MAX;
@@ -81,7 +81,7 @@ pub fn build(input: &FooterInput<'_>, base_offset: u32) -> Result<Built> {
     builder.column(Section::Seqs, 0, input.seqs.iter().copied())?;
     builder.column(Section::Offsets, 0, input.offsets.iter().map(wide))?;
     builder.section(Section::Tags, 0, |out| {
-        out.extend_from_slice(input.tags);
+        out.extend_from_slice(Tags::stored(input.tags));
         Ok(())
     })?;
     builder.column(Section::Frames, 0, input.frames.iter().map(wide))?;

@@ -14,7 +14,7 @@ use crate::planted::{Bug, is_planted};
 
 use super::{
     COUNT_AT, Entry, FieldView, LATER, PER_FIELD, SEED_AT, SINGLE, Section, TABLE_HEAD_BYTES,
-    TABLE_MAGIC, whole_hash,
+    TABLE_MAGIC, Tags, whole_hash,
 };
 
 const OF_FIELDS: usize = PER_FIELD * Field::KEYED;
@@ -177,8 +177,10 @@ impl FooterLayout {
     ///
     /// # Errors
     /// [`Damage::Footer`].
-    pub fn tags<'b>(&self, file: &'b [u8]) -> Result<&'b [u8], Damage> {
-        self.slot(Section::Tags, 0)?.bytes(file, |bytes| bytes.len() == self.rows)
+    pub fn tags<'b>(&self, file: &'b [u8]) -> Result<Tags<'b>, Damage> {
+        let of_all = |bytes| Tags::of(bytes, self.rows);
+        let bytes = self.slot(Section::Tags, 0)?.bytes(file, |bytes| of_all(bytes).is_some())?;
+        of_all(bytes).ok_or(Damage::Footer)
     }
 
     /// Where each frame stands in the file, rising.

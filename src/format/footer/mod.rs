@@ -8,10 +8,12 @@
 mod build;
 mod field;
 mod layout;
+mod tags;
 
 pub use build::{BlockInput, Built, FieldInput, FooterInput, NO_CODE, build, is_distinct};
 pub use field::{FieldView, Postings};
 pub use layout::{FooterLayout, head};
+pub use tags::Tags;
 
 use crate::format::bytes::{get, put};
 

@@ -100,8 +100,7 @@ fn unpack(
     }
     let (mut unpacked, mut is_whole) = (vec![0; FRAMES_START], true);
     for (at, block) in block::find(bytes, &header.salt) {
-        let packed = bytes.get(at as usize..).unwrap_or_default();
-        let content = block::unpack(packed, &header.salt, at.into(), dictionary.as_ref());
+        let content = block::unpack(bytes, &header.salt, at, dictionary.as_ref());
         writeln!(
             out,
             "{at:>10}  block   frames from {} on, {} bytes in {}{}",
