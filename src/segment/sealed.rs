@@ -197,7 +197,7 @@ impl Table for SealedTable<'_> {
     fn prefetch_postings(&self, field: Field, code: Code) {
         self.for_each_posting(field, code, &mut |row| {
             let at = row as usize;
-            prefetch(self.tags.get(at..).unwrap_or_default());
+            prefetch(self.tags.from(at));
             for column in [&self.times, &self.seqs, &self.offsets] {
                 column.bytes_at(at).into_iter().for_each(|bytes| prefetch(bytes));
             }

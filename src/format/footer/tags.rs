@@ -32,6 +32,13 @@ impl<'a> Tags<'a> {
             each => each.get(row).copied(),
         }
     }
+
+    /// Where the tag of a row lies, and what follows, for a processor to fetch.
+    #[inline]
+    #[must_use]
+    pub fn from(&self, row: usize) -> &'a [u8] {
+        self.bytes.get(row..).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
