@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use runledger::format::block::{BLOCK_HEADER_BYTES, BLOCK_MAGIC, BlockHeader};
-use runledger::format::crc;
+use runledger::format::block::{self, BLOCK_HEADER_BYTES, BlockHeader};
 use runledger::format::header::SegmentHeader;
+use runledger::format::{crc, key};
 use runledger::{
-    Body, Compaction, Durability, Error, Event, Field, Json, Kind, Options, Order, Reader, Run,
+    Body, Compaction, Durability, Error, Event, Field, Id, Json, Kind, Options, Order, Reader, Run,
     Status, repair, verify,
 };
 
@@ -71,14 +71,19 @@ fn options(storage: &Arc<Memory>) -> Options {
 fn make() -> Base {
     let storage = Arc::new(Memory::default());
     let ledger = options(&storage).open(DIR).expect("a ledger");
-    for number in 0..60_u32 {
-        let word = |n| ["alpha", "beta", "gamma"][(number + n) as usize % 3];
-        let payload = Json::from_value(&(0..20).map(word).collect::<Vec<_>>());
+    for number in 0..150_u32 {
+        // As random as ids are, so that those of several records stand in the file once.
+        let id = |of: u32| {
+            let mixed = u128::from(key::hash(of.into(), b"id")).wrapping_mul(u128::MAX / 7);
+            Id::from_uuid(mixed.to_le_bytes())
+        };
+        let word = |n| ["alpha", "beta", "gamma"][(number * n / 3 + n) as usize % 3];
+        let payload = Json::from_value(&(0..40).map(word).collect::<Vec<_>>());
         let payload = payload.expect("plain words");
         let event = Event::new(format!("t{}", number % 3)).payload(payload);
-        let id = format!("r{}", number % 20);
-        let status = [Status::Pending, Status::Running, Status::Success][number as usize / 20];
-        let run = Run::new(id, "t1", status).expect("a short id");
+        let event = event.run_id(id(number / 7)).trace_id(id(1000 + number / 20));
+        let status = [Status::Pending, Status::Running, Status::Success][number as usize / 50];
+        let run = Run::new(format!("r{}", number % 50), "t1", status).expect("a short id");
         let batch = [Body::Run(run), Body::Event(event)];
         ledger.append_batch(&batch, Durability::Os).expect("an append");
     }
@@ -96,6 +101,8 @@ fn make() -> Base {
     let is_packed = |path: &&PathBuf| path.to_string_lossy().contains('-');
     let packed: Vec<_> = files.keys().filter(is_packed).cloned().collect();
     assert_eq!(packed.len(), 2, "{packed:?}");
+    let is_short = |path| blocks(&files[path]).iter().any(|(_, block)| block.is_short);
+    assert!(packed.iter().any(is_short), "no ids stand beside their blocks");
     Base { files, packed, known }
 }
 
@@ -124,21 +131,27 @@ fn change(file: &mut Vec<u8>, input: &mut Input<'_>) -> bool {
     false
 }
 
+/// The blocks of a file, and where they stand.
+fn blocks(file: &[u8]) -> Vec<(u32, BlockHeader)> {
+    SegmentHeader::decode(file)
+        .map_or_else(|_| Vec::new(), |header| block::find(file, &header.salt))
+}
+
 /// Changes a block under checksums that hold.
 fn forge(file: &mut [u8], input: &mut Input<'_>) -> bool {
     let Ok(header) = SegmentHeader::decode(file) else { return false };
-    let decode = |at: usize| BlockHeader::decode(&file[at..], &header.salt, at as u64).ok();
-    let starts = (0..file.len()).filter(|&at| file[at..].starts_with(&BLOCK_MAGIC[..3]));
-    let blocks: Vec<_> = starts.filter_map(|at| Some((at, decode(at)?))).collect();
+    let blocks = blocks(file);
     if blocks.is_empty() {
         return false;
     }
     let (at, mut block) = blocks[input.below(blocks.len().min(256))];
+    let at = at as usize;
     let content = at + BLOCK_HEADER_BYTES;
-    match input.below(4) {
+    match input.below(5) {
         0 => block.start = block.start.wrapping_add_signed(i32::from(input.byte()) - 128),
         1 => block.len = input.word(),
         2 => block.packed_len = u32::from(input.short()),
+        3 => block.is_short = !block.is_short,
         _ => {
             let len = (block.packed_len as usize).min(file.len() - content);
             for _ in 0..1 + input.below(8) {
