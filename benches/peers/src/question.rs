@@ -54,7 +54,7 @@ impl Question {
         }
     }
 
-    /// How often it is asked in a round, unless time runs out.
+    /// How often it is asked in a round, unless time runs out: at most about half of the picks.
     pub(crate) const fn times(self) -> usize {
         match self {
             Self::Trace | Self::EventsOfRun | Self::StateOfRun => 2000,
@@ -102,7 +102,7 @@ pub(crate) fn picks(pool: &Pool, seed: u64, workload: &Workload<'_>) -> Vec<Pick
             window: (time(from), time(from + nanos / 10)),
         }
     };
-    (0..2000).map(pick).collect()
+    (0..4000).map(pick).collect()
 }
 
 /// A part of an answer.

@@ -192,8 +192,6 @@ fn tuned(order: &Order, name: Name) -> Outcome<Findings> {
     let engine = name.open(setup(order, Level::Os))?;
     let mut findings = Findings::default();
     if engine.tune(question)? {
-        let warm = picks.len() / 4;
-        time(&*engine, question, picks.get(..warm).unwrap_or_default(), order)?;
         findings.set("tuned.last_failed", time(&*engine, question, &picks, order)?);
     }
     engine.close()?;
