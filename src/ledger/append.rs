@@ -6,11 +6,10 @@ use hashbrown::HashTable;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::codec::{self, Prior};
-use crate::format::key;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{RUNS, STREAM_KINDS, StreamSet, tag_of};
 use crate::ledger::part::{Part, Refused};
-use crate::ledger::runs::{Newest, merge, newest};
+use crate::ledger::runs::{Newest, States, merge};
 use crate::limits::MAX_BATCH_RECORDS;
 use crate::model::{Body, Fingerprint, Kind, Run, Status, Timestamp};
 use crate::segment::NewState;
@@ -126,10 +125,11 @@ impl Batch {
             return Err(Error::TooLarge { what: "a batch in records", size, limit });
         }
         let several = records.iter().filter(|body| body.kind() == Kind::Run).nth(1).is_some();
+        let states = States::new(catalog);
         let mut rejected = Vec::new();
         let mut taken = records.len();
         for (at, body) in records.iter().enumerate() {
-            match (self.push(catalog, body, now, several), on_reject) {
+            match (self.push(&states, body, now, several), on_reject) {
                 (Ok(()), _) => {}
                 (Err(_), OnReject::Skip) if self.is_full => {
                     taken = at;
@@ -156,14 +156,14 @@ impl Batch {
 
     fn push(
         &mut self,
-        catalog: &Catalog,
+        states: &States<'_>,
         body: &Body<'_>,
         now: Timestamp,
         several: bool,
     ) -> Result<()> {
         let stream = self.split.route(body.kind(), tag_of(body));
         match body {
-            Body::Run(run) => self.push_run(catalog, run, now, several),
+            Body::Run(run) => self.push_run(states, run, now, several),
             Body::Event(event) if event.created_at.is_none() => {
                 let mut event = event.borrowed();
                 event.created_at = Some(now);
@@ -186,7 +186,7 @@ impl Batch {
 
     fn push_run(
         &mut self,
-        catalog: &Catalog,
+        states: &States<'_>,
         run: &Run<'_>,
         now: Timestamp,
         several: bool,
@@ -195,9 +195,9 @@ impl Batch {
             let expected = "a status that its owner can tell: the ledger abandons runs by itself";
             return Err(Error::invalid("status", run.status.name(), expected));
         }
-        let hash = key::hash(catalog.seed, key::id_key(&run.run_id).as_slice());
+        let hash = states.hash(&run.run_id);
         if !several {
-            return self.put_run(catalog, run, now, hash).map(drop);
+            return self.put_run(states, run, now, hash).map(drop);
         }
         let parts = &self.parts;
         let is_of = |at: &StateAt| {
@@ -205,13 +205,13 @@ impl Batch {
         };
         match self.newest.find(hash, is_of).copied() {
             Some(earlier) => {
-                let next = self.put_state_after(catalog, run, now, earlier)?;
+                let next = self.put_state_after(states.catalog, run, now, earlier)?;
                 if let Some(at) = self.newest.find_mut(hash, |&at| at == earlier) {
                     *at = next;
                 }
             }
             None => {
-                let next = self.put_run(catalog, run, now, hash)?;
+                let next = self.put_run(states, run, now, hash)?;
                 let parts = &self.parts;
                 let hash_of = |at: &StateAt| {
                     let states = parts.get(at.stream).map(|part| &part.states);
@@ -226,17 +226,22 @@ impl Batch {
     /// Encodes a run as it is after its newest record in the ledger.
     fn put_run(
         &mut self,
-        catalog: &Catalog,
+        states: &States<'_>,
         run: &Run<'_>,
         now: Timestamp,
         hash: u64,
     ) -> Result<StateAt> {
-        let likely = newest(catalog, &run.run_id, hash, false)?;
-        let state = likely.as_ref().map(Newest::state).transpose()?.flatten();
+        let Some(likely) = states.newest(&run.run_id, hash, false)? else {
+            return self.put_after(None, None, run, now, hash);
+        };
+        let state = likely.state()?;
         if state.as_ref().is_none_or(|state| state.run_id == run.run_id) {
-            return self.put_after(likely.as_ref(), state.as_ref(), run, now, hash);
+            let put = self.put_after(Some(&likely), state.as_ref(), run, now, hash);
+            drop(state);
+            states.keep(likely);
+            return put;
         }
-        let found = newest(catalog, &run.run_id, hash, true)?;
+        let found = states.newest(&run.run_id, hash, true)?;
         let state = found.as_ref().map(Newest::state).transpose()?.flatten();
         self.put_after(found.as_ref(), state.as_ref(), run, now, hash)
     }
@@ -334,8 +339,9 @@ impl Batch {
     ) -> Result<bool> {
         self.reset();
         self.split = split;
-        let hash = key::hash(catalog.seed, key::id_key(&run.run_id).as_slice());
-        let found = newest(catalog, &run.run_id, hash, true)?;
+        let states = States::new(catalog);
+        let hash = states.hash(&run.run_id);
+        let found = states.newest(&run.run_id, hash, true)?;
         let Some(found) = found.filter(|found| found.seq == seq) else { return Ok(false) };
         self.put_state((Prior::Seq(seq), found.stream), run.borrowed(), hash)?;
         self.finish();

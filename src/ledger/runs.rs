@@ -1,6 +1,9 @@
 //! What a run's next state is, given its newest record and what is appended.
 
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
 use crate::format::key;
@@ -8,7 +11,7 @@ use crate::index::{Row, StatePlace, Table};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::RUN_STREAMS;
 use crate::model::{Body, Field, FieldSet, Id, Json, Run, RunError, Status, Subject, Timestamp};
-use crate::query::confirm;
+use crate::query::{SegmentList, confirm};
 use crate::segment::{NewestState, Pinned, Segment, TableRef};
 
 /// Where the newest record of a run lies.
@@ -52,57 +55,89 @@ impl Newest {
     }
 }
 
-/// Finds the newest record of a run, looking at the newest segment of each stream first. `hash` is
-/// that of its key with the catalog's seed. Unless `sure`, what is found may be of another run
-/// whose key has the same hash: who reads it sees that.
-pub(super) fn newest(
-    catalog: &Catalog,
-    run_id: &Id<'_>,
-    hash: u64,
-    sure: bool,
-) -> Result<Option<Newest>> {
-    let mut newest: Option<Newest> = None;
-    for stream in catalog.in_use().and(RUN_STREAMS) {
-        // All of them are asked: a power cut may have taken the state between an earlier and a
-        // later one, each in a stream of its own.
-        let found = newest_in(catalog, stream, run_id, hash, sure)?;
-        if found.as_ref().map(|it| it.seq) > newest.as_ref().map(|it| it.seq) {
-            newest = found;
-        }
-    }
-    Ok(newest)
+/// The segments of streams, after the number of each.
+type Lists = SmallVec<[(usize, Arc<SegmentList>); 1]>;
+
+/// The states of runs, as they are looked up for one batch: what all of its runs need is fetched
+/// once.
+pub(super) struct States<'c> {
+    pub(super) catalog: &'c Catalog,
+    /// The segments of each stream of runs, once one is looked up.
+    lists: OnceCell<Lists>,
+    /// The view of a segment that a state was found in.
+    view: Cell<Option<Pinned>>,
 }
 
-fn newest_in(
-    catalog: &Catalog,
-    stream: usize,
-    run_id: &Id<'_>,
-    hash: u64,
-    sure: bool,
-) -> Result<Option<Newest>> {
-    let hash_with = |seed| match seed == catalog.seed {
-        true => hash,
-        false => key::hash(seed, key::id_key(run_id).as_slice()),
-    };
-    catalog.list(stream).find_from_end(Field::Run, hash_with, |segment| {
-        Ok(match segment.newest_state(run_id, hash, sure)? {
-            NewestState::At(pinned, place) => {
-                let StatePlace { seq, offset, frame, .. } = place;
-                Some(Newest { pinned, stream, seq, offset, frame: Some(frame) })
+impl<'c> States<'c> {
+    pub(super) fn new(catalog: &'c Catalog) -> Self {
+        Self { catalog, lists: OnceCell::new(), view: Cell::default() }
+    }
+
+    /// The hash of a run's key.
+    pub(super) fn hash(&self, run_id: &Id<'_>) -> u64 {
+        key::hash(self.catalog.seed, key::id_key(run_id).as_slice())
+    }
+
+    /// Finds the newest record of a run, looking at the newest segment of each stream first. Unless
+    /// `sure`, what is found may be of another run whose key has the same `hash`: who reads it sees
+    /// that.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(super) fn newest(&self, run_id: &Id<'_>, hash: u64, sure: bool) -> Result<Option<Newest>> {
+        let lists = self.lists.get_or_init(|| {
+            let streams = self.catalog.in_use().and(RUN_STREAMS);
+            streams.map(|stream| (stream, self.catalog.list(stream))).collect()
+        });
+        let mut newest: Option<Newest> = None;
+        for (stream, list) in lists {
+            // All of them are asked: a power cut may have taken the state between an earlier and a
+            // later one, each in a stream of its own.
+            let found = self.newest_in(*stream, list, run_id, hash, sure)?;
+            if found.as_ref().map(|it| it.seq) > newest.as_ref().map(|it| it.seq) {
+                newest = found;
             }
-            NewestState::Nowhere => None,
-            NewestState::InFooter => {
-                let found = newest_by_index(segment, key::id_key(run_id).as_slice(), sure)?;
-                found.map(|(pinned, seq, offset)| Newest {
-                    pinned,
-                    stream,
-                    seq,
-                    offset,
-                    frame: None,
-                })
-            }
+        }
+        Ok(newest)
+    }
+
+    fn newest_in(
+        &self,
+        stream: usize,
+        list: &SegmentList,
+        run_id: &Id<'_>,
+        hash: u64,
+        sure: bool,
+    ) -> Result<Option<Newest>> {
+        let hash_with = |seed| match seed == self.catalog.seed {
+            true => hash,
+            false => key::hash(seed, key::id_key(run_id).as_slice()),
+        };
+        list.find_from_end(Field::Run, hash_with, |segment| {
+            Ok(match segment.newest_state(run_id, hash, sure, &self.view)? {
+                NewestState::At(pinned, place) => {
+                    let StatePlace { seq, offset, frame, .. } = place;
+                    Some(Newest { pinned, stream, seq, offset, frame: Some(frame) })
+                }
+                NewestState::Nowhere => None,
+                NewestState::InFooter => {
+                    let found = newest_by_index(segment, key::id_key(run_id).as_slice(), sure)?;
+                    found.map(|(pinned, seq, offset)| Newest {
+                        pinned,
+                        stream,
+                        seq,
+                        offset,
+                        frame: None,
+                    })
+                }
+            })
         })
-    })
+    }
+
+    /// Keeps the view that a state was found in for the next one.
+    pub(super) fn keep(&self, found: Newest) {
+        self.view.set(Some(found.pinned));
+    }
 }
 
 fn newest_by_index(

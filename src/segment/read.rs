@@ -121,6 +121,15 @@ impl Pinned {
         Ok(Self { segment: Arc::clone(segment), bytes })
     }
 
+    /// True when it is of this segment, and shows all frames that it has now.
+    pub(super) fn shows_all_of(&self, segment: &Arc<Segment>) -> bool {
+        let shows_all = match &self.bytes {
+            Bytes::Plain(map) => map.covers(segment.end() as usize) && !map.is_lost(),
+            Bytes::Packed(_) => false,
+        };
+        shows_all && Arc::ptr_eq(&self.segment, segment)
+    }
+
     pub(crate) fn segment(&self) -> &Arc<Segment> {
         &self.segment
     }

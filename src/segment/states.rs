@@ -1,5 +1,6 @@
 //! The newest states of runs in a segment that has no footer yet.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::error::Result;
@@ -48,7 +49,8 @@ pub(crate) enum NewestState {
 
 impl Segment {
     /// Looks for the newest state of a run; `hash` is that of its key. Unless `sure`, what is found
-    /// may be a state of another run whose key has the same hash: who reads it sees that.
+    /// may be a state of another run whose key has the same hash: who reads it sees that. `view` may
+    /// be one of this segment, which is then taken and not made.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -57,13 +59,17 @@ impl Segment {
         run_id: &Id<'_>,
         hash: u64,
         sure: bool,
+        view: &Cell<Option<Pinned>>,
     ) -> Result<NewestState> {
         loop {
             if let Some(states) = &*self.newest.read() {
                 let mut newest: Option<(Pinned, StatePlace)> = None;
                 for place in states.find(hash) {
                     // Held after the state was found: the view shows all that are known.
-                    let pinned = Pinned::new(self)?;
+                    let pinned = match view.take().filter(|view| view.shows_all_of(self)) {
+                        Some(view) => view,
+                        None => Pinned::new(self)?,
+                    };
                     let is_newer = newest.as_ref().is_none_or(|(_, other)| other.seq < place.seq);
                     if is_newer && (!sure || is_of(&pinned, place, run_id)) {
                         newest = Some((pinned, place));

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::format::key;
 use crate::index::{SUPERSEDED, Table};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{Class, RUN_STREAMS, tag_of};
@@ -15,7 +14,7 @@ use crate::ledger::displaced::{Tags, held};
 use crate::ledger::policy::{Retention, Term};
 use crate::ledger::reader::Reader;
 use crate::ledger::retention::arrivals;
-use crate::ledger::runs::newest;
+use crate::ledger::runs::States;
 use crate::model::{Body, FieldSet, Id, Kind, Run, Status};
 use crate::segment::{Segment, TableRef};
 
@@ -112,8 +111,9 @@ impl Expiry {
     /// # Errors
     /// When that state cannot be read. One that is damaged has not expired.
     pub(super) fn takes_state_of(&self, catalog: &Catalog, run_id: &Id<'_>) -> Result<bool> {
-        let hash = key::hash(catalog.seed, key::id_key(run_id).as_slice());
-        let Some(found) = newest(catalog, run_id, hash, true)? else { return Ok(false) };
+        let states = States::new(catalog);
+        let found = states.newest(run_id, states.hash(run_id), true)?;
+        let Some(found) = found else { return Ok(false) };
         let state = found.state()?;
         Ok(state.is_some_and(|run| self.takes_run(found.segment(), found.seq, &run)))
     }
