@@ -134,14 +134,46 @@ fn quoted(text: &[u8], after_word: bool) -> Option<usize> {
     memchr::memchr(*quote, rest).filter(|_| opens).map(|at| at + 2)
 }
 
+/// What a byte of a word is: a bit for each.
+const LETTER_OR_DIGIT: u8 = 1;
+const DIGIT: u8 = 2;
+const HEX_DIGIT: u8 = 4;
+
+/// What each byte is.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0_u8;
+    while byte.is_ascii() {
+        let of_word = if byte.is_ascii_alphanumeric() { LETTER_OR_DIGIT } else { 0 };
+        let digit = if byte.is_ascii_digit() { DIGIT } else { 0 };
+        let hex_digit = if byte.is_ascii_hexdigit() { HEX_DIGIT } else { 0 };
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the compiler runs this, and checks the bounds"
+        )]
+        {
+            classes[byte as usize] = of_word | digit | hex_digit;
+        }
+        byte += 1;
+    }
+    classes
+};
+
 /// Writes the word that `text` begins with, with its numbers as `0`, and gives its length.
 fn word(text: &[u8], out: &mut Parts<'_>) -> usize {
-    let len = count(text, u8::is_ascii_alphanumeric);
+    let classes = text.iter().map(|&byte| CLASSES.get(usize::from(byte)).copied().unwrap_or(0));
+    let (mut len, mut all, mut any) = (0, HEX_DIGIT, 0);
+    for class in classes.take_while(|class| class & LETTER_OR_DIGIT != 0) {
+        (len, all, any) = (len + 1, all & class, any | class);
+    }
     let mut rest = text.get(..len).unwrap_or_default();
-    let may_be_number = rest.get(1).is_some_and(|byte| matches!(byte, b'x' | b'X'))
-        || rest.iter().all(u8::is_ascii_hexdigit);
+    let may_be_number = rest.get(1).is_some_and(|byte| matches!(byte, b'x' | b'X')) || all != 0;
     if let Some(len) = may_be_number.then(|| hexadecimal(text)).flatten() {
         out.push(b"0");
+        return len;
+    }
+    if any & DIGIT == 0 {
+        out.push(rest);
         return len;
     }
     while !rest.is_empty() {
