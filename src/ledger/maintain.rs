@@ -1,16 +1,15 @@
 //! What happens beside the appends: syncing at intervals, sealing, retention, and a look after runs
 //! whose owners are gone.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ledger::audit;
-use crate::ledger::classes::RUN_STREAMS;
 use crate::ledger::cleanup::Cleanup;
 use crate::ledger::ends::heads;
 use crate::ledger::handle::{Inner, Ledger};
+use crate::ledger::sealing::{Full, Sealing};
 use crate::ledger::worker::Worker;
 use crate::segment::Segment;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -18,10 +17,6 @@ use crate::sync::{Condvar, Mutex};
 
 /// How often retention is applied, and how long a quiet ledger sleeps.
 const ROUND: Duration = Duration::from_secs(60);
-
-/// How many segments may wait for their footer before the append that fills another one lends a
-/// hand: until then a crash has them to be read again, and a query makes their indexes in memory.
-const MOST_UNSEALED: usize = 8;
 
 /// Work for the background, and the thread that does it.
 #[derive(Debug, Default)]
@@ -32,18 +27,14 @@ pub(super) struct Maintenance {
     due: AtomicBool,
     state: Mutex<State>,
     wake: Condvar,
-    /// Held while segments are sealed: they are, one after the other.
-    sealing: Mutex<()>,
+    /// Told when a segment was sealed, or could not be.
+    sealed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     stop: bool,
-    /// Segments that are full, with the number of their stream, in the order of their ends.
-    full: VecDeque<(usize, Arc<Segment>)>,
-    /// True when the first of them has to wait: the disk has no room for its footer, or a note has
-    /// to come before it.
-    waits: bool,
+    full: Full,
     /// Segments whose files were removed: the disk gets their space when they are let go.
     removed: Vec<Arc<Segment>>,
     worker: Option<Worker>,
@@ -53,7 +44,7 @@ impl State {
     /// True when there is nothing to be done at once. What waits is tried again once a
     /// round.
     fn is_idle(&self) -> bool {
-        !self.stop && self.removed.is_empty() && (self.full.is_empty() || self.waits)
+        !self.stop && self.removed.is_empty() && !self.full.is_due()
     }
 }
 
@@ -78,13 +69,39 @@ impl Maintenance {
 
     /// Notes a segment to be sealed.
     pub(super) fn note_full(&self, stream: usize, segment: Arc<Segment>) {
-        self.state.lock().full.push_back((stream, segment));
+        self.change_full(|full| full.push(stream, segment));
         self.wake.notify_one();
     }
 
     /// Takes a segment that is dropped off the list.
     pub(super) fn forget(&self, segment: &Arc<Segment>) {
-        self.state.lock().full.retain(|(_, other)| !Arc::ptr_eq(other, segment));
+        self.state.lock().full.forget(segment);
+    }
+
+    /// The next segment to be sealed, once there is none before it in its stream that still is.
+    /// None when all are, or when the writer `is_poisoned`.
+    pub(super) fn next_full(&self, is_poisoned: impl Fn() -> bool) -> Option<Sealing<'_>> {
+        let mut state = self.state.lock();
+        loop {
+            if is_poisoned() {
+                state.full.clear();
+                return None;
+            }
+            if let Some((stream, segment)) = state.full.take() {
+                return Some(Sealing { maintenance: self, stream, segment });
+            }
+            if state.full.none_at_work() {
+                return None;
+            }
+            state = self.sealed.wait(state);
+        }
+    }
+
+    /// Changes the list of full segments, for those who wait for it.
+    pub(super) fn change_full<R>(&self, change: impl FnOnce(&mut Full) -> R) -> R {
+        let result = change(&mut self.state.lock().full);
+        self.sealed.notify_all();
+        result
     }
 
     /// Lets go of segments whose files were removed. A file system may take its time to free their
@@ -103,7 +120,7 @@ impl Maintenance {
     }
 
     pub(super) fn is_behind(&self) -> bool {
-        self.state.lock().full.len() > MOST_UNSEALED
+        self.state.lock().full.is_long()
     }
 
     /// Starts the thread, which ends with the ledger.
@@ -127,7 +144,7 @@ impl Maintenance {
             }
             let now = inner.options.storage.monotonic();
             let is_round = now.saturating_sub(round_began) >= ROUND;
-            if is_round || !self.state.lock().waits {
+            if is_round || !self.state.lock().full.waits() {
                 // What keeps a note from being written keeps appends from it, too, and they say so.
                 let _ = inner.seal_and_note();
             }
@@ -143,6 +160,10 @@ impl Maintenance {
                 // What cannot be cleaned up now is tried again in the next round.
                 let _ = inner.retain();
             }
+        }
+        // A close seals what was written to, all streams at once: this is its second pair of hands.
+        if let Some(inner) = inner.upgrade() {
+            inner.seal_full();
         }
     }
 
@@ -160,14 +181,16 @@ impl Maintenance {
         !state.stop
     }
 
+    /// Has the thread seal what is full, and end.
+    pub(super) fn begin_stop(&self) {
+        self.state.lock().stop = true;
+        self.wake.notify_all();
+    }
+
     /// Stops the thread and waits for it, unless it is the one that calls.
     pub(super) fn stop(&self) {
-        let worker = {
-            let mut state = self.state.lock();
-            state.stop = true;
-            state.worker.take()
-        };
-        self.wake.notify_all();
+        self.begin_stop();
+        let worker = self.state.lock().worker.take();
         worker.into_iter().for_each(Worker::join);
         let removed = std::mem::take(&mut self.state.lock().removed);
         drop(removed);
@@ -202,78 +225,18 @@ impl Ledger {
 }
 
 impl Inner {
-    /// Seals the segments that are full. One that there is no space for stays as it is, to be
-    /// tried again, and so does one that passes over another without a note of it.
-    pub(super) fn seal_full(&self) {
-        let _one_at_a_time = self.maintenance.sealing.lock();
-        loop {
-            if self.check_poisoned().is_err() {
-                // A sync that failed may have been that of their frames, and a second one would
-                // succeed all the same: a footer must not vouch for them. The next opening sees.
-                self.maintenance.state.lock().full.clear();
-                return;
-            }
-            let next = self.maintenance.state.lock().full.pop_front();
-            let Some((stream, segment)) = next else { return };
-            match self.seal(stream, &segment) {
-                Ok(true) => self.maintenance.state.lock().waits = false,
-                Ok(false) | Err(Error::NoSpace { .. }) => {
-                    let mut state = self.maintenance.state.lock();
-                    state.full.push_front((stream, segment));
-                    state.waits = true;
-                    return;
-                }
-                Err(err) => {
-                    self.poison(&err);
-                    return;
-                }
-            }
-        }
-    }
-
     /// Brings the indexes of the segments that are written up to date, unless there is one to seal
     /// first.
     fn catch_up(&self) {
         let go_on = || {
             let state = self.maintenance.state.lock();
-            !state.stop && (state.full.is_empty() || state.waits)
+            !state.stop && !state.full.is_due()
         };
         for stream in &self.streams {
             let segment = stream.lock().segment.clone();
             // What cannot be read now is said to who asks for it.
             let _ = segment.map_or(Ok(()), |segment| segment.catch_up(&go_on));
         }
-    }
-
-    /// False when it has to wait for a note.
-    fn seal(&self, stream: usize, segment: &Segment) -> Result<bool> {
-        let list = self.catalog.list(stream);
-        let Some(previous) = self.link_before(stream, segment) else { return Ok(false) };
-        self.sequence.unclose()?;
-        self.sync_before_sealing(stream)?;
-        segment.seal(previous)?;
-        list.enter_sealed(segment);
-        Ok(true)
-    }
-
-    /// Syncs the open segments of the other streams of runs before one of a stream of runs is
-    /// sealed: a footer vouches for states that follow those. No lock of a stream is taken, which
-    /// the one who seals may hold.
-    fn sync_before_sealing(&self, stream: usize) -> Result<()> {
-        let runs = self.catalog.in_use().and(RUN_STREAMS);
-        if !runs.contains(stream) {
-            return Ok(());
-        }
-        for other in runs.without(stream) {
-            let segments = self.catalog.stream(other);
-            for segment in segments.iter().filter(|segment| !segment.is_sealed()) {
-                segment.sync()?;
-            }
-            if let Some(stream) = self.streams.get(other) {
-                self.options.storage.sync_dir(&stream.dir)?;
-            }
-        }
-        Ok(())
     }
 
     /// Begins new segments where the old are old enough, then drops what has expired. Runs whose
@@ -329,22 +292,25 @@ impl Inner {
             self.note_full_disk(true)?;
             self.write_owed_notes()?;
             self.note_refused()?;
-            self.seal_and_note()
+            // Else no seal waits for a note, and what is full is sealed below.
+            if self.catalog.unreadable().is_empty() { Ok(()) } else { self.seal_and_note() }
         });
         if self.closed.swap(true, Ordering::AcqRel) {
             return self.check_poisoned();
         }
+        let sealed = self.seal_or_trim();
         self.maintenance.stop();
         self.compactor.stop();
         // A clean-up that has begun touches no file after the lock is given up.
         let _none_goes_on = self.cleaning.lock();
-        let outcome = noted.and(self.finish());
+        let outcome = noted.and(sealed.and_then(|()| self.finish()));
         lock.take();
         outcome
     }
 
-    fn finish(&self) -> Result<()> {
-        self.sync()?;
+    /// Syncs what was written and seals it, or trims it where it is little.
+    fn seal_or_trim(&self) -> Result<()> {
+        let mut short = Vec::new();
         for (number, stream) in self.streams.iter().enumerate() {
             let mut active = stream.lock();
             let Some(segment) = &active.segment else { continue };
@@ -352,13 +318,19 @@ impl Inner {
                 let full = active.retire();
                 full.into_iter().for_each(|full| self.maintenance.note_full(number, full));
             } else {
-                trim(segment)?;
+                short.push(Arc::clone(segment));
             }
         }
+        self.maintenance.begin_stop();
+        self.sync()?;
+        short.iter().try_for_each(|segment| trim(segment))?;
         self.seal_full();
-        self.check_poisoned()?;
+        self.check_poisoned()
+    }
+
+    fn finish(&self) -> Result<()> {
         // What still waits is sealed by the next opening.
-        let waiting = std::mem::take(&mut self.maintenance.state.lock().full);
+        let waiting = self.maintenance.change_full(Full::take_all);
         waiting.iter().try_for_each(|(_, segment)| trim(segment))?;
         self.sequence.close(|known| heads(&self.catalog, known))
     }

@@ -35,6 +35,7 @@ mod reserve;
 mod retention;
 mod run_handle;
 mod runs;
+mod sealing;
 mod sequence;
 mod settled;
 mod stats;

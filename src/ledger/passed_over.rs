@@ -9,6 +9,8 @@ use crate::segment::Segment;
 /// A segment that cannot be read, and the link that its stream's chain goes on from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PassedOver {
+    /// The place of its stream among the streams.
+    stream: usize,
     /// Its path in the ledger, as notes have it.
     pub(super) name: String,
     /// The link of the segment before it.
@@ -18,7 +20,8 @@ pub(super) struct PassedOver {
 /// What seals have to pass over.
 #[derive(Debug, Default)]
 pub(super) struct PassedOvers {
-    /// What the first segment that waits for its footer passes over, until that is on record.
+    /// What the first segment of each stream that waits for its footer passes over, until that is
+    /// on record.
     owed: Vec<PassedOver>,
     /// What is on stable storage.
     on_record: Vec<PassedOver>,
@@ -47,10 +50,13 @@ impl Inner {
             passed.push(audit::file_in_ledger(&it.path));
         }
         let mut known = self.passed_over.lock();
-        known.owed = passed.into_iter().map(|name| PassedOver { name, link }).collect();
-        let PassedOvers { owed, on_record } = &mut *known;
-        owed.retain(|it| !on_record.contains(it));
-        owed.is_empty().then_some(link)
+        let mut passed: Vec<_> =
+            passed.into_iter().map(|name| PassedOver { stream, name, link }).collect();
+        passed.retain(|it| !known.on_record.contains(it));
+        let is_on_record = passed.is_empty();
+        known.owed.retain(|it| it.stream != stream);
+        known.owed.extend(passed);
+        is_on_record.then_some(link)
     }
 
     /// Seals the segments that are full. What they pass over is put on record first.

@@ -1,0 +1,155 @@
+//! Sealing the segments that are full: those of one stream one after the other, as each names the
+//! one before it, and those of several streams side by side, as far as there are hands.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::ledger::classes::{RUN_STREAMS, StreamSet};
+use crate::ledger::handle::Inner;
+use crate::ledger::maintain::Maintenance;
+use crate::segment::Segment;
+
+/// How many segments may wait for their footer before the append that fills another one lends a
+/// hand: until then a crash has them to be read again, and a query makes their indexes in memory.
+const MOST_UNSEALED: usize = 8;
+
+/// Segments that are full.
+#[derive(Debug, Default)]
+pub(super) struct Full {
+    /// With the number of their stream, in the order of their ends.
+    segments: VecDeque<(usize, Arc<Segment>)>,
+    /// The streams of which one is being sealed.
+    at_work: StreamSet,
+    /// True when one of them has to wait: the disk has no room for its footer, or a note has to
+    /// come before it.
+    waits: bool,
+}
+
+/// A segment that is being sealed: no other one of its stream is until this is dropped.
+pub(super) struct Sealing<'a> {
+    pub(super) maintenance: &'a Maintenance,
+    pub(super) stream: usize,
+    pub(super) segment: Arc<Segment>,
+}
+
+impl Full {
+    pub(super) fn push(&mut self, stream: usize, segment: Arc<Segment>) {
+        self.segments.push_back((stream, segment));
+    }
+
+    pub(super) fn forget(&mut self, segment: &Arc<Segment>) {
+        self.segments.retain(|(_, other)| !Arc::ptr_eq(other, segment));
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.segments.clear();
+    }
+
+    /// Takes the first one of a stream of which none is being sealed.
+    pub(super) fn take(&mut self) -> Option<(usize, Arc<Segment>)> {
+        let is_free = |stream: usize| lane(stream).and(self.at_work).is_empty();
+        let next = self.segments.iter().position(|&(stream, _)| is_free(stream))?;
+        let taken = self.segments.remove(next)?;
+        self.at_work.insert(taken.0);
+        Some(taken)
+    }
+
+    /// Takes all that are not being sealed.
+    pub(super) fn take_all(&mut self) -> VecDeque<(usize, Arc<Segment>)> {
+        std::mem::take(&mut self.segments)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    pub(super) fn none_at_work(&self) -> bool {
+        self.at_work.is_empty()
+    }
+
+    /// True when there is one to be sealed at once.
+    pub(super) fn is_due(&self) -> bool {
+        !self.segments.is_empty() && !self.waits
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        self.waits
+    }
+
+    pub(super) fn is_long(&self) -> bool {
+        self.segments.len() > MOST_UNSEALED
+    }
+}
+
+impl Drop for Sealing<'_> {
+    fn drop(&mut self) {
+        self.maintenance.change_full(|full| full.at_work = full.at_work.without(self.stream));
+    }
+}
+
+/// The streams of which one segment is sealed at a time: those of runs together, as a footer of one
+/// vouches for states in the others.
+fn lane(stream: usize) -> StreamSet {
+    match RUN_STREAMS.contains(stream) {
+        true => RUN_STREAMS,
+        false => StreamSet::of_one(stream),
+    }
+}
+
+impl Inner {
+    /// Seals the segments that are full, and waits for those that another thread seals. One that
+    /// there is no space for stays as it is, to be tried again, and so does one that passes over
+    /// another without a note of it.
+    pub(super) fn seal_full(&self) {
+        // A sync that failed may have been that of their frames, and a second one would succeed all
+        // the same: a footer must not vouch for them. The next opening sees.
+        while let Some(next) = self.maintenance.next_full(|| self.check_poisoned().is_err()) {
+            match self.seal(next.stream, &next.segment) {
+                Ok(true) => self.maintenance.change_full(|full| full.waits = false),
+                Ok(false) | Err(Error::NoSpace { .. }) => {
+                    self.maintenance.change_full(|full| {
+                        full.segments.push_front((next.stream, Arc::clone(&next.segment)));
+                        full.waits = true;
+                    });
+                    return;
+                }
+                Err(err) => {
+                    self.poison(&err);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// False when it has to wait for a note.
+    fn seal(&self, stream: usize, segment: &Segment) -> Result<bool> {
+        let list = self.catalog.list(stream);
+        let Some(previous) = self.link_before(stream, segment) else { return Ok(false) };
+        self.sequence.unclose()?;
+        self.sync_before_sealing(stream)?;
+        segment.seal(previous)?;
+        list.enter_sealed(segment);
+        Ok(true)
+    }
+
+    /// Syncs the open segments of the other streams of runs before one of a stream of runs is
+    /// sealed: a footer vouches for states that follow those. No lock of a stream is taken, which
+    /// the one who seals may hold.
+    fn sync_before_sealing(&self, stream: usize) -> Result<()> {
+        let runs = self.catalog.in_use().and(RUN_STREAMS);
+        if !runs.contains(stream) {
+            return Ok(());
+        }
+        for other in runs.without(stream) {
+            let segments = self.catalog.stream(other);
+            for segment in segments.iter().filter(|segment| !segment.is_sealed()) {
+                segment.sync()?;
+            }
+            if let Some(stream) = self.streams.get(other) {
+                self.options.storage.sync_dir(&stream.dir)?;
+            }
+        }
+        Ok(())
+    }
+}
