@@ -228,19 +228,25 @@ impl MemIndex {
         if !self.needs_sort() {
             return;
         }
-        let (times, seqs) = (&self.times, &self.seqs);
-        let at = |row: Row| {
-            let row = row as usize;
-            (times.get(row).copied(), seqs.get(row).copied())
-        };
-        let old = u32::try_from(self.by_time.len()).unwrap_or(u32::MAX);
+        let mut by_time = std::mem::take(&mut self.by_time);
+        let at = |row: Row| (self.created_at(row), row);
+        let old = u32::try_from(by_time.len()).unwrap_or(u32::MAX);
         let earliest_new = (old..self.rows()).map(at).min();
-        let keep = self.by_time.partition_point(|&row| Some(at(row)) < earliest_new);
-        self.by_time.extend(old..u32::try_from(self.seqs.len()).unwrap_or(u32::MAX));
-        if let Some(unsorted) = self.by_time.get_mut(keep..) {
-            // The stable sort finds and merges the two runs that are already in order.
-            unsorted.sort_by_key(|&row| at(row));
+        let keep = by_time.partition_point(|&row| Some(at(row)) < earliest_new);
+        // Rows that come in the order of time, as most do, and those that fall among them.
+        let (mut in_order, mut others) = (Vec::new(), Vec::new());
+        for place in by_time.drain(keep..).chain(old..self.rows()).map(at) {
+            match in_order.last() > Some(&place) {
+                true => others.push(place),
+                false => in_order.push(place),
+            }
         }
+        others.sort_unstable();
+        in_order.append(&mut others);
+        // The stable sort finds and merges the two.
+        in_order.sort();
+        by_time.extend(in_order.iter().map(|&(_, row)| row));
+        self.by_time = by_time;
     }
 
     /// Bytes of memory held.
