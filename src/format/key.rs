@@ -37,9 +37,51 @@ impl KeyBuf {
     pub fn as_slice(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
+}
 
-    /// Appends a part. The limits of the model keep every key within the buffer.
-    fn push(&mut self, part: &[u8]) {
+/// Where the parts of a key are put one after the other.
+pub(super) trait Parts {
+    /// Appends a part.
+    fn put(&mut self, part: &[u8]);
+
+    #[inline]
+    fn put_id(&mut self, id: &Id<'_>) {
+        match id.form() {
+            IdForm::Text(text) => self.put_text_id(text.as_bytes()),
+            IdForm::Uuid(bytes) => {
+                self.put(&[UUID]);
+                self.put(&bytes);
+            }
+            IdForm::Hex(bytes) => {
+                self.put(&[HEX]);
+                self.put(&bytes);
+            }
+        }
+    }
+
+    /// Appends the key of an id that is text.
+    #[inline]
+    fn put_text_id(&mut self, text: &[u8]) {
+        self.put(&[TEXT]);
+        self.put(text);
+    }
+
+    fn put_subject(&mut self, subject: &Subject<'_>) {
+        // A subject's kind is at most 256 bytes.
+        self.put(&u16::try_from(subject.kind().len()).unwrap_or(u16::MAX).to_le_bytes());
+        self.put(subject.kind().as_bytes());
+        self.put_id(subject.id());
+    }
+
+    fn put_fingerprint(&mut self, fingerprint: Fingerprint) {
+        self.put(&[fingerprint.version]);
+        self.put(&fingerprint.hash.to_le_bytes());
+    }
+}
+
+impl Parts for KeyBuf {
+    /// The limits of the model keep every key within the buffer.
+    fn put(&mut self, part: &[u8]) {
         let end = self.len + part.len();
         debug_assert!(end <= MAX_KEY_BYTES, "the model's limits bound a key");
         if let Some(place) = self.bytes.get_mut(self.len..end) {
@@ -47,34 +89,12 @@ impl KeyBuf {
             self.len = end;
         }
     }
+}
 
-    fn push_id(&mut self, id: &Id<'_>) {
-        match id.form() {
-            IdForm::Text(text) => {
-                self.push(&[TEXT]);
-                self.push(text.as_bytes());
-            }
-            IdForm::Uuid(bytes) => {
-                self.push(&[UUID]);
-                self.push(&bytes);
-            }
-            IdForm::Hex(bytes) => {
-                self.push(&[HEX]);
-                self.push(&bytes);
-            }
-        }
-    }
-
-    fn push_subject(&mut self, subject: &Subject<'_>) {
-        // A subject's kind is at most 256 bytes.
-        self.push(&u16::try_from(subject.kind().len()).unwrap_or(u16::MAX).to_le_bytes());
-        self.push(subject.kind().as_bytes());
-        self.push_id(subject.id());
-    }
-
-    fn push_fingerprint(&mut self, fingerprint: Fingerprint) {
-        self.push(&[fingerprint.version]);
-        self.push(&fingerprint.hash.to_le_bytes());
+impl Parts for Vec<u8> {
+    #[inline]
+    fn put(&mut self, part: &[u8]) {
+        self.extend_from_slice(part);
     }
 }
 
@@ -102,7 +122,7 @@ pub fn wide_id(key: &[u8]) -> Option<&WideId> {
 #[must_use]
 pub fn id_key(id: &Id<'_>) -> KeyBuf {
     let mut key = KeyBuf::new();
-    key.push_id(id);
+    key.put_id(id);
     key
 }
 
@@ -129,7 +149,7 @@ pub fn keys_of(body: &Body<'_>, mut f: impl FnMut(Field, &[u8])) {
     ] {
         if let Some(id) = id {
             key.len = 0;
-            key.push_id(id);
+            key.put_id(id);
             f(field, key.as_slice());
         }
     }
@@ -137,14 +157,14 @@ pub fn keys_of(body: &Body<'_>, mut f: impl FnMut(Field, &[u8])) {
     match body {
         Body::Run(run) => {
             if let Some(subject) = &run.subject {
-                key.push_subject(subject);
+                key.put_subject(subject);
                 f(Field::Subject, key.as_slice());
             }
         }
         Body::Event(_) => {}
         Body::Error(error) => {
             if let Some(fingerprint) = error.fingerprint {
-                key.push_fingerprint(fingerprint);
+                key.put_fingerprint(fingerprint);
                 f(Field::Fingerprint, key.as_slice());
             }
         }
@@ -161,11 +181,11 @@ pub fn parse_key(field: Field, text: &str) -> Result<KeyBuf> {
     match field {
         Field::Type => {
             codec::check_name("type", text)?;
-            key.push(text.as_bytes());
+            key.put(text.as_bytes());
         }
-        Field::Trace | Field::Run | Field::Project | Field::User => key.push_id(&Id::new(text)?),
-        Field::Subject => key.push_subject(&Subject::parse(text)?),
-        Field::Fingerprint => key.push_fingerprint(text.parse()?),
+        Field::Trace | Field::Run | Field::Project | Field::User => key.put_id(&Id::new(text)?),
+        Field::Subject => key.put_subject(&Subject::parse(text)?),
+        Field::Fingerprint => key.put_fingerprint(text.parse()?),
         Field::Status | Field::Severity => {
             return Err(Error::invalid("field", field.name(), "a field that is indexed by key"));
         }

@@ -6,7 +6,7 @@ use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::key::{self, WideId};
 use crate::format::rollup::length_code;
 use crate::index::{MemIndex, NewRow};
-use crate::model::{Body, Field, Kind, Run};
+use crate::model::{Field, Kind, Run};
 
 /// The index entries of one frame: they are made while it is decoded, and entered into the index
 /// only when all of it is whole.
@@ -51,30 +51,6 @@ impl Draft {
     /// The last sequence number, when the frame's first one is `base_seq`.
     pub(crate) fn last_seq(&self, base_seq: u64) -> Option<u64> {
         self.rows.last().map(|row| base_seq.saturating_add(u64::from(row.relative_seq)))
-    }
-
-    /// Adds a record that lies at `offset` in the payload. A time that is missing reads as zero.
-    fn push(&mut self, body: &Body<'_>, prior: Prior, relative_seq: u32, offset: u32) {
-        let created_at = body.created_at().unwrap_or_default();
-        let (newest, length) = match body {
-            Body::Run(run) => (Run::newest_time(run).unwrap_or(created_at), length_of(run)),
-            Body::Event(_) | Body::Error(_) => (created_at, None),
-        };
-        key::keys_of(body, |field, bytes| {
-            self.arena.extend_from_slice(bytes);
-            let end = u32::try_from(self.arena.len()).unwrap_or(u32::MAX);
-            self.keys.push(DraftKey { field, hash: key::hash(self.seed, bytes), end });
-        });
-        self.rows.push(DraftRow {
-            relative_seq,
-            offset,
-            created_at: created_at.as_nanos(),
-            newest: newest.as_nanos(),
-            tag: key::tag(body),
-            prior,
-            length,
-            keys_end: u32::try_from(self.keys.len()).unwrap_or(u32::MAX),
-        });
     }
 
     /// Enters the rows into an index, as the frame that begins at `frame` and whose first sequence
@@ -138,15 +114,38 @@ impl Draft {
         payload: &[u8],
     ) -> Result<(), Damage> {
         self.reset(self.seed);
-        for_each_record(kind, header, payload, |relative, offset, record| {
-            self.push(&record.body, record.prior, relative, offset);
+        let Self { seed, rows, keys, arena } = self;
+        let mut end = 0_u32;
+        let read = |bytes| {
+            let entry = codec::decode_entry(kind, bytes, arena, |field, key| {
+                end = end.saturating_add(u32::try_from(key.len()).unwrap_or(u32::MAX));
+                keys.push(DraftKey { field, hash: key::hash(*seed, key), end });
+            })?;
+            let keys_end = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+            Ok((entry.gap, entry.consumed, (entry, keys_end)))
+        };
+        walk(header, payload, read, |relative_seq, offset, (entry, keys_end)| {
+            rows.push(DraftRow {
+                relative_seq,
+                offset,
+                created_at: entry.created_at.as_nanos(),
+                newest: entry.newest.as_nanos(),
+                tag: entry.tag,
+                prior: entry.prior,
+                length: entry.duration.map(length_of),
+                keys_end,
+            });
         })
     }
 }
 
 /// The code of the time that a run took; one that ended before it began took none.
-pub(crate) fn length_of(run: &Run<'_>) -> Option<u16> {
-    run.duration_nanos().map(|nanos| length_code(u64::try_from(nanos).unwrap_or(0)))
+pub(super) fn length_of_run(run: &Run<'_>) -> Option<u16> {
+    run.duration_nanos().map(length_of)
+}
+
+fn length_of(nanos: i64) -> u16 {
+    length_code(u64::try_from(nanos).unwrap_or(0))
 }
 
 /// Where the payload of a frame begins.
@@ -192,7 +191,7 @@ pub(super) fn for_each_run_head(
 fn walk<'p, R>(
     header: &FrameHeader,
     payload: &'p [u8],
-    read: impl Fn(&'p [u8]) -> Result<(u32, usize, R), Damage>,
+    mut read: impl FnMut(&'p [u8]) -> Result<(u32, usize, R), Damage>,
     mut visit: impl FnMut(u32, u32, R),
 ) -> Result<(), Damage> {
     if header.is_void() {

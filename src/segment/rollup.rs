@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::format::rollup::{ErrorRow, Rollup, RunRow, day_of};
 use crate::index::{Code, MemIndex, SUPERSEDED, Table};
 use crate::model::{Body, Field, FieldSet, Fingerprint, Kind, Status};
-use crate::segment::draft::length_of;
+use crate::segment::draft::length_of_run;
 use crate::segment::{Pinned, Segment, State, TableRef};
 
 /// So many places each type has for the rows of its statuses, whose codes are lower.
@@ -137,7 +137,7 @@ impl Tally {
             Body::Run(run) if run.status.is_terminal() => {
                 let (status, day) = (run.status, day_of(at));
                 let row = self.runs.entry((run.run_type.to_string(), status.code(), day));
-                row.or_insert(RunRow::new(0, status, day)).add(seq, length_of(run));
+                row.or_insert(RunRow::new(0, status, day)).add(seq, length_of_run(run));
             }
             Body::Error(error) => {
                 let Some(fingerprint) = error.fingerprint else { return };
@@ -212,7 +212,7 @@ impl Segment {
             };
             let Body::Run(run) = run else { continue };
             let day = day_of(run.created_at.unwrap_or_default().as_nanos());
-            rollup.take_out(&run.run_type, run.status, day, length_of(&run));
+            rollup.take_out(&run.run_type, run.status, day, length_of_run(&run));
         }
         Ok(rollup)
     }

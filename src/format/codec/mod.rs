@@ -7,6 +7,7 @@
 //!
 //! Decoding borrows: text and JSON stay where they lie.
 
+mod entry;
 mod read;
 mod row;
 
@@ -18,6 +19,7 @@ use crate::error::{Damage, Error, Result};
 use crate::format::key;
 use crate::limits::{MAX_NAME_BYTES, MAX_RECORD_BYTES};
 use crate::model::{Body, ErrorRecord, Event, Field, Json, Kind, Origin, Run, Status};
+pub(crate) use entry::decode_entry;
 use read::Row;
 use row::{ErrorRow, EventRow, OriginRow, OwnerRow, RunRow};
 

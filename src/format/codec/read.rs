@@ -26,28 +26,28 @@ impl<'a> Row<'a> {
     }
 
     #[inline]
-    fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
+    pub(super) fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
         let (bytes, rest) = self.left.split_at_checked(len)?;
         self.left = rest;
         Some(bytes)
     }
 
     #[inline]
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (bytes, rest) = self.left.split_first_chunk()?;
         self.left = rest;
         Some(*bytes)
     }
 
     #[inline]
-    fn byte(&mut self) -> Option<u8> {
+    pub(super) fn byte(&mut self) -> Option<u8> {
         let (byte, rest) = self.left.split_first()?;
         self.left = rest;
         Some(*byte)
     }
 
     #[inline]
-    fn u64(&mut self) -> Option<u64> {
+    pub(super) fn u64(&mut self) -> Option<u64> {
         match self.byte()? {
             byte if byte < U16_MARK => Some(byte.into()),
             U64_MARK => self.array().map(u64::from_le_bytes),
@@ -112,7 +112,10 @@ impl<'a> Row<'a> {
     }
 
     #[inline]
-    fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+    pub(super) fn option<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<Option<T>> {
         match self.byte()? {
             0 => Some(None),
             1 => read(self).map(Some),
@@ -121,7 +124,7 @@ impl<'a> Row<'a> {
     }
 
     #[inline]
-    fn id(&mut self) -> Option<Id<'a>> {
+    pub(super) fn id(&mut self) -> Option<Id<'a>> {
         match self.u32()? {
             0 => Id::new(self.str()?).ok(),
             1 => self.array().map(Id::from_uuid),
@@ -130,7 +133,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    fn prior(&mut self) -> Option<Prior> {
+    pub(super) fn prior(&mut self) -> Option<Prior> {
         match self.u32()? {
             0 => Some(Prior::None),
             1 => self.u64().map(Prior::Seq),
@@ -147,12 +150,12 @@ impl<'a> Row<'a> {
         Some((gap, prior, Status::from_code(self.byte()?)?))
     }
 
-    fn subject(&mut self) -> Option<Subject<'a>> {
+    pub(super) fn subject(&mut self) -> Option<Subject<'a>> {
         let kind = self.text()?;
         Subject::from_parts(kind, self.id()?).ok()
     }
 
-    fn run_error(&mut self) -> Option<RunError<'a>> {
+    pub(super) fn run_error(&mut self) -> Option<RunError<'a>> {
         Some(RunError {
             error_type: self.option(Self::text)?,
             message: self.text()?,
@@ -162,11 +165,14 @@ impl<'a> Row<'a> {
 
     /// A field that came later, or is left out where nothing follows it.
     #[inline]
-    fn trailing<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+    pub(super) fn trailing<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<Option<T>> {
         if self.left.is_empty() { Some(None) } else { self.option(read) }
     }
 
-    fn owner(&mut self) -> Option<Owner<'a>> {
+    pub(super) fn owner(&mut self) -> Option<Owner<'a>> {
         Some(Owner {
             host: self.name()?,
             process: self.option(Self::process)?,
@@ -174,7 +180,7 @@ impl<'a> Row<'a> {
         })
     }
 
-    fn origin(&mut self) -> Option<Origin> {
+    pub(super) fn origin(&mut self) -> Option<Origin> {
         Some(Origin::new(self.array()?, self.u64()?))
     }
 
@@ -188,8 +194,15 @@ impl<'a> Row<'a> {
     }
 
     #[inline]
-    fn time(&mut self) -> Option<Timestamp> {
+    pub(super) fn time(&mut self) -> Option<Timestamp> {
         self.array().map(|bytes| Timestamp::from_nanos(i64::from_le_bytes(bytes)))
+    }
+
+    /// A time that counts from another.
+    #[inline]
+    pub(super) fn time_after(&mut self, from: Timestamp) -> Option<Timestamp> {
+        let nanos = self.i64()?;
+        Some(Timestamp::from_nanos(from.as_nanos().wrapping_add(nanos)))
     }
 
     fn skip_text(&mut self) -> Option<()> {
@@ -240,9 +253,7 @@ impl<'a> Row<'a> {
     #[inline]
     pub(super) fn run(&mut self) -> Option<(u32, Prior, Body<'a>)> {
         let (gap, prior, created_at) = (self.u32()?, self.prior()?, self.time()?);
-        let after = |row: &mut Self| {
-            row.i64().map(|nanos| Timestamp::from_nanos(created_at.as_nanos().wrapping_add(nanos)))
-        };
+        let after = |row: &mut Self| row.time_after(created_at);
         let started_at = self.option(after)?;
         let finished_at = self.option(after)?;
         let (status, attempt, run_type) =
@@ -326,7 +337,7 @@ impl<'a> Row<'a> {
 }
 
 /// The value of a code, where 0 stands for none.
-fn coded<T>(code: u8, read: impl Fn(u8) -> Option<T>) -> Option<Option<T>> {
+pub(super) fn coded<T>(code: u8, read: impl Fn(u8) -> Option<T>) -> Option<Option<T>> {
     match code {
         0 => Some(None),
         code => read(code).map(Some),

@@ -55,6 +55,40 @@ fn by_bincode(kind: Kind, bytes: &[u8]) -> Result<(u32, Prior, Body<'_>), Damage
 fn assert_read_alike(kind: Kind, bytes: &[u8]) {
     let by_hand = decode(kind, bytes).map(|record| (record.gap, record.prior, record.body));
     assert_eq!(by_hand, by_bincode(kind, bytes), "{kind:?} {bytes:02x?}");
+    assert_entry_alike(kind, bytes);
+}
+
+/// What an index holds of a record is what the record says, and it is the same that are damaged.
+fn assert_entry_alike(kind: Kind, bytes: &[u8]) {
+    let (mut arena, mut keys) = (Vec::new(), Vec::new());
+    let entry =
+        decode_entry(kind, bytes, &mut arena, |field, key| keys.push((field, key.to_vec())));
+    let record = decode(kind, bytes);
+    let expected = record.as_ref().map_err(|&damage| damage).map(|record| {
+        let created_at = record.body.created_at().unwrap();
+        let (newest, duration) = match &record.body {
+            Body::Run(run) => (run.newest_time().unwrap(), run.duration_nanos()),
+            Body::Event(_) | Body::Error(_) => (created_at, None),
+        };
+        let (gap, prior, consumed) = (record.gap, record.prior, record.consumed);
+        entry::Entry {
+            gap,
+            prior,
+            created_at,
+            newest,
+            duration,
+            tag: key::tag(&record.body),
+            consumed,
+        }
+    });
+    assert_eq!(entry, expected, "{kind:?} {bytes:02x?}");
+    let Ok(record) = record else { return };
+    assert_eq!(arena, keys.iter().flat_map(|(_, key)| key.clone()).collect::<Vec<_>>());
+    let mut expected = Vec::new();
+    key::keys_of(&record.body, |field, key| expected.push((field, key.to_vec())));
+    keys.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(keys, expected, "{kind:?} {bytes:02x?}");
 }
 
 proptest! {
