@@ -153,3 +153,70 @@ impl Inner {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ledger::classes::RUNS;
+    use crate::ledger::{Ledger, Options};
+    use crate::model::Event;
+
+    const EVENTS: usize = 1;
+    const ERRORS: usize = 2;
+    const PENDING_RUNS: usize = 4;
+
+    fn ledger(dir: &std::path::Path) -> (Ledger, Arc<Segment>) {
+        let ledger = Options::new().background(false).open(dir).unwrap();
+        ledger.append(Event::new("e")).unwrap();
+        let segment = ledger.inner.streams[EVENTS].lock().segment.clone().unwrap();
+        (ledger, segment)
+    }
+
+    #[test]
+    fn segments_of_several_streams_are_sealed_side_by_side() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_ledger, segment) = ledger(dir.path());
+        let mut full = Full::default();
+        for stream in [EVENTS, EVENTS, ERRORS, RUNS, PENDING_RUNS] {
+            full.push(stream, Arc::clone(&segment));
+        }
+        let take = |full: &mut Full| full.take().map(|(stream, _)| stream);
+        assert_eq!(
+            [(); 4].map(|()| take(&mut full)),
+            [Some(EVENTS), Some(ERRORS), Some(RUNS), None]
+        );
+        full.at_work = full.at_work.without(RUNS);
+        assert_eq!([(); 2].map(|()| take(&mut full)), [Some(PENDING_RUNS), None]);
+        full.at_work = full.at_work.without(EVENTS);
+        assert_eq!([(); 2].map(|()| take(&mut full)), [Some(EVENTS), None]);
+    }
+
+    #[test]
+    fn who_seals_waits_for_one_of_the_same_stream_and_until_all_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ledger, segment) = ledger(dir.path());
+        let maintenance = &ledger.inner.maintenance;
+        maintenance.note_full(EVENTS, Arc::clone(&segment));
+        maintenance.note_full(EVENTS, segment);
+        let first = maintenance.next_full(|| false);
+        assert!(first.is_some());
+        let (told, taken) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while let Some(sealing) = maintenance.next_full(|| false) {
+                    told.send(Some(sealing.stream)).unwrap();
+                }
+                told.send(None).unwrap();
+            });
+            assert!(taken.recv_timeout(Duration::from_millis(50)).is_err(), "beside the first");
+            drop(first);
+            let wait = Duration::from_secs(20);
+            assert_eq!(taken.recv_timeout(wait), Ok(Some(EVENTS)));
+            assert_eq!(taken.recv_timeout(wait), Ok(None));
+        });
+        assert!(maintenance.is_sealed_up());
+    }
+}
