@@ -180,6 +180,7 @@ fn footer_of_the_frame() -> footer::Built {
     let input = FooterInput {
         times: &[TIME - 1_000_000_000, TIME],
         seqs: &[42, 41],
+        seq_order: Some(&[1, 0]),
         offsets: &[second, first],
         tags: &[0, Severity::Info.code()],
         frames: &[FRAME_AT],

@@ -8,6 +8,9 @@ use crate::index::{Code, Row};
 pub(super) const NONE: u32 = u32::MAX;
 
 /// The keys of one field: each key once, and for each the chain of its rows, newest first.
+///
+/// The chains are linked when they are asked for. A segment that is sealed before anyone asks, as
+/// most are in a bulk load, never needs them.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     table: HashTable<Code>,
@@ -16,7 +19,7 @@ pub(super) struct Keys {
     arena: Vec<u8>,
     /// For each row the code of its key. Shorter than the table when the last rows have none.
     codes: Vec<Code>,
-    /// For each row the row before it that carries the same key.
+    /// For each row the row before it that carries the same key, as far as they are linked.
     previous: Vec<Row>,
 }
 
@@ -25,6 +28,7 @@ struct Key {
     hash: u64,
     start: u32,
     len: u16,
+    /// The newest row, and how many there are, of those that are linked.
     newest: Row,
     count: u32,
 }
@@ -40,14 +44,27 @@ impl Keys {
                 None => return false,
             },
         };
-        let Some(entry) = self.keys.get_mut(code as usize) else { return false };
         self.codes.resize(row as usize, NONE);
         self.codes.push(code);
-        self.previous.resize(row as usize, NONE);
-        self.previous.push(entry.newest);
-        entry.newest = row;
-        entry.count += 1;
         true
+    }
+
+    pub(super) fn is_linked(&self) -> bool {
+        self.previous.len() == self.codes.len()
+    }
+
+    /// Links the rows that were entered since the last call.
+    pub(super) fn link(&mut self) {
+        let linked = self.previous.len();
+        let new = self.codes.get(linked..).unwrap_or_default();
+        self.previous.reserve(new.len());
+        for (&code, row) in new.iter().zip(u32::try_from(linked).unwrap_or(NONE)..) {
+            let previous = self.keys.get_mut(code as usize).map_or(NONE, |key| {
+                key.count += 1;
+                std::mem::replace(&mut key.newest, row)
+            });
+            self.previous.push(previous);
+        }
     }
 
     fn add(&mut self, hash: u64, key: &[u8]) -> Option<Code> {

@@ -69,6 +69,15 @@ pub(crate) struct Summary {
     pub recorded: (i64, i64),
 }
 
+/// What the rows hold besides their keys, in the order of seq.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Columns<'a> {
+    pub times: &'a [i64],
+    pub seqs: &'a [u64],
+    pub offsets: &'a [u32],
+    pub tags: &'a [u8],
+}
+
 impl Default for Summary {
     fn default() -> Self {
         Self { created: (i64::MAX, i64::MIN), newest: i64::MIN, recorded: (i64::MAX, i64::MIN) }
@@ -215,8 +224,37 @@ impl MemIndex {
         self.keys(field).map_or(0, |keys| keys.hash(code))
     }
 
-    /// True when the order of time is not known for all rows: [`MemIndex::sort`] is due before a
-    /// query.
+    /// What the rows hold besides their keys.
+    #[must_use]
+    pub(crate) fn columns(&self) -> Columns<'_> {
+        let Self { times, seqs, offsets, tags, .. } = self;
+        Columns { times, seqs, offsets, tags }
+    }
+
+    /// The rows in the order of time, once they were sorted; `None` when that is their own.
+    #[must_use]
+    pub(crate) fn time_order(&self) -> Option<&[Row]> {
+        (!self.in_time_order).then_some(&self.by_time)
+    }
+
+    /// True when queries find all rows, by each of their keys and in the order of time.
+    #[must_use]
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.needs_sort() && self.fields.iter().all(Keys::is_linked)
+    }
+
+    /// Makes it ready for queries.
+    pub(crate) fn make_ready(&mut self) {
+        self.sort();
+        self.link();
+    }
+
+    /// Has queries find all rows by each of their keys.
+    pub(crate) fn link(&mut self) {
+        self.fields.iter_mut().for_each(Keys::link);
+    }
+
+    /// True when the order of time is not known for all rows.
     #[must_use]
     pub(crate) fn needs_sort(&self) -> bool {
         !self.in_time_order && self.by_time.len() != self.times.len()
@@ -404,7 +442,14 @@ mod tests {
             if at != 3 {
                 index.push_key(Field::Trace, key.len() as u64, key.as_bytes());
             }
+            if at % 2 == 0 {
+                assert!(!index.is_ready());
+                index.make_ready();
+            }
         }
+        assert!(!index.is_ready());
+        index.make_ready();
+        assert!(index.is_ready());
         let rows = |key: &str| {
             let mut rows = Vec::new();
             if let Some(code) = index.find(Field::Trace, key.as_bytes()) {

@@ -18,6 +18,9 @@ use crate::sync::{Condvar, Mutex};
 /// How often retention is applied, and how long a quiet ledger sleeps.
 const ROUND: Duration = Duration::from_secs(60);
 
+/// How long no index lags before its keys are linked: a bulk load is sealed before anyone asks.
+const QUIET: Duration = Duration::from_millis(20);
+
 /// Work for the background, and the thread that does it.
 #[derive(Debug, Default)]
 pub(super) struct Maintenance {
@@ -65,6 +68,11 @@ impl Maintenance {
             let _state = self.state.lock();
             self.wake.notify_one();
         }
+    }
+
+    /// True when an index lags.
+    fn is_due(&self) -> bool {
+        self.due.load(Ordering::Acquire)
     }
 
     /// Notes a segment to be sealed.
@@ -134,7 +142,8 @@ impl Maintenance {
     fn run(&self, inner: &Weak<Inner>, interval: Duration) {
         let clock = |inner: &Weak<Inner>| Some(inner.upgrade()?.options.storage.monotonic());
         let Some(mut round_began) = clock(inner) else { return };
-        while self.pause(interval) {
+        let mut is_linked = true;
+        while self.pause(interval, if is_linked { ROUND } else { QUIET }) {
             let Some(inner) = inner.upgrade() else { return };
             let removed = std::mem::take(&mut self.state.lock().removed);
             drop(removed);
@@ -150,7 +159,10 @@ impl Maintenance {
             }
             if is_due {
                 inner.catch_up();
+            } else if !is_linked {
+                inner.link();
             }
+            is_linked = !is_due;
             if self.dirty.swap(false, Ordering::AcqRel) && inner.sync().is_err() {
                 // The writer is poisoned now, and the next append says so.
                 continue;
@@ -167,15 +179,14 @@ impl Maintenance {
         }
     }
 
-    /// Waits for work, the next interval or the next round; false when it is to stop.
-    fn pause(&self, interval: Duration) -> bool {
+    /// Waits for work or the next interval, for so long at the `most`; false when it is to stop.
+    fn pause(&self, interval: Duration, most: Duration) -> bool {
         let mut state = self.state.lock();
-        let is_due = || self.due.load(Ordering::Acquire);
-        if state.is_idle() && !is_due() && !self.dirty.load(Ordering::Acquire) {
-            state = self.wake.wait_for(state, ROUND);
+        if state.is_idle() && !self.is_due() && !self.dirty.load(Ordering::Acquire) {
+            state = self.wake.wait_for(state, most);
         }
         // An append was made: it is synced an interval after it, with those that follow.
-        if state.is_idle() && !is_due() && self.dirty.load(Ordering::Acquire) {
+        if state.is_idle() && !self.is_due() && self.dirty.load(Ordering::Acquire) {
             state = self.wake.wait_for(state, interval);
         }
         !state.stop
@@ -236,6 +247,14 @@ impl Inner {
             let segment = stream.lock().segment.clone();
             // What cannot be read now is said to who asks for it.
             let _ = segment.map_or(Ok(()), |segment| segment.catch_up(&go_on));
+        }
+    }
+
+    /// Has queries find by its keys what is in the indexes, before one has to do so.
+    fn link(&self) {
+        for stream in &self.streams {
+            let segment = stream.lock().segment.clone();
+            segment.into_iter().for_each(|segment| segment.link());
         }
     }
 

@@ -32,27 +32,50 @@ impl Segment {
         Ok(())
     }
 
+    /// Has queries find by its keys what is in the index.
+    pub(crate) fn link(&self) {
+        if let State::Memory(index) = &mut *self.state.write() {
+            index.link();
+        }
+    }
+
     /// True when an append that ended at `end` made the index lag by another slice.
     pub(crate) fn is_slice_full(at: u32, end: u32) -> bool {
         at / SLICE_BYTES != end / SLICE_BYTES
     }
 
-    /// The state, with all frames in the index that there are now, in the order of time, too.
+    /// The state, with all frames in the index that there are now, ready for queries.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub(super) fn current(&self) -> Result<RwLockReadGuard<'_, State>> {
+        self.made(MemIndex::is_ready, MemIndex::make_ready)
+    }
+
+    /// As [`Segment::current`], ready to be sealed: in the order of time.
+    ///
+    /// # Errors
+    /// As for [`Segment::current`].
+    pub(super) fn sorted(&self) -> Result<RwLockReadGuard<'_, State>> {
+        self.made(|index| !index.needs_sort(), MemIndex::sort)
+    }
+
+    fn made(
+        &self,
+        is_made: impl Fn(&MemIndex) -> bool,
+        make: impl Fn(&mut MemIndex),
+    ) -> Result<RwLockReadGuard<'_, State>> {
         let end = self.end();
         let state = self.state.read();
         match &*state {
-            State::Memory(index) if self.indexed() < end || index.needs_sort() => drop(state),
+            State::Memory(index) if self.indexed() < end || !is_made(index) => drop(state),
             State::Memory(_) | State::Sealed(_) => return Ok(state),
         }
         let source = self.source()?;
         let mut state = self.state.write();
         self.enter_frames(source.as_dyn(), &mut state, end)?;
         if let State::Memory(index) = &mut *state {
-            index.sort();
+            make(index);
         }
         Ok(RwLockWriteGuard::downgrade(state))
     }

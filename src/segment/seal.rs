@@ -1,12 +1,14 @@
 //! Making the footer of a segment from its index in memory.
 
+use std::borrow::Cow;
+
 use crate::error::{Error, Result};
 use crate::format::footer::{
     BlockInput, Built, FieldInput, FooterInput, NO_CODE, build, is_distinct,
 };
 use crate::format::key;
 use crate::format::trailer::{TagCounts, Trailer};
-use crate::index::{MemIndex, Table};
+use crate::index::{Code, MemIndex, Row, Table};
 use crate::model::{Field, Kind};
 use crate::segment::rollup::rollup;
 
@@ -32,20 +34,23 @@ pub(crate) fn footer(
     base: u32,
     blocks: Option<BlockInput<'_>>,
 ) -> Result<Built> {
-    let order: Vec<u32> = (0..index.rows()).map(|position| index.time_row(position)).collect();
+    let order = index.time_order();
+    let seq_order = order.map(|order| places(order.iter().copied()));
+    let columns = index.columns();
     let (seed, fields) = (0..SEEDS)
         .map(|attempt| index.seed().wrapping_add(attempt))
-        .find_map(|seed| rank_all(index, &order, seed).map(|fields| (seed, fields)))
+        .find_map(|seed| rank_all(index, order, seed).map(|fields| (seed, fields)))
         .ok_or_else(|| Error::invalid("keys", "of one segment", "keys whose hashes differ"))?;
     let of_others = index.supersedes().iter();
     let mut supersedes: Vec<u64> = of_others.map(|&(seq, _)| seq).collect();
     supersedes.sort_unstable();
     build(
         &FooterInput {
-            times: &order.iter().map(|&row| index.created_at(row)).collect::<Vec<_>>(),
-            seqs: &order.iter().map(|&row| index.seq(row)).collect::<Vec<_>>(),
-            offsets: &order.iter().map(|&row| index.offset(row)).collect::<Vec<_>>(),
-            tags: &order.iter().map(|&row| index.tag(row)).collect::<Vec<_>>(),
+            times: &ordered(columns.times, order),
+            seqs: &ordered(columns.seqs, order),
+            seq_order: seq_order.as_deref(),
+            offsets: &ordered(columns.offsets, order),
+            tags: &ordered(columns.tags, order),
             frames: index.frames(),
             supersedes: &supersedes,
             blocks,
@@ -92,8 +97,29 @@ pub(crate) fn trailer(
     }
 }
 
+/// A column in the order of time, in which it is when there is no other `order`.
+fn ordered<'a, T: Copy + Default>(column: &'a [T], order: Option<&[Row]>) -> Cow<'a, [T]> {
+    let value = |row: &Row| column.get(*row as usize).copied().unwrap_or_default();
+    order.map_or(Cow::Borrowed(column), |order| order.iter().map(value).collect())
+}
+
+/// The place of each row, or code, in an order of all of them.
+fn places(order: impl ExactSizeIterator<Item = Row>) -> Vec<u32> {
+    let mut places = vec![0; order.len()];
+    for (row, place) in order.zip(0..) {
+        if let Some(slot) = places.get_mut(row as usize) {
+            *slot = place;
+        }
+    }
+    places
+}
+
 /// All fields with this seed; `None` when two keys of one field have one hash.
-fn rank_all(index: &MemIndex, order: &[u32], seed: u64) -> Option<[Option<Ranked>; Field::KEYED]> {
+fn rank_all(
+    index: &MemIndex,
+    order: Option<&[Row]>,
+    seed: u64,
+) -> Option<[Option<Ranked>; Field::KEYED]> {
     let mut fields = [const { None }; Field::KEYED];
     for &field in Field::ALL {
         let Some(place) = field.key_index().and_then(|slot| fields.get_mut(slot)) else { continue };
@@ -104,28 +130,32 @@ fn rank_all(index: &MemIndex, order: &[u32], seed: u64) -> Option<[Option<Ranked
     Some(fields)
 }
 
-fn rank(index: &MemIndex, order: &[u32], field: Field, seed: u64) -> Option<Ranked> {
+fn rank(index: &MemIndex, order: Option<&[Row]>, field: Field, seed: u64) -> Option<Ranked> {
     let hash_of = |code| match seed == index.seed() {
         true => index.key_hash(field, code),
         false => key::hash(seed, index.key(field, code)),
     };
     let by_hash = sorted((0..index.key_count(field)).map(|code| (hash_of(code), code)));
-    let mut rank_of = vec![0u32; by_hash.len()];
-    for (rank, &(_, code)) in by_hash.iter().enumerate() {
-        if let Some(place) = rank_of.get_mut(code as usize) {
-            *place = u32::try_from(rank).ok()?;
-        }
-    }
+    let rank_of = places(by_hash.iter().map(|&(_, code)| code));
     let hashes: Vec<u64> = by_hash.iter().map(|&(hash, _)| hash).collect();
     if !is_distinct(&hashes) {
         return None;
     }
     let codes = index.codes(field);
-    let rank = |row: &u32| {
-        let code = codes.get(*row as usize)?;
-        rank_of.get(*code as usize).copied()
+    let rank = |code: &Code| rank_of.get(*code as usize).copied().unwrap_or(NO_CODE);
+    let codes = match order {
+        None => {
+            let mut ranks = Vec::with_capacity(index.rows() as usize);
+            ranks.extend(codes.iter().map(rank));
+            // The last rows have no key.
+            ranks.resize(index.rows() as usize, NO_CODE);
+            ranks
+        }
+        Some(order) => {
+            let of_row = |row: &Row| codes.get(*row as usize).map_or(NO_CODE, rank);
+            order.iter().map(of_row).collect()
+        }
     };
-    let codes = order.iter().map(|row| rank(row).unwrap_or(NO_CODE)).collect();
     Some(Ranked { hashes, codes })
 }
 

@@ -162,7 +162,7 @@ impl Segment {
         let end = self.end();
         let hash = self.frames_hash()?;
         let (footer, trailer) = {
-            let state = self.current()?;
+            let state = self.sorted()?;
             let State::Memory(index) = &*state else { return Ok(()) };
             let footer = seal::footer(index, self.kind(), end, None)?;
             let trailer = seal::trailer(index, end, &footer, hash, previous);

@@ -18,6 +18,8 @@ pub struct FooterInput<'a> {
     pub times: &'a [i64],
     /// The sequence number of each row.
     pub seqs: &'a [u64],
+    /// The rows in the order of their sequence numbers, where that is not their own.
+    pub seq_order: Option<&'a [u32]>,
     /// Where each row's record (its length) stands in the file.
     pub offsets: &'a [u32],
     /// The tag of each row.
@@ -85,8 +87,8 @@ pub fn build(input: &FooterInput<'_>, base_offset: u32) -> Result<Built> {
         Ok(())
     })?;
     builder.column(Section::Frames, 0, input.frames.iter().map(wide))?;
-    if !input.seqs.is_sorted() {
-        builder.column(Section::SeqOrder, 0, seq_order(input.seqs).iter().map(wide))?;
+    if let Some(order) = input.seq_order {
+        builder.column(Section::SeqOrder, 0, order.iter().map(wide))?;
     }
     builder.column(Section::Supersedes, 0, input.supersedes.iter().copied())?;
     if let Some(blocks) = input.blocks {
@@ -107,24 +109,29 @@ pub fn build(input: &FooterInput<'_>, base_offset: u32) -> Result<Built> {
     builder.finish(input.seed)
 }
 
-/// The rows in the order of their sequence numbers.
-fn seq_order(seqs: &[u64]) -> Vec<u32> {
-    let mut order: Vec<(u64, u32)> = seqs.iter().copied().zip(0..).collect();
-    order.sort_unstable();
-    order.into_iter().map(|(_, row)| row).collect()
-}
-
 fn check(input: &FooterInput<'_>) -> Result<()> {
     let rows = input.times.len();
     let columns = [input.seqs.len(), input.offsets.len(), input.tags.len()];
     let fields = input.fields.iter().flatten();
     let whole = columns.iter().all(|len| *len == rows)
+        && is_seq_order(input.seqs, input.seq_order)
         && fields.clone().all(|field| field.codes.len() == rows && is_distinct(field.hashes));
     if whole {
         Ok(())
     } else {
-        Err(Error::invalid("footer", "", "columns of one length and different, sorted hashes"))
+        Err(Error::invalid("footer", "", "columns of one length, an order and sorted hashes"))
     }
+}
+
+/// True when sequence numbers rise in this order, or without one.
+fn is_seq_order(seqs: &[u64], order: Option<&[u32]>) -> bool {
+    let Some(order) = order else { return seqs.is_sorted() };
+    let mut last = None;
+    let rises = |row: &u32| {
+        let seq = seqs.get(*row as usize).copied();
+        seq.is_some() && seq > std::mem::replace(&mut last, seq)
+    };
+    order.len() == seqs.len() && order.iter().all(rises)
 }
 
 /// True when hashes rise, and what is stored of them does so, too.

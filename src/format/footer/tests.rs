@@ -68,9 +68,12 @@ fn file(rows: &[Row], seed: u64, supersedes: &[u64]) -> (Vec<u8>, Trailer) {
             rows.iter().map(code).collect()
         })
         .collect();
+    let mut order: Vec<u32> = (0..).take(rows.len()).collect();
+    order.sort_by_key(|&row| rows[row as usize].seq);
     let input = FooterInput {
         times: &rows.iter().map(|row| row.time).collect::<Vec<_>>(),
         seqs: &rows.iter().map(|row| row.seq).collect::<Vec<_>>(),
+        seq_order: (!order.is_sorted()).then_some(&order),
         offsets: &rows.iter().map(|row| row.offset).collect::<Vec<_>>(),
         tags: &rows.iter().map(|row| row.tag).collect::<Vec<_>>(),
         frames: &[128, 500, 999],
@@ -332,6 +335,21 @@ fn columns_that_do_not_fit_together_are_refused() {
     input.fields[0] = Some(FieldInput { hashes: &[1, 2], codes: &[0, 1] });
     assert!(build(&input, 0).is_err(), "two hashes of which the same is stored");
     input.fields[0] = field(&[1, 0]);
+    assert!(build(&input, 0).is_ok());
+    input.seqs = &[2, 1];
+    for (order, is_taken) in [
+        (None, false),
+        (Some(&[1, 0][..]), true),
+        (Some(&[0, 1]), false),
+        (Some(&[1, 1]), false),
+        (Some(&[1]), false),
+        (Some(&[2, 0]), false),
+        (Some(&[1, 2]), false),
+    ] {
+        input.seq_order = order;
+        assert_eq!(build(&input, 0).is_ok(), is_taken, "{order:?}");
+    }
+    (input.seqs, input.seq_order) = (&[1, 2], None);
     assert!(build(&input, 0).is_ok());
     input.tags = &[];
     assert!(build(&input, 0).is_err());
