@@ -1,8 +1,8 @@
 use crate::error::Result;
 use crate::segment::blocks::Source;
 
-/// How much is read at a time: large enough to be fast, small enough to stay in a core's cache until
-/// it was looked at.
+/// How much is read at a time: large enough to be fast, small enough to stay in a core's cache
+/// until it was looked at.
 const WINDOW_BYTES: usize = 256 << 10;
 
 /// Reads a file from front to back through a buffer.
