@@ -327,7 +327,7 @@ impl Inner {
         outcome
     }
 
-    /// Syncs what was written and seals it, or trims it where it is little.
+    /// Seals what was written, or trims it where it is little, and syncs it.
     fn seal_or_trim(&self) -> Result<()> {
         let mut short = Vec::new();
         for (number, stream) in self.streams.iter().enumerate() {
@@ -341,10 +341,10 @@ impl Inner {
             }
         }
         self.maintenance.begin_stop();
-        self.sync()?;
-        short.iter().try_for_each(|segment| trim(segment))?;
+        // Each is synced as it is sealed, so that one is while another is computed.
         self.seal_full();
-        self.check_poisoned()
+        self.sync()?;
+        short.iter().try_for_each(|segment| trim(segment))
     }
 
     fn finish(&self) -> Result<()> {
