@@ -49,8 +49,8 @@ pub(crate) enum NewestState {
 
 impl Segment {
     /// Looks for the newest state of a run; `hash` is that of its key. Unless `sure`, what is found
-    /// may be a state of another run whose key has the same hash: who reads it sees that. `view` may
-    /// be one of this segment, which is then taken and not made.
+    /// may be a state of another run whose key has the same hash: who reads it sees that. `view`
+    /// may be one of this segment, which is then taken and not made.
     ///
     /// # Errors
     /// When the file cannot be read.
