@@ -7,6 +7,9 @@ use runledger::{Id, Timestamp};
 use crate::Outcome;
 use crate::workload::{Pool, Rng, START_NANOS, Workload, run_id, trace_id};
 
+/// So many picks are asked about, the most of them to warm what is to be warm.
+const PICKS: usize = 10_000;
+
 /// A question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Question {
@@ -54,7 +57,7 @@ impl Question {
         }
     }
 
-    /// How often it is asked in a round, unless time runs out: at most about half of the picks.
+    /// How often it is asked in a round, unless time runs out.
     pub(crate) const fn times(self) -> usize {
         match self {
             Self::Trace | Self::EventsOfRun | Self::StateOfRun => 2000,
@@ -102,7 +105,7 @@ pub(crate) fn picks(pool: &Pool, seed: u64, workload: &Workload<'_>) -> Vec<Pick
             window: (time(from), time(from + nanos / 10)),
         }
     };
-    (0..4000).map(pick).collect()
+    (0..PICKS).map(pick).collect()
 }
 
 /// A part of an answer.

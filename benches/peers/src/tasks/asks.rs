@@ -31,16 +31,16 @@ pub(super) fn ask_all(
     Ok(())
 }
 
-/// The median of the microseconds that a question takes, asked about the second half of the picks:
-/// it was asked about the others before, so that what an engine keeps at hand is there, and what it
-/// maps was touched.
+/// The median of the microseconds that a question takes, asked about the last of the picks: it was
+/// asked about the others before, so that what an engine keeps at hand is there, and what it maps
+/// was touched.
 pub(super) fn time(
     engine: &dyn Engine,
     question: Question,
     picks: &[Pick],
     order: &Order,
 ) -> Outcome<f64> {
-    let (others, picks) = picks.split_at(picks.len() / 2);
+    let (others, picks) = picks.split_at(picks.len().saturating_sub(question.times()));
     round(engine, question, others, order)?;
     Ok(round(engine, question, picks, order)?.median())
 }
@@ -53,7 +53,7 @@ fn round(
 ) -> Outcome<Samples> {
     let mut round = Samples::default();
     let begun = now();
-    for pick in picks.iter().take(question.times()) {
+    for pick in picks {
         let mut parts = 0_u64;
         let (asked, seconds) =
             timed(|| engine.ask(question, pick, &mut |_| parts = parts.wrapping_add(1)));
