@@ -214,8 +214,9 @@ impl Ledger {
     /// segments where the old are old enough, and applies retention.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Poisoned`] when a sync fails, [`Error::NoSpace`] when a run that
-    /// is still open cannot be carried forward.
+    /// [`Error::Io`](crate::Error::Io) or [`Error::Poisoned`](crate::Error::Poisoned) when a sync
+    /// fails, [`Error::NoSpace`](crate::Error::NoSpace) when a run that is still open cannot be
+    /// carried forward.
     pub fn maintain(&self) -> Result<()> {
         self.inner.check_writable()?;
         self.inner.sync()?;
@@ -227,9 +228,9 @@ impl Ledger {
     /// what another writer drops is not free.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::NoSpace`] when the end of a segment cannot be written;
-    /// [`Error::Poisoned`] when that happened before. The ledger is closed all the same, and the
-    /// next opening recovers it.
+    /// [`Error::Io`](crate::Error::Io) or [`Error::NoSpace`](crate::Error::NoSpace) when the end of
+    /// a segment cannot be written; [`Error::Poisoned`](crate::Error::Poisoned) when that happened
+    /// before. The ledger is closed all the same, and the next opening recovers it.
     pub fn close(&self) -> Result<()> {
         self.inner.close()
     }

@@ -59,6 +59,21 @@ fn a_packed_segment_is_dumped_as_it_is_unpacked() {
     assert_eq!(bench.run(["verify"]).code, 0);
 }
 
+/// What stands between the blocks is seen, too.
+#[test]
+fn the_ids_that_blocks_have_in_common_are_named() {
+    let bench = sealed();
+    assert_eq!(bench.run(["compact", "--stream", "events"]).code, 0);
+    let [path] = &files(&bench, "events")[..] else { panic!("one segment") };
+    let said = bench.run(["dump", "--frames", path.to_str().unwrap()]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    let line = said.out.lines().find(|line| line.contains("  ids     ")).expect("ids");
+    let (at, count) = line.split_once("  ids     ").unwrap();
+    let count = count.strip_suffix(" that the blocks from here have in common").unwrap();
+    let end = at.trim().parse::<usize>().unwrap() + 16 * count.parse::<usize>().unwrap();
+    assert!(said.out.contains(&format!("\n{end:>10}  block ")), "{}", said.out);
+}
+
 #[test]
 fn erasing_says_what_goes_and_leaves_a_word_of_it() {
     let bench = Bench::with_sample();

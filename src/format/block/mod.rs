@@ -45,6 +45,9 @@ const PACKED_LEN_AT: usize = LEN_AT + size_of::<u32>();
 const PACKED_CRC_AT: usize = PACKED_LEN_AT + size_of::<u32>();
 const HEADER_CRC_AT: usize = PACKED_CRC_AT + size_of::<u32>();
 
+/// In how many bytes it is said where the ids of a block begin.
+const IDS_AT_BYTES: usize = size_of::<u32>();
+
 /// The size of a block's header: its compressed bytes follow.
 pub const BLOCK_HEADER_BYTES: usize = HEADER_CRC_AT + size_of::<u32>();
 
@@ -93,6 +96,14 @@ impl BlockHeader {
     /// was written for another place or segment) or [`Damage::Length`].
     pub fn decode(bytes: &[u8], salt: &[u8; 16], offset: u64) -> Result<Self, Damage> {
         Self::decode_of(&[BLOCK_MAGIC, SHORT_BLOCK_MAGIC], bytes, salt, offset)
+    }
+
+    /// Where in the file the ids begin that were taken out of the block's frames; `packed` is what
+    /// follows the header. `None` when none were taken out.
+    #[must_use]
+    pub fn ids(&self, packed: &[u8]) -> Option<u32> {
+        let at = packed.first_chunk().filter(|_| self.is_short)?;
+        Some(u32::from_le_bytes(*at))
     }
 
     fn decode_of(
@@ -231,8 +242,8 @@ pub fn unpack(
     let len = header.len as usize;
     let frames = match header.is_short {
         false => decompress(packed, dictionary, len).filter(|frames| frames.len() == len),
-        true => packed.split_first_chunk().and_then(|(ids, packed)| {
-            let ids = file.get(u32::from_le_bytes(*ids) as usize..offset as usize)?;
+        true => header.ids(packed).zip(packed.get(IDS_AT_BYTES..)).and_then(|(ids, packed)| {
+            let ids = file.get(ids as usize..offset as usize)?;
             shared::put_back(&decompress(packed, dictionary, len + shared::MOST_MORE)?, ids, len)
         }),
     };

@@ -2,7 +2,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use memchr::memmem;
-use runledger::format::block;
+use runledger::format::block::{self, BLOCK_HEADER_BYTES, ID_BYTES};
 use runledger::format::codec;
 use runledger::format::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, payload_crc};
 use runledger::format::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -16,9 +16,10 @@ use crate::exit::{Failure, Outcome};
 /// Print the frames and records of a segment file as they lie
 ///
 /// For debugging. Each line begins with an offset in bytes. Nothing else of the ledger is looked
-/// at. The frames of a compacted segment lie in compressed blocks: those are printed first, and
-/// then the frames by the offsets that they have when they are unpacked. The exit code is 3 when
-/// there is damage before the last whole frame; for the whole ledger see `runledger verify`.
+/// at. The frames of a compacted segment lie in compressed blocks: those are printed first, with
+/// the ids that they have in common, and then the frames by the offsets that they have when they
+/// are unpacked. The exit code is 3 when there is damage before the last whole frame; for the whole
+/// ledger see `runledger verify`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The file, such as ledger/streams/runs/00000000000000000001.seg
@@ -99,7 +100,14 @@ fn unpack(
         writeln!(out, "{FRAMES_START:>10}  dict    {} bytes", dictionary.bytes())?;
     }
     let (mut unpacked, mut is_whole) = (vec![0; FRAMES_START], true);
+    let mut last_ids = None;
     for (at, block) in block::find(bytes, &header.salt) {
+        let ids = block.ids(bytes.get(at as usize + BLOCK_HEADER_BYTES..).unwrap_or_default());
+        if let Some(ids) = ids.filter(|ids| last_ids != Some(*ids)) {
+            let count = at.saturating_sub(ids) as usize / ID_BYTES;
+            writeln!(out, "{ids:>10}  ids     {count} that the blocks from here have in common")?;
+        }
+        last_ids = ids.or(last_ids);
         let content = block::unpack(bytes, &header.salt, at, dictionary.as_ref());
         writeln!(
             out,
