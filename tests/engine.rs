@@ -3,6 +3,7 @@
 
 mod answers;
 mod background;
+mod batches;
 mod compaction;
 mod costs;
 mod crashes;

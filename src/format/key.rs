@@ -126,6 +126,25 @@ pub fn id_key(id: &Id<'_>) -> KeyBuf {
     key
 }
 
+/// The hash of an id's key.
+#[inline]
+#[must_use]
+pub fn id_hash(seed: u64, id: &Id<'_>) -> u64 {
+    // As `id_key` makes it, without the room for a text.
+    let wide = |form: u8, id: &WideId| {
+        let mut key = [form; 1 + size_of::<WideId>()];
+        if let Some(place) = key.last_chunk_mut() {
+            *place = *id;
+        }
+        hash(seed, &key)
+    };
+    match id.form() {
+        IdForm::Text(_) => hash(seed, id_key(id).as_slice()),
+        IdForm::Uuid(bytes) => wide(UUID, &bytes),
+        IdForm::Hex(bytes) => wide(HEX, &bytes),
+    }
+}
+
 /// True when this is the key of the id.
 #[must_use]
 pub fn is_id_key(id: &Id<'_>, key: &[u8]) -> bool {

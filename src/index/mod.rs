@@ -13,7 +13,7 @@ mod sliced;
 use std::ops::{ControlFlow, Range};
 
 pub(crate) use mem::{MemIndex, NewRow, Summary};
-pub(crate) use newest::{NewestStates, StatePlace};
+pub(crate) use newest::{NewestStates, StatePlace, UnderHash};
 pub(crate) use sliced::{Lanes, SlicedFilter};
 
 use crate::model::Field;

@@ -24,6 +24,17 @@ pub(crate) struct StatePlace {
     pub offset: u32,
 }
 
+/// The newest states of the runs whose keys have one hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UnderHash {
+    /// There are none.
+    None,
+    /// There is one, as good as always that of the run that is asked for.
+    One(StatePlace),
+    /// There are several.
+    Several,
+}
+
 impl Default for NewestStates {
     fn default() -> Self {
         Self { shards: std::array::from_fn(|_| HashTable::new()) }
@@ -52,6 +63,16 @@ impl NewestStates {
             .flat_map(move |shard| shard.iter_hash(hash))
             .copied()
             .filter(move |place| place.hash == hash)
+    }
+
+    /// The newest state of the runs whose keys have this hash, when there is no more than one.
+    pub(crate) fn find_one(&self, hash: u64) -> UnderHash {
+        let mut states = self.find(hash);
+        match (states.next(), states.next()) {
+            (None, _) => UnderHash::None,
+            (Some(place), None) => UnderHash::One(place),
+            (Some(_), Some(_)) => UnderHash::Several,
+        }
     }
 
     /// Bytes of memory held.
@@ -87,6 +108,8 @@ mod tests {
         states.note(place(7, 9), Some(5));
         assert_eq!(seqs(&states, 7), [9]);
         assert_eq!(seqs(&states, 8), [0; 0]);
+        assert_eq!(states.find_one(7), UnderHash::One(place(7, 9)));
+        assert_eq!(states.find_one(8), UnderHash::None);
     }
 
     #[test]
@@ -96,6 +119,7 @@ mod tests {
         states.note(place(7, 2), None);
         states.note(place(7, 3), Some(1));
         assert_eq!(seqs(&states, 7), [2, 3]);
+        assert_eq!(states.find_one(7), UnderHash::Several);
     }
 
     #[test]

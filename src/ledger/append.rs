@@ -9,9 +9,9 @@ use crate::format::codec::{self, Prior};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{RUNS, STREAM_KINDS, StreamSet, tag_of};
 use crate::ledger::part::{Part, Refused};
-use crate::ledger::runs::{Newest, States, merge};
+use crate::ledger::runs::{Newest, States, Wanted, merge};
 use crate::limits::MAX_BATCH_RECORDS;
-use crate::model::{Body, Fingerprint, Kind, Run, Status, Timestamp};
+use crate::model::{Body, Fingerprint, Id, Kind, Run, Status, Timestamp};
 use crate::segment::NewState;
 
 /// Buffers that grew beyond this are given back after use.
@@ -26,6 +26,8 @@ pub(super) struct Batch {
     pub(super) used: StreamSet,
     /// The streams that are split off their kinds.
     split: StreamSet,
+    /// How many of the runs in the batch were looked at.
+    runs: usize,
     /// How many sequence numbers the batch takes.
     pub(super) records: u32,
     /// The newest states of runs, when the batch has several.
@@ -88,6 +90,7 @@ pub(super) fn with_batch<R>(work: impl FnOnce(&mut Batch) -> R) -> R {
 impl Batch {
     /// Empties it.
     fn reset(&mut self) {
+        self.runs = 0;
         self.records = 0;
         self.is_full = false;
         self.is_urgent = false;
@@ -124,12 +127,11 @@ impl Batch {
             let (size, limit) = (records.len() as u64, MAX_BATCH_RECORDS as u64);
             return Err(Error::TooLarge { what: "a batch in records", size, limit });
         }
-        let several = records.iter().filter(|body| body.kind() == Kind::Run).nth(1).is_some();
-        let states = States::new(catalog);
+        let states = States::new(catalog, records.iter().filter_map(run_of))?;
         let mut rejected = Vec::new();
         let mut taken = records.len();
         for (at, body) in records.iter().enumerate() {
-            match (self.push(&states, body, now, several), on_reject) {
+            match (self.push(&states, body, now), on_reject) {
                 (Ok(()), _) => {}
                 (Err(_), OnReject::Skip) if self.is_full => {
                     taken = at;
@@ -154,16 +156,10 @@ impl Batch {
         }
     }
 
-    fn push(
-        &mut self,
-        states: &States<'_>,
-        body: &Body<'_>,
-        now: Timestamp,
-        several: bool,
-    ) -> Result<()> {
+    fn push(&mut self, states: &States<'_>, body: &Body<'_>, now: Timestamp) -> Result<()> {
         let stream = self.split.route(body.kind(), tag_of(body));
         match body {
-            Body::Run(run) => self.push_run(states, run, now, several),
+            Body::Run(run) => self.push_run(states, run, now),
             Body::Event(event) if event.created_at.is_none() => {
                 let mut event = event.borrowed();
                 event.created_at = Some(now);
@@ -184,21 +180,17 @@ impl Batch {
         }
     }
 
-    fn push_run(
-        &mut self,
-        states: &States<'_>,
-        run: &Run<'_>,
-        now: Timestamp,
-        several: bool,
-    ) -> Result<()> {
+    fn push_run(&mut self, states: &States<'_>, run: &Run<'_>, now: Timestamp) -> Result<()> {
+        let wanted = states.wanted(self.runs, &run.run_id);
+        self.runs += 1;
         if run.status == Status::Abandoned && !self.may_abandon {
             let expected = "a status that its owner can tell: the ledger abandons runs by itself";
             return Err(Error::invalid("status", run.status.name(), expected));
         }
-        let hash = states.hash(&run.run_id);
-        if !several {
-            return self.put_run(states, run, now, hash).map(drop);
+        if !states.are_several() {
+            return self.put_run(states, run, now, wanted).map(drop);
         }
+        let hash = wanted.hash;
         let parts = &self.parts;
         let is_of = |at: &StateAt| {
             parts.get(at.stream).is_some_and(|part| part.is_state_of(at.number, hash, &run.run_id))
@@ -211,7 +203,7 @@ impl Batch {
                 }
             }
             None => {
-                let next = self.put_run(states, run, now, hash)?;
+                let next = self.put_run(states, run, now, wanted)?;
                 let parts = &self.parts;
                 let hash_of = |at: &StateAt| {
                     let states = parts.get(at.stream).map(|part| &part.states);
@@ -229,19 +221,17 @@ impl Batch {
         states: &States<'_>,
         run: &Run<'_>,
         now: Timestamp,
-        hash: u64,
+        wanted: Wanted<'_>,
     ) -> Result<StateAt> {
-        let Some(likely) = states.newest(&run.run_id, hash, false)? else {
+        let hash = wanted.hash;
+        let Some(likely) = states.newest(&wanted)? else {
             return self.put_after(None, None, run, now, hash);
         };
         let state = likely.state()?;
         if state.as_ref().is_none_or(|state| state.run_id == run.run_id) {
-            let put = self.put_after(Some(&likely), state.as_ref(), run, now, hash);
-            drop(state);
-            states.keep(likely);
-            return put;
+            return self.put_after(Some(&likely), state.as_ref(), run, now, hash);
         }
-        let found = states.newest(&run.run_id, hash, true)?;
+        let found = states.newest(&wanted.surely())?;
         let state = found.as_ref().map(Newest::state).transpose()?.flatten();
         self.put_after(found.as_ref(), state.as_ref(), run, now, hash)
     }
@@ -250,7 +240,7 @@ impl Batch {
     /// is taken as it is given.
     fn put_after(
         &mut self,
-        prior: Option<&Newest>,
+        prior: Option<&Newest<'_>>,
         state: Option<&Run<'_>>,
         run: &Run<'_>,
         now: Timestamp,
@@ -339,11 +329,11 @@ impl Batch {
     ) -> Result<bool> {
         self.reset();
         self.split = split;
-        let states = States::new(catalog);
-        let hash = states.hash(&run.run_id);
-        let found = states.newest(&run.run_id, hash, true)?;
+        let states = States::new(catalog, std::iter::once(&run.run_id))?;
+        let wanted = states.wanted(0, &run.run_id).surely();
+        let found = states.newest(&wanted)?;
         let Some(found) = found.filter(|found| found.seq == seq) else { return Ok(false) };
-        self.put_state((Prior::Seq(seq), found.stream), run.borrowed(), hash)?;
+        self.put_state((Prior::Seq(seq), found.stream), run.borrowed(), wanted.hash)?;
         self.finish();
         Ok(true)
     }
@@ -354,6 +344,13 @@ impl Batch {
         self.put(stream, body)?;
         self.finish();
         Ok(())
+    }
+}
+
+fn run_of<'r>(body: &'r Body<'_>) -> Option<&'r Id<'r>> {
+    match body {
+        Body::Run(run) => Some(&run.run_id),
+        Body::Event(_) | Body::Error(_) => None,
     }
 }
 

@@ -1,23 +1,23 @@
 //! What a run's next state is, given its newest record and what is appended.
 
-use std::cell::{Cell, OnceCell};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
 use crate::format::key;
-use crate::index::{Row, StatePlace, Table};
+use crate::index::{Row, StatePlace, Table, UnderHash};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::RUN_STREAMS;
 use crate::model::{Body, Field, FieldSet, Id, Json, Run, RunError, Status, Subject, Timestamp};
 use crate::query::{SegmentList, confirm};
-use crate::segment::{NewestState, Pinned, Segment, TableRef};
+use crate::segment::{NewestState, Pinned, Segment, StatesAhead, TableRef};
 
 /// Where the newest record of a run lies.
 #[derive(Debug)]
-pub(super) struct Newest {
-    pinned: Pinned,
+pub(super) struct Newest<'s> {
+    pinned: Cow<'s, Pinned>,
     /// The place of its stream among the streams.
     pub(super) stream: usize,
     pub(super) seq: u64,
@@ -26,7 +26,12 @@ pub(super) struct Newest {
     frame: Option<u32>,
 }
 
-impl Newest {
+impl<'s> Newest<'s> {
+    fn at(pinned: Cow<'s, Pinned>, stream: usize, place: StatePlace) -> Self {
+        let StatePlace { seq, offset, frame, .. } = place;
+        Self { pinned, stream, seq, offset, frame: Some(frame) }
+    }
+
     /// The segment that it lies in.
     pub(super) fn segment(&self) -> &Arc<Segment> {
         self.pinned.segment()
@@ -55,45 +60,87 @@ impl Newest {
     }
 }
 
-/// The segments of streams, after the number of each.
-type Lists = SmallVec<[(usize, Arc<SegmentList>); 1]>;
-
 /// The states of runs, as they are looked up for one batch: what all of its runs need is fetched
 /// once.
 pub(super) struct States<'c> {
     pub(super) catalog: &'c Catalog,
-    /// The segments of each stream of runs, once one is looked up.
-    lists: OnceCell<Lists>,
-    /// The view of a segment that a state was found in.
-    view: Cell<Option<Pinned>>,
+    /// The hashes of the keys of the batch's runs.
+    hashes: SmallVec<[u64; 1]>,
+    streams: SmallVec<[InStream; 1]>,
+}
+
+/// A stream of runs, in which they are looked up.
+struct InStream {
+    number: usize,
+    list: Arc<SegmentList>,
+    /// What the last segment has of the runs that were looked for at once.
+    ahead: Option<StatesAhead>,
+}
+
+/// A run that is looked up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'r> {
+    run_id: &'r Id<'r>,
+    /// The hash of the run's key.
+    pub(super) hash: u64,
+    /// Its number among the runs of the batch. What is found may then be of another run whose key
+    /// has the same hash: who reads it sees that. None to be sure.
+    number: Option<usize>,
+}
+
+impl Wanted<'_> {
+    /// The same run, and no other.
+    pub(super) fn surely(self) -> Self {
+        Self { number: None, ..self }
+    }
 }
 
 impl<'c> States<'c> {
-    pub(super) fn new(catalog: &'c Catalog) -> Self {
-        Self { catalog, lists: OnceCell::new(), view: Cell::default() }
-    }
-
-    /// The hash of a run's key.
-    pub(super) fn hash(&self, run_id: &Id<'_>) -> u64 {
-        key::hash(self.catalog.seed, key::id_key(run_id).as_slice())
-    }
-
-    /// Finds the newest record of a run, looking at the newest segment of each stream first. Unless
-    /// `sure`, what is found may be of another run whose key has the same `hash`: who reads it sees
-    /// that.
+    /// Those of these runs. Several are looked for at once.
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub(super) fn newest(&self, run_id: &Id<'_>, hash: u64, sure: bool) -> Result<Option<Newest>> {
-        let lists = self.lists.get_or_init(|| {
-            let streams = self.catalog.in_use().and(RUN_STREAMS);
-            streams.map(|stream| (stream, self.catalog.list(stream))).collect()
-        });
-        let mut newest: Option<Newest> = None;
-        for (stream, list) in lists {
+    pub(super) fn new<'r>(
+        catalog: &'c Catalog,
+        runs: impl Iterator<Item = &'r Id<'r>>,
+    ) -> Result<Self> {
+        let hash = |run_id: &Id<'_>| key::id_hash(catalog.seed, run_id);
+        let mut hashes = SmallVec::<[u64; 1]>::new();
+        runs.for_each(|run_id| hashes.push(hash(run_id)));
+        let mut streams = SmallVec::new();
+        if hashes.is_empty() {
+            return Ok(Self { catalog, hashes, streams });
+        }
+        for number in catalog.in_use().and(RUN_STREAMS) {
+            let list = catalog.list(number);
+            let last = list.segments().next_back().filter(|_| hashes.len() > 1);
+            let ahead = last.map(|segment| segment.states_ahead(&hashes)).transpose()?.flatten();
+            streams.push(InStream { number, list, ahead });
+        }
+        Ok(Self { catalog, hashes, streams })
+    }
+
+    /// True when there is more than one run, of which some may be the same.
+    pub(super) fn are_several(&self) -> bool {
+        self.hashes.len() > 1
+    }
+
+    /// The run with this number among them.
+    pub(super) fn wanted<'r>(&self, number: usize, run_id: &'r Id<'r>) -> Wanted<'r> {
+        let hash = self.hashes.get(number).copied().unwrap_or_default();
+        Wanted { run_id, hash, number: Some(number) }
+    }
+
+    /// Finds the newest record of a run, looking at the newest segment of each stream first.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(super) fn newest(&self, wanted: &Wanted<'_>) -> Result<Option<Newest<'_>>> {
+        let mut newest: Option<Newest<'_>> = None;
+        for stream in &self.streams {
             // All of them are asked: a power cut may have taken the state between an earlier and a
             // later one, each in a stream of its own.
-            let found = self.newest_in(*stream, list, run_id, hash, sure)?;
+            let found = self.newest_in(stream, wanted)?;
             if found.as_ref().map(|it| it.seq) > newest.as_ref().map(|it| it.seq) {
                 newest = found;
             }
@@ -101,53 +148,48 @@ impl<'c> States<'c> {
         Ok(newest)
     }
 
-    fn newest_in(
+    fn newest_in<'s>(
         &self,
-        stream: usize,
-        list: &SegmentList,
-        run_id: &Id<'_>,
-        hash: u64,
-        sure: bool,
-    ) -> Result<Option<Newest>> {
+        stream: &'s InStream,
+        wanted: &Wanted<'_>,
+    ) -> Result<Option<Newest<'s>>> {
+        let InStream { number, list, ahead } = stream;
+        let &Wanted { run_id, hash, .. } = wanted;
         let hash_with = |seed| match seed == self.catalog.seed {
             true => hash,
-            false => key::hash(seed, key::id_key(run_id).as_slice()),
+            false => key::id_hash(seed, run_id),
         };
+        let ahead = ahead.as_ref().zip(wanted.number);
         list.find_from_end(Field::Run, hash_with, |segment| {
-            Ok(match segment.newest_state(run_id, hash, sure, &self.view)? {
+            let ahead = ahead.filter(|(ahead, _)| Arc::ptr_eq(ahead.pinned().segment(), segment));
+            match ahead.map(|(ahead, at)| (ahead, ahead.get(at))) {
+                Some((_, UnderHash::None)) => return Ok(None),
+                Some((ahead, UnderHash::One(place))) => {
+                    return Ok(Some(Newest::at(Cow::Borrowed(ahead.pinned()), *number, place)));
+                }
+                Some((_, UnderHash::Several)) | None => {}
+            }
+            Ok(match segment.newest_state(run_id, hash, wanted.number.is_none())? {
                 NewestState::At(pinned, place) => {
-                    let StatePlace { seq, offset, frame, .. } = place;
-                    Some(Newest { pinned, stream, seq, offset, frame: Some(frame) })
+                    Some(Newest::at(Cow::Owned(pinned), *number, place))
                 }
                 NewestState::Nowhere => None,
-                NewestState::InFooter => {
-                    let found = newest_by_index(segment, key::id_key(run_id).as_slice(), sure)?;
-                    found.map(|(pinned, seq, offset)| Newest {
-                        pinned,
-                        stream,
-                        seq,
-                        offset,
-                        frame: None,
-                    })
-                }
+                NewestState::InFooter => newest_by_index(segment, *number, wanted)?,
             })
         })
     }
-
-    /// Keeps the view that a state was found in for the next one.
-    pub(super) fn keep(&self, found: Newest) {
-        self.view.set(Some(found.pinned));
-    }
 }
 
-fn newest_by_index(
+fn newest_by_index<'s>(
     segment: &Arc<Segment>,
-    key: &[u8],
-    sure: bool,
-) -> Result<Option<(Pinned, u64, u32)>> {
+    stream: usize,
+    wanted: &Wanted<'_>,
+) -> Result<Option<Newest<'s>>> {
+    let key = key::id_key(wanted.run_id);
     let newest_of = |pinned: &Pinned, table: &dyn Table| -> Option<(u64, u32)> {
-        let code = table.find(Field::Run, key)?;
-        if sure && !confirm(pinned, table, Field::Run, code, key) {
+        let code = table.find(Field::Run, key.as_slice())?;
+        let is_sure = wanted.number.is_none();
+        if is_sure && !confirm(pinned, table, Field::Run, code, key.as_slice()) {
             return None;
         }
         let mut newest: Option<(u64, Row)> = None;
@@ -162,7 +204,9 @@ fn newest_by_index(
         TableRef::Memory(table) => newest_of(&pinned, table),
         TableRef::Sealed(table) => newest_of(&pinned, table),
     })?;
-    Ok(found.map(|(seq, offset)| (pinned, seq, offset)))
+    let newest =
+        |(seq, offset)| Newest { pinned: Cow::Owned(pinned), stream, seq, offset, frame: None };
+    Ok(found.map(newest))
 }
 
 /// The whole state of a run that is appended: what `run` leaves out is taken from `prior`.

@@ -40,7 +40,7 @@ pub(crate) use recover::{Loss, LossKind};
 pub(crate) use rollup::Tally;
 pub use scan::DamagedRange;
 pub(crate) use sealed::SealedTable;
-pub(crate) use states::{NewState, NewestState};
+pub(crate) use states::{NewState, NewestState, StatesAhead};
 pub(crate) use write::NewFrame;
 
 use crate::error::{Damage, Error, Result};

@@ -121,15 +121,6 @@ impl Pinned {
         Ok(Self { segment: Arc::clone(segment), bytes })
     }
 
-    /// True when it is of this segment, and shows all frames that it has now.
-    pub(super) fn shows_all_of(&self, segment: &Arc<Segment>) -> bool {
-        let shows_all = match &self.bytes {
-            Bytes::Plain(map) => map.covers(segment.end() as usize) && !map.is_lost(),
-            Bytes::Packed(_) => false,
-        };
-        shows_all && Arc::ptr_eq(&self.segment, segment)
-    }
-
     pub(crate) fn segment(&self) -> &Arc<Segment> {
         &self.segment
     }
@@ -147,6 +138,15 @@ impl Pinned {
     #[inline]
     pub(crate) fn prefetch(&self, offset: u32) {
         if let Bytes::Plain(map) = &self.bytes {
+            map.prefetch(offset as usize, RECORD_BYTES);
+        }
+    }
+
+    /// As [`Pinned::prefetch`], with the header of the record's frame, which begins at `frame`.
+    #[inline]
+    pub(super) fn prefetch_at(&self, frame: u32, offset: u32) {
+        if let Bytes::Plain(map) = &self.bytes {
+            map.prefetch(frame as usize, FRAME_HEADER_BYTES);
             map.prefetch(offset as usize, RECORD_BYTES);
         }
     }

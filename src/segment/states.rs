@@ -1,13 +1,12 @@
 //! The newest states of runs in a segment that has no footer yet.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::error::Result;
 use crate::format::codec::Prior;
 use crate::format::frame::FrameHeader;
 use crate::format::key;
-use crate::index::{NewestStates, StatePlace, Table};
+use crate::index::{NewestStates, StatePlace, Table, UnderHash};
 use crate::model::{Body, FieldSet, Id, Kind};
 use crate::segment::draft::{for_each_record, payload_of};
 use crate::segment::scan::scan;
@@ -47,10 +46,36 @@ pub(crate) enum NewestState {
     InFooter,
 }
 
+/// How many states ahead of the one that is read the processor is told to fetch.
+const AHEAD: usize = 8;
+
+/// Where the newest states of several runs lie in a segment. They were looked for all at once, so
+/// that the processor waits for many places of memory at a time and not for one after the other.
+#[derive(Debug)]
+pub(crate) struct StatesAhead {
+    pinned: Pinned,
+    places: Vec<UnderHash>,
+}
+
+impl StatesAhead {
+    /// The segment that was looked through, with a view that shows all of the states.
+    pub(crate) fn pinned(&self) -> &Pinned {
+        &self.pinned
+    }
+
+    /// What was found for the run with this number among them. It is to be asked in their order:
+    /// what comes after is fetched.
+    pub(crate) fn get(&self, number: usize) -> UnderHash {
+        if let Some(UnderHash::One(place)) = self.places.get(number + AHEAD) {
+            self.pinned.prefetch_at(place.frame, place.offset);
+        }
+        self.places.get(number).copied().unwrap_or(UnderHash::Several)
+    }
+}
+
 impl Segment {
     /// Looks for the newest state of a run; `hash` is that of its key. Unless `sure`, what is found
-    /// may be a state of another run whose key has the same hash: who reads it sees that. `view`
-    /// may be one of this segment, which is then taken and not made.
+    /// may be a state of another run whose key has the same hash: who reads it sees that.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -59,26 +84,42 @@ impl Segment {
         run_id: &Id<'_>,
         hash: u64,
         sure: bool,
-        view: &Cell<Option<Pinned>>,
     ) -> Result<NewestState> {
+        let find = |states: &NewestStates| {
+            let mut newest: Option<(Pinned, StatePlace)> = None;
+            for place in states.find(hash) {
+                // Held after the state was found: the view shows all that are known.
+                let pinned = Pinned::new(self)?;
+                let is_newer = newest.as_ref().is_none_or(|(_, other)| other.seq < place.seq);
+                if is_newer && (!sure || is_of(&pinned, place, run_id)) {
+                    newest = Some((pinned, place));
+                }
+            }
+            Ok(newest.map_or(NewestState::Nowhere, |(pinned, at)| NewestState::At(pinned, at)))
+        };
+        Ok(self.with_states(find)?.unwrap_or(NewestState::InFooter))
+    }
+
+    /// Looks for the newest states of the runs whose keys have these hashes; `None` when the footer
+    /// tells.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn states_ahead(self: &Arc<Self>, hashes: &[u64]) -> Result<Option<StatesAhead>> {
+        self.with_states(|states| {
+            let places = hashes.iter().map(|&hash| states.find_one(hash)).collect();
+            Ok(StatesAhead { pinned: Pinned::new(self)?, places })
+        })
+    }
+
+    /// What `work` makes of the newest states; `None` when the footer tells.
+    fn with_states<R>(&self, work: impl Fn(&NewestStates) -> Result<R>) -> Result<Option<R>> {
         loop {
             if let Some(states) = &*self.newest.read() {
-                let mut newest: Option<(Pinned, StatePlace)> = None;
-                for place in states.find(hash) {
-                    // Held after the state was found: the view shows all that are known.
-                    let pinned = match view.take().filter(|view| view.shows_all_of(self)) {
-                        Some(view) => view,
-                        None => Pinned::new(self)?,
-                    };
-                    let is_newer = newest.as_ref().is_none_or(|(_, other)| other.seq < place.seq);
-                    if is_newer && (!sure || is_of(&pinned, place, run_id)) {
-                        newest = Some((pinned, place));
-                    }
-                }
-                return Ok(newest.map_or(NewestState::Nowhere, |(p, at)| NewestState::At(p, at)));
+                return work(states).map(Some);
             }
             if !self.find_states()? {
-                return Ok(NewestState::InFooter);
+                return Ok(None);
             }
         }
     }
@@ -121,7 +162,7 @@ impl Segment {
         let mut visit = |frame: u32, header: &FrameHeader, payload: &[u8]| {
             for_each_record(Kind::Run, header, payload, |relative, offset, record| {
                 if let Body::Run(run) = &record.body {
-                    let hash = key::hash(self.seed, key::id_key(&run.run_id).as_slice());
+                    let hash = key::id_hash(self.seed, &run.run_id);
                     let state =
                         NewState { hash, relative_seq: relative, offset, prior: record.prior };
                     state.enter(&mut states, frame, header.base_seq);

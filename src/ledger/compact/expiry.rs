@@ -111,8 +111,8 @@ impl Expiry {
     /// # Errors
     /// When that state cannot be read. One that is damaged has not expired.
     pub(super) fn takes_state_of(&self, catalog: &Catalog, run_id: &Id<'_>) -> Result<bool> {
-        let states = States::new(catalog);
-        let found = states.newest(run_id, states.hash(run_id), true)?;
+        let states = States::new(catalog, std::iter::once(run_id))?;
+        let found = states.newest(&states.wanted(0, run_id).surely())?;
         let Some(found) = found else { return Ok(false) };
         let state = found.state()?;
         Ok(state.is_some_and(|run| self.takes_run(found.segment(), found.seq, &run)))

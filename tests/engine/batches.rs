@@ -1,0 +1,78 @@
+//! Runs in batches, against the same runs one at a time.
+
+use std::time::Duration;
+
+use runledger::{
+    Body, Class, Durability, Id, Json, Ledger, Limits, Order, Reader, Record, Run, Status,
+    Timestamp,
+};
+
+use super::{DIR, options};
+use torture::disk::SimDisk;
+use torture::rng::Rng;
+
+/// A ledger whose segments take some ten states; those of failed runs lie in a stream of their own.
+fn open(disk: &SimDisk) -> Ledger {
+    let failed = Class::status(Status::Failed);
+    let limits = Limits::new().age(Duration::from_secs(3600));
+    options(disk).segment_bytes(64 << 10).class(failed, limits).open(DIR).unwrap()
+}
+
+/// States of forty runs, in which most of what a run has stands in an earlier one. Many runs are in
+/// a batch twice.
+fn states(rng: &mut Rng, attempt: &mut u32) -> Vec<Run<'static>> {
+    let count = 1 + rng.below(12);
+    let state = |_| {
+        *attempt += 1;
+        let id = Id::new(format!("run-{}", rng.below(40))).unwrap();
+        let status = [Status::Running, Status::Success, Status::Failed][rng.below(3)];
+        let time = Timestamp::from_nanos(i64::from(*attempt) * 1_000_000_007);
+        let run = Run::with_id(id, "t", status).at(time).attempt(*attempt);
+        match rng.below(4) {
+            0 => run.trace_id(Id::new(format!("trace-{attempt}")).unwrap()),
+            1 => run.metadata(Json::parse(format!("\"{}\"", "x".repeat(5000))).unwrap()),
+            _ => run,
+        }
+    };
+    (0..count).map(state).collect()
+}
+
+/// All states, but for when each was written.
+fn all(disk: &SimDisk) -> Vec<Record<'static>> {
+    let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
+    let query = reader.query().history(true).order(Order::Seq).limit(10_000);
+    let untimed = |record: Record<'_>| {
+        let mut record = record.into_owned();
+        record.recorded_at = Timestamp::from_nanos(0);
+        record
+    };
+    query.fetch().unwrap().records().map(|record| untimed(record.unwrap())).collect()
+}
+
+/// The states of a batch are looked up together in the last segment of each stream, and one by one
+/// in those before it.
+#[test]
+fn a_state_follows_the_one_before_it_wherever_that_lies() {
+    for seed in 0..20 {
+        let (together, apart) = (SimDisk::new(seed), SimDisk::new(seed));
+        let (ledger, other) = (open(&together), open(&apart));
+        let (mut rng, mut attempt) = (Rng::new(seed), 0);
+        for _ in 0..60 {
+            let states = states(&mut rng, &mut attempt);
+            for state in &states {
+                other.append(state.borrowed()).unwrap();
+            }
+            let states: Vec<_> = states.into_iter().map(Body::Run).collect();
+            ledger.append_batch(&states, Durability::Os).unwrap();
+        }
+        let streams = ledger.reader().stats().unwrap().streams;
+        let segments = |stream: &runledger::StreamStats| {
+            stream.name.contains("runs").then_some(stream.segments)
+        };
+        let segments: Vec<_> = streams.iter().filter_map(segments).collect();
+        assert!(segments.len() == 2 && segments.iter().all(|&count| count > 2), "{segments:?}");
+        let (found, expected) = (all(&together), all(&apart));
+        assert!(found.iter().filter(|record| record.supersedes.is_some()).count() > 200);
+        assert_eq!(found, expected, "seed {seed}");
+    }
+}
