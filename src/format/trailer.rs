@@ -55,11 +55,12 @@ pub struct TagCounts {
 }
 
 impl TagCounts {
-    /// True when a run's record that nothing here supersedes is of an open status.
+    /// How many of a run's records that nothing here supersedes are of an open status.
     #[must_use]
-    pub fn any_open_run(&self) -> bool {
+    pub fn open_runs(&self) -> u64 {
         let open = Status::ALL.iter().filter(|status| !status.is_terminal());
-        open.filter_map(|status| self.current.get(usize::from(status.code()))).any(|&n| n > 0)
+        let counts = open.filter_map(|status| self.current.get(usize::from(status.code())));
+        counts.map(|&count| u64::from(count)).sum()
     }
 
     /// Counts one record. A code from 32 on, of which there is none, is not counted.
@@ -267,9 +268,9 @@ mod tests {
         for status in Status::ALL {
             let mut tags = TagCounts::default();
             tags.add(status.code() | SUPERSEDED);
-            assert!(!tags.any_open_run(), "{status} was superseded");
+            assert_eq!(tags.open_runs(), 0, "{status} was superseded");
             tags.add(status.code());
-            assert_eq!(tags.any_open_run(), !status.is_terminal(), "{status}");
+            assert_eq!(tags.open_runs(), u64::from(!status.is_terminal()), "{status}");
         }
     }
 

@@ -233,8 +233,8 @@ impl Block {
 
 /// The rows that a key sets its bit in.
 fn rows_of(head: u32, rows: usize) -> impl Iterator<Item = usize> {
-    // Each by bits of its own. Rows at equal steps are those of another key so often that four times
-    // as many segments would be searched in vain.
+    // Each by bits of its own. Rows at equal steps are those of another key so often that four
+    // times as many segments would be searched in vain.
     let mixed = u64::from(head).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let group = (mixed >> 32) & !(GROUP_ROWS - 1);
     let spread = (mixed ^ (mixed >> 32)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

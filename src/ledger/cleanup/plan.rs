@@ -314,28 +314,35 @@ fn keep_what_is_carried(candidates: &mut [Candidate]) -> Result<()> {
 
 /// Where the newest states of runs lie that are open in this segment: sequence number and offset.
 pub(in crate::ledger) fn open_runs(segment: &Arc<Segment>) -> Result<Vec<(u64, u32)>> {
-    fn collect<T: Table>(table: &T, overtaken: &dyn Fn(u64) -> bool) -> Vec<(u64, u32)> {
+    fn collect<T: Table>(
+        table: &T,
+        count: usize,
+        overtaken: &dyn Fn(u64) -> bool,
+    ) -> Vec<(u64, u32)> {
         let is_open = |row: &Row| {
             let tag = table.tag(*row);
             tag & SUPERSEDED == 0
                 && Status::from_code(tag).is_some_and(|status| !status.is_terminal())
-                && !overtaken(table.seq(*row))
         };
-        // The tags first, which lie side by side: nearly none is open in a large segment.
-        let open = (0..table.rows()).filter(is_open);
-        let mut open: Vec<_> = open.map(|row| (table.seq(row), table.offset(row))).collect();
+        // The tags first, which lie side by side, and from the end: nearly none is open in a large
+        // segment, and those that are began shortly before it was sealed.
+        let open = (0..table.rows()).rev().filter(is_open).take(count);
+        let open = open.map(|row| (table.seq(row), table.offset(row)));
+        let mut open: Vec<_> = open.filter(|&(seq, _)| !overtaken(seq)).collect();
         open.sort_unstable();
         open
     }
     if is_planted(Bug::DropOpenRuns) {
         return Ok(Vec::new());
     }
-    if segment.kind() != Kind::Run || segment.trailer().is_some_and(|t| !t.tags.any_open_run()) {
+    let count = segment.trailer().map_or(u64::MAX, |trailer| trailer.tags.open_runs());
+    if segment.kind() != Kind::Run || count == 0 {
         return Ok(Vec::new());
     }
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
     let overtaken = |seq| segment.superseded_by(seq).is_some();
     segment.with_table(FieldSet::NONE, |table| match table {
-        TableRef::Memory(table) => collect(table, &overtaken),
-        TableRef::Sealed(table) => collect(table, &overtaken),
+        TableRef::Memory(table) => collect(table, count, &overtaken),
+        TableRef::Sealed(table) => collect(table, count, &overtaken),
     })
 }
