@@ -311,6 +311,14 @@ mod tests {
     }
 
     #[test]
+    fn the_hash_of_an_id_is_that_of_its_key() {
+        for text in ["r", UUID_TEXT, HEX_TEXT] {
+            let id = Id::new(text).unwrap();
+            assert_eq!(id_hash(7, &id), hash(7, id_key(&id).as_slice()), "{text}");
+        }
+    }
+
+    #[test]
     fn what_no_record_can_have_is_refused() {
         for (field, text) in [
             (Field::Type, ""),

@@ -14,6 +14,8 @@ const LEAST_ROWS: usize = 64;
 const GROUP_ROWS: u64 = 1 << GROUP_BITS;
 const GROUP_BITS: u32 = 9;
 
+const _: () = assert!(PROBES * GROUP_BITS <= u64::BITS, "each row has bits of its own");
+
 /// No row is longer: as long as a line of the processor's cache.
 const MOST_ROW_BYTES: usize = 64;
 
