@@ -18,8 +18,16 @@ use crate::sync::{Condvar, Mutex};
 /// How often retention is applied, and how long a quiet ledger sleeps.
 const ROUND: Duration = Duration::from_secs(60);
 
-/// How long no index lags before its keys are linked: a bulk load is sealed before anyone asks.
-const QUIET: Duration = Duration::from_millis(20);
+/// How long the thread sleeps after work, again and again, before it has itself woken by appends:
+/// waking a thread takes an append as long as ten others.
+const NAP: Duration = Duration::from_millis(5);
+
+/// After so many naps in which no index lagged, keys are linked: a bulk load is sealed before
+/// anyone asks.
+const QUIET_NAPS: u32 = 4;
+
+/// After so many naps without work a ledger is quiet.
+const MOST_NAPS: u32 = 40;
 
 /// Work for the background, and the thread that does it.
 #[derive(Debug, Default)]
@@ -37,6 +45,8 @@ pub(super) struct Maintenance {
 #[derive(Debug, Default)]
 struct State {
     stop: bool,
+    /// True while the thread sleeps for a short time, and then looks for itself what is due.
+    naps: bool,
     full: Full,
     /// Segments whose files were removed: the disk gets their space when they are let go.
     removed: Vec<Arc<Segment>>,
@@ -65,8 +75,10 @@ impl Maintenance {
     pub(super) fn note_due(&self) {
         if !self.due.load(Ordering::Relaxed) && !self.due.swap(true, Ordering::AcqRel) {
             // With the lock, the thread is not between its look at the flag and its sleep.
-            let _state = self.state.lock();
-            self.wake.notify_one();
+            let state = self.state.lock();
+            if !state.naps {
+                self.wake.notify_one();
+            }
         }
     }
 
@@ -142,8 +154,8 @@ impl Maintenance {
     fn run(&self, inner: &Weak<Inner>, interval: Duration) {
         let clock = |inner: &Weak<Inner>| Some(inner.upgrade()?.options.storage.monotonic());
         let Some(mut round_began) = clock(inner) else { return };
-        let mut is_linked = true;
-        while self.pause(interval, if is_linked { ROUND } else { QUIET }) {
+        let mut naps = MOST_NAPS;
+        while self.pause(interval, naps < MOST_NAPS) {
             let Some(inner) = inner.upgrade() else { return };
             let removed = std::mem::take(&mut self.state.lock().removed);
             drop(removed);
@@ -157,12 +169,12 @@ impl Maintenance {
                 // What keeps a note from being written keeps appends from it, too, and they say so.
                 let _ = inner.seal_and_note();
             }
+            naps = if is_due { 0 } else { MOST_NAPS.min(naps + 1) };
             if is_due {
                 inner.catch_up();
-            } else if !is_linked {
+            } else if naps == QUIET_NAPS {
                 inner.link();
             }
-            is_linked = !is_due;
             if self.dirty.swap(false, Ordering::AcqRel) && inner.sync().is_err() {
                 // The writer is poisoned now, and the next append says so.
                 continue;
@@ -179,11 +191,16 @@ impl Maintenance {
         }
     }
 
-    /// Waits for work or the next interval, for so long at the `most`; false when it is to stop.
-    fn pause(&self, interval: Duration, most: Duration) -> bool {
+    /// Waits for work or the next interval, or takes a nap; false when it is to stop.
+    fn pause(&self, interval: Duration, naps: bool) -> bool {
         let mut state = self.state.lock();
         if state.is_idle() && !self.is_due() && !self.dirty.load(Ordering::Acquire) {
-            state = self.wake.wait_for(state, most);
+            state.naps = naps;
+            state = match naps {
+                true => self.wake.nap(state, NAP),
+                false => self.wake.wait_for(state, ROUND),
+            };
+            state.naps = false;
         }
         // An append was made: it is synced an interval after it, with those that follow.
         if state.is_idle() && !self.is_due() && self.dirty.load(Ordering::Acquire) {
@@ -367,4 +384,31 @@ fn trim(segment: &Segment) -> Result<()> {
 pub(super) fn is_old(segment: &Segment, now: i64, age: Duration) -> bool {
     let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
     now.abs_diff(segment.header().created_at) >= age
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::ledger::Options;
+    use crate::model::Event;
+
+    /// Who appends wakes the thread from its sleep and not from a nap, after which it looks itself.
+    #[test]
+    fn what_falls_due_is_done_after_a_nap_and_after_a_sleep() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Options::new().open(dir.path()).unwrap();
+        let maintenance = &ledger.inner.maintenance;
+        let asleep = NAP * (MOST_NAPS + 20);
+        for pause in [Duration::ZERO, NAP / 2, NAP, asleep, Duration::ZERO, asleep] {
+            thread::sleep(pause);
+            ledger.append(Event::new("e").message("x".repeat(1 << 20))).unwrap();
+            let is_done = (0..20_000).any(|_| {
+                thread::sleep(Duration::from_millis(1));
+                !maintenance.is_due()
+            });
+            assert!(is_done, "it sleeps on after {pause:?}");
+        }
+    }
 }

@@ -60,4 +60,8 @@ impl File for Handle {
     fn map(&self, len: usize) -> Result<Map> {
         self.get()?.map(len)
     }
+
+    fn map_ahead(&self, len: usize, most: usize) -> Result<Map> {
+        self.get()?.map_ahead(len, most)
+    }
 }

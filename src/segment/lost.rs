@@ -52,10 +52,13 @@ impl Segment {
     /// The error of a map that has lost a page, or the end of the file.
     #[cold]
     pub(super) fn lost(&self, map: &Map) -> Error {
+        // The map of a file that grows shows more than there is.
+        let had = match self.is_whole_file() {
+            true => map.as_slice().len() as u64,
+            false => u64::from(self.end()),
+        };
         match self.file().len() {
-            Ok(len) if len < map.as_slice().len() as u64 => {
-                Error::damaged(self.path(), len, Damage::Truncated)
-            }
+            Ok(len) if len < had => Error::damaged(self.path(), len, Damage::Truncated),
             Ok(_) if map.is_lost() => Error::io("read", self.path(), rustix::io::Errno::IO.into()),
             Ok(len) => Error::damaged(self.path(), len, Damage::Footer),
             Err(err) => err,

@@ -24,6 +24,7 @@ mod scan;
 mod seal;
 mod sealed;
 mod states;
+mod view;
 mod window;
 mod write;
 
@@ -367,23 +368,6 @@ impl Segment {
                 },
             };
             self.rebuild(damage);
-        }
-    }
-
-    /// A view of the file that shows at least its first `end` bytes.
-    pub(crate) fn map(&self, end: usize) -> Result<Map> {
-        let is_enough = |map: &&Map| map.covers(end) && !map.is_lost();
-        if let Some(map) = self.map.read().as_ref().filter(is_enough) {
-            return Ok(map.clone());
-        }
-        let mut place = self.map.write();
-        match place.as_ref().filter(is_enough) {
-            Some(map) => Ok(map.clone()),
-            None => {
-                let map = self.file().map(end)?;
-                *place = Some(map.clone());
-                Ok(map)
-            }
         }
     }
 

@@ -193,13 +193,17 @@ impl File for DiskFile {
     }
 
     fn map(&self, len: usize) -> Result<Map> {
+        self.map_ahead(len, 0)
+    }
+
+    fn map_ahead(&self, len: usize, most: usize) -> Result<Map> {
         let size = self.len()?;
         if size < len as u64 {
             return Err(Error::damaged(&self.path, size, Damage::Truncated));
         }
         let fail = |source| Error::io("map", &self.path, source);
         let size = usize::try_from(size).map_err(|err| fail(io::Error::other(err)))?;
-        Map::live(&self.file, size).map_err(fail)
+        Map::live(&self.file, size.max(most)).map_err(fail)
     }
 }
 
@@ -374,6 +378,25 @@ mod tests {
         assert_eq!(&map.as_slice()[96..], b"late");
         let err = file.map(101).unwrap_err();
         assert!(matches!(err, Error::Damaged { offset: 100, damage: Damage::Truncated, .. }));
+    }
+
+    #[test]
+    fn a_map_ahead_shows_what_the_file_grows_by() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = open(dir.path(), "a", OpenMode::CreateNew);
+        file.write_at(b"first", 0).unwrap();
+        assert!(file.map_ahead(6, 100_000).is_err(), "what is asked for must be there");
+        let map = file.map_ahead(5, 100_000).unwrap();
+        assert!(map.covers(100_000) && !map.covers(100_001));
+        file.write_at(b"later", 90_000).unwrap();
+        assert_eq!(
+            (&map.as_slice()[..5], &map.as_slice()[90_000..90_005]),
+            (&b"first"[..], &b"later"[..])
+        );
+        assert!(!map.is_lost());
+        file.set_len(5).unwrap();
+        assert_eq!(map.as_slice()[90_000], 0);
+        assert!(map.is_lost(), "what is not there is not taken for zeros");
     }
 
     #[test]

@@ -46,8 +46,9 @@ impl Map {
         Self { view: Arc::new(View::Copy(bytes)), place: None }
     }
 
-    /// Maps the first `len` bytes of a file. The caller has checked that the file is that long:
-    /// pages wholly past its end raise SIGBUS when they are read.
+    /// Maps the first `len` bytes of a file, which may be more than it has: those that are not
+    /// there yet are not to be read. Pages wholly past its end raise SIGBUS when they are, and the
+    /// map is taken for one that has lost them.
     #[expect(unsafe_code, reason = "a shared map can be had in no other way")]
     pub(super) fn live(file: &fs::File, len: usize) -> io::Result<Self> {
         if len == 0 {
@@ -60,8 +61,9 @@ impl Map {
         //
         // - Within this crate both hold for every byte that is read. Writers only write past the
         //   end that they have published, readers only read before it, so a byte is written before
-        //   it is read and never after. A file is cut short in one place, recovery, under the
-        //   writer's lock: it cuts bytes past the last whole frame, which no reader has been given.
+        //   it is read and never after, also one that was not in the file yet when it was mapped.
+        //   A file is cut short in one place, recovery, under the writer's lock: it cuts bytes past
+        //   the last whole frame, which no reader has been given.
         //   Removing or renaming a file leaves its pages mapped.
         // - Another process that reads the segment meanwhile follows the same protocol, and takes
         //   its end from checksums: bytes that it sees half-written fail them and are not believed.

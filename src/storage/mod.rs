@@ -176,4 +176,15 @@ pub trait File: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the file is shorter, or the operating system refuses.
     fn map(&self, len: usize) -> Result<Map>;
+
+    /// As [`File::map`], of a file that grows: where a view can show what is not there yet, it
+    /// shows up to `most` bytes, so that it need not be made anew for as long as the file is no
+    /// longer than that. What lies beyond the file's end is not to be read.
+    ///
+    /// # Errors
+    /// As for [`File::map`].
+    fn map_ahead(&self, len: usize, most: usize) -> Result<Map> {
+        let _ = most;
+        self.map(len)
+    }
 }

@@ -75,11 +75,21 @@ impl Condvar {
     pub(crate) fn wait_for<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
+        timeout: Duration,
+    ) -> MutexGuard<'a, T> {
+        match is_over() {
+            true => self.nap(guard, timeout),
+            false => self.wait(guard),
+        }
+    }
+
+    /// As [`Condvar::wait_for`], when the end of the time is what is waited for.
+    #[expect(clippy::unused_self, reason = "as the real one")]
+    pub(crate) fn nap<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
         _timeout: Duration,
     ) -> MutexGuard<'a, T> {
-        if !is_over() {
-            return self.wait(guard);
-        }
         let mutex = guard.mutex;
         drop(guard);
         thread::yield_now();

@@ -26,6 +26,15 @@ impl Condvar {
         guard
     }
 
+    /// As [`Condvar::wait_for`], when the end of the time is what is waited for.
+    pub(crate) fn nap<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        timeout: Duration,
+    ) -> MutexGuard<'a, T> {
+        self.wait_for(guard, timeout)
+    }
+
     pub(crate) fn notify_one(&self) {
         self.0.notify_one();
     }
