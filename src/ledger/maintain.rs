@@ -391,7 +391,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::ledger::Options;
+    use crate::ledger::{Durability, Options};
     use crate::model::Event;
 
     /// Who appends wakes the thread from its sleep and not from a nap, after which it looks itself.
@@ -403,7 +403,8 @@ mod tests {
         let asleep = NAP * (MOST_NAPS + 20);
         for pause in [Duration::ZERO, NAP / 2, NAP, asleep, Duration::ZERO, asleep] {
             thread::sleep(pause);
-            ledger.append(Event::new("e").message("x".repeat(1 << 20))).unwrap();
+            let event = Event::new("e").message("x".repeat(1 << 20));
+            ledger.append_with(event, Durability::Os).unwrap();
             let is_done = (0..20_000).any(|_| {
                 thread::sleep(Duration::from_millis(1));
                 !maintenance.is_due()
