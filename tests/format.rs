@@ -185,6 +185,7 @@ fn footer_of_the_frame() -> footer::Built {
         tags: &[0, Severity::Info.code()],
         frames: &[FRAME_AT],
         supersedes: &[],
+        open_runs: &[],
         blocks: None,
         rollup: Some(&Rollup::default()),
         seed: 9,

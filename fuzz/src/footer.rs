@@ -72,6 +72,11 @@ fn use_all(layout: &FooterLayout, file: &[u8]) {
         layout.supersedes(file),
     ];
     columns.into_iter().flatten().for_each(|column| use_column(&column));
+    if let Ok((seqs, offsets)) = layout.open_runs(file) {
+        assert_eq!(seqs.len(), offsets.len());
+        use_column(&seqs);
+        use_column(&offsets);
+    }
     if let Ok(Some(order)) = layout.seq_order(file) {
         use_column(&order);
     }

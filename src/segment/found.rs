@@ -9,7 +9,7 @@ use crate::model::Kind;
 use crate::segment::blocks::Source;
 use crate::segment::draft::{for_each_record, for_each_run_head, payload_of};
 use crate::segment::scan::{Bounds, Scan, scan};
-use crate::segment::{FRAMES_START, Segment};
+use crate::segment::{FRAMES_START, OpenState, Segment};
 
 /// What was found at the opening.
 #[derive(Debug)]
@@ -26,27 +26,10 @@ pub(super) struct Found {
     pub(super) open: Vec<OpenState>,
 }
 
-/// Where a state of a run lies that is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OpenState {
-    pub(crate) seq: u64,
-    /// Where its frame begins.
-    pub(crate) frame: u32,
-    /// Where the record lies.
-    pub(crate) offset: u32,
-}
-
 impl Segment {
     /// How many records the opening found, when there was no footer to tell.
     pub(crate) fn records_at_opening(&self) -> u64 {
         self.found.as_ref().map_or(0, |found| found.records)
-    }
-
-    /// The states of runs that the opening found open and not superseded here: as long as nothing
-    /// was appended and there is no index to tell.
-    pub(crate) fn open_at_opening(&self) -> Option<&[OpenState]> {
-        let found = self.found.as_ref().filter(|found| found.end == self.end())?;
-        (self.indexed() == FRAMES_START && !self.is_sealed()).then_some(&found.open)
     }
 
     /// What was found, once it is known which of it counts.
@@ -105,7 +88,7 @@ impl States {
             self.seqs.push(seq);
             if !head.status.is_terminal() {
                 let offset = start.saturating_add(offset);
-                self.open.push(OpenState { seq, frame: at, offset });
+                self.open.push(OpenState { seq, frame: Some(at), offset });
             }
             match head.prior.resolve(seq) {
                 Some(prior) if prior < header.first_seq => self.supersedes.push((prior, seq)),
@@ -175,7 +158,7 @@ mod tests {
     /// range is that of a record here only when there is one. What is here is no news to others.
     #[test]
     fn what_is_superseded_here_is_told_from_what_is_in_other_streams() {
-        let open = |seq| OpenState { seq, frame: 256, offset: 300 };
+        let open = |seq| OpenState { seq, frame: Some(256), offset: 300 };
         let mut states = States {
             records: 5,
             supersedes: vec![(2, 10)],

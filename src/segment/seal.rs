@@ -10,6 +10,7 @@ use crate::format::key;
 use crate::format::trailer::{TagCounts, Trailer};
 use crate::index::{Code, MemIndex, Row, Table};
 use crate::model::{Field, Kind};
+use crate::segment::open_runs::open_runs;
 use crate::segment::rollup::rollup;
 
 /// How many seeds are tried until all keys of a segment hash apart. One is nearly always enough;
@@ -44,6 +45,7 @@ pub(crate) fn footer(
     let of_others = index.supersedes().iter();
     let mut supersedes: Vec<u64> = of_others.map(|&(seq, _)| seq).collect();
     supersedes.sort_unstable();
+    let open = if kind == Kind::Run { open_runs(index) } else { Vec::new() };
     build(
         &FooterInput {
             times: &ordered(columns.times, order),
@@ -53,6 +55,7 @@ pub(crate) fn footer(
             tags: &ordered(columns.tags, order),
             frames: index.frames(),
             supersedes: &supersedes,
+            open_runs: &open,
             blocks,
             rollup: Some(&rollup(index, kind)),
             seed,

@@ -88,6 +88,18 @@ impl SealedIndex {
         self.layout.rollup(self.map.as_slice())
     }
 
+    /// The newest states of the runs that are open: sequence numbers, and where they lie.
+    pub(super) fn open_runs(&self) -> Result<Vec<(u64, u32)>, Damage> {
+        let expected = self.trailer.tags.open_runs();
+        if expected == 0 {
+            return Ok(Vec::new());
+        }
+        let (seqs, offsets) = self.layout.open_runs(self.map.as_slice())?;
+        let open = (0..seqs.len()).filter_map(|at| Some((seqs.get(at)?, narrow(offsets.get(at)))));
+        let open: Vec<_> = open.collect();
+        if open.len() as u64 == expected { Ok(open) } else { Err(Damage::Footer) }
+    }
+
     /// The records of earlier segments whose place was taken by one here.
     pub(crate) fn supersedes(&self) -> Result<Vec<u64>, Damage> {
         let column = self.layout.supersedes(self.map.as_slice())?;

@@ -28,6 +28,9 @@ pub struct FooterInput<'a> {
     pub frames: &'a [u32],
     /// The sequence numbers in earlier segments that records of this one supersede, rising.
     pub supersedes: &'a [u64],
+    /// The newest states of the runs that are open: their sequence numbers, rising, and where they
+    /// stand in the file.
+    pub open_runs: &'a [(u64, u32)],
     /// Of a packed segment, where its blocks are.
     pub blocks: Option<BlockInput<'a>>,
     /// What the segment tells of its records in sum; `None` leaves it out, and a reader takes the
@@ -100,6 +103,11 @@ pub fn build(input: &FooterInput<'_>, base_offset: u32) -> Result<Built> {
             rollup.encode(out);
             Ok(())
         })?;
+    }
+    if !input.open_runs.is_empty() {
+        let (seqs, offsets) = (input.open_runs.iter(), input.open_runs.iter());
+        builder.column(Section::OpenSeqs, 0, seqs.map(|(seq, _)| *seq))?;
+        builder.column(Section::OpenOffsets, 0, offsets.map(|(_, offset)| wide(offset)))?;
     }
     for (field, number) in input.fields.iter().zip(1..) {
         if let Some(field) = field.filter(|field| !field.hashes.is_empty()) {

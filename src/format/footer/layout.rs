@@ -222,6 +222,20 @@ impl FooterLayout {
         Ok((blocks, starts))
     }
 
+    /// The newest states of the runs that are open: their sequence numbers, rising, and where they
+    /// stand in the file. No other segment was looked at for that.
+    ///
+    /// # Errors
+    /// [`Damage::Footer`].
+    pub fn open_runs<'b>(&self, file: &'b [u8]) -> Result<(Packed<'b>, Packed<'b>), Damage> {
+        if !self.slot(Section::OpenSeqs, 0)?.is_present() {
+            return Ok(Default::default());
+        }
+        let seqs = self.column(file, Section::OpenSeqs, 0, |_| true)?;
+        let is_whole = |offsets: &Packed<'_>| offsets.len() == seqs.len();
+        Ok((seqs, self.column(file, Section::OpenOffsets, 0, is_whole)?))
+    }
+
     /// What the segment tells of its records in sum.
     ///
     /// # Errors

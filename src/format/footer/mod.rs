@@ -100,15 +100,19 @@ enum Section {
     BlockStarts = 14,
     /// What the segment tells of its records in sum.
     Rollup = 15,
+    /// The sequence numbers of the newest states of runs that are open, rising.
+    OpenSeqs = 16,
+    /// Where those states stand in the file.
+    OpenOffsets = 17,
 }
 
 /// Sections that stand once and that every footer has, or may have.
 const SINGLE: usize = 7;
 /// Sections that stand once for each field.
 const PER_FIELD: usize = 5;
-/// Sections that stand once, numbered after those of fields: two of a packed segment, and one that
-/// every footer has.
-const LATER: usize = 3;
+/// Sections that stand once, numbered after those of fields: two of a packed segment, one that
+/// every footer has, and two of a segment with runs that are open.
+const LATER: usize = 5;
 
 impl Section {
     const SINGLE: [Self; SINGLE] = [
@@ -124,7 +128,7 @@ impl Section {
 
 const _: () = assert!(Section::Supersedes as usize == SINGLE);
 const _: () = assert!(Section::Codes as usize == SINGLE + PER_FIELD);
-const _: () = assert!(Section::Rollup as usize == SINGLE + PER_FIELD + LATER);
+const _: () = assert!(Section::OpenOffsets as usize == SINGLE + PER_FIELD + LATER);
 
 /// An entry of the section table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

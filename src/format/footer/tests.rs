@@ -12,6 +12,8 @@ use crate::format::trailer::{TRAILER_BYTES, TagCounts, Trailer};
 use crate::model::Field;
 
 const BASE: u32 = 1000;
+/// The newest states of open runs in the files here, which no row has to bear out.
+const OPEN: [(u64, u32); 2] = [(3, 400), (1 << 40, 90)];
 
 #[derive(Debug, Clone)]
 struct Row {
@@ -80,6 +82,7 @@ fn file(rows: &[Row], seed: u64, supersedes: &[u64]) -> (Vec<u8>, Trailer) {
         tags: &rows.iter().map(|row| row.tag).collect::<Vec<_>>(),
         frames: &[128, 500, 999],
         supersedes,
+        open_runs: &OPEN,
         blocks: None,
         rollup: None,
         seed,
@@ -183,6 +186,9 @@ proptest! {
         prop_assert!(rows.iter().map(|row| row.tag).eq((0..).map_while(|row| tags.get(row))));
         prop_assert_eq!(values(layout.frames(&file).unwrap()), [128, 500, 999]);
         prop_assert_eq!(values(layout.supersedes(&file).unwrap()), supersedes);
+        let (open, places) = layout.open_runs(&file).unwrap();
+        prop_assert_eq!(values(open), OPEN.map(|(seq, _)| seq));
+        prop_assert_eq!(values(places), OPEN.map(|(_, offset)| u64::from(offset)));
         match layout.seq_order(&file).unwrap() {
             None => prop_assert!(seqs.is_sorted()),
             Some(order) => {
@@ -223,6 +229,7 @@ proptest! {
             layout.frames(&file).is_err(),
             layout.seq_order(&file).is_err(),
             layout.supersedes(&file).is_err(),
+            layout.open_runs(&file).is_err(),
         ];
         let fields = Field::ALL.iter().map(|field| layout.field(&file, *field).is_err());
         prop_assert_eq!(uses.into_iter().chain(fields).filter(|damaged| *damaged).count(), 1);
@@ -362,6 +369,9 @@ fn sections_in_each_others_places_fail() {
     let tags = (Section::Tags as u8, 0);
     let (file, layout) = forged(|entries, _| repoint(entries, tags, (Section::Times as u8, 0)));
     assert!(layout.times(&file).is_err(), "no packed column at all");
+    let places = (Section::OpenOffsets as u8, 0);
+    let (file, layout) = forged(|entries, _| repoint(entries, (Section::Seqs as u8, 0), places));
+    assert!(layout.open_runs(&file).is_err(), "places of other states");
 }
 
 #[test]

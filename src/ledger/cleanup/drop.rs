@@ -18,7 +18,7 @@ use crate::ledger::lifecycle::Author;
 use crate::ledger::policy::Retention;
 use crate::model::{Body, Record, Run};
 use crate::planted::{Bug, is_planted};
-use crate::segment::{Pinned, Segment};
+use crate::segment::{OpenState, Pinned, Segment};
 use crate::sync::MutexGuard;
 
 impl Inner {
@@ -141,11 +141,11 @@ impl Inner {
     }
 
     /// Appends the newest states of open runs anew, and syncs them.
-    fn carry_forward(&self, segment: &Arc<Segment>, runs: &[(u64, u32)]) -> Result<u64> {
+    fn carry_forward(&self, segment: &Arc<Segment>, runs: &[OpenState]) -> Result<u64> {
         let pinned = Pinned::new(segment)?;
         let mut carried = 0;
-        for &(seq, offset) in runs {
-            let body = match pinned.record(seq, offset) {
+        for &OpenState { seq, frame, offset } in runs {
+            let body = match pinned.record_at(frame, seq, offset) {
                 Ok(record) => record.body,
                 // What cannot be read cannot be carried, and must not keep the others for ever.
                 Err(err @ Error::Damaged { .. }) => {
@@ -261,7 +261,7 @@ impl Inner {
 /// after it.
 fn waits_for_any(
     candidates: &[Candidate],
-    later: &[(Candidate, Vec<(u64, u32)>)],
+    later: &[(Candidate, Vec<OpenState>)],
 ) -> Result<Option<usize>> {
     let ranges: Vec<_> = later.iter().filter_map(|(other, _)| other.plan.seqs).collect();
     for (at, candidate) in candidates.iter().enumerate() {

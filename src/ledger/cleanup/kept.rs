@@ -74,8 +74,9 @@ impl Reader {
             let mut carried = 0;
             if candidate.plan.dropped_for.is_some() {
                 let open = open_runs(&candidate.segment)?;
-                let is_asked = |(seq, _): &&(u64, u32)| seqs.contains(seq);
-                carried = open.iter().chain(&candidate.results).filter(is_asked).count() as u64;
+                let results = candidate.results.iter().map(|(seq, _)| seq);
+                let all = open.iter().map(|state| &state.seq).chain(results);
+                carried = all.filter(|seq| seqs.contains(seq)).count() as u64;
             }
             let limits = retention.limits(class);
             kept.push(Kept { segment: candidate.plan, class, limits, records, carried });

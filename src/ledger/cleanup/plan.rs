@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::index::{Row, SUPERSEDED, Table};
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{AUDIT_STREAM, Class, STREAM_KINDS};
@@ -18,9 +17,9 @@ use crate::ledger::pins::{Pin, holds_run};
 use crate::ledger::policy::{Limits, Retention, Term};
 use crate::ledger::reader::Reader;
 use crate::ledger::retention::arrivals;
-use crate::model::{FieldSet, Kind, Status, Timestamp};
+use crate::model::{Kind, Timestamp};
 use crate::planted::{Bug, is_planted};
-use crate::segment::{Overview, Segment, TableRef};
+use crate::segment::{OpenState, Overview, Segment};
 
 /// A segment that is looked at.
 #[derive(Clone)]
@@ -312,37 +311,12 @@ fn keep_what_is_carried(candidates: &mut [Candidate]) -> Result<()> {
     Ok(())
 }
 
-/// Where the newest states of runs lie that are open in this segment: sequence number and offset.
-pub(in crate::ledger) fn open_runs(segment: &Arc<Segment>) -> Result<Vec<(u64, u32)>> {
-    fn collect<T: Table>(
-        table: &T,
-        count: usize,
-        overtaken: &dyn Fn(u64) -> bool,
-    ) -> Vec<(u64, u32)> {
-        let is_open = |row: &Row| {
-            let tag = table.tag(*row);
-            tag & SUPERSEDED == 0
-                && Status::from_code(tag).is_some_and(|status| !status.is_terminal())
-        };
-        // The tags first, which lie side by side, and from the end: nearly none is open in a large
-        // segment, and those that are began shortly before it was sealed.
-        let open = (0..table.rows()).rev().filter(is_open).take(count);
-        let open = open.map(|row| (table.seq(row), table.offset(row)));
-        let mut open: Vec<_> = open.filter(|&(seq, _)| !overtaken(seq)).collect();
-        open.sort_unstable();
-        open
-    }
+/// Where the newest states of the open runs lie whose newest is in this segment.
+pub(in crate::ledger) fn open_runs(segment: &Segment) -> Result<Vec<OpenState>> {
     if is_planted(Bug::DropOpenRuns) {
         return Ok(Vec::new());
     }
-    let count = segment.trailer().map_or(u64::MAX, |trailer| trailer.tags.open_runs());
-    if segment.kind() != Kind::Run || count == 0 {
-        return Ok(Vec::new());
-    }
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
-    let overtaken = |seq| segment.superseded_by(seq).is_some();
-    segment.with_table(FieldSet::NONE, |table| match table {
-        TableRef::Memory(table) => collect(table, count, &overtaken),
-        TableRef::Sealed(table) => collect(table, count, &overtaken),
-    })
+    let mut open = segment.open_runs()?;
+    open.retain(|state| segment.superseded_by(state.seq).is_none());
+    Ok(open)
 }

@@ -9,7 +9,7 @@ use crate::ledger::cleanup::open_runs;
 use crate::ledger::handle::Inner;
 use crate::ledger::lifecycle::Author;
 use crate::model::{Body, Owner, Process, Run, RunError, Status, Timestamp};
-use crate::segment::{Pinned, Segment};
+use crate::segment::{OpenState, Pinned, Segment};
 use crate::storage::{Fate, Storage};
 
 /// The type of the error of a run that was abandoned.
@@ -54,13 +54,13 @@ fn gone(
     fates: &mut Fates<'_>,
     now: Timestamp,
 ) -> Result<Vec<Run<'static>>> {
-    let open = open_places(segment)?;
+    let open = open_runs(segment)?;
     if open.is_empty() {
         return Ok(Vec::new());
     }
     let pinned = Pinned::new(segment)?;
     let mut gone = Vec::new();
-    for (frame, seq, offset) in open {
+    for OpenState { seq, frame, offset } in open {
         let record = match pinned.record_at(frame, seq, offset) {
             // `verify` names it.
             Err(Error::Damaged { .. }) => continue,
@@ -75,17 +75,6 @@ fn gone(
         }
     }
     Ok(gone)
-}
-
-/// Where the open runs of a segment lie, by sequence number and offset: behind their frames, where
-/// the opening has read them anyway, so that no index has to be made.
-fn open_places(segment: &Arc<Segment>) -> Result<Vec<(Option<u32>, u64, u32)>> {
-    let Some(found) = segment.open_at_opening() else {
-        let open = open_runs(segment)?.into_iter();
-        return Ok(open.map(|(seq, offset)| (None, seq, offset)).collect());
-    };
-    let newest = found.iter().filter(|state| segment.superseded_by(state.seq).is_none());
-    Ok(newest.map(|state| (Some(state.frame), state.seq, state.offset)).collect())
 }
 
 impl Fates<'_> {
@@ -149,19 +138,37 @@ mod tests {
         let storage: Arc<dyn Storage> = Arc::new(Disk);
         let opened = Segment::open(&storage, segment.path(), OpenMode::Read, 1);
         let segment = Arc::new(opened.unwrap());
-        let told = open_places(&segment).unwrap();
+        let told = open_runs(&segment).unwrap();
         assert_eq!(told.len(), 27);
-        assert!(told.iter().all(|place| place.0.is_some()), "there is no index yet");
+        assert!(told.iter().all(|state| state.frame.is_some()), "there is no index yet");
         segment.overview().unwrap();
-        let places = |told: &[(Option<u32>, u64, u32)]| {
-            told.iter().map(|place| (place.1, place.2)).collect::<Vec<_>>()
+        let places = |told: &[OpenState]| {
+            told.iter().map(|state| (state.seq, state.offset)).collect::<Vec<_>>()
         };
-        let by_index = open_places(&segment).unwrap();
-        assert!(by_index.iter().all(|place| place.0.is_none()));
+        let by_index = open_runs(&segment).unwrap();
+        assert!(by_index.iter().all(|state| state.frame.is_none()));
         assert_eq!(places(&by_index), places(&told));
         let pinned = Pinned::new(&segment).unwrap();
-        for (frame, seq, offset) in told {
+        for &OpenState { seq, frame, offset } in &told {
             assert_eq!(pinned.record_at(frame, seq, offset).unwrap().seq, seq);
+        }
+
+        // Sealed, its footer tells them; and where that is damaged, the records do.
+        drop(ledger);
+        let path = segment.path();
+        let open = |mode| Arc::new(Segment::open(&storage, path, mode, 1).unwrap());
+        let frames_end = segment.end() as usize;
+        open(OpenMode::Write).seal([0; 32]).unwrap();
+        let sealed = open(OpenMode::Read);
+        assert_eq!(sealed.trailer().unwrap().tags.open_runs(), 27);
+        assert_eq!(places(&open_runs(&sealed).unwrap()), places(&told));
+        let whole = std::fs::read(path).unwrap();
+        for at in frames_end..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            std::fs::write(path, damaged).unwrap();
+            let open = open_runs(&open(OpenMode::Read)).unwrap();
+            assert_eq!(places(&open), places(&told), "byte {at} of {}", whole.len());
         }
     }
 }
