@@ -119,6 +119,20 @@ impl<'a> Block<'a> {
         self.data.get(self.place + bit / 8..)?.first_chunk()
     }
 
+    /// About where values reach `bound`, if they rise: nothing but the directory is read for it.
+    fn about(&self, bound: u64) -> usize {
+        let steps = bound.wrapping_sub(self.base).checked_div(self.unit).unwrap_or_default();
+        let most = MASKS.get(self.width as usize).copied().unwrap_or_default();
+        let (steps, rise) = match self.line.at(BLOCK) {
+            // Without a line the distances are the values.
+            0 => (steps, most),
+            // Values lie half as far above the line as the highest, more or less.
+            rise => (steps.saturating_sub(most / 2), rise),
+        };
+        let index = u128::from(steps) * BLOCK as u128 / u128::from(rise.max(1));
+        usize::try_from(index).unwrap_or(BLOCK)
+    }
+
     /// The value at this place in the block, which must be below [`BLOCK`]. On bytes that were not
     /// checked a place outside of the data reads as `None`.
     #[inline]
@@ -245,67 +259,56 @@ impl<'a> Packed<'a> {
     /// and false for all after; the values must rise or stay.
     #[must_use]
     pub fn partition_point(&self, mut pred: impl FnMut(u64) -> bool) -> usize {
-        self.partition_point_in(0, self.directory.len(), &mut pred)
+        let first = |number| self.block(number).and_then(|block| block.get(0));
+        let begins = |number| first(number).is_some_and(&mut pred);
+        let Some(number) = partition(0, self.directory.len(), begins).checked_sub(1) else {
+            return 0;
+        };
+        let Some(block) = self.block(number) else { return 0 };
+        let start = number * BLOCK;
+        let len = BLOCK.min(self.len - start);
+        start + partition(0, len, |index| block.get(index).is_some_and(&mut pred))
     }
 
     /// How many values are below `bound`; they must rise or stay. It is found the faster the nearer
     /// it is to `guess`, and the more evenly the values rise.
     #[must_use]
     pub fn count_below(&self, bound: u64, guess: usize) -> usize {
-        let mut pred = |value| value < bound;
-        let blocks = self.directory.len();
-        let blocks = partition_near(blocks, guess / BLOCK, |number| self.begins(number, &mut pred));
-        let Some(number) = blocks.checked_sub(1) else { return 0 };
-        let Some(block) = self.block(number) else { return 0 };
-        let start = number * BLOCK;
-        let len = BLOCK.min(self.len - start);
-        let first = |block: Block<'_>| block.get(0);
-        let ends = first(block).zip(self.block(number + 1).and_then(first));
-        let guess = ends.map_or(guess.saturating_sub(start), |(first, next)| {
-            let step = (next.saturating_sub(first) / BLOCK as u64).max(1);
-            usize::try_from(bound.saturating_sub(first) / step).unwrap_or(len)
-        });
-        start + partition_near(len, guess, |index| block.get(index).is_some_and(&mut pred))
-    }
-
-    /// True when `pred` is for the first value of the block.
-    fn begins(&self, block: usize, pred: &mut impl FnMut(u64) -> bool) -> bool {
-        self.block(block).and_then(|block| block.get(0)).is_some_and(pred)
-    }
-
-    /// The same as [`Packed::partition_point`], when so many blocks begin before it.
-    fn partition_point_in(
-        &self,
-        mut low: usize,
-        mut high: usize,
-        pred: &mut impl FnMut(u64) -> bool,
-    ) -> usize {
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.begins(middle, pred) {
-                low = middle + 1;
-            } else {
-                high = middle;
+        // No value of a block is below its base, so that the directory tells mostly in which block
+        // the place is, and the block's line about where.
+        let is_below = |number| self.block(number).is_some_and(|block| block.base < bound);
+        let after = partition_near(self.directory.len(), guess / BLOCK, is_below);
+        if let Some(number) = after.checked_sub(1)
+            && let Some(block) = self.block(number)
+        {
+            let start = number * BLOCK;
+            let len = BLOCK.min(self.len - start);
+            let is_below = |index| block.get(index).is_some_and(|value| value < bound);
+            let count = partition_near(len, block.about(bound), is_below);
+            if (1..len).contains(&count) {
+                return start + count;
             }
         }
-        let Some(number) = low.checked_sub(1) else { return 0 };
-        let Some(block) = self.block(number) else { return 0 };
-        let start = number * BLOCK;
-        let (mut low, mut high) = (0, BLOCK.min(self.len - start));
-        while low < high {
-            let middle = low.midpoint(high);
-            if block.get(middle).is_some_and(&mut *pred) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        start + low
+        // At the end of a block the next one may begin below its first value, or wrap.
+        self.partition_point(|value| value < bound)
     }
 }
 
-/// The first of `0..len` for which `before` is false, which must be true and then false; the faster
-/// the nearer it is to `guess`.
+/// The first of `low..high` for which `before` is false, which must be true and then false.
+#[inline]
+fn partition(mut low: usize, mut high: usize, mut before: impl FnMut(usize) -> bool) -> usize {
+    while low < high {
+        let middle = low.midpoint(high);
+        if before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+/// The same of `0..len`; the faster the nearer it is to `guess`.
 #[inline]
 fn partition_near(len: usize, guess: usize, mut before: impl FnMut(usize) -> bool) -> usize {
     let (mut low, mut high, mut step) = (0, len, 1);
@@ -332,15 +335,7 @@ fn partition_near(len: usize, guess: usize, mut before: impl FnMut(usize) -> boo
             step *= 2;
         }
     }
-    while low < high {
-        let middle = low.midpoint(high);
-        if before(middle) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    low
+    partition(low, high, before)
 }
 
 #[cfg(test)]
