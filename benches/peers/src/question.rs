@@ -7,8 +7,11 @@ use runledger::{Id, Timestamp};
 use crate::Outcome;
 use crate::workload::{Pool, Rng, START_NANOS, Workload, run_id, trace_id};
 
-/// So many picks are asked about, the most of them to warm what is to be warm.
-const PICKS: usize = 10_000;
+/// One of so many runs is asked about, most of them to warm what is to be warm: a larger ledger has
+/// more of that.
+const RUNS_A_PICK: u64 = 10;
+/// There are so many picks at least.
+const PICKS: u64 = 10_000;
 
 /// A question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +108,7 @@ pub(crate) fn picks(pool: &Pool, seed: u64, workload: &Workload<'_>) -> Vec<Pick
             window: (time(from), time(from + nanos / 10)),
         }
     };
-    (0..PICKS).map(pick).collect()
+    (0..PICKS.max(workload.runs() / RUNS_A_PICK)).map(pick).collect()
 }
 
 /// A part of an answer.
