@@ -1,5 +1,7 @@
 use std::sync::{Arc, OnceLock};
 
+use smallvec::SmallVec;
+
 use crate::error::Result;
 use crate::format::footer::head;
 use crate::format::key;
@@ -10,7 +12,7 @@ use crate::segment::{Segment, Span};
 use crate::sync::RwLock;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// So many segments are searched one by one; only of more is it noted what they hold.
+/// A look-up that searches no more segments than this in vain notes nothing of what they hold.
 const FEW: usize = 2;
 
 /// How many bytes the filter of one field of one stream may take. All of them together, should
@@ -226,14 +228,17 @@ impl SegmentList {
         hash: impl Fn(u64) -> u64,
         find: impl Fn(&Arc<Segment>) -> Result<Option<R>>,
     ) -> Result<Option<R>> {
-        if self.entries.len() <= FEW {
-            let found = self.entries.iter().rev().map(|entry| find(&entry.segment).transpose());
-            return found.flatten().next().transpose();
+        // Mostly it is in the last one, or there is no other.
+        let Some((last, others)) = self.entries.split_last() else { return Ok(None) };
+        let found = find(&last.segment)?;
+        if found.is_some() || others.is_empty() {
+            return Ok(found);
         }
         let mut without = Lanes::default();
         self.exclude(field, &[hash], &mut without);
         let mut in_vain = InVain::default();
-        let mut left: Vec<_> = self.entries_but(without).collect();
+        let is_other = |entry: &&Entry| entry.lane != last.lane;
+        let mut left: SmallVec<[_; FEW]> = self.entries_but(without).filter(is_other).collect();
         // In the order of lanes they are nearly always in that of their sequence numbers, too.
         left.sort_unstable_by_key(|entry| entry.first_seq);
         for entry in left.into_iter().rev() {
@@ -249,13 +254,11 @@ impl SegmentList {
     /// The segments that may hold a key in each field that the filter names, in no order.
     pub(super) fn with_keys(&self, filter: &Filter) -> impl Iterator<Item = &Entry> {
         let mut without = Lanes::default();
-        if self.entries.len() > FEW {
-            for keys in filter.groups() {
-                let Some(field) = only_field(keys) else { continue };
-                let hashes: Vec<_> =
-                    keys.iter().map(|wanted| |seed| key::hash(seed, &wanted.key)).collect();
-                self.exclude(field, &hashes, &mut without);
-            }
+        for keys in filter.groups() {
+            let Some(field) = only_field(keys) else { continue };
+            let hashes: Vec<_> =
+                keys.iter().map(|wanted| |seed| key::hash(seed, &wanted.key)).collect();
+            self.exclude(field, &hashes, &mut without);
         }
         self.entries_but(without)
     }
@@ -278,11 +281,14 @@ impl SegmentList {
     }
 
     /// Enters a segment that was just sealed into the filters that are in use, so that no look-up
-    /// has to.
+    /// has to. For each run that begins, an append looks in all segments of runs: a segment of
+    /// theirs is always entered.
     pub(crate) fn enter_sealed(&self, segment: &Segment) {
         let Some(entry) = self.holder_entry(segment.first_seq()) else { return };
+        let is_needed = |field| field == Field::Run && segment.kind() == Kind::Run;
         for &field in Field::ALL {
-            if self.filters.of(field).is_some_and(|filter| !filter.read().is_empty()) {
+            let is_in_use = |filter: &RwLock<SlicedFilter>| !filter.read().is_empty();
+            if is_needed(field) || self.filters.of(field).is_some_and(is_in_use) {
                 self.enter_keys(entry, field);
             }
         }
