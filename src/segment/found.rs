@@ -27,6 +27,12 @@ pub(super) struct Found {
 }
 
 impl Segment {
+    /// What the opening found, as long as nothing was appended since and there is no footer.
+    pub(super) fn still_as_found(&self) -> Option<&Found> {
+        let found = self.found.as_ref().filter(|found| found.end == self.end());
+        found.filter(|_| !self.is_sealed())
+    }
+
     /// How many records the opening found, when there was no footer to tell.
     pub(crate) fn records_at_opening(&self) -> u64 {
         self.found.as_ref().map_or(0, |found| found.records)

@@ -3,6 +3,7 @@
 
 use crate::error::{Damage, Error, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
+use crate::index::MemIndex;
 use crate::model::FieldSet;
 use crate::segment::open::open_sealed;
 use crate::segment::sealed::SealedIndex;
@@ -46,6 +47,29 @@ impl Segment {
                 Some(damage) => self.rebuild(damage),
                 None => self.map_anew()?,
             }
+        }
+    }
+
+    /// What the index tells, in memory or where it lies. A footer that turns out to be damaged is
+    /// replaced by an index made from the records.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn told<R>(
+        &self,
+        in_memory: impl Fn(&MemIndex) -> R,
+        in_footer: impl Fn(&SealedIndex) -> Result<R, Damage>,
+    ) -> Result<R> {
+        loop {
+            let damage = match &*self.current()? {
+                State::Memory(index) => return Ok(in_memory(index)),
+                State::Sealed(sealed) => match in_footer(sealed) {
+                    _ if !sealed.is_intact() => return Err(self.lost(&sealed.map)),
+                    Ok(told) => return Ok(told),
+                    Err(damage) => damage,
+                },
+            };
+            self.rebuild(damage);
         }
     }
 

@@ -355,22 +355,14 @@ impl Segment {
     /// and the sequence number of that one where there is no footer yet.
     pub(crate) fn supersedes(&self) -> Result<Vec<(u64, Option<u64>)>> {
         let with_its_own =
-            |list: &[(u64, u64)]| Ok(list.iter().map(|&(seq, by)| (seq, Some(by))).collect());
-        let found = self.found.as_ref().filter(|found| found.end == self.end());
-        if let Some(found) = found.filter(|_| !self.is_sealed()) {
-            return with_its_own(&found.supersedes);
+            |list: &[(u64, u64)]| list.iter().map(|&(seq, by)| (seq, Some(by))).collect();
+        if let Some(found) = self.still_as_found() {
+            return Ok(with_its_own(&found.supersedes));
         }
-        loop {
-            let damage = match &*self.current()? {
-                State::Memory(index) => return with_its_own(index.supersedes()),
-                State::Sealed(sealed) => match sealed.supersedes() {
-                    _ if !sealed.is_intact() => return Err(self.lost(&sealed.map)),
-                    Ok(list) => return Ok(list.into_iter().map(|seq| (seq, None)).collect()),
-                    Err(damage) => damage,
-                },
-            };
-            self.rebuild(damage);
-        }
+        let in_footer = |sealed: &SealedIndex| {
+            Ok(sealed.supersedes()?.into_iter().map(|seq| (seq, None)).collect())
+        };
+        self.told(|index| with_its_own(index.supersedes()), in_footer)
     }
 
     fn damaged(&self, offset: u32, damage: Damage) -> Error {

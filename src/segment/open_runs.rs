@@ -3,7 +3,8 @@
 use crate::error::Result;
 use crate::index::{MemIndex, Row, SUPERSEDED, Table};
 use crate::model::{Kind, Status};
-use crate::segment::{FRAMES_START, Segment, State};
+use crate::segment::sealed::SealedIndex;
+use crate::segment::{FRAMES_START, Segment};
 
 /// Where the newest state of an open run lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,26 +27,13 @@ impl Segment {
             return Ok(Vec::new());
         }
         // What the opening has read anyway: for this no index has to be made.
-        let found = self.found.as_ref().filter(|found| found.end == self.end());
-        let found = found.filter(|_| self.indexed() == FRAMES_START && !self.is_sealed());
+        let found = self.still_as_found().filter(|_| self.indexed() == FRAMES_START);
         if let Some(found) = found {
             return Ok(found.open.clone());
         }
-        let states = |open: Vec<(u64, u32)>| {
-            let state = |(seq, offset)| OpenState { seq, frame: None, offset };
-            Ok(open.into_iter().map(state).collect())
-        };
-        loop {
-            let damage = match &*self.current()? {
-                State::Memory(index) => return states(open_runs(index)),
-                State::Sealed(sealed) => match sealed.open_runs() {
-                    _ if !sealed.is_intact() => return Err(self.lost(&sealed.map)),
-                    Ok(open) => return states(open),
-                    Err(damage) => damage,
-                },
-            };
-            self.rebuild(damage);
-        }
+        let open = self.told(open_runs, SealedIndex::open_runs)?;
+        let state = |(seq, offset)| OpenState { seq, frame: None, offset };
+        Ok(open.into_iter().map(state).collect())
     }
 }
 

@@ -8,7 +8,8 @@ use crate::format::rollup::{ErrorRow, Rollup, RunRow, day_of};
 use crate::index::{Code, MemIndex, SUPERSEDED, Table};
 use crate::model::{Body, Field, FieldSet, Fingerprint, Kind, Status};
 use crate::segment::draft::length_of_run;
-use crate::segment::{Pinned, Segment, State, TableRef};
+use crate::segment::sealed::SealedIndex;
+use crate::segment::{Pinned, Segment, TableRef};
 
 /// So many places each type has for the rows of its statuses, whose codes are lower.
 const STATUSES: usize = 8;
@@ -178,17 +179,7 @@ impl Segment {
     /// # Errors
     /// When the file cannot be read.
     pub(crate) fn rollup(&self) -> Result<Rollup> {
-        loop {
-            let damage = match &*self.current()? {
-                State::Memory(index) => return Ok(rollup(index, self.kind())),
-                State::Sealed(sealed) => match sealed.rollup() {
-                    _ if !sealed.is_intact() => return Err(self.lost(&sealed.map)),
-                    Ok(rollup) => return Ok(rollup),
-                    Err(damage) => damage,
-                },
-            };
-            self.rebuild(damage);
-        }
+        self.told(|index| rollup(index, self.kind()), SealedIndex::rollup)
     }
 
     /// The sums of its records, but for states of runs that any record supersedes: over all

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::format::packed::Packed;
+use crate::format::packed::{Packed, partition};
 
 use super::stored_hash;
 
@@ -144,16 +144,7 @@ impl Postings<'_> {
     /// How many of the rows that are left lie before `row`.
     #[must_use]
     pub fn before(&self, row: u32) -> usize {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.get(middle).is_some_and(|at| at < row) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
+        partition(0, self.len(), |place| self.get(place).is_some_and(|at| at < row))
     }
 
     /// The same, held to the rows from `low` on and before `high`.

@@ -296,7 +296,11 @@ impl<'a> Packed<'a> {
 
 /// The first of `low..high` for which `before` is false, which must be true and then false.
 #[inline]
-fn partition(mut low: usize, mut high: usize, mut before: impl FnMut(usize) -> bool) -> usize {
+pub(super) fn partition(
+    mut low: usize,
+    mut high: usize,
+    mut before: impl FnMut(usize) -> bool,
+) -> usize {
     while low < high {
         let middle = low.midpoint(high);
         if before(middle) {
