@@ -31,8 +31,8 @@ pub(crate) enum UnderHash {
     None,
     /// There is one, as good as always that of the run that is asked for.
     One(StatePlace),
-    /// There are several.
-    Several,
+    /// There are several, or that is not known.
+    Unsure,
 }
 
 impl Default for NewestStates {
@@ -71,7 +71,7 @@ impl NewestStates {
         match (states.next(), states.next()) {
             (None, _) => UnderHash::None,
             (Some(place), None) => UnderHash::One(place),
-            (Some(_), Some(_)) => UnderHash::Several,
+            (Some(_), Some(_)) => UnderHash::Unsure,
         }
     }
 
@@ -119,7 +119,7 @@ mod tests {
         states.note(place(7, 2), None);
         states.note(place(7, 3), Some(1));
         assert_eq!(seqs(&states, 7), [2, 3]);
-        assert_eq!(states.find_one(7), UnderHash::Several);
+        assert_eq!(states.find_one(7), UnderHash::Unsure);
     }
 
     #[test]

@@ -145,6 +145,12 @@ impl SlicedFilter {
         }
     }
 
+    /// False when no segment that was entered holds the key whose hash, with this seed, has these
+    /// highest 32 bits.
+    pub(crate) fn may_hold(&self, seed: u64, head: u32) -> bool {
+        self.blocks.iter().any(|block| block.seed != seed || block.may_hold(head))
+    }
+
     /// Bytes of memory held.
     pub(crate) fn memory(&self) -> usize {
         self.blocks.iter().map(|block| block.bits.len()).sum()
@@ -202,26 +208,39 @@ impl Block {
     }
 
     fn probe(&self, head: u32, found: &mut Lanes) {
+        self.with_common_bits(head, |bits| self.note_lanes(bits, found));
+    }
+
+    fn may_hold(&self, head: u32) -> bool {
+        self.with_common_bits(head, |bits| bits.iter().any(|&byte| byte != 0))
+    }
+
+    /// What `work` makes of the bits that all rows of the key have.
+    fn with_common_bits<R>(&self, head: u32, work: impl FnOnce(&[u8]) -> R) -> R {
         // Each width by itself: a row is then read at once, and none waits for the one before it.
         match self.row_bytes {
-            1 => self.probe_rows::<1>(head, found),
-            2 => self.probe_rows::<2>(head, found),
-            4 => self.probe_rows::<4>(head, found),
-            8 => self.probe_rows::<8>(head, found),
-            16 => self.probe_rows::<16>(head, found),
-            32 => self.probe_rows::<32>(head, found),
-            _ => self.probe_rows::<MOST_ROW_BYTES>(head, found),
+            1 => work(&self.common_bits::<1>(head)),
+            2 => work(&self.common_bits::<2>(head)),
+            4 => work(&self.common_bits::<4>(head)),
+            8 => work(&self.common_bits::<8>(head)),
+            16 => work(&self.common_bits::<16>(head)),
+            32 => work(&self.common_bits::<32>(head)),
+            _ => work(&self.common_bits::<MOST_ROW_BYTES>(head)),
         }
     }
 
-    fn probe_rows<const BYTES: usize>(&self, head: u32, found: &mut Lanes) {
+    fn common_bits<const BYTES: usize>(&self, head: u32) -> [u8; BYTES] {
         let mut all = [u8::MAX; BYTES];
         for row in rows_of(head, self.rows) {
             let bytes = self.bits.get(row * BYTES..).and_then(|bytes| bytes.first_chunk());
             let bytes = bytes.unwrap_or(&[0; BYTES]);
             all.iter_mut().zip(bytes).for_each(|(all, byte)| *all &= byte);
         }
-        for (lanes, &byte) in self.lanes.chunks(8).zip(&all) {
+        all
+    }
+
+    fn note_lanes(&self, bits: &[u8], found: &mut Lanes) {
+        for (lanes, &byte) in self.lanes.chunks(8).zip(bits) {
             let mut left = byte;
             while left != 0 {
                 if let Some(&lane) = lanes.get(left.trailing_zeros() as usize) {
@@ -294,6 +313,23 @@ mod tests {
         // A five thousandth of the segments, and so one every fourth look-up.
         assert!(false_ones < asked * 3 / 10, "{false_ones} in {asked}");
         assert!(!filter.entered().contains(1200) && filter.entered().contains(1199));
+    }
+
+    #[test]
+    fn a_key_that_no_segment_holds_is_mostly_known_for_one() {
+        let mut filter = SlicedFilter::new(usize::MAX >> 1);
+        assert!(!filter.may_hold(0, 7));
+        // Of one size and then of another: two blocks, the first of which becomes full.
+        for segment in 0..600 {
+            filter.enter(segment, 0, &heads(segment, if segment < 590 { 100 } else { 900 }));
+            let absent = heads(5000, 100).into_iter().filter(|&head| filter.may_hold(0, head));
+            assert!(absent.count() <= 20, "beside {segment}");
+        }
+        for segment in (0..600).step_by(11) {
+            assert!(heads(segment, 100).into_iter().all(|head| filter.may_hold(0, head)));
+        }
+        // What those with another seed hold is not known.
+        assert!(heads(5000, 100).into_iter().all(|head| filter.may_hold(1, head)));
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(super) struct States<'c> {
 struct InStream {
     number: usize,
     list: Arc<SegmentList>,
-    /// What the last segment has of the runs that were looked for at once.
+    /// What is known of the runs, when several were looked for at once.
     ahead: Option<StatesAhead>,
 }
 
@@ -113,8 +113,10 @@ impl<'c> States<'c> {
         }
         for number in catalog.in_use().and(RUN_STREAMS) {
             let list = catalog.list(number);
-            let last = list.segments().next_back().filter(|_| hashes.len() > 1);
-            let ahead = last.map(|segment| segment.states_ahead(&hashes)).transpose()?.flatten();
+            let ahead = match hashes.len() {
+                1 => None,
+                _ => Some(look_ahead(&list, catalog.seed, &hashes)?),
+            };
             streams.push(InStream { number, list, ahead });
         }
         Ok(Self { catalog, hashes, streams })
@@ -159,16 +161,18 @@ impl<'c> States<'c> {
             true => hash,
             false => key::id_hash(seed, run_id),
         };
-        let ahead = ahead.as_ref().zip(wanted.number);
-        list.find_from_end(Field::Run, hash_with, |segment| {
-            let ahead = ahead.filter(|(ahead, _)| Arc::ptr_eq(ahead.pinned().segment(), segment));
-            match ahead.map(|(ahead, at)| (ahead, ahead.get(at))) {
-                Some((_, UnderHash::None)) => return Ok(None),
-                Some((ahead, UnderHash::One(place))) => {
-                    return Ok(Some(Newest::at(Cow::Borrowed(ahead.pinned()), *number, place)));
+        if let Some((ahead, at)) = ahead.as_ref().zip(wanted.number) {
+            match ahead.get(at) {
+                UnderHash::None => return Ok(None),
+                UnderHash::One(place) => {
+                    if let Some(pinned) = ahead.pinned_of(&place) {
+                        return Ok(Some(Newest::at(Cow::Borrowed(pinned), *number, place)));
+                    }
                 }
-                Some((_, UnderHash::Several)) | None => {}
+                UnderHash::Unsure => {}
             }
+        }
+        list.find_from_end(Field::Run, hash_with, |segment| {
             Ok(match segment.newest_state(run_id, hash, wanted.number.is_none())? {
                 NewestState::At(pinned, place) => {
                     Some(Newest::at(Cow::Owned(pinned), *number, place))
@@ -178,6 +182,13 @@ impl<'c> States<'c> {
             })
         })
     }
+}
+
+/// What is known of runs at once, without reading a footer.
+fn look_ahead(list: &SegmentList, seed: u64, hashes: &[u64]) -> Result<StatesAhead> {
+    let mut ahead = StatesAhead::new(hashes, list.segments().rev())?;
+    ahead.doubt(hashes, list.may_hold_before(ahead.first_seq(), Field::Run, seed));
+    Ok(ahead)
 }
 
 fn newest_by_index<'s>(

@@ -251,6 +251,21 @@ impl SegmentList {
         Ok(None)
     }
 
+    /// What tells of the hash of a key, with this seed, whether a segment before the one that
+    /// begins with this sequence number may hold it.
+    pub(crate) fn may_hold_before(
+        &self,
+        first_seq: u64,
+        field: Field,
+        seed: u64,
+    ) -> impl Fn(u64) -> bool {
+        let filter = self.filters.of(field).map(|filter| filter.read()).filter(|filter| {
+            let mut unknown = self.entries_but(filter.entered().clone());
+            unknown.all(|entry| entry.first_seq >= first_seq)
+        });
+        move |hash| filter.as_ref().is_none_or(|filter| filter.may_hold(seed, head(hash)))
+    }
+
     /// The segments that may hold a key in each field that the filter names, in no order.
     pub(super) fn with_keys(&self, filter: &Filter) -> impl Iterator<Item = &Entry> {
         let mut without = Lanes::default();

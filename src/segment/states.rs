@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::error::Result;
 use crate::format::codec::Prior;
 use crate::format::frame::FrameHeader;
@@ -49,27 +51,73 @@ pub(crate) enum NewestState {
 /// How many states ahead of the one that is read the processor is told to fetch.
 const AHEAD: usize = 8;
 
-/// Where the newest states of several runs lie in a segment. They were looked for all at once, so
-/// that the processor waits for many places of memory at a time and not for one after the other.
+/// Where the newest states of several runs lie in the segments of a stream that have no footer yet.
+/// They are looked for all at once, so that the processor waits for many places of memory at a time
+/// and not for one after the other.
 #[derive(Debug)]
 pub(crate) struct StatesAhead {
-    pinned: Pinned,
+    /// The segments that were looked through, the last one first, each with a view that shows all
+    /// of the states.
+    pinned: SmallVec<[Pinned; 2]>,
     places: Vec<UnderHash>,
 }
 
 impl StatesAhead {
-    /// The segment that was looked through, with a view that shows all of the states.
-    pub(crate) fn pinned(&self) -> &Pinned {
-        &self.pinned
+    /// Looks for the runs whose keys have these hashes in the last of the segments, which are given
+    /// from the end. A state in one that has a footer, or before that, is not found.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(crate) fn new<'s>(
+        hashes: &[u64],
+        segments: impl Iterator<Item = &'s Arc<Segment>>,
+    ) -> Result<Self> {
+        let mut ahead = Self { pinned: SmallVec::new(), places: Vec::new() };
+        ahead.places.resize(hashes.len(), UnderHash::None);
+        for segment in segments {
+            let Some(pinned) = segment.with_states(|states| {
+                let places = ahead.places.iter_mut().zip(hashes);
+                let left = places.filter(|(place, _)| **place == UnderHash::None);
+                left.for_each(|(place, &hash)| *place = states.find_one(hash));
+                // Held after the states were found: the view shows all that are known.
+                Pinned::new(segment)
+            })?
+            else {
+                break;
+            };
+            ahead.pinned.push(pinned);
+        }
+        Ok(ahead)
+    }
+
+    /// The first sequence number of the segments that were looked through.
+    pub(crate) fn first_seq(&self) -> u64 {
+        self.pinned.last().map_or(u64::MAX, |pinned| pinned.segment().first_seq())
+    }
+
+    /// Notes of the runs that were not found which of them may be in an earlier segment.
+    pub(crate) fn doubt(&mut self, hashes: &[u64], may_be_before: impl Fn(u64) -> bool) {
+        for (place, &hash) in self.places.iter_mut().zip(hashes) {
+            if *place == UnderHash::None && may_be_before(hash) {
+                *place = UnderHash::Unsure;
+            }
+        }
     }
 
     /// What was found for the run with this number among them. It is to be asked in their order:
     /// what comes after is fetched.
     pub(crate) fn get(&self, number: usize) -> UnderHash {
-        if let Some(UnderHash::One(place)) = self.places.get(number + AHEAD) {
-            self.pinned.prefetch_at(place.frame, place.offset);
+        if let Some(UnderHash::One(place)) = self.places.get(number + AHEAD)
+            && let Some(pinned) = self.pinned_of(place)
+        {
+            pinned.prefetch_at(place.frame, place.offset);
         }
-        self.places.get(number).copied().unwrap_or(UnderHash::Several)
+        self.places.get(number).copied().unwrap_or(UnderHash::Unsure)
+    }
+
+    /// The segment that a state was found in.
+    pub(crate) fn pinned_of(&self, place: &StatePlace) -> Option<&Pinned> {
+        self.pinned.iter().find(|pinned| pinned.segment().first_seq() <= place.seq)
     }
 }
 
@@ -100,20 +148,8 @@ impl Segment {
         Ok(self.with_states(find)?.unwrap_or(NewestState::InFooter))
     }
 
-    /// Looks for the newest states of the runs whose keys have these hashes; `None` when the footer
-    /// tells.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub(crate) fn states_ahead(self: &Arc<Self>, hashes: &[u64]) -> Result<Option<StatesAhead>> {
-        self.with_states(|states| {
-            let places = hashes.iter().map(|&hash| states.find_one(hash)).collect();
-            Ok(StatesAhead { pinned: Pinned::new(self)?, places })
-        })
-    }
-
     /// What `work` makes of the newest states; `None` when the footer tells.
-    fn with_states<R>(&self, work: impl Fn(&NewestStates) -> Result<R>) -> Result<Option<R>> {
+    fn with_states<R>(&self, work: impl FnOnce(&NewestStates) -> Result<R>) -> Result<Option<R>> {
         loop {
             if let Some(states) = &*self.newest.read() {
                 return work(states).map(Some);
