@@ -322,14 +322,14 @@ mod tests {
         // Of one size and then of another: two blocks, the first of which becomes full.
         for segment in 0..600 {
             filter.enter(segment, 0, &heads(segment, if segment < 590 { 100 } else { 900 }));
-            let absent = heads(5000, 100).into_iter().filter(|&head| filter.may_hold(0, head));
+            let absent = heads(4000, 100).into_iter().filter(|&head| filter.may_hold(0, head));
             assert!(absent.count() <= 20, "beside {segment}");
         }
         for segment in (0..600).step_by(11) {
             assert!(heads(segment, 100).into_iter().all(|head| filter.may_hold(0, head)));
         }
         // What those with another seed hold is not known.
-        assert!(heads(5000, 100).into_iter().all(|head| filter.may_hold(1, head)));
+        assert!(heads(4000, 100).into_iter().all(|head| filter.may_hold(1, head)));
     }
 
     #[test]

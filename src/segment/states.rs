@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use crate::error::Result;
 use crate::format::codec::Prior;
 use crate::format::frame::FrameHeader;
@@ -58,7 +56,7 @@ const AHEAD: usize = 8;
 pub(crate) struct StatesAhead {
     /// The segments that were looked through, the last one first, each with a view that shows all
     /// of the states.
-    pinned: SmallVec<[Pinned; 2]>,
+    pinned: Vec<Pinned>,
     places: Vec<UnderHash>,
 }
 
@@ -72,7 +70,7 @@ impl StatesAhead {
         hashes: &[u64],
         segments: impl Iterator<Item = &'s Arc<Segment>>,
     ) -> Result<Self> {
-        let mut ahead = Self { pinned: SmallVec::new(), places: Vec::new() };
+        let mut ahead = Self { pinned: Vec::new(), places: Vec::new() };
         ahead.places.resize(hashes.len(), UnderHash::None);
         for segment in segments {
             let Some(pinned) = segment.with_states(|states| {
@@ -219,5 +217,66 @@ fn is_of(pinned: &Pinned, place: StatePlace, run_id: &Id<'_>) -> bool {
         Ok(Body::Run(run)) => run.run_id == *run_id,
         Ok(Body::Event(_) | Body::Error(_)) => false,
         Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::format::codec::{self, Prior};
+    use crate::model::{Run, Status, Timestamp};
+    use crate::segment::made::{SEED, append_record, create_of};
+
+    /// A segment with one state of each of these runs.
+    fn segment(dir: &Path, first_seq: u64, runs: std::ops::Range<u64>) -> Arc<Segment> {
+        let segment = create_of(Kind::Run, dir, first_seq);
+        for (run, seq) in runs.zip(first_seq..) {
+            let run = Run::new(name(run), "t", Status::Running).unwrap();
+            let run = run.created_at(Timestamp::from_nanos(0));
+            append_record(&segment, seq, |out| codec::encode_run(out, 0, Prior::None, &run));
+        }
+        // As the last append has published it.
+        segment.publish(first_seq + 9);
+        Arc::new(segment)
+    }
+
+    fn name(run: u64) -> String {
+        format!("run-{run}")
+    }
+
+    fn id(run: u64) -> Id<'static> {
+        Id::new(name(run)).unwrap()
+    }
+
+    #[test]
+    fn the_newest_state_is_found_in_whichever_segment_without_a_footer_it_lies() {
+        let dir = tempfile::tempdir().unwrap();
+        // A sealed one, and three with a state of run 5 each.
+        let runs = [(1, 0..2), (11, 2..6), (21, 4..7), (31, 5..8)];
+        let segments = runs.map(|(first_seq, runs)| segment(dir.path(), first_seq, runs));
+        segments[0].seal([0; 32]).unwrap();
+        let hashes: Vec<_> = (0..10).map(|run| key::id_hash(SEED, &id(run))).collect();
+        let mut ahead = StatesAhead::new(&hashes, segments.iter().rev()).unwrap();
+        assert_eq!(ahead.first_seq(), 11);
+        // As a filter says that run 1 lies before them, and wrongly that runs 5 and 9 do.
+        ahead.doubt(&hashes, |hash| [1, 5, 9].iter().any(|&run| hash == hashes[run]));
+        let expected = [None, None, Some(11), Some(12), Some(21), Some(31), Some(32), Some(33)];
+        for (run, seq) in expected.into_iter().chain([None, None]).enumerate() {
+            match ahead.get(run) {
+                UnderHash::One(place) => {
+                    assert_eq!(Some(place.seq), seq, "run {run}");
+                    let pinned = ahead.pinned_of(&place).unwrap();
+                    let record = pinned.record_at(Some(place.frame), place.seq, place.offset);
+                    let Ok(Body::Run(found)) = record.map(|record| record.body) else {
+                        panic!("run {run}: no run lies at {place:?}");
+                    };
+                    assert_eq!(found.run_id, id(run as u64));
+                }
+                UnderHash::None => assert!(seq.is_none() && ![1, 9].contains(&run), "run {run}"),
+                UnderHash::Unsure => assert!([1, 9].contains(&run), "run {run}"),
+            }
+        }
     }
 }
