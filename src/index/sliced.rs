@@ -145,6 +145,11 @@ impl SlicedFilter {
         }
     }
 
+    /// Where [`SlicedFilter::probe`] reads for the key.
+    pub(crate) fn rows(&self, head: impl Fn(u64) -> u32) -> impl Iterator<Item = &[u8]> {
+        self.blocks.iter().flat_map(move |block| block.rows_of(head(block.seed)))
+    }
+
     /// False when no segment that was entered holds the key whose hash, with this seed, has these
     /// highest 32 bits.
     pub(crate) fn may_hold(&self, seed: u64, head: u32) -> bool {
@@ -205,6 +210,11 @@ impl Block {
         self.bits.truncate(half);
         self.bits.shrink_to_fit();
         self.rows /= 2;
+    }
+
+    fn rows_of(&self, head: u32) -> impl Iterator<Item = &[u8]> {
+        let rows = rows_of(head, self.rows);
+        rows.filter_map(|row| self.bits.get(row * self.row_bytes..))
     }
 
     fn probe(&self, head: u32, found: &mut Lanes) {

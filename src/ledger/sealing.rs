@@ -162,7 +162,7 @@ mod tests {
     use super::*;
     use crate::ledger::classes::RUNS;
     use crate::ledger::{Durability, Ledger, Options};
-    use crate::model::{Event, Kind, Run, Status};
+    use crate::model::{Event, Id, Kind, Run, Status};
 
     const EVENTS: usize = 1;
     const ERRORS: usize = 2;
@@ -243,5 +243,28 @@ mod tests {
         assert_eq!(ledger.query().kind(Kind::Run).count().unwrap(), 2 * u64::from(begun));
         let ended = ledger.query().run("run-0").history(true).fetch().unwrap();
         assert_eq!(ended.len(), 2, "its beginning was found in the sealed segment");
+    }
+
+    /// The one or two segments that a filter did not know after the first look-up it did not know
+    /// for good: each look-up searched them, as they were too few for a filter of their own.
+    #[test]
+    fn the_last_segment_that_a_filter_does_not_know_is_entered_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new().background(false).segment_bytes(64 << 10);
+        let ledger = options.open(dir.path()).unwrap();
+        let segments = || ledger.inner.catalog.stream(EVENTS).len();
+        // Nine are sealed: one more than a byte has bits for.
+        while segments() < 10 {
+            let trace = Id::new(format!("trace-{}", segments())).unwrap();
+            ledger.append(Event::new("e").trace_id(trace).message("x".repeat(2000))).unwrap();
+        }
+        let filter_memory = || ledger.inner.catalog.list(EVENTS).filter_memory();
+        let found = |trace: &str| ledger.query().trace(trace).count().unwrap();
+        assert!(found("trace-5") > 0);
+        let without_those = filter_memory();
+        assert!(without_those > 0);
+        assert_eq!(found("trace-none"), 0);
+        assert_eq!(filter_memory(), 2 * without_those);
+        assert!(found("trace-5") > 0);
     }
 }

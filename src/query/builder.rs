@@ -6,9 +6,9 @@ use crate::query::count::count;
 use crate::query::cursor::{Cursor, Order};
 use crate::query::fetch::{Part, fetch};
 use crate::query::filter::Filter;
-use crate::query::list::{Source, View};
 use crate::query::page::Page;
 use crate::query::text::TextPattern;
+use crate::query::view::{Source, View};
 
 /// How many records a page holds when no limit is set.
 const DEFAULT_LIMIT: usize = 100;

@@ -7,8 +7,9 @@ use crate::format::key;
 use crate::index::{Code, NoColumn, Row, SUPERSEDED, Table};
 use crate::model::{Field, FieldSet, Kind, Severity, Status};
 use crate::query::filter::Filter;
-use crate::query::list::{InVain, SegmentList, View};
+use crate::query::list::{InVain, SegmentList};
 use crate::query::plan::{Miss, Pass, Plan, candidates};
+use crate::query::view::View;
 use crate::segment::{Pinned, TableRef};
 
 /// One row of so many is looked at by itself, and the others are still counted by their tags.

@@ -5,12 +5,13 @@ use smallvec::SmallVec;
 
 use crate::error::Result;
 use crate::query::cursor::{Cursor, Order};
-use crate::query::filter::Filter;
-use crate::query::list::{Entry, InVain, SegmentList, View};
+use crate::query::filter::{Filter, Wanted};
+use crate::query::list::{Entry, InVain, SegmentList};
 use crate::query::page::{AHEAD, Page, Searched};
 use crate::query::plan::{Candidate, Miss, Plan, candidates};
-use crate::query::select::{Hit, Wanted, select, sort};
-use crate::segment::{Near, Pinned, TableRef};
+use crate::query::select::{self, Hit, select, sort};
+use crate::query::view::View;
+use crate::segment::{FEW_TABLES, Near, Pinned, SealedIndex, SealedTable, TableRef, find_in_all};
 
 /// Which part of the result is asked for.
 pub(super) struct Part {
@@ -20,6 +21,13 @@ pub(super) struct Part {
     pub(super) offset: u64,
     pub(super) limit: usize,
 }
+
+/// For each candidate its footer, while the key is looked for in all of them.
+type Footers = SmallVec<[Option<Arc<SealedIndex>>; FEW_TABLES]>;
+type Tables<'a> = SmallVec<[Option<SealedTable<'a>>; FEW_TABLES]>;
+
+/// In more segments a key is looked for one by one: mostly the first of them give enough.
+const MOST_AT_ONCE: usize = 16;
 
 /// For how many hits room is made at first.
 const ROOM: usize = 64;
@@ -65,8 +73,12 @@ fn try_fetch(
     let mut in_vain = InVain::default();
     let mut threshold = None;
     let end = part.up_to.map(|cursor| goodness(cursor.key, part.order));
-    let mut left = by_promise(candidates(lists, filter), part.order);
-    while let Some(Promising { promise, candidate }) = left.pop() {
+    let candidates = candidates(lists, filter);
+    let key = filter.lone_key();
+    let footers = footers(&candidates, key);
+    let tables = tables(&footers, filter, key);
+    let mut left = by_promise(candidates, part.order);
+    while let Some(Promising { promise, number, candidate }) = left.pop() {
         let is_full = threshold.is_some_and(|threshold| promise <= threshold);
         if is_full || end.is_some_and(|end| promise < end) {
             // Neither this one nor those that promise less can hold a better one.
@@ -75,7 +87,8 @@ fn try_fetch(
         let pinned = Pinned::new(&candidate.entry.segment)?;
         let before = hits.len();
         let how = (count, candidate.horizon, is_hasty);
-        let is_compared = match select_in(&pinned, filter, part, how, &mut hits)? {
+        let opened = tables.get(number).and_then(Option::as_ref);
+        let is_compared = match select_in(&pinned, opened, filter, part, how, &mut hits)? {
             Ok(is_compared) => is_compared,
             Err(Miss::NoKey(field)) => {
                 in_vain.note(candidate.list, candidate.entry, field);
@@ -92,7 +105,8 @@ fn try_fetch(
             new.iter_mut().for_each(|hit| hit.segment = segment);
             let mut near = Near::default();
             if new.len() <= AHEAD {
-                new.iter().for_each(|hit| pinned.prefetch_framed(&mut near, hit.offset));
+                new.iter().for_each(|hit| pinned.prefetch(hit.offset));
+                new.iter().for_each(|hit| pinned.prefetch_frame(&mut near, hit.offset));
             }
             segments.push(Searched { pinned, near });
             threshold = keep_best(&mut hits, part.order, count);
@@ -109,6 +123,26 @@ fn try_fetch(
     Ok(Tried::Found(page(segments, hits, part, offset)))
 }
 
+/// The footers of the candidates, when there is one key to be looked for in a few of them.
+fn footers(candidates: &[Candidate<'_>], key: Option<&Wanted>) -> Footers {
+    if key.is_none() || candidates.len() > MOST_AT_ONCE {
+        return Footers::new();
+    }
+    candidates.iter().map(|candidate| candidate.entry.segment.footer()).collect()
+}
+
+/// The footers as tables in which the key was looked for.
+fn tables<'a>(footers: &'a Footers, filter: &Filter, key: Option<&Wanted>) -> Tables<'a> {
+    let Some(Wanted { field, key }) = key.filter(|_| footers.iter().any(Option::is_some)) else {
+        return Tables::new();
+    };
+    let fields = filter.fields();
+    let table = |footer: &'a Option<Arc<SealedIndex>>| footer.as_ref()?.table(fields).ok();
+    let mut tables: Tables<'a> = footers.iter().map(table).collect();
+    find_in_all(&mut tables, *field, key);
+    tables
+}
+
 fn page(segments: Vec<Searched>, mut hits: Vec<Hit>, part: &Part, offset: usize) -> Page {
     let more = hits.len() > offset.saturating_add(part.limit);
     hits.drain(..offset.min(hits.len()));
@@ -122,6 +156,7 @@ fn page(segments: Vec<Searched>, mut hits: Vec<Hit>, part: &Part, offset: usize)
 /// keys that have the hashes of those that are asked for.
 fn select_in(
     pinned: &Pinned,
+    opened: Option<&SealedTable<'_>>,
     filter: &Filter,
     part: &Part,
     (count, horizon, is_hasty): (usize, u64, bool),
@@ -136,7 +171,7 @@ fn select_in(
         }
         (None, Ok(_)) => true,
     };
-    let mut wanted = Wanted {
+    let mut wanted = select::Wanted {
         order: part.order,
         after: part.after.map(|cursor| cursor.key),
         up_to: part.up_to.map(|cursor| cursor.key),
@@ -144,7 +179,7 @@ fn select_in(
         accept: filter.text.is_some().then_some(&mut has_text),
     };
     let how = (horizon, is_hasty);
-    let selected = pinned.segment().with_table(filter.fields(), |table| match table {
+    let read = |table: TableRef<'_>| match table {
         TableRef::Memory(table) => Plan::new(filter, pinned, table, Some(table), how).map(|plan| {
             select(table, &plan, &mut wanted, hits);
             true
@@ -153,7 +188,11 @@ fn select_in(
             select(table, &plan, &mut wanted, hits);
             !is_hasty
         }),
-    })?;
+    };
+    let selected = match opened {
+        Some(table) => pinned.segment().read_table(table, read)?,
+        None => pinned.segment().with_table(filter.fields(), read)?,
+    };
     // A record that cannot be read might hold the text: that is not to pass in silence.
     damage.map_or(Ok(selected), Err)
 }
@@ -162,6 +201,8 @@ fn select_in(
 struct Promising<'a> {
     /// The best that a record of the segment can be.
     promise: (i64, u64),
+    /// Its number among the candidates.
+    number: usize,
     candidate: Candidate<'a>,
 }
 
@@ -185,10 +226,15 @@ impl PartialEq for Promising<'_> {
     }
 }
 
-fn by_promise(candidates: Vec<Candidate<'_>>, order: Order) -> BinaryHeap<Promising<'_>> {
+fn by_promise<'a>(candidates: Vec<Candidate<'a>>, order: Order) -> BinaryHeap<Promising<'a>> {
     let promise = |entry| goodness(best_key(entry, order), order);
-    let candidates = candidates.into_iter();
-    candidates.map(|it| Promising { promise: promise(it.entry), candidate: it }).collect()
+    let candidates = candidates.into_iter().enumerate();
+    let promising = |(number, it): (_, Candidate<'a>)| Promising {
+        promise: promise(it.entry),
+        number,
+        candidate: it,
+    };
+    candidates.map(promising).collect()
 }
 
 /// The best key that a record of the segment can have.

@@ -92,6 +92,15 @@ impl Filter {
         by_field.chain(self.bounds.iter().map(Vec::as_slice))
     }
 
+    /// The key that a record must have, if there is but one.
+    pub(super) fn lone_key(&self) -> Option<&Wanted> {
+        let mut groups = self.groups();
+        match (groups.next()?, groups.next()) {
+            ([wanted], None) => Some(wanted),
+            _ => None,
+        }
+    }
+
     /// True when the record that lies at `offset` has the key of each set of one.
     ///
     /// # Errors

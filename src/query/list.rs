@@ -7,12 +7,13 @@ use crate::format::footer::head;
 use crate::format::key;
 use crate::index::{Lanes, SlicedFilter};
 use crate::model::{Field, Kind};
-use crate::query::filter::{Filter, only_field};
+use crate::query::filter::{Filter, Wanted, only_field};
 use crate::segment::{Segment, Span};
+use crate::storage::prefetch;
 use crate::sync::RwLock;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// A look-up that searches no more segments than this in vain notes nothing of what they hold.
+/// A look-up that searches no more segments than this in vain brings no filter into use.
 const FEW: usize = 2;
 
 /// How many bytes the filter of one field of one stream may take. All of them together, should
@@ -198,7 +199,7 @@ impl SegmentList {
     }
 
     /// True when a segment was made since, in the stream or, for runs, in another one of theirs.
-    fn is_outdated(&self) -> bool {
+    pub(super) fn is_outdated(&self) -> bool {
         self.ends.get() < u64::MAX
     }
 
@@ -266,6 +267,12 @@ impl SegmentList {
         move |hash| filter.as_ref().is_none_or(|filter| filter.may_hold(seed, head(hash)))
     }
 
+    /// Fetches what [`SegmentList::with_keys`] reads for this key.
+    pub(super) fn prefetch_rows(&self, Wanted { field, key }: &Wanted) {
+        let Some(filter) = self.filters.of(*field).map(|filter| filter.read()) else { return };
+        filter.rows(|seed| head(key::hash(seed, key))).for_each(prefetch);
+    }
+
     /// The segments that may hold a key in each field that the filter names, in no order.
     pub(super) fn with_keys(&self, filter: &Filter) -> impl Iterator<Item = &Entry> {
         let mut without = Lanes::default();
@@ -302,11 +309,15 @@ impl SegmentList {
         let Some(entry) = self.holder_entry(segment.first_seq()) else { return };
         let is_needed = |field| field == Field::Run && segment.kind() == Kind::Run;
         for &field in Field::ALL {
-            let is_in_use = |filter: &RwLock<SlicedFilter>| !filter.read().is_empty();
-            if is_needed(field) || self.filters.of(field).is_some_and(is_in_use) {
+            if is_needed(field) || self.is_in_use(field) {
                 self.enter_keys(entry, field);
             }
         }
+    }
+
+    /// True when segments are known by the filter of this field.
+    fn is_in_use(&self, field: Field) -> bool {
+        self.filters.of(field).is_some_and(|filter| !filter.read().is_empty())
     }
 
     /// Gives how many keys there were to enter.
@@ -322,46 +333,6 @@ impl SegmentList {
     }
 }
 
-/// What gives the segments of a ledger as they are now.
-pub(crate) trait Source: std::fmt::Debug + Send + Sync {
-    /// Those that a query looks at.
-    fn lists(&self) -> Vec<Arc<SegmentList>>;
-}
-
-/// The segments that a query looks at: those that there were when it was made.
-#[derive(Debug, Clone)]
-pub(super) struct View {
-    lists: Vec<Arc<SegmentList>>,
-    source: Arc<dyn Source>,
-}
-
-impl View {
-    pub(super) fn new(source: Arc<dyn Source>) -> Self {
-        Self { lists: source.lists(), source }
-    }
-
-    /// What `ask` gives. It gives nothing when a segment was sealed meanwhile in such a way that
-    /// the query has to begin anew; with lists of now, should its own be older than that end.
-    ///
-    /// # Errors
-    /// The first that `ask` gives.
-    pub(super) fn ask<R>(
-        &self,
-        ask: impl Fn(&[Arc<SegmentList>]) -> Result<Option<R>>,
-    ) -> Result<R> {
-        let mut newer: Option<Vec<_>> = None;
-        loop {
-            let lists = newer.as_deref().unwrap_or(&self.lists);
-            if let Some(answer) = ask(lists)? {
-                return Ok(answer);
-            }
-            if lists.iter().any(|list| list.is_outdated()) {
-                newer = Some(self.source.lists());
-            }
-        }
-    }
-}
-
 /// Segments with a footer in which no key of a field was found.
 #[derive(Debug, Default)]
 pub(super) struct InVain<'a>(Vec<(&'a SegmentList, &'a Entry, Field)>);
@@ -374,13 +345,14 @@ impl<'a> InVain<'a> {
         }
     }
 
-    /// Enters them into the filters, when they are more than a few.
+    /// Enters them into the filters that are in use, or into all when they are more than a few.
     pub(super) fn enter(&self) {
-        if self.0.len() <= FEW {
-            return;
-        }
+        let are_few = self.0.len() <= FEW;
         let mut left = MOST_KEYS_ENTERED;
         for (list, entry, field) in &self.0 {
+            if are_few && !list.is_in_use(*field) {
+                continue;
+            }
             left = left.saturating_sub(list.enter_keys(entry, *field));
             if left == 0 {
                 return;

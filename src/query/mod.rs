@@ -16,6 +16,7 @@ mod plan;
 mod select;
 mod text;
 mod typed;
+mod view;
 
 pub use builder::Query;
 pub use cursor::{Cursor, Order};
@@ -23,5 +24,6 @@ pub use groups::ErrorGroup;
 pub use page::{Page, Stored};
 pub use typed::Events;
 
-pub(crate) use list::{Ends, SegmentList, Source};
+pub(crate) use list::{Ends, SegmentList};
 pub(crate) use plan::confirm;
+pub(crate) use view::Source;

@@ -244,6 +244,9 @@ pub(super) struct Candidate<'a> {
 pub(super) fn candidates<'a>(lists: &'a [Arc<SegmentList>], filter: &Filter) -> Vec<Candidate<'a>> {
     let mut candidates = Vec::with_capacity(lists.len() * 2);
     let of_runs = SegmentList::horizon_of_runs(lists);
+    if let Some(key) = filter.lone_key() {
+        lists.iter().for_each(|list| list.prefetch_rows(key));
+    }
     for list in lists {
         let Some(kind) = list.kind().filter(|&kind| filter.tags(kind).is_some()) else { continue };
         let horizon = if kind == Kind::Run { of_runs } else { list.horizon() };

@@ -7,7 +7,6 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::{Damage, Error, Result};
 use crate::format::block::{self, BLOCK_HEADER_BYTES, BlockHeader, Dictionary};
-use crate::format::footer::FooterLayout;
 use crate::format::packed::Packed;
 use crate::segment::sealed::SealedIndex;
 use crate::segment::{FRAMES_START, Segment, State};
@@ -56,7 +55,7 @@ pub(super) struct Blocks {
 #[derive(Debug)]
 enum Places {
     /// In two columns of the footer.
-    Footer(Arc<FooterLayout>),
+    Footer(Arc<SealedIndex>),
     /// Where they were found, as there is no footer.
     Found(Vec<Place>),
 }
@@ -71,12 +70,12 @@ struct Place {
 
 impl Blocks {
     /// Those that the footer tells of.
-    fn of_footer(sealed: &SealedIndex, salt: [u8; 16]) -> Result<Self, Damage> {
-        let (_, starts) = sealed.layout.blocks(sealed.map.as_slice())?;
+    fn of_footer(sealed: &Arc<SealedIndex>, salt: [u8; 16]) -> Result<Self, Damage> {
+        let (_, starts) = sealed.blocks()?;
         let end = starts.len().checked_sub(1).and_then(|last| starts.get(last));
         let end = end.and_then(|end| u32::try_from(end).ok()).ok_or(Damage::Footer)?;
         let dictionary = block::dictionary(sealed.map.as_slice(), &salt);
-        let places = Places::Footer(Arc::clone(&sealed.layout));
+        let places = Places::Footer(Arc::clone(sealed));
         Ok(Self { map: sealed.map.clone(), salt, dictionary, places, end })
     }
 
@@ -98,17 +97,15 @@ impl Blocks {
 
     fn count(&self) -> usize {
         match &self.places {
-            Places::Footer(layout) => {
-                layout.blocks(self.map.as_slice()).map_or(0, |(blocks, _)| blocks.len())
-            }
+            Places::Footer(sealed) => sealed.blocks().map_or(0, |(blocks, _)| blocks.len()),
             Places::Found(places) => places.len(),
         }
     }
 
     fn place(&self, number: usize) -> Option<Place> {
         match &self.places {
-            Places::Footer(layout) => {
-                let (blocks, starts) = layout.blocks(self.map.as_slice()).ok()?;
+            Places::Footer(sealed) => {
+                let (blocks, starts) = sealed.blocks().ok()?;
                 let get = |column: &Packed<'_>, at| u32::try_from(column.get(at)?).ok();
                 let (at, start) = (get(&blocks, number)?, get(&starts, number)?);
                 Some(Place { at, start, end: get(&starts, number + 1)? })
@@ -120,8 +117,8 @@ impl Blocks {
     /// How many blocks begin at `offset` or before.
     fn up_to(&self, offset: u64) -> usize {
         match &self.places {
-            Places::Footer(layout) => {
-                let columns = layout.blocks(self.map.as_slice());
+            Places::Footer(sealed) => {
+                let columns = sealed.blocks();
                 columns.map_or(0, |(_, starts)| starts.partition_point(|start| start <= offset))
             }
             Places::Found(places) => {

@@ -1,12 +1,14 @@
 //! What is no longer in the file: segments that another program has cut short, and pages that the
 //! disk cannot read. A map gives zeros for them, which must not be taken for an answer.
 
+use std::sync::Arc;
+
 use crate::error::{Damage, Error, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
 use crate::index::MemIndex;
 use crate::model::FieldSet;
 use crate::segment::open::open_sealed;
-use crate::segment::sealed::SealedIndex;
+use crate::segment::sealed::{SealedIndex, SealedTable};
 use crate::segment::{Findings, Segment, State, TableRef};
 use crate::storage::Map;
 
@@ -33,11 +35,7 @@ impl Segment {
                 State::Memory(index) => return Ok(read(TableRef::Memory(index))),
                 State::Sealed(sealed) if sealed.map.is_lost() => None,
                 State::Sealed(sealed) => match sealed.table(fields) {
-                    Ok(table) => {
-                        let answer = read(TableRef::Sealed(&table));
-                        let is_intact = sealed.is_intact();
-                        return if is_intact { Ok(answer) } else { Err(self.lost(&sealed.map)) };
-                    }
+                    Ok(table) => return self.read_table(&table, read),
                     Err(_) if !sealed.is_intact() => return Err(self.lost(&sealed.map)),
                     Err(damage) => Some(damage),
                 },
@@ -47,6 +45,29 @@ impl Segment {
                 Some(damage) => self.rebuild(damage),
                 None => self.map_anew()?,
             }
+        }
+    }
+
+    /// What `read` makes of a table of the segment's footer.
+    ///
+    /// # Errors
+    /// When what it read is not in the file any more.
+    pub(crate) fn read_table<R>(
+        &self,
+        table: &SealedTable<'_>,
+        read: impl FnOnce(TableRef<'_>) -> R,
+    ) -> Result<R> {
+        let answer = read(TableRef::Sealed(table));
+        let is_intact = table.footer.is_intact();
+        if is_intact { Ok(answer) } else { Err(self.lost(&table.footer.map)) }
+    }
+
+    /// The footer of a sealed segment; `None` while the index is in memory, and when the footer is
+    /// not in the file any more.
+    pub(crate) fn footer(&self) -> Option<Arc<SealedIndex>> {
+        match &*self.state.read() {
+            State::Sealed(sealed) if !sealed.map.is_lost() => Some(Arc::clone(sealed)),
+            State::Sealed(_) | State::Memory(_) => None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! One segment file: making it, writing frames to it, reading it back, sealing and recovering it.
 
+mod ahead;
 mod block_writer;
 mod blocks;
 mod catch_up;
@@ -33,6 +34,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
+pub(crate) use ahead::{FEW_TABLES, find_in_all};
 pub(crate) use check::Check;
 pub(crate) use draft::Draft;
 pub(crate) use name::Name;
@@ -42,7 +44,7 @@ pub(crate) use read::{Near, Pinned};
 pub(crate) use recover::{Loss, LossKind};
 pub(crate) use rollup::Tally;
 pub use scan::DamagedRange;
-pub(crate) use sealed::SealedTable;
+pub(crate) use sealed::{SealedIndex, SealedTable};
 pub(crate) use states::{NewState, NewestState, StatesAhead};
 pub(crate) use write::NewFrame;
 
@@ -55,7 +57,6 @@ use crate::segment::blocks::Blocks;
 use crate::segment::found::Found;
 use crate::segment::frames::CheckedFrames;
 use crate::segment::handle::Handle;
-use crate::segment::sealed::SealedIndex;
 use crate::storage::{File, Map};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
@@ -117,7 +118,7 @@ enum State {
     /// frames up to `indexed`.
     Memory(MemIndex),
     /// The index is the footer.
-    Sealed(SealedIndex),
+    Sealed(Arc<SealedIndex>),
 }
 
 /// The records of a segment whose place was taken by one of another segment, and from which

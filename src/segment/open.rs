@@ -158,7 +158,7 @@ pub(super) fn open_sealed(
     file: &dyn File,
     header: &SegmentHeader,
     findings: &mut Findings,
-) -> Result<Option<(SealedIndex, usize)>> {
+) -> Result<Option<(Arc<SealedIndex>, usize)>> {
     let len = file.len()?;
     let Some(at) = len.checked_sub(TRAILER_BYTES as u64).filter(|&at| at >= FRAMES_START.into())
     else {

@@ -151,10 +151,9 @@ impl Pinned {
         }
     }
 
-    /// As [`Pinned::prefetch`], with the header of the record's frame, whose place is remembered.
-    pub(crate) fn prefetch_framed(&self, near: &mut Near, offset: u32) {
+    /// Fetches the header of the record's frame, whose place is remembered.
+    pub(crate) fn prefetch_frame(&self, near: &mut Near, offset: u32) {
         let Bytes::Plain(map) = &self.bytes else { return };
-        map.prefetch(offset as usize, RECORD_BYTES);
         let [last, before, third, _] = near.ahead;
         if last.holds(offset) {
             return;

@@ -2,7 +2,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::error::Damage;
-use crate::format::footer::{FieldView, FooterLayout, Tags};
+use crate::format::footer::{FieldView, FooterLayout, Postings, Tags};
 use crate::format::header::SegmentHeader;
 use crate::format::key;
 use crate::format::packed::{Packed, to_time};
@@ -10,13 +10,14 @@ use crate::format::rollup::Rollup;
 use crate::format::trailer::Trailer;
 use crate::index::{Code, NoColumn, Row, Table, partition};
 use crate::model::{Field, FieldSet};
-use crate::storage::{Map, prefetch};
+use crate::segment::ahead::Found;
+use crate::storage::Map;
 
 /// The index of a sealed segment: its footer, where it lies.
 #[derive(Debug)]
 pub(crate) struct SealedIndex {
     pub(crate) trailer: Trailer,
-    pub(crate) layout: Arc<FooterLayout>,
+    pub(crate) layout: FooterLayout,
     pub(crate) map: Map,
     /// The last bytes of the file, by which it is seen that it still ends there.
     pub(super) end: [u8; 8],
@@ -24,9 +25,9 @@ pub(crate) struct SealedIndex {
 
 impl SealedIndex {
     /// The index in this map of the whole file.
-    pub(super) fn new(trailer: Trailer, layout: FooterLayout, map: Map) -> Self {
+    pub(super) fn new(trailer: Trailer, layout: FooterLayout, map: Map) -> Arc<Self> {
         let end = map.as_slice().last_chunk().copied().unwrap_or_default();
-        Self { trailer, layout: Arc::new(layout), map, end }
+        Arc::new(Self { trailer, layout, map, end })
     }
 
     /// The footer as a table, with the keys of these fields; of the others it knows nothing. Each
@@ -45,8 +46,7 @@ impl SealedIndex {
             }
         }
         Ok(SealedTable {
-            rows: self.trailer.rows,
-            seed: self.layout.seed(),
+            footer: self,
             times: self.layout.times(bytes)?,
             seqs: self.layout.seqs(bytes)?,
             offsets: self.layout.offsets(bytes)?,
@@ -55,6 +55,7 @@ impl SealedIndex {
             with,
             field,
             others,
+            found: None,
         })
     }
 
@@ -110,12 +111,11 @@ impl SealedIndex {
 /// A footer, read as a table. Rows lie in the order of (created_at, seq).
 #[derive(Debug)]
 pub(crate) struct SealedTable<'a> {
-    rows: u32,
-    seed: u64,
-    times: Packed<'a>,
-    seqs: Packed<'a>,
-    offsets: Packed<'a>,
-    tags: Tags<'a>,
+    pub(super) footer: &'a SealedIndex,
+    pub(super) times: Packed<'a>,
+    pub(super) seqs: Packed<'a>,
+    pub(super) offsets: Packed<'a>,
+    pub(super) tags: Tags<'a>,
     /// The rows in the order of seq, when that is another order.
     seq_order: Option<Packed<'a>>,
     /// The fields whose keys were asked for.
@@ -123,13 +123,30 @@ pub(crate) struct SealedTable<'a> {
     /// The first of them that is there: mostly it is the only one.
     field: Option<(Field, FieldView<'a>)>,
     others: Vec<(Field, FieldView<'a>)>,
+    /// What was found before it is asked for.
+    pub(super) found: Option<Found<'a>>,
 }
 
-impl SealedTable<'_> {
-    fn field(&self, field: Field) -> Option<&FieldView<'_>> {
+impl<'a> SealedTable<'a> {
+    pub(super) fn field(&self, field: Field) -> Option<&FieldView<'a>> {
         debug_assert!(self.with.contains(field), "{field} was not asked for");
         let fields = self.field.iter().chain(&self.others);
         fields.into_iter().find(|(of, _)| *of == field).map(|(_, view)| view)
+    }
+
+    pub(super) fn seed(&self) -> u64 {
+        self.footer.layout.seed()
+    }
+
+    /// The rows that carry a key, if it was looked for before.
+    fn found(&self, field: Field, code: Code) -> Option<&Postings<'a>> {
+        self.found.as_ref()?.postings(field, code)
+    }
+
+    /// The rows that carry a key.
+    fn postings(&self, field: Field, code: Code) -> Option<Postings<'a>> {
+        let found = self.found(field, code).cloned();
+        found.or_else(|| Some(self.field(field)?.postings(code)))
     }
 }
 
@@ -145,7 +162,7 @@ fn count(of: usize) -> u32 {
 
 impl Table for SealedTable<'_> {
     fn rows(&self) -> u32 {
-        self.rows
+        self.footer.trailer.rows
     }
 
     fn created_at(&self, row: Row) -> i64 {
@@ -189,11 +206,14 @@ impl Table for SealedTable<'_> {
     }
 
     fn find(&self, field: Field, key: &[u8]) -> Option<Code> {
-        self.field(field)?.find(key::hash(self.seed, key))
+        let hash = key::hash(self.seed(), key);
+        let found = self.found.as_ref().and_then(|found| found.code(field, hash));
+        found.unwrap_or_else(|| self.field(field)?.find(hash))
     }
 
     fn posting_count(&self, field: Field, code: Code) -> u32 {
-        count(self.field(field).map_or(0, |field| field.count(code)))
+        let in_view = || self.field(field).map_or(0, |field| field.count(code));
+        count(self.found(field, code).map_or_else(in_view, Postings::len))
     }
 
     fn for_each_posting(
@@ -202,19 +222,17 @@ impl Table for SealedTable<'_> {
         code: Code,
         visit: &mut dyn FnMut(Row) -> ControlFlow<()>,
     ) {
-        let Some(field) = self.field(field) else { return };
-        let _ = field.postings(code).for_each_back(visit);
+        let Some(rows) = self.postings(field, code) else { return };
+        let _ = rows.for_each_back(visit);
     }
 
     fn prefetch_postings(&self, field: Field, code: Code) {
-        self.for_each_posting(field, code, &mut |row| {
-            let at = row as usize;
-            prefetch(self.tags.from(at));
-            for column in [&self.times, &self.seqs, &self.offsets] {
-                column.bytes_at(at).into_iter().for_each(|bytes| prefetch(bytes));
-            }
-            ControlFlow::Continue(())
-        });
+        if self.found.is_none() {
+            self.for_each_posting(field, code, &mut |row| {
+                self.fetch_values(row);
+                ControlFlow::Continue(())
+            });
+        }
     }
 
     fn has_key(&self, field: Field, code: Code, row: Row) -> bool {
@@ -222,8 +240,7 @@ impl Table for SealedTable<'_> {
         if view.has_codes() {
             return view.code(row as usize) == Some(code);
         }
-        let rows = view.postings(code);
-        rows.get(rows.before(row)) == Some(row)
+        self.postings(field, code).is_some_and(|rows| rows.get(rows.before(row)) == Some(row))
     }
 
     fn code(&self, field: Field, row: Row) -> Result<Option<Code>, NoColumn> {
@@ -268,7 +285,7 @@ impl Table for SealedTable<'_> {
     fn seq_position(&self, seq: u64) -> u32 {
         match &self.seq_order {
             None => count(self.seqs.partition_point(|other| other < seq)),
-            Some(_) => partition(self.rows, |position| self.seq(self.seq_row(position)) < seq),
+            Some(_) => partition(self.rows(), |position| self.seq(self.seq_row(position)) < seq),
         }
     }
 }

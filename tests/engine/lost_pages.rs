@@ -2,18 +2,37 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use runledger::{Compaction, Durability, Error, Event, Ledger, Options, Order, Reader, Result};
+use runledger::{
+    Compaction, Durability, Error, Event, Id, Ledger, Options, Order, Query, Reader, Result,
+};
 
-/// What is asked and compared: the numbers, types and messages of all events.
+/// How many traces the records are of.
+const TRACES: usize = 60;
+
+/// What is asked and compared: the numbers, types and messages of all events, and of those of a few
+/// traces, each of which is looked for in all segments at once.
 fn all(reader: &Reader) -> Result<Vec<(u64, String)>> {
-    let page = reader.query().order(Order::Seq).limit(usize::MAX / 2).fetch()?;
+    let mut found = asked(reader.query())?;
+    for trace in (0..TRACES).step_by(TRACES / 3) {
+        found.extend(asked(reader.query().trace(&trace_id(trace)))?);
+    }
+    Ok(found)
+}
+
+fn asked(query: Query) -> Result<Vec<(u64, String)>> {
+    let page = query.order(Order::Seq).limit(usize::MAX / 2).fetch()?;
     page.records().map(|record| record.map(|it| (it.seq, format!("{:?}", it.body)))).collect()
+}
+
+fn trace_id(number: usize) -> String {
+    format!("trace-{number}")
 }
 
 fn fill(dir: &Path, records: usize) -> Ledger {
     let ledger = Options::new().segment_bytes(64 << 10).background(false).open(dir).unwrap();
     for number in 0..records {
         let event = Event::new(format!("type-{number}")).message("text ".repeat(number % 90));
+        let event = event.trace_id(Id::new(trace_id(number % TRACES)).unwrap());
         ledger.append_with(event, Durability::Os).unwrap();
     }
     ledger

@@ -32,12 +32,27 @@ impl<'a> FieldView<'a> {
     /// The rank of the key with this hash, or of one of which the same is stored.
     #[must_use]
     pub fn find(&self, hash: u64) -> Option<u32> {
-        // Hashes are spread evenly: the place is about where the hash lies between 0 and 2^64.
         let len = self.keys.len();
-        let guess = usize::try_from((u128::from(hash) * len as u128) >> 64).ok()?;
         let wanted = stored_hash(hash, len);
-        let rank = self.keys.count_below(wanted, guess);
+        let rank = self.keys.count_below(wanted, share(hash, len));
         u32::try_from(rank).ok().filter(|_| self.keys.get(rank) == Some(wanted))
+    }
+
+    /// What [`FieldView::find`] and [`FieldView::postings`] read first for the key with this hash,
+    /// as far as it can be foretold: entries of directories, where they lie.
+    pub fn entries_near(&self, hash: u64) -> impl Iterator<Item = &'a [u8]> {
+        // Most keys have about as many rows as others.
+        let columns = [self.keys, self.firsts, self.starts, self.postings];
+        let entry = move |column: Packed<'a>| column.entry_at(share(hash, column.len()));
+        columns.into_iter().filter_map(entry).map(<[u8; _]>::as_slice)
+    }
+
+    /// What they read next: values in the columns of keys.
+    pub fn values_near(&self, hash: u64) -> impl Iterator<Item = &'a [u8]> {
+        let len = self.keys.len();
+        let near = self.keys.about(stored_hash(hash, len), share(hash, len));
+        let columns = [self.keys, self.firsts, self.starts];
+        columns.into_iter().filter_map(move |column| column.bytes_at(near)).map(<[u8; _]>::as_slice)
     }
 
     /// The rows that have the key of this rank.
@@ -84,6 +99,12 @@ impl<'a> FieldView<'a> {
     }
 }
 
+/// About where the key with this hash lies among `len` of them, as hashes are spread evenly; what
+/// belongs to it lies about there among its like.
+fn share(hash: u64, len: usize) -> usize {
+    usize::try_from((u128::from(hash) * len as u128) >> u64::BITS).unwrap_or_default()
+}
+
 /// The rows that have one key, rising: an iterator from both ends, and a list with random access.
 #[derive(Debug, Clone)]
 pub struct Postings<'a> {
@@ -96,7 +117,14 @@ pub struct Postings<'a> {
     back: usize,
 }
 
-impl Postings<'_> {
+impl<'a> Postings<'a> {
+    /// What is read for the rows, but for what lies between the first and the last of them.
+    pub fn ends(&self) -> impl Iterator<Item = &'a [u8]> {
+        let (later, start) = (self.later, self.start);
+        let ends = [start, start + self.back.saturating_sub(2)];
+        ends.into_iter().filter_map(move |at| later.bytes_at(at)).map(<[u8; _]>::as_slice)
+    }
+
     /// How many rows are left.
     #[must_use]
     pub const fn len(&self) -> usize {

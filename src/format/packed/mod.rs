@@ -213,6 +213,13 @@ impl<'a> Packed<'a> {
         self.block(index / BLOCK)?.bytes_at(index % BLOCK)
     }
 
+    /// What the directory has of the value at `index`.
+    #[inline]
+    #[must_use]
+    pub fn entry_at(&self, index: usize) -> Option<&'a [u8; ENTRY_BYTES]> {
+        self.directory.get(index / BLOCK)
+    }
+
     #[inline]
     fn block(&self, number: usize) -> Option<Block<'a>> {
         self.directory.get(number).map(|entry| self.open(entry))
@@ -274,13 +281,7 @@ impl<'a> Packed<'a> {
     /// it is to `guess`, and the more evenly the values rise.
     #[must_use]
     pub fn count_below(&self, bound: u64, guess: usize) -> usize {
-        // No value of a block is below its base, so that the directory tells mostly in which block
-        // the place is, and the block's line about where.
-        let is_below = |number| self.block(number).is_some_and(|block| block.base < bound);
-        let after = partition_near(self.directory.len(), guess / BLOCK, is_below);
-        if let Some(number) = after.checked_sub(1)
-            && let Some(block) = self.block(number)
-        {
+        if let Some((number, block)) = self.block_below(bound, guess) {
             let start = number * BLOCK;
             let len = BLOCK.min(self.len - start);
             let is_below = |index| block.get(index).is_some_and(|value| value < bound);
@@ -291,6 +292,25 @@ impl<'a> Packed<'a> {
         }
         // At the end of a block the next one may begin below its first value, or wrap.
         self.partition_point(|value| value < bound)
+    }
+
+    /// About what [`Packed::count_below`] gives, of which it is a good guess: nothing but the
+    /// directory is read for it.
+    #[must_use]
+    pub fn about(&self, bound: u64, guess: usize) -> usize {
+        let found = self.block_below(bound, guess);
+        found.map_or(0, |(number, block)| number * BLOCK + block.about(bound).min(BLOCK))
+    }
+
+    /// The last block whose base is below `bound`.
+    #[inline]
+    fn block_below(&self, bound: u64, guess: usize) -> Option<(usize, Block<'a>)> {
+        // No value of a block is below its base, so that the directory tells mostly in which block
+        // the place is, and the block's line about where.
+        let is_below = |number| self.block(number).is_some_and(|block| block.base < bound);
+        let after = partition_near(self.directory.len(), guess / BLOCK, is_below);
+        let number = after.checked_sub(1)?;
+        Some((number, self.block(number)?))
     }
 }
 
