@@ -335,10 +335,11 @@ impl Inner {
         self.catalog.add(number, Arc::clone(&segment));
         if let Some(full) = active.replace(Arc::clone(&segment)) {
             self.maintenance.note_full(number, full);
-            if !self.options.background || self.maintenance.is_behind() {
-                self.seal_full();
-                self.check_poisoned()?;
+            match self.options.background {
+                true => self.seal_surplus(),
+                false => self.seal_full(),
             }
+            self.check_poisoned()?;
         }
         Ok(segment)
     }

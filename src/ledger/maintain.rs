@@ -99,12 +99,20 @@ impl Maintenance {
     }
 
     /// The next segment to be sealed, once there is none before it in its stream that still is.
-    /// None when all are, or when the writer `is_poisoned`.
-    pub(super) fn next_full(&self, is_poisoned: impl Fn() -> bool) -> Option<Sealing<'_>> {
+    /// None when all are, when the list says that it no longer `goes_on`, or when the writer
+    /// `is_poisoned`.
+    pub(super) fn next_full(
+        &self,
+        goes_on: fn(&Full) -> bool,
+        is_poisoned: impl Fn() -> bool,
+    ) -> Option<Sealing<'_>> {
         let mut state = self.state.lock();
         loop {
             if is_poisoned() {
                 state.full.clear();
+                return None;
+            }
+            if !goes_on(&state.full) {
                 return None;
             }
             if let Some((stream, segment)) = state.full.take() {
@@ -137,10 +145,6 @@ impl Maintenance {
     /// True when no segment waits for its footer.
     pub(super) fn is_sealed_up(&self) -> bool {
         self.state.lock().full.is_empty()
-    }
-
-    pub(super) fn is_behind(&self) -> bool {
-        self.state.lock().full.is_long()
     }
 
     /// Starts the thread, which ends with the ledger.
