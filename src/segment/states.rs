@@ -192,6 +192,7 @@ impl Segment {
         if self.is_sealed() {
             return Ok(false);
         }
+        let source = self.source()?;
         let mut states = NewestStates::default();
         let mut visit = |frame: u32, header: &FrameHeader, payload: &[u8]| {
             for_each_record(Kind::Run, header, payload, |relative, offset, record| {
@@ -204,7 +205,7 @@ impl Segment {
             })
         };
         // What is damaged is known since the opening.
-        scan(&self.file, &self.bounds(FRAMES_START, Some(self.end())), &mut visit)?;
+        scan(source.as_dyn(), &self.bounds(FRAMES_START, Some(self.end())), &mut visit)?;
         *place = Some(states);
         Ok(true)
     }

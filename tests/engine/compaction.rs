@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use runledger::format::trailer::TRAILER_BYTES;
 use runledger::{
     Body, Cleanup, Compaction, Durability, Erasure, Error, ErrorRecord, Event, Field, Id, Json,
     Kind, Ledger, Order, Query, Reader, Record, Run, Status, Timestamp, repair, verify,
@@ -200,6 +201,40 @@ fn a_state_is_left_out_only_after_the_one_before_it() {
     // the background wrote it anew, and left out nothing.
     disk.advance(DAY * 2);
     assert_eq!(ledger.compact(&Compaction::new()).unwrap().rewrites, []);
+}
+
+/// In a packed segment without a whole footer, frames were looked for between its blocks, where
+/// there are none: a run that had ended was taken for a new one, began again, and was there twice.
+#[test]
+fn a_run_in_a_packed_segment_without_a_whole_footer_does_not_begin_again() {
+    let disk = SimDisk::new(1);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let run = |n, status| Body::from(Run::with_id(id("run", n), "nightly", status));
+    let batch: Vec<_> = (0..300).map(|n| run(n, Status::Success)).collect();
+    ledger.append_batch(&batch, Durability::Os).unwrap();
+    disk.advance(DAY * 2);
+    ledger.maintain().unwrap();
+    assert_eq!(ledger.compact(&Compaction::new()).unwrap().rewrites.len(), 1);
+    ledger.close().unwrap();
+    drop(ledger);
+    let packed = disk.files().into_iter().find(|path| path.to_string_lossy().contains("runs/"));
+    let packed = packed.unwrap();
+    let whole = disk.peek(&packed);
+    let trailer = whole.len() - TRAILER_BYTES;
+    let frames_end = u32::from_le_bytes(*whole[trailer + 12..].first_chunk().unwrap()) as usize;
+    for at in (frames_end..whole.len()).step_by(61).chain([whole.len() - 1]) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        disk.poke(&packed, bytes);
+        let ledger = options(&disk).open(DIR).unwrap();
+        let again = [run(7, Status::Running), run(8, Status::Running)];
+        for outcome in ledger.append_each(&again, Durability::Os).unwrap() {
+            assert!(matches!(outcome, Err(Error::RunTransition { .. })), "{at}: {outcome:?}");
+        }
+        let one = ledger.append(run(9, Status::Running));
+        assert!(matches!(one, Err(Error::RunTransition { .. })), "{at}: {one:?}");
+        assert_eq!(ledger.query().kind(Kind::Run).count().unwrap(), 300, "{at}");
+    }
 }
 
 /// A state that was to be left out with a segment that then turned out to be damaged counted as
