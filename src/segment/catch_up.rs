@@ -173,15 +173,21 @@ impl Segment {
         Bounds { salt: &self.header.salt, from, until, stop: u32::MAX }
     }
 
-    /// Replaces the index in a damaged footer by one that is made from the records.
-    pub(super) fn rebuild(&self, damage: Damage) {
+    /// Replaces the index in a damaged footer by one that is made from the records. It holds all
+    /// frames from the beginning: another query may just read a record that it found in the footer.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn rebuild(&self, damage: Damage) -> Result<()> {
+        let source = self.source()?;
         let mut state = self.state.write();
         if matches!(*state, State::Memory(_)) {
-            return;
+            return Ok(());
         }
         self.findings.write().footer = Some(damage);
         self.indexed.store(FRAMES_START, Ordering::Release);
         *state = State::Memory(MemIndex::new(key::hash, self.seed));
+        self.enter_frames(source.as_dyn(), &mut state, self.end())
     }
 }
 

@@ -42,7 +42,7 @@ impl Segment {
             };
             drop(state);
             match damage {
-                Some(damage) => self.rebuild(damage),
+                Some(damage) => self.rebuild(damage)?,
                 None => self.map_anew()?,
             }
         }
@@ -90,7 +90,7 @@ impl Segment {
                     Err(damage) => damage,
                 },
             };
-            self.rebuild(damage);
+            self.rebuild(damage)?;
         }
     }
 
@@ -146,5 +146,32 @@ impl Segment {
             Some(_) => Err(Damage::PayloadChecksum),
             None => Err(Damage::Truncated),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::Table;
+    use crate::segment::Pinned;
+    use crate::segment::made::{append, create, open};
+
+    /// A query that had found a record in a footer was told that the record was damaged, when
+    /// another query had found a section of the footer damaged and not yet made the index anew.
+    #[test]
+    fn a_record_is_read_while_the_footer_it_was_found_in_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = create(dir.path());
+        (1..=50).for_each(|seq| append(&made, seq, 10));
+        made.seal([0; 32]).unwrap();
+        let segment = Arc::new(open(&made));
+        let footer = segment.footer().unwrap();
+        let table = footer.table(FieldSet::NONE).unwrap();
+        let pinned = Pinned::new(&segment).unwrap();
+        let read = || pinned.record(table.seq(7), table.offset(7)).map(|record| record.seq);
+        assert_eq!(read().unwrap(), 8);
+        segment.rebuild(Damage::Footer).unwrap();
+        assert!(segment.footer().is_none());
+        assert_eq!(read().unwrap(), 8);
     }
 }
