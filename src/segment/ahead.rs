@@ -45,9 +45,20 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Looks for a key in these tables, which then give at once what they are asked of it.
+/// Looks for a key in these tables, which then give at once what they are asked of it. A table is
+/// taken away when what was read of it was not in the file: of that nothing may be noted.
 pub(crate) fn find_in_all(tables: &mut [Option<SealedTable<'_>>], field: Field, key: &[u8]) {
-    let tables = tables.iter_mut().flatten();
+    find_ahead(tables.iter_mut().flatten(), field, key);
+    for table in tables {
+        table.take_if(|table| !table.footer.is_intact());
+    }
+}
+
+fn find_ahead<'a: 'b, 'b>(
+    tables: impl Iterator<Item = &'b mut SealedTable<'a>>,
+    field: Field,
+    key: &[u8],
+) {
     let mut tables: SmallVec<[_; FEW_TABLES]> =
         tables.map(|table| (key::hash(table.seed(), key), table)).collect();
     for (hash, table) in &tables {
@@ -182,5 +193,21 @@ mod tests {
         assert_eq!(told(&table, Field::Project, &name(39)).unwrap().1, most);
         assert_eq!(told(&table, Field::Trace, &name(39)).unwrap().1, most / 2);
         assert_eq!(told(&table, Field::Trace, &name(40)), None);
+    }
+
+    /// That a key was not in a page that had been cut off was noted, and taken for an answer when
+    /// the file was whole again.
+    #[test]
+    fn what_was_read_of_a_file_that_was_cut_is_not_noted() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = sealed(dir.path(), 9);
+        let footer = segment.footer().unwrap();
+        let whole = std::fs::read(segment.path()).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(segment.path()).unwrap();
+        let mut tables = [Some(open(&footer))];
+        file.set_len(whole.len() as u64 - 1).unwrap();
+        find_in_all(&mut tables, Field::Trace, key_of(&name(3)).as_slice());
+        std::os::unix::fs::FileExt::write_all_at(&file, &whole, 0).unwrap();
+        assert!(tables[0].is_none());
     }
 }
