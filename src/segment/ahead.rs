@@ -48,28 +48,22 @@ impl<'a> Found<'a> {
 /// Looks for a key in these tables, which then give at once what they are asked of it. A table is
 /// taken away when what was read of it was not in the file: of that nothing may be noted.
 pub(crate) fn find_in_all(tables: &mut [Option<SealedTable<'_>>], field: Field, key: &[u8]) {
-    find_ahead(tables.iter_mut().flatten(), field, key);
+    let opened = tables.iter_mut().flatten();
+    let mut opened: SmallVec<[_; FEW_TABLES]> =
+        opened.map(|table| (key::hash(table.seed(), key), table)).collect();
+    for (hash, table) in &opened {
+        table.field(field).into_iter().for_each(|view| view.entries_near(*hash).for_each(prefetch));
+    }
+    for (hash, table) in &opened {
+        table.field(field).into_iter().for_each(|view| view.values_near(*hash).for_each(prefetch));
+    }
+    opened.iter_mut().for_each(|(hash, table)| table.find_ahead(field, *hash));
+    opened.iter().for_each(|(_, table)| table.few_rows().for_each(|row| table.fetch_entries(row)));
+    opened.iter().for_each(|(_, table)| table.few_rows().for_each(|row| table.fetch_values(row)));
+    drop(opened);
     for table in tables {
         table.take_if(|table| !table.footer.is_intact());
     }
-}
-
-fn find_ahead<'a: 'b, 'b>(
-    tables: impl Iterator<Item = &'b mut SealedTable<'a>>,
-    field: Field,
-    key: &[u8],
-) {
-    let mut tables: SmallVec<[_; FEW_TABLES]> =
-        tables.map(|table| (key::hash(table.seed(), key), table)).collect();
-    for (hash, table) in &tables {
-        table.field(field).into_iter().for_each(|view| view.entries_near(*hash).for_each(prefetch));
-    }
-    for (hash, table) in &tables {
-        table.field(field).into_iter().for_each(|view| view.values_near(*hash).for_each(prefetch));
-    }
-    tables.iter_mut().for_each(|(hash, table)| table.find_ahead(field, *hash));
-    tables.iter().for_each(|(_, table)| table.few_rows().for_each(|row| table.fetch_entries(row)));
-    tables.iter().for_each(|(_, table)| table.few_rows().for_each(|row| table.fetch_values(row)));
 }
 
 impl<'a> SealedTable<'a> {

@@ -2,6 +2,7 @@
 //! they wrote.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -166,10 +167,14 @@ fn neighbours_are_merged_and_overtaken_states_left_out() {
     assert!(ledger.compact(&Compaction::new()).unwrap().rewrites.is_empty(), "nothing is left");
 }
 
+/// The first segment of runs.
+fn first_of_runs(disk: &SimDisk) -> PathBuf {
+    disk.files().into_iter().find(|path| path.to_string_lossy().contains("runs/")).unwrap()
+}
+
 /// Flips a bit of the first segment of runs, at a place that follows from its length.
 fn flip_in_first(disk: &SimDisk, place: impl Fn(usize) -> usize) {
-    let first = disk.files().into_iter().find(|path| path.to_string_lossy().contains("runs/"));
-    let first = first.unwrap();
+    let first = first_of_runs(disk);
     let mut bytes = disk.peek(&first);
     let at = place(bytes.len());
     bytes[at] ^= 1;
@@ -217,8 +222,7 @@ fn a_run_in_a_packed_segment_without_a_whole_footer_does_not_begin_again() {
     assert_eq!(ledger.compact(&Compaction::new()).unwrap().rewrites.len(), 1);
     ledger.close().unwrap();
     drop(ledger);
-    let packed = disk.files().into_iter().find(|path| path.to_string_lossy().contains("runs/"));
-    let packed = packed.unwrap();
+    let packed = first_of_runs(&disk);
     let whole = disk.peek(&packed);
     let trailer = whole.len() - TRAILER_BYTES;
     let frames_end = u32::from_le_bytes(*whole[trailer + 12..].first_chunk().unwrap()) as usize;
