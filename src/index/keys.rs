@@ -49,6 +49,17 @@ impl Keys {
         true
     }
 
+    /// No keys, in the memory that these were held in.
+    pub(super) fn emptied(self) -> Self {
+        let Self { mut table, mut keys, mut arena, mut codes, mut previous } = self;
+        table.clear();
+        keys.clear();
+        arena.clear();
+        codes.clear();
+        previous.clear();
+        Self { table, keys, arena, codes, previous }
+    }
+
     pub(super) fn is_linked(&self) -> bool {
         self.previous.len() == self.codes.len()
     }

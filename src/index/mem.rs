@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 
 use crate::index::keys::{Keys, NONE};
-use crate::index::{Code, NoColumn, Row, SUPERSEDED, Table};
+use crate::index::{Code, NoColumn, Row, SUPERSEDED, Summary, Table};
 use crate::model::Field;
 
 /// What a new row holds besides its keys.
@@ -58,17 +58,6 @@ const BLOCK_ROWS: usize = 64;
 /// No length of time: no code is as high.
 const NO_LENGTH: u16 = u16::MAX;
 
-/// The ends of the ranges that the rows span.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Summary {
-    /// The earliest and latest creation, in nanoseconds since the Unix epoch.
-    pub created: (i64, i64),
-    /// The latest of the records' own times.
-    pub newest: i64,
-    /// When the first and the last frame were recorded; not ordered when the clock went back.
-    pub recorded: (i64, i64),
-}
-
 /// What the rows hold besides their keys, in the order of seq.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Columns<'a> {
@@ -76,12 +65,6 @@ pub(crate) struct Columns<'a> {
     pub seqs: &'a [u64],
     pub offsets: &'a [u32],
     pub tags: &'a [u8],
-}
-
-impl Default for Summary {
-    fn default() -> Self {
-        Self { created: (i64::MAX, i64::MIN), newest: i64::MIN, recorded: (i64::MAX, i64::MIN) }
-    }
 }
 
 impl MemIndex {
@@ -104,6 +87,30 @@ impl MemIndex {
             in_time_order: true,
             latest: Vec::new(),
             summary: Summary::default(),
+        }
+    }
+
+    /// An empty index in the memory that this one was held in: one that grows anew has its columns
+    /// copied and its memory handed out by the operating system again and again.
+    #[must_use]
+    pub(crate) fn emptied(self) -> Self {
+        fn emptied<T>(mut column: Vec<T>) -> Vec<T> {
+            column.clear();
+            column
+        }
+        Self {
+            seqs: emptied(self.seqs),
+            times: emptied(self.times),
+            offsets: emptied(self.offsets),
+            tags: emptied(self.tags),
+            lengths: emptied(self.lengths),
+            frames: emptied(self.frames),
+            fields: self.fields.map(Keys::emptied),
+            supersedes: emptied(self.supersedes),
+            overtaken: emptied(self.overtaken),
+            by_time: emptied(self.by_time),
+            latest: emptied(self.latest),
+            ..Self::new(self.hash, self.seed)
         }
     }
 
@@ -404,6 +411,26 @@ mod tests {
             supersedes: None,
             length: None,
         });
+    }
+
+    /// The memory of a sealed segment's index goes to the next segment: nothing else may.
+    #[test]
+    fn an_emptied_index_is_as_a_new_one_in_the_same_memory() {
+        let mut used = index(&[9, 7, 8, 1]);
+        used.push_frame(100, 5);
+        for (supersedes, length) in [(Some(11), Some(3)), (Some(2), None)] {
+            let seq = used.last_seq().unwrap() + 1;
+            let (created_at, newest) = (i64::MAX, i64::MAX);
+            used.push(NewRow { seq, created_at, offset: 7, tag: 2, newest, supersedes, length });
+            used.push_key(Field::Type, 5, b"a-key");
+            used.push_key(Field::Trace, seq, b"a-trace");
+        }
+        used.make_ready();
+        let held = used.memory();
+        let used = used.emptied();
+        assert_eq!(used.memory(), held);
+        assert_eq!(format!("{used:?}"), format!("{:?}", index(&[])));
+        assert_eq!(used.find(Field::Type, b"a-key"), None);
     }
 
     fn in_time_order(index: &MemIndex) -> Vec<(i64, u64)> {

@@ -9,12 +9,14 @@ mod keys;
 mod mem;
 mod newest;
 mod sliced;
+mod summary;
 
 use std::ops::{ControlFlow, Range};
 
-pub(crate) use mem::{MemIndex, NewRow, Summary};
+pub(crate) use mem::{MemIndex, NewRow};
 pub(crate) use newest::{NewestStates, StatePlace, UnderHash};
 pub(crate) use sliced::{Lanes, SlicedFilter};
+pub(crate) use summary::Summary;
 
 use crate::model::Field;
 

@@ -12,6 +12,7 @@ use crate::ledger::classes::{
     AUDIT_STREAM, BASE_STREAMS, RUN_STREAMS, RUNS, STREAM_KINDS, StreamSet,
 };
 use crate::ledger::layout::Layout;
+use crate::ledger::spares::Spares;
 use crate::model::Kind;
 use crate::query::{Ends, SegmentList};
 use crate::segment::{FRAMES_START, Name, Segment};
@@ -34,6 +35,8 @@ pub(crate) struct Catalog {
     replaced: AtomicU64,
     /// Files that cannot be read as segments, and why.
     unreadable: Mutex<Vec<Unreadable>>,
+    /// The memory of indexes that footers have taken the place of.
+    pub(super) spares: Spares,
 }
 
 /// A segment file that cannot be read at all.
@@ -65,7 +68,8 @@ impl Catalog {
         let streams = std::array::from_fn(|_| RwLock::default());
         let in_use = AtomicU32::new(BASE_STREAMS.bits());
         let (replaced, unreadable) = (AtomicU64::new(0), Mutex::default());
-        let catalog = Self { storage, layout, seed, streams, in_use, replaced, unreadable };
+        let spares = Spares::default();
+        let catalog = Self { storage, layout, seed, streams, in_use, replaced, unreadable, spares };
         catalog.go_on_with_lists_of_runs();
         catalog
     }

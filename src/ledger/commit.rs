@@ -16,7 +16,7 @@ use crate::ledger::part::Part;
 use crate::ledger::stream::{Active, Stream};
 use crate::model::{Body, Kind, Timestamp};
 use crate::planted::{Bug, is_planted};
-use crate::segment::{NewFrame, Segment};
+use crate::segment::{NewFrame, Segment, new_index};
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
 
@@ -330,8 +330,9 @@ impl Inner {
             created_at: now,
             salt: self.options.storage.random()?,
         };
-        let seed = self.catalog.seed;
-        let segment = Arc::new(Segment::create(&self.options.storage, &stream.dir, header, seed)?);
+        let index = self.catalog.spares.take(number);
+        let index = index.unwrap_or_else(|| new_index(self.catalog.seed));
+        let segment = Arc::new(Segment::create(&self.options.storage, &stream.dir, header, index)?);
         self.catalog.add(number, Arc::clone(&segment));
         if let Some(full) = active.replace(Arc::clone(&segment)) {
             self.maintenance.note_full(number, full);

@@ -22,8 +22,8 @@ const ROUND: Duration = Duration::from_secs(60);
 /// waking a thread takes an append as long as ten others.
 const NAP: Duration = Duration::from_millis(5);
 
-/// After so many naps in which no index lagged, keys are linked: a bulk load is sealed before
-/// anyone asks.
+/// After so many naps in which no index lagged, keys are linked and memory is given back: a bulk
+/// load is sealed before anyone asks, and goes on in the memory of the segments before.
 const QUIET_NAPS: u32 = 4;
 
 /// After so many naps without work a ledger is quiet.
@@ -176,7 +176,10 @@ impl Maintenance {
             naps = if is_due { 0 } else { MOST_NAPS.min(naps + 1) };
             if is_due {
                 inner.catch_up();
-            } else if naps == QUIET_NAPS {
+            } else if naps >= QUIET_NAPS {
+                inner.catalog.spares.clear();
+            }
+            if naps == QUIET_NAPS {
                 inner.link();
             }
             if self.dirty.swap(false, Ordering::AcqRel) && inner.sync().is_err() {
@@ -370,6 +373,7 @@ impl Inner {
     }
 
     fn finish(&self) -> Result<()> {
+        self.catalog.spares.clear();
         // What still waits is sealed by the next opening.
         let waiting = self.maintenance.change_full(Full::take_all);
         waiting.iter().try_for_each(|(_, segment)| trim(segment))?;

@@ -38,6 +38,7 @@ mod runs;
 mod sealing;
 mod sequence;
 mod settled;
+mod spares;
 mod stats;
 mod stream;
 mod syncing;

@@ -139,7 +139,12 @@ impl Inner {
         let Some(previous) = self.link_before(stream, segment) else { return Ok(false) };
         self.sequence.unclose()?;
         self.sync_before_sealing(stream)?;
-        segment.seal(previous)?;
+        let index = segment.seal(previous)?;
+        // The thread beside the appends gives it back in a quiet moment; without it none is kept.
+        if let Some(index) = index.filter(|_| self.options.background) {
+            self.catalog.spares.keep(stream, index);
+            self.maintenance.note_due();
+        }
         list.enter_sealed(segment);
         Ok(true)
     }
@@ -246,6 +251,53 @@ mod tests {
         }
         ledger.inner.seal_full();
         assert_eq!(waiting(), 0);
+    }
+
+    /// A bulk load grows an index in the memory of the one before it, which counts as the stream's
+    /// until a quiet moment; no memory is kept where nothing would give it back.
+    #[test]
+    fn the_memory_of_an_index_is_kept_while_segments_follow_one_another() {
+        let kept = |ledger: &Ledger| ledger.inner.catalog.spares.memory(EVENTS);
+        let fill = |ledger: &Ledger| {
+            let segments = || ledger.inner.catalog.stream(EVENTS).len();
+            let before = segments();
+            while segments() == before {
+                ledger.append(Event::new("e").message("x".repeat(2000))).unwrap();
+            }
+        };
+        let options = || Options::new().segment_bytes(64 << 10);
+        for background in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let ledger = options().background(background).open(dir.path()).unwrap();
+            // Nothing is given back beside the appends.
+            ledger.inner.maintenance.stop();
+            (0..2).for_each(|_| fill(&ledger));
+            ledger.inner.seal_full();
+            assert_eq!(kept(&ledger) > 0, background);
+            let of_segments = || -> usize {
+                let segments = ledger.inner.catalog.stream(EVENTS);
+                segments.iter().map(|it| it.overview().unwrap().index_memory).sum()
+            };
+            let stats = ledger.reader().stats().unwrap();
+            let events = stats.streams.iter().find(|stream| stream.name == "events").unwrap();
+            assert!(events.index_memory >= (of_segments() + kept(&ledger)) as u64);
+            let before = kept(&ledger);
+            fill(&ledger);
+            assert_eq!(kept(&ledger), 0, "it is the new segment's");
+            assert!(of_segments() >= before);
+            ledger.inner.seal_full();
+            ledger.close().unwrap();
+            assert_eq!(kept(&ledger), 0);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = options().open(dir.path()).unwrap();
+        (0..3).for_each(|_| fill(&ledger));
+        ledger.inner.seal_full();
+        let is_given_back = || {
+            std::thread::sleep(Duration::from_millis(5));
+            kept(&ledger) == 0
+        };
+        assert!((0..4000).any(|_| is_given_back()), "no moment is quiet enough");
     }
 
     /// With one or two sealed segments of runs, the footer of each was searched for every run that

@@ -136,6 +136,7 @@ impl Reader {
                 }
             }
             stream.index_memory += list.filter_memory() as u64;
+            stream.index_memory += catalog.spares.memory(number) as u64;
             stats.streams.push(stream);
         }
         Ok(stats)

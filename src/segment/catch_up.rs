@@ -4,12 +4,11 @@
 use crate::error::{Damage, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::header::SegmentHeader;
-use crate::format::key;
 use crate::index::{MemIndex, Table};
 use crate::segment::blocks::Source;
 use crate::segment::open::open_sealed;
 use crate::segment::scan::{Bounds, DamagedRange, Scan, frame_len, scan};
-use crate::segment::{Draft, FRAMES_START, Findings, Segment, State};
+use crate::segment::{Draft, FRAMES_START, Findings, Segment, State, new_index};
 use crate::sync::atomic::Ordering;
 use crate::sync::{RwLockReadGuard, RwLockWriteGuard};
 
@@ -186,7 +185,7 @@ impl Segment {
         }
         self.findings.write().footer = Some(damage);
         self.indexed.store(FRAMES_START, Ordering::Release);
-        *state = State::Memory(MemIndex::new(key::hash, self.seed));
+        *state = State::Memory(new_index(self.seed));
         self.enter_frames(source.as_dyn(), &mut state, self.end())
     }
 }

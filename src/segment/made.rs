@@ -8,7 +8,7 @@ use crate::format::codec;
 use crate::format::frame::{FRAME_HEADER_BYTES, payload_crc};
 use crate::format::header::SegmentHeader;
 use crate::model::{Event, Kind, Timestamp};
-use crate::segment::{NewFrame, Segment};
+use crate::segment::{NewFrame, Segment, new_index};
 use crate::storage::{Disk, OpenMode, Storage};
 
 /// The seed of the keys' hashes.
@@ -27,7 +27,7 @@ pub(super) fn create_of(kind: Kind, dir: &Path, first_seq: u64) -> Segment {
     let (stream, covers, packed, created_at) = ("some".to_owned(), 0, false, 0);
     let header =
         SegmentHeader { kind, stream, first_seq, covers, packed, created_at, salt: [7; 16] };
-    Segment::create(&storage(), dir, header, SEED).unwrap()
+    Segment::create(&storage(), dir, header, new_index(SEED)).unwrap()
 }
 
 pub(super) fn open(segment: &Segment) -> Segment {

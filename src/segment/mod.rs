@@ -50,6 +50,7 @@ pub(crate) use write::NewFrame;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::format::key;
 use crate::format::trailer::Trailer;
 use crate::index::{MemIndex, NewestStates, Summary, Table};
 use crate::model::{Field, Kind};
@@ -138,6 +139,11 @@ pub(crate) struct Findings {
     pub(crate) footer: Option<Damage>,
     /// True when one of the two copies of the header is damaged.
     pub(crate) header: bool,
+}
+
+/// An empty index in memory, whose keys are hashed as in a footer with this seed.
+pub(crate) fn new_index(seed: u64) -> MemIndex {
+    MemIndex::new(key::hash, seed)
 }
 
 /// The rows of a segment, in whichever form they are in.

@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 use crate::error::{Damage, Result};
 use crate::format::footer::FooterLayout;
 use crate::format::header::SegmentHeader;
-use crate::format::key;
 use crate::format::trailer::{TRAILER_BYTES, Trailer};
 use crate::index::MemIndex;
 use crate::segment::blocks::blocks_of;
@@ -12,13 +11,13 @@ use crate::segment::found::find_frames;
 use crate::segment::frames::CheckedFrames;
 use crate::segment::handle::Handle;
 use crate::segment::sealed::SealedIndex;
-use crate::segment::{FRAMES_START, Findings, Name, Segment, State, header};
+use crate::segment::{FRAMES_START, Findings, Name, Segment, State, header, new_index};
 use crate::storage::{File, Map, OpenMode, Storage};
 use crate::sync::atomic::{AtomicU32, AtomicU64};
 use crate::sync::{Mutex, RwLock};
 
 impl Segment {
-    /// Makes the file, with its header. The directory is not synced.
+    /// Makes the file, with its header, and with this empty index. The directory is not synced.
     ///
     /// # Errors
     /// `Error::NoSpace` or `Error::Io`; what was made of the file is removed again.
@@ -26,10 +25,10 @@ impl Segment {
         storage: &Arc<dyn Storage>,
         dir: &Path,
         header: SegmentHeader,
-        seed: u64,
+        index: MemIndex,
     ) -> Result<Self> {
         let name = Name::new(header.first_seq).to_string();
-        Self::create_at(storage, &dir.join(name), header, seed)
+        Self::create_at(storage, &dir.join(name), header, index)
     }
 
     /// As [`Segment::create`], at this path.
@@ -37,7 +36,7 @@ impl Segment {
         storage: &Arc<dyn Storage>,
         path: &Path,
         header: SegmentHeader,
-        seed: u64,
+        index: MemIndex,
     ) -> Result<Self> {
         let copy = header.encode()?;
         let file = handle(storage, path, OpenMode::CreateNew)?;
@@ -50,7 +49,7 @@ impl Segment {
                 removed.and_then(|()| path.parent().map_or(Ok(()), |dir| storage.sync_dir(dir)));
             return Err(err);
         }
-        let index = MemIndex::new(key::hash, seed);
+        let seed = index.seed();
         let findings = Findings { synced: 0, ..Findings::default() };
         let state = State::Memory(index);
         Ok(Self::assemble(path.to_owned(), header, file, seed, state, findings, FRAMES_START))
@@ -97,7 +96,7 @@ impl Segment {
             None => find_frames(&file, &header)?,
         };
         findings.note(&scan);
-        let state = State::Memory(MemIndex::new(key::hash, seed));
+        let state = State::Memory(new_index(seed));
         let end = scan.frames_end;
         let mut segment = Self::assemble(path.to_owned(), header, file, seed, state, findings, end);
         segment.blocks = RwLock::new(blocks.map(Arc::new));

@@ -8,14 +8,13 @@ use crate::format::codec::{self, Decoded};
 use crate::format::footer::BlockInput;
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
 use crate::format::header::SegmentHeader;
-use crate::format::key;
 use crate::format::trailer::Trailer;
 use crate::index::{MemIndex, Table};
 use crate::planted::{Bug, is_planted};
 use crate::segment::block_writer::{BlockWriter, Frames};
 use crate::segment::draft::for_each_record;
 use crate::segment::scan::scan;
-use crate::segment::{Draft, FRAMES_START, Segment, seal};
+use crate::segment::{Draft, FRAMES_START, Segment, new_index, seal};
 use crate::storage::{OpenMode, Storage};
 
 /// A packed segment that is being made. It is written under another name than it is to have.
@@ -88,7 +87,7 @@ impl Packer {
             writer: BlockWriter::new(file, header.salt, headers),
             path: path.to_owned(),
             header,
-            index: MemIndex::new(key::hash, seed),
+            index: new_index(seed),
             draft,
             hasher,
             frames: Frames::default(),

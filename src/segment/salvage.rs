@@ -8,7 +8,7 @@ use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::header::SegmentHeader;
 use crate::segment::draft::for_each_record;
 use crate::segment::scan::scan;
-use crate::segment::{FRAMES_START, NewFrame, Segment};
+use crate::segment::{FRAMES_START, NewFrame, Segment, new_index};
 use crate::storage::Storage;
 
 impl Segment {
@@ -33,7 +33,7 @@ impl Segment {
         if storage.exists(path)? {
             storage.remove(path)?;
         }
-        let rescued = Self::create_at(storage, path, header, self.seed)?;
+        let rescued = Self::create_at(storage, path, header, new_index(self.seed))?;
         let until = self.is_sealed().then(|| self.end());
         let mut bytes = Vec::new();
         let mut failed = None;

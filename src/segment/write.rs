@@ -2,6 +2,7 @@ use crate::error::{Error, Result};
 use crate::format::footer::FooterLayout;
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
 use crate::format::trailer::{TRAILER_BYTES, Trailer};
+use crate::index::MemIndex;
 use crate::limits::MAX_FRAME_PAYLOAD;
 use crate::planted::{Bug, is_planted};
 use crate::segment::sealed::SealedIndex;
@@ -153,9 +154,11 @@ impl Segment {
     /// The frames are synced before the footer is written, and the footer before its trailer: a
     /// valid trailer means that they are there, and a crash on the way leaves a tail to be cut.
     ///
+    /// Gives the index that the footer has taken the place of; `None` when it was sealed before.
+    ///
     /// # Errors
     /// [`Error::NoSpace`] or [`Error::Io`]: the segment stays as it was, with its index in memory.
-    pub(crate) fn seal(&self, previous: [u8; 32]) -> Result<()> {
+    pub(crate) fn seal(&self, previous: [u8; 32]) -> Result<Option<MemIndex>> {
         self.sync()?;
         // In slices: queries wait for no more than one.
         self.catch_up(&|| true)?;
@@ -163,7 +166,7 @@ impl Segment {
         let hash = self.frames_hash()?;
         let (footer, trailer) = {
             let state = self.sorted()?;
-            let State::Memory(index) = &*state else { return Ok(()) };
+            let State::Memory(index) = &*state else { return Ok(None) };
             let footer = seal::footer(index, self.kind(), end, None)?;
             let trailer = seal::trailer(index, end, &footer, hash, previous);
             (footer, trailer)
@@ -190,7 +193,7 @@ impl Segment {
         self.adopt_footer(trailer, trailer_at + TRAILER_BYTES as u64)
     }
 
-    fn adopt_footer(&self, trailer: Trailer, total: u64) -> Result<()> {
+    fn adopt_footer(&self, trailer: Trailer, total: u64) -> Result<Option<MemIndex>> {
         let whole = usize::try_from(total).map_err(|_| Error::TooLarge {
             what: "a segment in bytes",
             size: total,
@@ -202,11 +205,14 @@ impl Segment {
         let sealed = SealedIndex::new(trailer, layout, map.clone());
         *self.map.write() = Some(map);
         let trailer = sealed.trailer.clone();
-        *self.state.write() = State::Sealed(sealed);
+        let replaced = std::mem::replace(&mut *self.state.write(), State::Sealed(sealed));
         self.note_sealed(&trailer);
         *self.newest.write() = None;
         self.file.close();
-        Ok(())
+        Ok(match replaced {
+            State::Memory(index) => Some(index),
+            State::Sealed(_) => None,
+        })
     }
 
     /// Covers a hole that a crash left in bytes that were never synced with a void frame, so that
