@@ -1,6 +1,6 @@
 //! The floor: the least that any log must do, and nothing is indexed.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use runledger::Body;
 use runledger::format::codec::{self, Prior};
@@ -11,7 +11,7 @@ use crate::Outcome;
 use crate::engine::{Level, Log, Setup};
 
 pub(super) const SETTINGS: &str = "encode, checksum, one write a batch, nothing indexed; durable: \
-     bare write of 170 bytes into a preallocated file, and fdatasync";
+     bare write of 170 bytes into a preallocated file, and fdatasync, which those who wait share";
 
 /// Bytes of a bare write: those of one record.
 const RECORD_BYTES: usize = 170;
@@ -22,6 +22,8 @@ pub(super) struct Floor {
     file: Arc<dyn File>,
     level: Level,
     end: Mutex<End>,
+    synced: Mutex<Synced>,
+    sync_ended: Condvar,
 }
 
 /// Where the next write goes, and what it is made in.
@@ -29,6 +31,19 @@ pub(super) struct Floor {
 struct End {
     at: u64,
     buffer: Vec<u8>,
+    /// Bare writes so far.
+    writes: u64,
+}
+
+/// How many bare writes are on stable storage, and whether one of those who wait is syncing.
+#[derive(Default)]
+struct Synced {
+    writes: u64,
+    has_leader: bool,
+}
+
+fn lock<T>(of: &Mutex<T>) -> Outcome<MutexGuard<'_, T>> {
+    Ok(of.lock().map_err(|_| "an append has panicked")?)
 }
 
 impl Floor {
@@ -38,14 +53,37 @@ impl Floor {
             file.allocate(ALLOCATED)?;
             file.sync()?;
         }
-        Ok(Self { file, level: setup.level, end: Mutex::default() })
+        let (end, synced, sync_ended) = Default::default();
+        Ok(Self { file, level: setup.level, end, synced, sync_ended })
+    }
+
+    /// Returns once so many bare writes are on stable storage: one of those who wait syncs for all
+    /// who have written.
+    fn wait_synced(&self, writes: u64) -> Outcome {
+        let mut synced = lock(&self.synced)?;
+        while synced.writes < writes {
+            if synced.has_leader {
+                synced = self.sync_ended.wait(synced).map_err(|_| "a sync has panicked")?;
+                continue;
+            }
+            synced.has_leader = true;
+            drop(synced);
+            let reached = lock(&self.end)?.writes;
+            let outcome = self.file.sync();
+            synced = lock(&self.synced)?;
+            synced.has_leader = false;
+            self.sync_ended.notify_all();
+            outcome?;
+            synced.writes = reached;
+        }
+        Ok(())
     }
 }
 
 impl Log for Floor {
     fn append_batch(&self, batch: &[Body<'_>]) -> Outcome {
-        let mut end = self.end.lock().map_err(|_| "an append has panicked")?;
-        let End { at, buffer } = &mut *end;
+        let mut end = lock(&self.end)?;
+        let End { at, buffer, .. } = &mut *end;
         buffer.clear();
         buffer.extend_from_slice(&[0; 4]);
         for body in batch {
@@ -68,11 +106,13 @@ impl Log for Floor {
         if self.level == Level::Os {
             return self.append_batch(std::slice::from_ref(&body));
         }
-        let mut end = self.end.lock().map_err(|_| "an append has panicked")?;
+        let mut end = lock(&self.end)?;
         self.file.write_at(&[0x5a; RECORD_BYTES], end.at)?;
-        self.file.sync()?;
         end.at = (end.at + RECORD_BYTES as u64) % (ALLOCATED - RECORD_BYTES as u64);
-        Ok(())
+        end.writes += 1;
+        let writes = end.writes;
+        drop(end);
+        self.wait_synced(writes)
     }
 
     fn close(self: Box<Self>) -> Outcome {
