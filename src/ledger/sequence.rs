@@ -38,6 +38,9 @@ struct SeqFile {
     is_clean: bool,
     /// Up to where the streams are known to be on stable storage.
     heads: Vec<Head>,
+    /// What the opening read, until that is known to be on stable storage: the sync of who wrote it
+    /// may have failed, and then only the kernel has it.
+    unsure: Option<SeqState>,
 }
 
 /// What the file said at the opening.
@@ -121,6 +124,7 @@ impl Sequence {
                 step: RESERVE.0,
                 is_clean: found.is_clean(),
                 heads,
+                unsure: found.state.clone(),
             }),
         })
     }
@@ -209,6 +213,12 @@ impl Sequence {
 
 impl SeqFile {
     fn write(&mut self, bound: u64, clean: bool) -> Result<()> {
+        // The other slot, which is written next, is all there is if this one is not on the disk.
+        if let Some(read) = &self.unsure {
+            self.file.write_at(&read.encode(&self.ledger), read.offset())?;
+            self.file.sync()?;
+            self.unsure = None;
+        }
         let generation = self.generation + 1;
         let state = SeqState { generation, bound, clean, heads: self.heads.clone() };
         self.file.write_at(&state.encode(&self.ledger), state.offset())?;

@@ -1,9 +1,9 @@
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use parking_lot::Mutex;
 use runledger::{Durability, Event, Options, verify};
-use torture::disk::{Cut, Keep, KeepNames, OpKind, SimDisk};
+use torture::disk::{Cut, Fault, Keep, KeepNames, OpKind, SimDisk};
 
 use super::DIR;
 
@@ -85,4 +85,44 @@ fn a_lost_header_is_damage_where_a_later_segment_was_synced() {
     assert!(verify(DIR, killed.storage()).unwrap().is_damaged());
     assert_eq!(ledger.query().count().unwrap(), 2);
     assert!(killed.files().contains(&first), "it is left where it is");
+}
+
+/// A sync of the file of sequence numbers failed, and the kernel showed to the next opening what
+/// the disk did not have. That one wrote over the other slot, the only one that the disk had: a
+/// power cut in the midst of it left the clean close of long ago, and its numbers were given out
+/// again.
+#[test]
+fn a_sync_of_the_sequence_that_failed_is_made_good_before_the_other_slot_is_written() {
+    let disk = SimDisk::new(7);
+    let event = || Event::new("t");
+    let ledger = options(&disk).open(DIR).unwrap();
+    ledger.append(event()).unwrap();
+    ledger.close().unwrap();
+    let ledger = options(&disk).open(DIR).unwrap();
+    let mut highest = ledger.append(event()).unwrap();
+    disk.set_faults(|op| {
+        (op.kind == OpKind::Sync && op.path.ends_with("SEQ")).then_some(Fault::LostSync)
+    });
+    // Until more numbers are reserved.
+    let batch = vec![event().into(); 1000];
+    while let Ok(seqs) = ledger.append_batch(&batch, Durability::Os) {
+        highest = seqs.last().copied().unwrap();
+    }
+    disk.clear_hooks();
+    drop(ledger);
+    let (found, cuts) = mpsc::channel();
+    disk.set_probe(move |moment| {
+        for (seed, files) in (0..20).flat_map(|seed| Keep::ALL.map(|files| (seed, files))) {
+            let _ = found.send(moment.cut(Cut { files, names: KeepNames::All, seed }));
+        }
+    });
+    options(&disk).open(DIR).unwrap().append(event()).unwrap();
+    disk.clear_hooks();
+    let mut images = 0;
+    for image in cuts.try_iter() {
+        let seq = options(&image).open(DIR).unwrap().append(event()).unwrap();
+        assert!(seq > highest, "{seq} was given out, {highest} before");
+        images += 1;
+    }
+    assert!(images > 100, "{images} images");
 }
