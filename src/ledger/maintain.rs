@@ -176,11 +176,12 @@ impl Maintenance {
             naps = if is_due { 0 } else { MOST_NAPS.min(naps + 1) };
             if is_due {
                 inner.catch_up();
-            } else if naps >= QUIET_NAPS {
-                inner.catalog.spares.clear();
             }
             if naps == QUIET_NAPS {
                 inner.link();
+            }
+            if naps >= QUIET_NAPS {
+                inner.catalog.spares.clear();
             }
             if self.dirty.swap(false, Ordering::AcqRel) && inner.sync().is_err() {
                 // The writer is poisoned now, and the next append says so.

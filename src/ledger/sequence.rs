@@ -215,16 +215,19 @@ impl SeqFile {
     fn write(&mut self, bound: u64, clean: bool) -> Result<()> {
         // The other slot, which is written next, is all there is if this one is not on the disk.
         if let Some(read) = &self.unsure {
-            self.file.write_at(&read.encode(&self.ledger), read.offset())?;
-            self.file.sync()?;
+            self.put(read)?;
             self.unsure = None;
         }
         let generation = self.generation + 1;
-        let state = SeqState { generation, bound, clean, heads: self.heads.clone() };
-        self.file.write_at(&state.encode(&self.ledger), state.offset())?;
-        self.file.sync()?;
+        self.put(&SeqState { generation, bound, clean, heads: self.heads.clone() })?;
         self.generation = generation;
         self.is_clean = clean;
         Ok(())
+    }
+
+    /// Writes a slot, and syncs it.
+    fn put(&self, state: &SeqState) -> Result<()> {
+        self.file.write_at(&state.encode(&self.ledger), state.offset())?;
+        self.file.sync()
     }
 }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use crate::error::{Damage, Result};
 use crate::format::footer::BlockInput;
 use crate::format::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC};
-use crate::format::key;
 use crate::format::trailer::{TRAILER_BYTES, Trailer};
 use crate::index::{MemIndex, Table};
 use crate::planted::{Bug, is_planted};
 use crate::segment::blocks::Source;
 use crate::segment::scan::DamagedRange;
-use crate::segment::{FRAMES_START, Findings, Segment, State, seal};
+use crate::segment::{FRAMES_START, Findings, Segment, State, new_index, seal};
 
 /// How many bytes of a packed segment are hashed at a time.
 const HASH_BYTES: usize = 1 << 20;
@@ -71,7 +70,7 @@ impl Segment {
             return Ok(Check { findings: self.findings(), records, hash_differs: false });
         };
         let mut findings = self.findings();
-        let mut index = MemIndex::new(key::hash, seed);
+        let mut index = new_index(seed);
         let found = self.enter_all(&mut index, Some(self.end()))?;
         findings.damaged = found.damaged;
         // Up to where the trailer says that the frames end, nothing can be torn.
