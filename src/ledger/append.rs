@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 use hashbrown::HashTable;
 
-use crate::error::{Damage, Error, Result};
-use crate::format::codec::{self, Prior};
+use crate::error::{Error, Result};
+use crate::format::codec::{self, NextRun, Prior, RunState};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{RUNS, STREAM_KINDS, StreamSet, tag_of};
 use crate::ledger::part::{Part, Refused};
@@ -241,13 +241,13 @@ impl Batch {
     fn put_after(
         &mut self,
         prior: Option<&Newest<'_>>,
-        state: Option<&Run<'_>>,
+        state: Option<&RunState<'_>>,
         run: &Run<'_>,
         now: Timestamp,
         hash: u64,
     ) -> Result<StateAt> {
         let prior = prior.map_or((Prior::None, RUNS), |it| (Prior::Seq(it.seq), it.stream));
-        self.put_state(prior, merge(run, state, now)?, hash)
+        self.put_state(prior, &merge(run, state, now)?, hash)
     }
 
     /// Encodes a run as it is after a state earlier in this batch.
@@ -265,27 +265,22 @@ impl Batch {
         let mut copy = std::mem::take(&mut self.state);
         copy.clear();
         copy.extend_from_slice(part.state(earlier.number));
-        let damaged = |damage| Error::damaged(catalog.layout.dir(), 0, damage);
         let prior = (Prior::Back(self.records - place), earlier.stream);
-        let outcome = match codec::decode(Kind::Run, &copy).map_err(damaged).map(|it| it.body) {
-            Ok(Body::Run(state)) => {
-                merge(run, Some(&state), now).and_then(|merged| self.put_state(prior, merged, hash))
-            }
-            Ok(Body::Event(_) | Body::Error(_)) => Err(damaged(Damage::Record)),
-            Err(err) => Err(err),
-        };
+        let outcome = codec::decode_state(&copy)
+            .map_err(|damage| Error::damaged(catalog.layout.dir(), 0, damage))
+            .and_then(|(state, _)| self.put_state(prior, &merge(run, Some(&state), now)?, hash));
         self.state = copy;
         outcome
     }
 
     /// Encodes a state of a run.
-    fn put_state(&mut self, prior: PriorAt, run: Run<'_>, hash: u64) -> Result<StateAt> {
+    fn put_state(&mut self, prior: PriorAt, next: &NextRun<'_>, hash: u64) -> Result<StateAt> {
         let (prior, prior_stream) = prior;
-        let stream = self.split.route(Kind::Run, run.status.code());
+        let stream = self.split.route(Kind::Run, next.run.status.code());
         let place = self.records;
         let Some(part) = self.parts.get_mut(stream) else { return Err(Error::Closed) };
         let offset = part.payload_len();
-        let pushed = part.push(place, |bytes, gap| codec::encode_run(bytes, gap, prior, &run));
+        let pushed = part.push(place, |bytes, gap| codec::encode_next(bytes, gap, prior, next));
         let number = part.states.len();
         if pushed.is_ok() {
             let relative_seq = place - part.first;
@@ -333,7 +328,7 @@ impl Batch {
         let wanted = states.wanted(0, &run.run_id).surely();
         let found = states.newest(&wanted)?;
         let Some(found) = found.filter(|found| found.seq == seq) else { return Ok(false) };
-        self.put_state((Prior::Seq(seq), found.stream), run.borrowed(), wanted.hash)?;
+        self.put_state((Prior::Seq(seq), found.stream), &NextRun::of(run)?, wanted.hash)?;
         self.finish();
         Ok(true)
     }

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::codec;
 use crate::format::frame::{FRAME_HEADER_BYTES, payload_crc};
 use crate::limits::MAX_FRAME_PAYLOAD;
-use crate::model::{Body, Id, Kind};
+use crate::model::Id;
 use crate::segment::NewState;
 
 /// The frame of one stream.
@@ -77,9 +77,8 @@ impl Part {
     /// True when the state is one of this run, whose key has this hash.
     pub(super) fn is_state_of(&self, number: usize, hash: u64, run_id: &Id<'_>) -> bool {
         self.states.get(number).is_some_and(|state| state.hash == hash)
-            && codec::decode(Kind::Run, self.state(number)).is_ok_and(
-                |decoded| matches!(decoded.body, Body::Run(run) if run.run_id == *run_id),
-            )
+            && codec::decode_state(self.state(number))
+                .is_ok_and(|(state, _)| state.run_id == *run_id)
     }
 
     /// Makes the checksum of what was pushed.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
+use crate::format::codec::{Kept, NextRun, RunState};
 use crate::format::key;
 use crate::index::{Row, StatePlace, Table, UnderHash};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::RUN_STREAMS;
-use crate::model::{Body, Field, FieldSet, Id, Json, Run, RunError, Status, Subject, Timestamp};
+use crate::model::{Field, FieldSet, Id, Run, Status, Timestamp};
 use crate::query::{SegmentList, confirm};
 use crate::segment::{NewestState, Pinned, Segment, StatesAhead, TableRef};
 
@@ -41,21 +42,10 @@ impl<'s> Newest<'s> {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub(super) fn state(&self) -> Result<Option<Run<'_>>> {
-        match self.run() {
+    pub(super) fn state(&self) -> Result<Option<RunState<'_>>> {
+        match self.pinned.state_at(self.frame, self.offset) {
             Err(Error::Damaged { .. }) => Ok(None),
             state => state.map(Some),
-        }
-    }
-
-    fn run(&self) -> Result<Run<'_>> {
-        match self.pinned.record_at(self.frame, self.seq, self.offset)?.body {
-            Body::Run(run) => Ok(run),
-            Body::Event(_) | Body::Error(_) => Err(Error::damaged(
-                self.pinned.segment().path(),
-                u64::from(self.offset),
-                crate::error::Damage::Record,
-            )),
         }
     }
 }
@@ -226,9 +216,9 @@ fn newest_by_index<'s>(
 /// [`Error::RunTransition`] when the run cannot go where it is sent.
 pub(super) fn merge<'a>(
     run: &'a Run<'_>,
-    prior: Option<&'a Run<'_>>,
+    prior: Option<&RunState<'a>>,
     now: Timestamp,
-) -> Result<Run<'a>> {
+) -> Result<NextRun<'a>> {
     let at = run.at.unwrap_or(now);
     let reopened = match prior {
         Some(prior) => check_transition(run, prior)?,
@@ -236,49 +226,33 @@ pub(super) fn merge<'a>(
     };
     // What belongs to one attempt is not taken over into the next.
     let same_attempt = prior.filter(|_| !reopened);
+    let kept = match (prior, same_attempt) {
+        (_, Some(prior)) => prior.kept,
+        (Some(prior), None) => prior.kept.of_any_attempt(),
+        (None, None) => Kept::default(),
+    };
     let running = (run.status == Status::Running).then_some(at);
     let ended = run.status.is_terminal().then_some(at);
-    let mut next = run.borrowed();
-    next.attempt = Some(run.attempt.or(prior.and_then(|prior| prior.attempt)).unwrap_or(1));
-    next.created_at = run.created_at.or(prior.and_then(|prior| prior.created_at)).or(Some(at));
-    next.started_at =
-        run.started_at.or(same_attempt.and_then(|prior| prior.started_at)).or(running);
-    next.finished_at = run.finished_at.or(ended);
-    // Nobody answers for a run that has ended.
-    next.owner = next.owner.filter(|_| ended.is_none());
-    if let Some(prior) = prior {
-        take_over(&mut next.trace_id, &prior.trace_id, Id::borrowed);
-        take_over(&mut next.project_id, &prior.project_id, Id::borrowed);
-        take_over(&mut next.user_id, &prior.user_id, Id::borrowed);
-        take_over(&mut next.parent_run_id, &prior.parent_run_id, Id::borrowed);
-        take_over(&mut next.subject, &prior.subject, Subject::borrowed);
-        take_over(&mut next.metadata, &prior.metadata, Json::borrowed);
-        if !reopened {
-            take_over(&mut next.error, &prior.error, RunError::borrowed);
-            take_over(&mut next.result, &prior.result, Json::borrowed);
-            if ended.is_none() {
-                take_over(&mut next.owner, &prior.owner, |owner| Box::new(owner.borrowed()));
-            }
-        }
-    }
-    next.at = next.newest_time();
-    Ok(next)
-}
-
-/// Takes a field that is absent from the state before.
-fn take_over<'a, T, U>(field: &mut Option<U>, prior: &'a Option<T>, lend: impl Fn(&'a T) -> U) {
-    if field.is_none() {
-        *field = prior.as_ref().map(lend);
-    }
+    Ok(NextRun {
+        run,
+        attempt: run.attempt.or(prior.map(|prior| prior.attempt)).unwrap_or(1),
+        // Nobody answers for a run that has ended.
+        owner: run.owner.as_deref().filter(|_| ended.is_none()),
+        created_at: run.created_at.or(prior.map(|prior| prior.created_at)).unwrap_or(at),
+        started_at: run.started_at.or(same_attempt.and_then(|prior| prior.started_at)).or(running),
+        finished_at: run.finished_at.or(ended),
+        kept: if ended.is_some() { kept.of_nobody() } else { kept },
+    })
 }
 
 /// True when the run begins a new attempt.
-fn check_transition(run: &Run<'_>, prior: &Run<'_>) -> Result<bool> {
-    let current = prior.attempt.unwrap_or(1);
+fn check_transition(run: &Run<'_>, prior: &RunState<'_>) -> Result<bool> {
+    let current = prior.attempt;
     let attempt = run.attempt.unwrap_or(current);
     let goes_back = prior.status == Status::Running && run.status == Status::Pending;
     // An owner that was found gone may have been replaced since, or may have renewed its lease.
-    let is_anothers = run.status == Status::Abandoned && run.owner != prior.owner;
+    let is_anothers =
+        run.status == Status::Abandoned && run.owner.as_deref() != prior.owner().as_ref();
     let refused = attempt < current
         || attempt == current && (prior.status.is_terminal() || goes_back || is_anothers);
     if refused {
@@ -295,7 +269,8 @@ fn check_transition(run: &Run<'_>, prior: &Run<'_>) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Json, RunError};
+    use crate::format::codec::{self, Prior};
+    use crate::model::{Body, Json, Kind, Owner, RunError, Subject};
 
     fn at(nanos: i64) -> Timestamp {
         Timestamp::from_nanos(nanos)
@@ -305,53 +280,142 @@ mod tests {
         Run::new("r", "t", status).unwrap().at(at(time))
     }
 
+    /// The record of the run as it is after the one of `prior`.
+    fn record(run: &Run<'_>, prior: Option<&[u8]>, now: i64) -> Result<Vec<u8>> {
+        let prior = prior.map(|bytes| codec::decode_state(bytes).unwrap().0);
+        let next = merge(run, prior.as_ref(), at(now))?;
+        let mut record = Vec::new();
+        codec::encode_next(&mut record, 0, Prior::None, &next).unwrap();
+        Ok(record)
+    }
+
+    fn first(run: &Run<'_>) -> Vec<u8> {
+        record(run, None, 0).unwrap()
+    }
+
+    fn after(run: &Run<'_>, prior: &[u8]) -> Vec<u8> {
+        record(run, Some(prior), 0).unwrap()
+    }
+
+    fn read(record: &[u8]) -> Run<'_> {
+        let Body::Run(run) = codec::decode(Kind::Run, record).unwrap().body else { panic!() };
+        run
+    }
+
     #[test]
     fn only_the_transitions_of_the_model_are_taken() {
         use Status::{Abandoned, Cancelled, Failed, Pending, Running, Skipped, Success};
         for &from in Status::ALL {
             for &to in Status::ALL {
-                let prior = merge(&run(from, 1), None, at(0)).unwrap().into_owned();
+                let prior = first(&run(from, 1));
+                let is_taken = |next: &Run<'_>, prior| record(next, Some(prior), 0).is_ok();
                 let allowed = match (from, to) {
                     (Pending, _) => true,
                     (Running, to) => to != Pending,
                     (Success | Failed | Skipped | Cancelled | Abandoned, _) => false,
                 };
-                assert_eq!(merge(&run(to, 2), Some(&prior), at(0)).is_ok(), allowed, "{from} {to}");
+                assert_eq!(is_taken(&run(to, 2), &prior), allowed, "{from} {to}");
                 let again = run(to, 2).attempt(2u32);
-                assert!(merge(&again, Some(&prior), at(0)).is_ok(), "a new attempt: {from} {to}");
-                let second = merge(&again, Some(&prior), at(0)).unwrap().into_owned();
+                assert!(is_taken(&again, &prior), "a new attempt: {from} {to}");
+                let second = after(&again, &prior);
                 let stale = run(to, 3).attempt(1u32);
-                assert!(merge(&stale, Some(&second), at(0)).is_err(), "an attempt that is over");
+                assert!(!is_taken(&stale, &second), "an attempt that is over");
             }
         }
     }
 
     #[test]
     fn times_follow_from_the_lines_of_a_run() {
-        let pending = merge(&run(Status::Pending, 10), None, at(0)).unwrap().into_owned();
-        let running = merge(&run(Status::Running, 20), Some(&pending), at(0)).unwrap().into_owned();
+        let pending = first(&run(Status::Pending, 10));
+        let running = after(&run(Status::Running, 20), &pending);
         let update = run(Status::Running, 25).metadata(Json::parse("{}").unwrap());
-        let update = merge(&update, Some(&running), at(0)).unwrap().into_owned();
+        let update = after(&update, &running);
         let failed = run(Status::Failed, 30).error(RunError::new("boom"));
-        let failed = merge(&failed, Some(&update), at(0)).unwrap().into_owned();
-        let times = |run: &Run<'_>| (run.created_at, run.started_at, run.finished_at);
+        let failed = after(&failed, &update);
+        let times = |record| {
+            let run = read(record);
+            (run.created_at, run.started_at, run.finished_at)
+        };
         assert_eq!(times(&pending), (Some(at(10)), None, None));
         assert_eq!(times(&running), (Some(at(10)), Some(at(20)), None));
         assert_eq!(times(&failed), (Some(at(10)), Some(at(20)), Some(at(30))));
-        assert_eq!(failed.metadata.as_ref().unwrap().as_str(), "{}");
-        let again = run(Status::Running, 40).attempt(2u32);
-        let again = merge(&again, Some(&failed), at(0)).unwrap();
+        assert_eq!(read(&failed).metadata.unwrap().as_str(), "{}");
+        let again = after(&run(Status::Running, 40).attempt(2u32), &failed);
         assert_eq!(times(&again), (Some(at(10)), Some(at(40)), None));
-        assert_eq!((again.attempt, again.error.is_none()), (Some(2), true));
+        assert_eq!((read(&again).attempt, read(&again).error.is_none()), (Some(2), true));
     }
 
     #[test]
     fn a_run_logged_whole_ends_when_it_is_said_to() {
         let whole = run(Status::Success, 30).created_at(at(10)).started_at(at(12));
-        let whole = merge(&whole, None, at(99)).unwrap();
-        assert_eq!(whole.finished_at, Some(at(30)));
+        let whole = record(&whole, None, 99).unwrap();
+        assert_eq!(read(&whole).finished_at, Some(at(30)));
         let untimed = Run::new("r", "t", Status::Skipped).unwrap();
-        let untimed = merge(&untimed, None, at(99)).unwrap();
+        let untimed = record(&untimed, None, 99).unwrap();
+        let untimed = read(&untimed);
         assert_eq!((untimed.created_at, untimed.started_at), (Some(at(99)), None));
+    }
+
+    /// A run of which all is said.
+    fn whole(status: Status, mark: &str) -> Run<'static> {
+        let id = |name: &str| Id::new(format!("{name}-{mark}")).unwrap();
+        let json = |name: &str| Json::parse(format!("{{\"{name}\":\"{mark}\"}}")).unwrap();
+        run(status, 10)
+            .trace_id(id("trace"))
+            .project_id(id("project"))
+            .user_id(id("user"))
+            .parent_run_id(id("parent"))
+            .subject(Subject::new("booking", mark.to_owned()).unwrap())
+            .error(RunError::new(format!("message {mark}")).stack(format!("stack {mark}")))
+            .metadata(json("metadata"))
+            .result(json("result"))
+            .owner(Owner::new(format!("host-{mark}")))
+    }
+
+    #[test]
+    fn what_a_later_line_does_not_say_is_kept_and_what_it_says_counts() {
+        let prior = first(&whole(Status::Running, "old"));
+        let silent = after(&run(Status::Running, 20), &prior);
+        let kept = Run { at: Some(at(10)), ..read(&prior) };
+        assert_eq!(read(&silent), kept);
+        let said = after(&whole(Status::Running, "new"), &prior);
+        let new = first(&whole(Status::Running, "new"));
+        assert_eq!(read(&said), read(&new));
+
+        // One that has ended has no owner, whoever names one.
+        for end in [run(Status::Failed, 30), run(Status::Failed, 30).owner(Owner::new("host"))] {
+            let ended = after(&end, &prior);
+            let expected = Run {
+                status: Status::Failed,
+                at: Some(at(30)),
+                finished_at: Some(at(30)),
+                owner: None,
+                ..kept.clone()
+            };
+            assert_eq!(read(&ended), expected);
+        }
+
+        // What belongs to an attempt is not taken over into the next.
+        let again = after(&run(Status::Running, 40).attempt(2u32), &prior);
+        let expected = Run {
+            attempt: Some(2),
+            at: Some(at(40)),
+            started_at: Some(at(40)),
+            error: None,
+            result: None,
+            owner: None,
+            ..kept
+        };
+        assert_eq!(read(&again), expected);
+    }
+
+    #[test]
+    fn a_run_is_abandoned_only_for_the_owner_that_it_has() {
+        let prior = first(&whole(Status::Running, "a"));
+        let abandoned = |host: &str| run(Status::Abandoned, 20).owner(Owner::new(host.to_owned()));
+        let is_taken = |run: &Run<'_>| record(run, Some(&prior), 0).is_ok();
+        assert!(is_taken(&abandoned("host-a")));
+        assert!(!is_taken(&abandoned("host-b")));
+        assert!(!is_taken(&run(Status::Abandoned, 20)));
     }
 }

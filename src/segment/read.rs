@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
 use crate::error::{Damage, Error, Result};
-use crate::format::codec::{self, Decoded};
+use crate::format::codec::{self, Decoded, RunState};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
-use crate::model::{Field, Record, Timestamp};
+use crate::model::{Field, Kind, Record, Timestamp};
 use crate::segment::blocks::Unpacked;
 use crate::segment::scan::frame_len;
 use crate::segment::{Segment, State};
@@ -186,10 +186,32 @@ impl Pinned {
         seq: u64,
         offset: u32,
     ) -> Result<Record<'_>> {
-        let Some(frame) = frame else { return self.record(seq, offset) };
+        self.record_of(&self.frame_at(frame, offset)?, seq, offset)
+    }
+
+    /// As [`Pinned::record_at`], of a run's state with what the next one takes over.
+    ///
+    /// # Errors
+    /// As for [`Pinned::record`].
+    pub(crate) fn state_at(&self, frame: Option<u32>, offset: u32) -> Result<RunState<'_>> {
+        let frame = self.frame_at(frame, offset)?;
+        let bytes = self.in_frame(&frame, offset)?;
+        let state = match self.segment.kind() {
+            Kind::Run => codec::decode_state(bytes),
+            Kind::Event | Kind::Error => Err(Damage::Record),
+        };
+        let (state, consumed) = state.map_err(|damage| self.damaged(offset, damage))?;
+        self.check_kept(frame.start, bytes, consumed)?;
+        Ok(state)
+    }
+
+    /// The frame that `offset` lies in, and that begins at `frame`, where that is known.
+    #[inline]
+    fn frame_at(&self, frame: Option<u32>, offset: u32) -> Result<Frame> {
+        let Some(frame) = frame else { return self.frame_of(&Near::default(), offset) };
         let header = self.bytes.at(frame).and_then(FrameHeader::decode_checked);
         let header = header.map_err(|damage| self.damaged(offset, damage))?;
-        self.record_of(&Frame::new(None, frame, &header), seq, offset)
+        Ok(Frame::new(None, frame, &header))
     }
 
     /// True when the record that lies at `offset` has this key in this field; `near` is as for

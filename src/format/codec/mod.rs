@@ -8,6 +8,7 @@
 //! Decoding borrows: text and JSON stay where they lie.
 
 mod entry;
+mod next;
 mod read;
 mod row;
 
@@ -20,8 +21,9 @@ use crate::format::key;
 use crate::limits::{MAX_NAME_BYTES, MAX_RECORD_BYTES};
 use crate::model::{Body, ErrorRecord, Event, Field, Json, Kind, Origin, Run, Status};
 pub(crate) use entry::decode_entry;
+pub(crate) use next::{Kept, NextRun, RunState, decode_state};
 use read::Row;
-use row::{ErrorRow, EventRow, OriginRow, OwnerRow, RunRow};
+use row::{ErrorRow, EventRow, OriginRow, RunRow};
 
 /// What bincode may claim for one record. It counts an integer by its size in memory, not by that
 /// on disk, so the longest record needs some room beyond its own bytes.
@@ -94,17 +96,29 @@ pub struct Decoded<'a> {
 /// [`Error::Invalid`] for a type of 0 or over 256 bytes or an absent `created_at`,
 /// [`Error::TooLarge`] for a record over [`MAX_RECORD_BYTES`]. `out` is then as it was.
 pub fn encode_run(out: &mut Vec<u8>, gap: u32, prior: Prior, run: &Run<'_>) -> Result<()> {
+    encode_next(out, gap, prior, &NextRun::of(run)?)
+}
+
+/// As [`encode_run`], with what is kept of the state before it.
+pub(crate) fn encode_next(
+    out: &mut Vec<u8>,
+    gap: u32,
+    prior: Prior,
+    next: &NextRun<'_>,
+) -> Result<()> {
+    let run = next.run;
     let error = run.error.as_ref().map_or(0, |error| {
         error.message.len() + text(error.error_type.as_deref()) + text(error.stack.as_deref())
     });
-    let texts = error + json(run.metadata.as_ref()) + json(run.result.as_ref());
-    let row = RunRow::of(gap, prior, run)?;
-    let owner = run.owner.as_deref().map(OwnerRow::of).transpose()?;
+    let given = error + json(run.metadata.as_ref()) + json(run.result.as_ref());
+    let texts = given + next.kept.len();
+    let row = RunRow::of(gap, prior, next)?;
+    let owner = RunRow::owner_of(next)?;
     // A record ends where what follows is absent.
-    match (owner, &run.origin) {
-        (None, None) => append(out, texts, &row),
-        (Some(owner), None) => append(out, texts, &(row, Some(owner))),
-        (owner, Some(origin)) => append(out, texts, &(row, owner, Some(OriginRow::of(origin)))),
+    match (owner.is_none(), &run.origin) {
+        (true, None) => append(out, texts, &row),
+        (false, None) => append(out, texts, &(row, owner)),
+        (_, Some(origin)) => append(out, texts, &(row, owner, Some(OriginRow::of(origin)))),
     }
 }
 

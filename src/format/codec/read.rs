@@ -82,7 +82,7 @@ impl<'a> Row<'a> {
     /// that are there and their lengths, mostly is, too. One look at all is cheaper than one at
     /// each.
     #[inline]
-    fn texts_follow(&mut self) {
+    pub(super) fn texts_follow(&mut self) {
         self.texts = str::from_utf8(self.left).unwrap_or_default();
     }
 
@@ -101,13 +101,13 @@ impl<'a> Row<'a> {
     }
 
     #[inline]
-    fn json(&mut self) -> Option<Json<'a>> {
+    pub(super) fn json(&mut self) -> Option<Json<'a>> {
         self.str().map(Json::trusted)
     }
 
     /// A type: text of a length that a name may have.
     #[inline]
-    fn name(&mut self) -> Option<Cow<'a, str>> {
+    pub(super) fn name(&mut self) -> Option<Cow<'a, str>> {
         self.str().filter(|name| is_name(name)).map(Cow::Borrowed)
     }
 

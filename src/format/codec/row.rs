@@ -4,13 +4,17 @@
 pub(super) mod reference;
 
 use bincode::Encode;
+use bincode::enc::Encoder;
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
 
 use crate::error::{Error, Result};
 use crate::model::{
-    ActorType, ErrorRecord, Event, Fingerprint, Id, IdForm, Json, Origin, Owner, Process, Run,
-    Severity, Timestamp,
+    ActorType, ErrorRecord, Event, Fingerprint, Id, IdForm, Json, Origin, Owner, Process, Severity,
+    Timestamp,
 };
 
+use super::next::NextRun;
 use super::{Prior, check_name};
 
 /// An id in the form that it is stored in.
@@ -34,6 +38,48 @@ impl<'a> IdRow<'a> {
 
 fn row_id<'a>(id: Option<&'a Id<'_>>) -> Option<IdRow<'a>> {
     id.map(IdRow::of)
+}
+
+/// A field that may be absent, stored as an `Option` is.
+pub(super) enum Taken<'a, T> {
+    Absent,
+    Given(T),
+    /// As it lies in another record.
+    Kept(&'a [u8]),
+}
+
+impl<'a, T> Taken<'a, T> {
+    /// What is given, else what is kept.
+    fn of(given: Option<T>, kept: &'a [u8]) -> Self {
+        match given {
+            Some(given) => Self::Given(given),
+            None if kept.is_empty() => Self::Absent,
+            None => Self::Kept(kept),
+        }
+    }
+
+    /// True when no value is to be stored.
+    pub(super) fn is_none(&self) -> bool {
+        match self {
+            Self::Absent => true,
+            Self::Given(_) => false,
+            Self::Kept(bytes) => bytes.first() == Some(&0),
+        }
+    }
+}
+
+impl<T: Encode> Encode for Taken<'_, T> {
+    #[inline]
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> std::result::Result<(), EncodeError> {
+        match self {
+            Self::Absent => 0u8.encode(encoder),
+            Self::Given(value) => {
+                1u8.encode(encoder)?;
+                value.encode(encoder)
+            }
+            Self::Kept(bytes) => encoder.writer().write(bytes),
+        }
+    }
 }
 
 /// What a run's record supersedes, as it is stored.
@@ -123,23 +169,33 @@ pub(super) struct RunRow<'a> {
     attempt: u32,
     run_type: &'a str,
     run_id: IdRow<'a>,
-    trace_id: Option<IdRow<'a>>,
-    project_id: Option<IdRow<'a>>,
-    user_id: Option<IdRow<'a>>,
-    parent_run_id: Option<IdRow<'a>>,
-    subject: Option<SubjectRow<'a>>,
-    error: Option<RunErrorRow<'a>>,
-    metadata: Option<&'a str>,
-    result: Option<&'a str>,
+    trace_id: Taken<'a, IdRow<'a>>,
+    project_id: Taken<'a, IdRow<'a>>,
+    user_id: Taken<'a, IdRow<'a>>,
+    parent_run_id: Taken<'a, IdRow<'a>>,
+    subject: Taken<'a, SubjectRow<'a>>,
+    error: Taken<'a, RunErrorRow<'a>>,
+    metadata: Taken<'a, &'a str>,
+    result: Taken<'a, &'a str>,
 }
 
 impl<'a> RunRow<'a> {
-    pub(super) fn of(gap: u32, prior: Prior, run: &'a Run<'_>) -> Result<Self> {
+    pub(super) fn of(gap: u32, prior: Prior, next: &NextRun<'a>) -> Result<Self> {
+        let NextRun { run, created_at, kept, .. } = *next;
         check_name("run type", &run.run_type)?;
-        let created_at = resolved(run.created_at)?;
         let after = |time: Option<Timestamp>| {
             time.map(|time| time.as_nanos().wrapping_sub(created_at.as_nanos()))
         };
+        let subject = run.subject.as_ref();
+        let subject = subject.map(|it| SubjectRow { kind: it.kind(), id: IdRow::of(it.id()) });
+        let error = run.error.as_ref().map(|error| RunErrorRow {
+            error_type: error.error_type.as_deref(),
+            message: &error.message,
+            stack: error.stack.as_deref(),
+        });
+        let id = |given: &'a Option<Id<'_>>, kept| Taken::of(row_id(given.as_ref()), kept);
+        let json =
+            |given: &'a Option<Json<'_>>, kept| Taken::of(given.as_ref().map(Json::as_str), kept);
         Ok(Self {
             gap,
             prior: match prior {
@@ -148,28 +204,26 @@ impl<'a> RunRow<'a> {
                 Prior::Back(distance) => PriorRow::Back(distance),
             },
             created_at: created_at.as_nanos().to_le_bytes(),
-            started_after: after(run.started_at),
-            finished_after: after(run.finished_at),
+            started_after: after(next.started_at),
+            finished_after: after(next.finished_at),
             status: run.status.code(),
-            attempt: run.attempt.unwrap_or(1),
+            attempt: next.attempt,
             run_type: &run.run_type,
             run_id: IdRow::of(&run.run_id),
-            trace_id: row_id(run.trace_id.as_ref()),
-            project_id: row_id(run.project_id.as_ref()),
-            user_id: row_id(run.user_id.as_ref()),
-            parent_run_id: row_id(run.parent_run_id.as_ref()),
-            subject: run
-                .subject
-                .as_ref()
-                .map(|subject| SubjectRow { kind: subject.kind(), id: IdRow::of(subject.id()) }),
-            error: run.error.as_ref().map(|error| RunErrorRow {
-                error_type: error.error_type.as_deref(),
-                message: &error.message,
-                stack: error.stack.as_deref(),
-            }),
-            metadata: run.metadata.as_ref().map(Json::as_str),
-            result: run.result.as_ref().map(Json::as_str),
+            trace_id: id(&run.trace_id, kept.trace_id),
+            project_id: id(&run.project_id, kept.project_id),
+            user_id: id(&run.user_id, kept.user_id),
+            parent_run_id: id(&run.parent_run_id, kept.parent_run_id),
+            subject: Taken::of(subject, kept.subject),
+            error: Taken::of(error, kept.error),
+            metadata: json(&run.metadata, kept.metadata),
+            result: json(&run.result, kept.result),
         })
+    }
+
+    /// Who answers for the run, for behind the row.
+    pub(super) fn owner_of(next: &NextRun<'a>) -> Result<Taken<'a, OwnerRow<'a>>> {
+        Ok(Taken::of(next.owner.map(OwnerRow::of).transpose()?, next.kept.owner))
     }
 }
 
@@ -262,6 +316,6 @@ impl<'a> ErrorRow<'a> {
 }
 
 /// A time that the ledger has set before it encodes.
-fn resolved(time: Option<Timestamp>) -> Result<Timestamp> {
+pub(super) fn resolved(time: Option<Timestamp>) -> Result<Timestamp> {
     time.ok_or_else(|| Error::invalid("created_at", "", "a time, given or taken at the append"))
 }

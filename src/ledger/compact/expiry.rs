@@ -15,7 +15,7 @@ use crate::ledger::policy::{Retention, Term};
 use crate::ledger::reader::Reader;
 use crate::ledger::retention::arrivals;
 use crate::ledger::runs::States;
-use crate::model::{Body, FieldSet, Id, Kind, Run, Status};
+use crate::model::{Body, FieldSet, Id, Kind, Status, Timestamp};
 use crate::segment::{Segment, TableRef};
 
 /// Which records have expired.
@@ -92,18 +92,23 @@ impl Expiry {
     }
 
     /// True when this state of a run, which is its newest, has expired.
-    pub(super) fn takes_run(&self, segment: &Segment, seq: u64, run: &Run<'_>) -> bool {
-        let is_due = run.status.is_terminal()
+    pub(super) fn takes_run(
+        &self,
+        segment: &Segment,
+        seq: u64,
+        run_id: &Id<'_>,
+        (status, newest_time): (Status, Option<Timestamp>),
+    ) -> bool {
+        let is_due = status.is_terminal()
             && match &self.rule {
-                Rule::Status { status, before } => {
-                    run.status == *status
-                        && run.newest_time().is_some_and(|time| time.as_nanos() < *before)
+                Rule::Status { status: expired, before } => {
+                    status == *expired && newest_time.is_some_and(|time| time.as_nanos() < *before)
                 }
                 Rule::Classes(expired) => {
-                    expired.get(segment.path()).is_some_and(|it| it.contains(run.status.code()))
+                    expired.get(segment.path()).is_some_and(|it| it.contains(status.code()))
                 }
             };
-        is_due && !self.pins.contains(&run.run_id) && !self.results.contains(&seq)
+        is_due && !self.pins.contains(run_id) && !self.results.contains(&seq)
     }
 
     /// True when the newest state of this run has expired, wherever it lies.
@@ -114,8 +119,9 @@ impl Expiry {
         let states = States::new(catalog, std::iter::once(run_id))?;
         let found = states.newest(&states.wanted(0, run_id).surely())?;
         let Some(found) = found else { return Ok(false) };
-        let state = found.state()?;
-        Ok(state.is_some_and(|run| self.takes_run(found.segment(), found.seq, &run)))
+        let Some(run) = found.state()? else { return Ok(false) };
+        let at_end = (run.status, Some(run.newest_time()));
+        Ok(self.takes_run(found.segment(), found.seq, run_id, at_end))
     }
 
     /// True when this event or error has expired.

@@ -73,7 +73,10 @@ impl<'a> Weeding<'a> {
             Body::Run(run) if self.fold.is_stale(seq) => {
                 expiry.takes_state_of(self.reader.catalog(), &run.run_id)
             }
-            Body::Run(run) => Ok(expiry.takes_run(segment, seq, run)),
+            Body::Run(run) => {
+                let at_end = (run.status, run.newest_time());
+                Ok(expiry.takes_run(segment, seq, &run.run_id, at_end))
+            }
             Body::Event(_) | Body::Error(_) => Ok(expiry.takes_other(segment, body)),
         }
     }

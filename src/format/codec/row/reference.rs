@@ -2,8 +2,12 @@
 
 use std::borrow::Cow;
 
+use bincode::BorrowDecode;
+use bincode::de::BorrowDecoder;
+use bincode::error::DecodeError;
+
 use super::super::is_name;
-use super::{ErrorRow, EventRow, IdRow, OriginRow, OwnerRow, PriorRow, ProcessRow, RunRow};
+use super::{ErrorRow, EventRow, IdRow, OriginRow, OwnerRow, PriorRow, ProcessRow, RunRow, Taken};
 use crate::error::Damage;
 use crate::format::codec::Prior;
 use crate::model::{
@@ -18,6 +22,24 @@ impl<'a> IdRow<'a> {
             Self::Uuid(bytes) => Ok(Id::from_uuid(bytes)),
             Self::Hex(bytes) => Ok(Id::from_hex_bytes(bytes)),
         }
+    }
+}
+
+impl<'a, T> Taken<'a, T> {
+    fn read(self) -> Option<T> {
+        match self {
+            Self::Given(value) => Some(value),
+            Self::Absent | Self::Kept(_) => None,
+        }
+    }
+}
+
+impl<'de, C, T: BorrowDecode<'de, C>> BorrowDecode<'de, C> for Taken<'de, T> {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(
+        decoder: &mut D,
+    ) -> std::result::Result<Self, DecodeError> {
+        let read = Option::<T>::borrow_decode(decoder)?;
+        Ok(read.map_or(Self::Absent, Self::Given))
     }
 }
 
@@ -36,25 +58,25 @@ impl<'a> RunRow<'a> {
         run.finished_at = self.finished_after.map(at);
         run.at = run.newest_time();
         run.attempt = Some(self.attempt);
-        run.trace_id = read_id(self.trace_id)?;
-        run.project_id = read_id(self.project_id)?;
-        run.user_id = read_id(self.user_id)?;
-        run.parent_run_id = read_id(self.parent_run_id)?;
-        run.subject = match self.subject {
+        run.trace_id = read_id(self.trace_id.read())?;
+        run.project_id = read_id(self.project_id.read())?;
+        run.user_id = read_id(self.user_id.read())?;
+        run.parent_run_id = read_id(self.parent_run_id.read())?;
+        run.subject = match self.subject.read() {
             Some(row) => {
                 let subject = Subject::from_parts(Cow::Borrowed(row.kind), row.id.read()?);
                 Some(subject.map_err(|_| Damage::Record)?)
             }
             None => None,
         };
-        run.error = self.error.map(|row| {
+        run.error = self.error.read().map(|row| {
             let mut error = RunError::new(row.message);
             error.error_type = row.error_type.map(Cow::Borrowed);
             error.stack = row.stack.map(Cow::Borrowed);
             error
         });
-        run.metadata = self.metadata.map(Json::trusted);
-        run.result = self.result.map(Json::trusted);
+        run.metadata = self.metadata.read().map(Json::trusted);
+        run.result = self.result.read().map(Json::trusted);
         let prior = match self.prior {
             PriorRow::None => Prior::None,
             PriorRow::Seq(seq) => Prior::Seq(seq),

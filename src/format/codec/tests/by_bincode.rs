@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::row::OwnerRow;
 use super::*;
 
 /// What bincode reads of a record by itself, as [`decode`] would give it.
@@ -56,6 +57,45 @@ fn assert_read_alike(kind: Kind, bytes: &[u8]) {
     let by_hand = decode(kind, bytes).map(|record| (record.gap, record.prior, record.body));
     assert_eq!(by_hand, by_bincode(kind, bytes), "{kind:?} {bytes:02x?}");
     assert_entry_alike(kind, bytes);
+    if kind == Kind::Run {
+        assert_state_alike(bytes);
+    }
+}
+
+/// What the next state takes over is what the record says, and it is the same that are damaged.
+fn assert_state_alike(bytes: &[u8]) {
+    let record = decode(Kind::Run, bytes);
+    let (state, consumed) = match (decode_state(bytes), &record) {
+        (Ok(read), Ok(_)) => read,
+        (read, record) => {
+            let damage = read.map(|_| ()).unwrap_err();
+            return assert_eq!(Some(&damage), record.as_ref().err(), "{bytes:02x?}");
+        }
+    };
+    let record = record.unwrap();
+    let Body::Run(run) = record.body else { panic!("a run") };
+    assert_eq!((consumed, &state.run_id), (record.consumed, &run.run_id));
+    assert_eq!((state.status, Some(state.attempt)), (run.status, run.attempt));
+    assert_eq!(Some(state.created_at), run.created_at);
+    assert_eq!((state.started_at, state.finished_at), (run.started_at, run.finished_at));
+    assert_eq!(Some(state.newest_time()), run.newest_time());
+    assert_eq!(state.owner().as_ref(), run.owner.as_deref());
+
+    // One that says nothing anew is the same run once more.
+    let silent = Run::with_id(run.run_id.borrowed(), &*run.run_type, run.status);
+    let next = NextRun {
+        run: &silent,
+        attempt: state.attempt,
+        owner: None,
+        created_at: state.created_at,
+        started_at: state.started_at,
+        finished_at: state.finished_at,
+        kept: state.kept,
+    };
+    let mut out = Vec::new();
+    encode_next(&mut out, 0, Prior::None, &next).unwrap();
+    let again = decode(Kind::Run, &out).unwrap();
+    assert_eq!(again.body, Body::Run(Run { origin: None, ..run }), "{bytes:02x?}");
 }
 
 /// What an index holds of a record is what the record says, and it is the same that are damaged.
