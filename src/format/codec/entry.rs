@@ -69,7 +69,7 @@ impl<F: FnMut(Field, &[u8])> EntryRow<'_, '_, F> {
 
     #[inline]
     fn name(&mut self) -> Option<()> {
-        let name = text(&mut self.row).filter(|it| (1..=MAX_NAME_BYTES).contains(&it.len()))?;
+        let name = self.row.text_bytes().filter(|it| (1..=MAX_NAME_BYTES).contains(&it.len()))?;
         self.key(Field::Type, |arena| arena.put(name));
         Some(())
     }
@@ -78,7 +78,7 @@ impl<F: FnMut(Field, &[u8])> EntryRow<'_, '_, F> {
     fn id(&mut self, field: Field) -> Option<()> {
         match self.row.u32()? {
             0 => {
-                let text = text(&mut self.row)?;
+                let text = self.row.text_bytes()?;
                 match text.len() {
                     1..=31 | 33..=35 | 37..=MAX_ID_BYTES => {
                         self.key(field, |arena| arena.put_text_id(text));
@@ -114,7 +114,7 @@ impl<F: FnMut(Field, &[u8])> EntryRow<'_, '_, F> {
 
     #[inline]
     fn text_if_any(&mut self) -> Option<()> {
-        self.row.option(text).map(drop)
+        self.row.option(Row::text_bytes).map(drop)
     }
 
     fn run(&mut self) -> Option<Entry> {
@@ -164,7 +164,7 @@ impl<F: FnMut(Field, &[u8])> EntryRow<'_, '_, F> {
         Severity::from_code(tag)?;
         let (version, hash) = (self.row.byte()?, self.row.array().map(u64::from_le_bytes)?);
         self.name()?;
-        text(&mut self.row)?;
+        self.row.text_bytes()?;
         self.id_if_any(Field::Trace)?;
         self.id_if_any(Field::Project)?;
         self.id_if_any(Field::Run)?;
@@ -179,13 +179,6 @@ impl<F: FnMut(Field, &[u8])> EntryRow<'_, '_, F> {
         }
         Some(Entry::at(gap, created_at, tag))
     }
-}
-
-/// A text, as bytes: most are ASCII, which is told in no time.
-#[inline]
-fn text<'a>(row: &mut Row<'a>) -> Option<&'a [u8]> {
-    let len = usize::try_from(row.u64()?).ok()?;
-    row.bytes(len).filter(|bytes| bytes.is_ascii() || str::from_utf8(bytes).is_ok())
 }
 
 impl Entry {

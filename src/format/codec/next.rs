@@ -5,6 +5,7 @@
 //! from it once more, the end of a run takes a third more instructions.
 
 use crate::error::{Damage, Result};
+use crate::limits::{MAX_ID_BYTES, MAX_NAME_BYTES};
 use crate::model::{Id, Owner, Run, Status, Timestamp};
 
 use super::read::Row;
@@ -69,31 +70,38 @@ impl<'a> Row<'a> {
         let after = |row: &mut Self| row.time_after(created_at);
         let (started_at, finished_at) = (self.option(after)?, self.option(after)?);
         let (status, attempt) = (Status::from_code(self.byte()?)?, self.u32()?);
-        self.name()?;
+        self.text_bytes().filter(|name| (1..=MAX_NAME_BYTES).contains(&name.len()))?;
         let run_id = self.id()?;
-        let trace_id = self.lying(|row| row.option(Self::id))?;
-        self.texts_follow();
         let kept = Kept {
-            trace_id,
-            project_id: self.lying(|row| row.option(Self::id))?,
-            user_id: self.lying(|row| row.option(Self::id))?,
-            parent_run_id: self.lying(|row| row.option(Self::id))?,
-            subject: self.lying(|row| row.option(Self::subject))?,
-            error: self.lying(|row| row.option(Self::run_error))?,
-            metadata: self.lying(|row| row.option(Self::json))?,
-            result: self.lying(|row| row.option(Self::json))?,
-            owner: self.lying(|row| row.trailing(Self::owner))?,
+            trace_id: self.lying(Self::pass_id)?,
+            project_id: self.lying(Self::pass_id)?,
+            user_id: self.lying(Self::pass_id)?,
+            parent_run_id: self.lying(Self::pass_id)?,
+            subject: self.lying(Self::subject)?,
+            error: self.lying(Self::run_error)?,
+            metadata: self.lying(Self::text_bytes)?,
+            result: self.lying(Self::text_bytes)?,
+            owner: if self.left.is_empty() { &[] } else { self.lying(Self::owner)? },
         };
         self.trailing(Self::origin)?;
         Some(RunState { run_id, status, attempt, created_at, started_at, finished_at, kept })
     }
 
-    /// The bytes of what is read.
-    #[inline]
+    /// The bytes of a field that may be absent.
+    #[inline(always)]
     fn lying<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<&'a [u8]> {
         let from = self.left;
-        read(self)?;
+        self.option(read)?;
         from.get(..from.len() - self.left.len())
+    }
+
+    #[inline]
+    fn pass_id(&mut self) -> Option<()> {
+        match self.u32()? {
+            0 => self.text_bytes().filter(|id| (1..=MAX_ID_BYTES).contains(&id.len())).map(drop),
+            1 | 2 => self.bytes(16).map(drop),
+            _ => None,
+        }
     }
 }
 

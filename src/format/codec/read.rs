@@ -82,7 +82,7 @@ impl<'a> Row<'a> {
     /// that are there and their lengths, mostly is, too. One look at all is cheaper than one at
     /// each.
     #[inline]
-    pub(super) fn texts_follow(&mut self) {
+    fn texts_follow(&mut self) {
         self.texts = str::from_utf8(self.left).unwrap_or_default();
     }
 
@@ -95,19 +95,26 @@ impl<'a> Row<'a> {
         known.or_else(|| str::from_utf8(bytes).ok())
     }
 
+    /// A text, as bytes: most are ASCII, which is told in no time.
+    #[inline]
+    pub(super) fn text_bytes(&mut self) -> Option<&'a [u8]> {
+        let len = usize::try_from(self.u64()?).ok()?;
+        self.bytes(len).filter(|bytes| bytes.is_ascii() || str::from_utf8(bytes).is_ok())
+    }
+
     #[inline]
     fn text(&mut self) -> Option<Cow<'a, str>> {
         self.str().map(Cow::Borrowed)
     }
 
     #[inline]
-    pub(super) fn json(&mut self) -> Option<Json<'a>> {
+    fn json(&mut self) -> Option<Json<'a>> {
         self.str().map(Json::trusted)
     }
 
     /// A type: text of a length that a name may have.
     #[inline]
-    pub(super) fn name(&mut self) -> Option<Cow<'a, str>> {
+    fn name(&mut self) -> Option<Cow<'a, str>> {
         self.str().filter(|name| is_name(name)).map(Cow::Borrowed)
     }
 
