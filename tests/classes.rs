@@ -9,7 +9,7 @@ use runledger::{
 };
 
 use crate::dated::{DAY, DIR, open, options};
-use torture::disk::SimDisk;
+use torture::disk::{Fault, OpKind, SimDisk};
 
 fn disk() -> SimDisk {
     crate::dated::disk(3)
@@ -123,6 +123,38 @@ fn one_batch_may_take_a_run_through_several_streams() {
     let history = ledger.reader().run_history(&runledger::Id::new("a").unwrap()).unwrap();
     let supersedes: Vec<_> = history.iter().map(|record| record.supersedes).collect();
     assert_eq!(supersedes, [None, Some(1), Some(3)]);
+}
+
+/// The frame of one class was written and that of another one failed, with a state in it that stood
+/// between two of a run: the one before both was current beside the last one, also after a clean
+/// close, and the run was two.
+#[test]
+fn half_a_batch_makes_no_run_two() {
+    let disk = disk();
+    let split = |disk: &SimDisk| options(disk).class(failed(), Limits::new()).open(DIR).unwrap();
+    let ledger = split(&disk);
+    ledger.append(run("b", Status::Failed)).unwrap();
+    ledger.append(run("a", Status::Running)).unwrap();
+    disk.set_faults(|op| {
+        let is_failed = op.path.to_string_lossy().contains("runs.failed");
+        (op.kind == OpKind::Write && is_failed).then_some(Fault::Io)
+    });
+    let states = [run("a", Status::Failed), run("a", Status::Running).attempt(2u32)];
+    let half = ledger.append_batch(&states.map(Body::Run), Durability::Os);
+    assert!(matches!(half, Err(Error::Io { .. })), "{half:?}");
+    disk.clear_hooks();
+    let check = |reader: &Reader| {
+        let runs = [("failed".to_owned(), 1), ("running".to_owned(), 1)];
+        assert_eq!(by_status(reader), runs);
+        assert_eq!(state(reader, "a"), Status::Running);
+    };
+    check(ledger.reader());
+    ledger.append(run("c", Status::Running).attempt(1u32)).unwrap();
+    ledger.append(run("c", Status::Success)).unwrap();
+    ledger.close().unwrap();
+    let ledger = split(&disk);
+    let runs = ledger.reader().query().kind(Kind::Run).count().unwrap();
+    assert_eq!((runs, state(ledger.reader(), "a")), (3, Status::Running));
 }
 
 /// Runs go from stream to stream while others look: each is to be seen once, in one state, by the

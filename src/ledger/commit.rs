@@ -228,7 +228,19 @@ impl Inner {
         }
         let is_written = |target: &&Target<'_>| positions.iter().any(|it| it.0 == target.number);
         self.publish(batch, targets.iter().filter(is_written), first_seq);
+        if outcome.is_err() && !positions.is_empty() {
+            drop(targets);
+            self.settle_half();
+        }
         outcome.map(|()| (Appended { first_seq, encoded }, positions))
+    }
+
+    /// Of a batch that was written by half a state may be missing that came between two of its run.
+    /// The one before both is put on record as overtaken; where that fails it is left to an opening.
+    fn settle_half(&self) {
+        if let Err(err) = self.note_overtaken() {
+            self.poison(&err);
+        }
     }
 
     /// Lets queries see the parts that were written: first the records whose place is taken are

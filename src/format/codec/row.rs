@@ -180,6 +180,8 @@ pub(super) struct RunRow<'a> {
 }
 
 impl<'a> RunRow<'a> {
+    // A row is large: it is not to be handed on.
+    #[inline(always)]
     pub(super) fn of(gap: u32, prior: Prior, next: &NextRun<'a>) -> Result<Self> {
         let NextRun { run, created_at, kept, .. } = *next;
         check_name("run type", &run.run_type)?;
@@ -248,6 +250,7 @@ pub(super) struct EventRow<'a> {
 }
 
 impl<'a> EventRow<'a> {
+    #[inline(always)]
     pub(super) fn of(gap: u32, event: &'a Event<'_>) -> Result<Self> {
         check_name("event type", &event.event_type)?;
         Ok(Self {
@@ -289,6 +292,7 @@ pub(super) struct ErrorRow<'a> {
 }
 
 impl<'a> ErrorRow<'a> {
+    #[inline(always)]
     pub(super) fn of(gap: u32, error: &'a ErrorRecord<'_>) -> Result<Self> {
         check_name("error type", &error.error_type)?;
         if !matches!(error.severity, Severity::Warning | Severity::Error | Severity::Critical) {
