@@ -49,6 +49,11 @@ impl Order {
 /// It is a place in the order, not a number of records, so records that are appended or dropped
 /// meanwhile neither repeat nor hide others. Its text is opaque.
 ///
+/// A run has the place of its newest state. When it gets another one between two pages it moves:
+/// by sequence number to the end, by creation only among runs of the very same time. From the
+/// newest on it may then be in neither page, from the oldest on in both. Each state keeps its place
+/// in [`Query::history`](crate::Query::history).
+///
 /// ```
 /// use runledger::Cursor;
 /// let text = "n80000000000000010000000000000002";

@@ -101,7 +101,7 @@ impl Segment {
             false => None,
         };
         let blocks = blocks.as_ref().map(|(places, starts)| BlockInput { places, starts });
-        let expected = seal::footer(index, self.kind(), trailer.frames_end, blocks)?;
+        let expected = seal::footer(index, self.header(), trailer.frames_end, blocks)?;
         let len = usize::try_from(self.file().len()?).unwrap_or(usize::MAX);
         let map = self.map(len)?;
         let footer_end = len.saturating_sub(TRAILER_BYTES);

@@ -218,7 +218,7 @@ impl Packer {
         self.index.sort();
         let frames_end = self.writer.finish()?;
         let blocks = BlockInput { places: &self.writer.places, starts: &self.writer.starts };
-        let footer = seal::footer(&self.index, self.header.kind, frames_end, Some(blocks))?;
+        let footer = seal::footer(&self.index, &self.header, frames_end, Some(blocks))?;
         let hash = *self.hasher.finalize().as_bytes();
         let trailer = seal::trailer(&self.index, frames_end, &footer, hash, previous);
         let trailer_at = u64::from(frames_end) + footer.bytes.len() as u64;

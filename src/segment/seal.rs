@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::footer::{
     BlockInput, Built, FieldInput, FooterInput, NO_CODE, build, is_distinct,
 };
+use crate::format::header::SegmentHeader;
 use crate::format::key;
 use crate::format::trailer::{TagCounts, Trailer};
 use crate::index::{Code, MemIndex, Row, Table};
@@ -13,9 +14,7 @@ use crate::model::{Field, Kind};
 use crate::segment::open_runs::open_runs;
 use crate::segment::rollup::rollup;
 
-/// How many seeds are tried until all keys of a segment hash apart. One is nearly always enough;
-/// keys that were chosen to collide under sixteen seeds, which only who may read the ledger knows,
-/// do not occur.
+/// How many seeds are tried until all keys of a segment hash apart. One is nearly always enough.
 const SEEDS: u64 = 16;
 
 /// One field's keys, renumbered by the order of their hashes.
@@ -24,22 +23,22 @@ struct Ranked {
     codes: Vec<u32>,
 }
 
-/// The footer's bytes for a segment of this kind whose footer begins at `base`, and whose frames
-/// lie in these blocks, if it is packed.
+/// The footer's bytes for a segment with this header whose footer begins at `base`, and whose
+/// frames lie in these blocks, if it is packed.
 ///
 /// # Errors
 /// When a size is out of bounds.
 pub(crate) fn footer(
     index: &MemIndex,
-    kind: Kind,
+    header: &SegmentHeader,
     base: u32,
     blocks: Option<BlockInput<'_>>,
 ) -> Result<Built> {
     let order = index.time_order();
     let seq_order = order.map(|order| places(order.iter().copied()));
     let columns = index.columns();
-    let (seed, fields) = (0..SEEDS)
-        .map(|attempt| index.seed().wrapping_add(attempt))
+    let kind = header.kind;
+    let (seed, fields) = seeds(index.seed(), &header.salt)
         .find_map(|seed| rank_all(index, order, seed).map(|fields| (seed, fields)))
         .ok_or_else(|| Error::invalid("keys", "of one segment", "keys whose hashes differ"))?;
     let of_others = index.supersedes().iter();
@@ -67,6 +66,14 @@ pub(crate) fn footer(
         },
         base,
     )
+}
+
+/// The seeds to try, first that of the ledger. It follows from the ledger's identity, which is told
+/// in exports: keys can be chosen that collide under it. The others follow from the segment's salt,
+/// which who only appends does not see.
+fn seeds(first: u64, salt: &[u8]) -> impl Iterator<Item = u64> {
+    let others = (1..SEEDS).map(move |attempt| key::hash(first.wrapping_add(attempt), salt));
+    std::iter::once(first).chain(others)
 }
 
 /// The trailer of a segment with this index and footer, whose frames end at `frames_end` of the
@@ -201,9 +208,42 @@ fn sorted(pairs: impl ExactSizeIterator<Item = (u64, u32)> + Clone) -> Vec<(u64,
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::format::codec;
+    use crate::model::{Event, Timestamp};
+    use crate::segment::made::{SEED, append_record, create, open};
+
+    /// Two keys that are alike in the 40 bits that are stored of their hashes under this seed.
+    fn colliding(seed: u64) -> [String; 2] {
+        let mut seen = HashMap::new();
+        let name = |number: u64| format!("{seed}-{number}");
+        let pair = (0..).find_map(|number| {
+            let stored = key::hash(seed, name(number).as_bytes()) >> 24;
+            seen.insert(stored, number).map(|other| [name(number), name(other)])
+        });
+        pair.unwrap()
+    }
+
+    /// All seeds followed from the ledger's identity: who knew that could append keys that no
+    /// segment was sealed with, and nothing could be appended any more.
+    #[test]
+    fn keys_that_are_chosen_to_collide_do_not_keep_a_segment_from_being_sealed() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = create(dir.path());
+        let types = (0..SEEDS).flat_map(|attempt| colliding(SEED + attempt));
+        for (seq, event_type) in (1..).zip(types) {
+            let event = Event::new(event_type).created_at(Timestamp::from_nanos(0));
+            append_record(&segment, seq, |out| codec::encode_event(out, 0, &event));
+        }
+        segment.seal([0; 32]).unwrap();
+        let sealed = open(&segment);
+        assert_eq!(sealed.trailer().unwrap().rows, 2 * SEEDS as u32);
+        assert_ne!(sealed.footer().unwrap().layout.seed(), SEED);
+    }
 
     proptest! {
         #[test]

@@ -167,7 +167,7 @@ impl Segment {
         let (footer, trailer) = {
             let state = self.sorted()?;
             let State::Memory(index) = &*state else { return Ok(None) };
-            let footer = seal::footer(index, self.kind(), end, None)?;
+            let footer = seal::footer(index, self.header(), end, None)?;
             let trailer = seal::trailer(index, end, &footer, hash, previous);
             (footer, trailer)
         };
