@@ -241,7 +241,7 @@ mod tests {
         }
         segment.seal([0; 32]).unwrap();
         let sealed = open(&segment);
-        assert_eq!(sealed.trailer().unwrap().rows, 2 * SEEDS as u32);
+        assert_eq!(u64::from(sealed.trailer().unwrap().rows), 2 * SEEDS);
         assert_ne!(sealed.footer().unwrap().layout.seed(), SEED);
     }
 
