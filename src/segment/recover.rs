@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 use crate::error::{Damage, Error, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::planted::{Bug, is_planted};
-use crate::segment::scan::DamagedRange;
-use crate::segment::{Findings, Segment, Syncs};
+use crate::segment::scan::{DamagedRange, scan};
+use crate::segment::{FRAMES_START, Findings, Segment, Syncs};
 use crate::storage::{File, OpenMode, Storage};
 use crate::sync::atomic::Ordering;
 
@@ -105,6 +105,7 @@ impl Segment {
         let trusted = is_planted(Bug::TrustPagesOfAFailedSync);
         if let Some((start, end)) = syncs.left_behind.filter(|_| !trusted) {
             self.write_anew(u64::from(start), u64::from(end))?;
+            self.check_anew(start, end)?;
         }
         self.file().sync()?;
         *syncs = Syncs::default();
@@ -126,6 +127,25 @@ impl Segment {
             }
             self.file().write_at(chunk.get(..read).unwrap_or_default(), at)?;
             at += read as u64;
+        }
+        Ok(())
+    }
+
+    /// Compares what was written once more with its checksums: it was read once more, too, and the
+    /// kernel may have let go meanwhile of pages that it took for written.
+    fn check_anew(&self, start: u32, end: u32) -> Result<()> {
+        let bounds = self.bounds(start.max(FRAMES_START), Some(end));
+        let found = scan(&self.file, &bounds, &mut |_, _, _| Ok(()))?;
+        let known = self.findings();
+        let is_known = |range: &DamagedRange| {
+            known.damaged.iter().any(|it| it.start <= range.start && range.end <= it.end)
+        };
+        if let Some(range) = found.damaged.iter().find(|range| !is_known(range)) {
+            return Err(Error::damaged(&self.path, range.start, range.damage));
+        }
+        if found.frames_end < end {
+            let damage = found.tail.map_or(Damage::Truncated, |tail| tail.damage);
+            return Err(self.damaged(found.frames_end, damage));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use runledger::{Durability, Event, Ledger};
+use runledger::{Durability, Error, Event, Ledger};
 
 use super::{DIR, options};
 use torture::disk::{Cut, Fault, Keep, KeepNames, OpKind, SimDisk};
@@ -45,6 +45,30 @@ fn tear(disk: &SimDisk) {
 fn torn_tails(disk: &SimDisk) -> u64 {
     let ledger = options(disk).open(DIR).unwrap();
     ledger.reader().stats().unwrap().losses.torn_tails
+}
+
+/// A sync failed, and the kernel took the pages for written. The next writer read them whole from
+/// memory, the kernel let go of them, and what was read of the disk for the first sync was zeros:
+/// they were written, synced, and a later record was acknowledged behind them.
+#[test]
+fn pages_that_the_kernel_let_go_of_are_not_synced_as_zeros() {
+    let disk = SimDisk::new(11);
+    let ledger = options(&disk).open(DIR).unwrap();
+    append(&ledger, "a", Durability::Sync);
+    append(&ledger, "b", Durability::Os);
+    let found = disk.kill();
+    drop(ledger);
+    let ledger = options(&found).open(DIR).unwrap();
+    assert_eq!(ledger.query().count().unwrap(), 2);
+    let path = segment(&found);
+    let mut bytes = found.peek(&path);
+    let end = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+    bytes[end - 1_500..=end].fill(0);
+    found.poke(&path, bytes);
+    let refused = ledger.append_with(Event::new("t"), Durability::Sync);
+    assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
+    let poisoned = ledger.append_with(Event::new("t"), Durability::Os);
+    assert!(matches!(poisoned, Err(Error::Poisoned { .. })), "{poisoned:?}");
 }
 
 /// A segment was made, the write of its first frame failed, and the ledger was closed: no sync was
