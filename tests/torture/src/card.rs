@@ -34,6 +34,7 @@ pub const ROWS: &[Row] = &[
             ("at every operation", power::at_every_operation),
             ("with classes", power::with_classes),
             ("after a lost sync", power::after_a_lost_sync),
+            ("after a death", power::after_a_death),
             ("in recovery", power::in_recovery),
             ("in recovery from recovery", power::in_recovery_from_recovery),
             ("while numbers are reserved", power::while_numbers_are_reserved),

@@ -1,6 +1,8 @@
 //! The life of a ledger: opened and filled several times, and left in between by a close, the death
 //! of its process or a power cut.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use runledger::{Cleanup, Durability, Error};
@@ -59,10 +61,7 @@ impl Life {
         oracle.lock().carries = self.retains;
         let mut is_after_a_kill = false;
         for opening in 0..self.openings {
-            let part = opening * SPLIT.len();
-            if self.splits && part.is_multiple_of(self.openings) {
-                split_off(disk, oracle, SPLIT[part / self.openings]).unwrap();
-            }
+            self.split(disk, oracle, opening);
             let mut writer = reopen(disk, oracle, rng.number(), is_after_a_kill);
             if self.retains && opening == self.openings / 2 {
                 retain(&mut writer, disk);
@@ -73,6 +72,46 @@ impl Life {
                 }
             }
             is_after_a_kill = self.leave(disk, writer, &mut rng);
+        }
+    }
+
+    /// Splits off the classes of this opening, if they are others than before.
+    fn split(&self, disk: &SimDisk, oracle: &SharedOracle, opening: usize) {
+        let part = opening * SPLIT.len();
+        if self.splits && part.is_multiple_of(self.openings) {
+            split_off(disk, oracle, SPLIT[part / self.openings]).unwrap();
+        }
+    }
+
+    /// Lives a life of one process that dies in the midst of something, after so many operations
+    /// that change the disk. False when it came to its end before.
+    pub(crate) fn die(&self, disk: &SimDisk, oracle: &SharedOracle, after: u64) -> bool {
+        disk.set_reserving(!self.seed.is_multiple_of(4));
+        self.split(disk, oracle, 0);
+        let is_dead = die_in_the_midst(disk, after);
+        if let Ok(writer) = Writer::open(disk, oracle, self.seed) {
+            let mut writer = writer.compacting();
+            let live = |step| match step % 4 {
+                0 => writer.append_event(30_000, Durability::Os).map(drop),
+                _ => writer.step(),
+            };
+            let lived = (0..self.steps).try_for_each(live).and_then(|()| writer.close());
+            assert_eq!(lived.is_err(), is_dead.load(Ordering::Relaxed), "{lived:?}");
+            disk.die(|| drop(writer));
+        }
+        disk.set_faults(|_| None);
+        is_dead.load(Ordering::Relaxed)
+    }
+
+    /// The processes after one that died: each closes what it has opened.
+    pub(crate) fn go_on(&self, disk: &SimDisk, oracle: &SharedOracle) {
+        for opening in 1..self.openings {
+            let mut writer = reopen(disk, oracle, self.seed ^ opening as u64, opening == 1);
+            for _ in 0..self.steps / 3 {
+                writer.step().unwrap();
+            }
+            writer.close().unwrap();
+            disk.die(|| drop(writer));
         }
     }
 
@@ -113,6 +152,22 @@ fn lose_a_sync(disk: &SimDisk, after: usize) {
         left = left.wrapping_sub(1);
         is_lost.then_some(Fault::LostSync)
     });
+}
+
+/// Has the process die after so many operations that change the disk: none comes after them. Tells
+/// whether it has.
+fn die_in_the_midst(disk: &SimDisk, after: u64) -> Arc<AtomicBool> {
+    let is_dead = Arc::new(AtomicBool::new(false));
+    let (mut left, died) = (after, Arc::clone(&is_dead));
+    disk.set_faults(move |op| {
+        if !op.kind.changes() {
+            return None;
+        }
+        died.fetch_or(left == 0, Ordering::Relaxed);
+        left = left.saturating_sub(1);
+        died.load(Ordering::Relaxed).then_some(Fault::Io)
+    });
+    is_dead
 }
 
 /// Opens the ledger, again if need be; what a process left that was killed is settled.

@@ -123,6 +123,35 @@ pub(crate) fn after_a_lost_sync(ground: &Ground) -> Result<()> {
     })
 }
 
+/// Nor does a power cut at any operation of the processes after one that died in the midst of
+/// something: what they find in the kernel, and build on, is not on the disk.
+pub(crate) fn after_a_death(ground: &Ground) -> Result<()> {
+    let stride = usize::try_from(ground.of(16, 1)).unwrap();
+    lives(ground, ground.of(2, 12), |seed| {
+        let splits = seed.is_multiple_of(2);
+        let life = Life { openings: 3, splits, ..Life::new(seed) };
+        let mut sum = BTreeMap::new();
+        for after in (0..).step_by(stride) {
+            let (disk, oracle) = (SimDisk::new(seed), SharedOracle::default());
+            if !life.die(&disk, &oracle, after) {
+                break;
+            }
+            let counts = probe_all(&disk, &oracle, seed ^ after, move |moment, oracle, rng| {
+                let cut = any_cut(rng);
+                let label = format!("died after {after}, then {}", Before(moment.op, cut));
+                check(&moment.cut(cut), &oracle.lock(), Crash::Power, &label);
+                1
+            });
+            life.go_on(&disk, &oracle);
+            disk.clear_hooks();
+            for (kind, count) in &*counts.lock() {
+                *sum.entry(*kind).or_default() += count;
+            }
+        }
+        sum
+    })
+}
+
 /// A power cut in recovery takes nothing either.
 pub(crate) fn in_recovery(ground: &Ground) -> Result<()> {
     lives(ground, ground.of(1, 160), |seed| recovered(seed, 8, 1))
