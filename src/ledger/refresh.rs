@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::ledger::catalog::{Catalog, Unreadable, is_of_one_file};
 use crate::ledger::classes::{RUN_STREAMS, STREAM_KINDS};
-use crate::segment::{Name, Segment};
+use crate::segment::{Followed, Name, Segment};
 use crate::storage::OpenMode;
 
 /// How often a stream is looked at while segments vanish under the look: a clean-up that drops
@@ -26,11 +26,19 @@ struct Look {
     is_whole: bool,
 }
 
-/// A segment that shows more than before, and its last sequence number now.
+/// A segment that is to show more than before. It shows none of it before all streams were looked
+/// at, and what it takes the place of was marked.
 #[derive(Debug)]
 struct New {
     segment: Arc<Segment>,
-    last_seq: u64,
+    found: Followed,
+}
+
+impl New {
+    /// True when no later look finds more in it.
+    fn is_sealed(&self) -> bool {
+        self.found.has_footer() || self.segment.is_sealed()
+    }
 }
 
 impl Catalog {
@@ -89,7 +97,7 @@ impl Catalog {
                     && now.difference(&before).all(|name| !name.is_compacted());
             }
             // A footer tells nothing of the time before its segment was sealed.
-            let is_beyond = |new: &New| new.last_seq > last && new.segment.is_sealed();
+            let is_beyond = |new: &New| new.found.last_seq > last && new.is_sealed();
             if is_steady && !looks.iter().flat_map(|look| look.new.values()).any(is_beyond) {
                 return Ok(last);
             }
@@ -124,18 +132,20 @@ impl Catalog {
             let at = before.binary_search_by_key(&file.first_seq, |segment| segment.first_seq());
             let at_hand = at.ok().and_then(|at| before.get(at));
             match at_hand.filter(|segment| segment.name() == file) {
-                Some(segment) if segment.is_sealed() => {
+                Some(segment)
+                    if segment.is_sealed() || new.get(&file).is_some_and(New::is_sealed) =>
+                {
                     look.new.extend(new.remove(&file).map(|new| (file, new)));
                     look.current.push(Arc::clone(segment));
                 }
                 Some(segment) => {
-                    let last_seq = segment.follow()?;
-                    look.push(file, Arc::clone(segment), last_seq);
+                    let found = segment.follow()?;
+                    look.push(file, Arc::clone(segment), found);
                 }
                 None => match self.open_segment(&path, *kind, name, mode) {
                     Ok(segment) => {
-                        let last_seq = segment.last_seq();
-                        look.push(file, Arc::new(segment), last_seq);
+                        let found = Followed::up_to(segment.last_seq());
+                        look.push(file, Arc::new(segment), found);
                     }
                     // Retention may have removed it since the listing.
                     Err(_) if !self.storage.exists(&path)? => look.is_whole = false,
@@ -177,7 +187,7 @@ impl Catalog {
         let mut unreadable = Vec::new();
         for look in looks {
             let until = if of_runs { until } else { u64::MAX };
-            look.new.values().for_each(|new| new.segment.publish(new.last_seq.min(until)));
+            look.new.into_values().for_each(|new| new.segment.show(new.found, until));
             self.renew(look.stream, look.current);
             unreadable.extend(look.unreadable);
         }
@@ -189,9 +199,9 @@ impl Catalog {
 }
 
 impl Look {
-    fn push(&mut self, name: Name, segment: Arc<Segment>, last_seq: u64) {
+    fn push(&mut self, name: Name, segment: Arc<Segment>, found: Followed) {
         self.current.push(Arc::clone(&segment));
-        self.new.insert(name, New { segment, last_seq });
+        self.new.insert(name, New { segment, found });
     }
 
     fn names(&self) -> BTreeSet<Name> {
@@ -200,7 +210,7 @@ impl Look {
 
     fn last_seq(&self) -> u64 {
         let known = self.current.last().map_or(0, |segment| segment.last_seq());
-        self.new.values().map(|new| new.last_seq).max().unwrap_or(0).max(known)
+        self.new.values().map(|new| new.found.last_seq).max().unwrap_or(0).max(known)
     }
 }
 

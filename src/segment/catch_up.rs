@@ -1,6 +1,8 @@
 //! The index of a segment that is still written follows its frames: an append enters nothing, and
 //! who needs the index brings it up to date from the file, as recovery does.
 
+use std::sync::Arc;
+
 use crate::error::{Damage, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::header::SegmentHeader;
@@ -8,6 +10,7 @@ use crate::index::{MemIndex, Table};
 use crate::segment::blocks::Source;
 use crate::segment::open::open_sealed;
 use crate::segment::scan::{Bounds, DamagedRange, Scan, frame_len, scan};
+use crate::segment::sealed::SealedIndex;
 use crate::segment::{Draft, FRAMES_START, Findings, Segment, State, new_index};
 use crate::sync::atomic::Ordering;
 use crate::sync::{RwLockReadGuard, RwLockWriteGuard};
@@ -15,6 +18,26 @@ use crate::sync::{RwLockReadGuard, RwLockWriteGuard};
 /// By how many bytes of frames the index lags before the background enters them, so many at a time:
 /// whoever asks for the index waits for no more.
 const SLICE_BYTES: u32 = 1 << 20;
+
+/// What a look at a segment has found, for queries to be shown.
+#[derive(Debug)]
+pub(crate) struct Followed {
+    /// The last sequence number in it.
+    pub(crate) last_seq: u64,
+    /// Its footer, when it was sealed since the look before.
+    footer: Option<Arc<SealedIndex>>,
+}
+
+impl Followed {
+    /// Nothing new, up to this sequence number.
+    pub(crate) const fn up_to(last_seq: u64) -> Self {
+        Self { last_seq, footer: None }
+    }
+
+    pub(crate) const fn has_footer(&self) -> bool {
+        self.footer.is_some()
+    }
+}
 
 impl Segment {
     /// Enters frames into the index until it lags by little, a slice at a time, as long as `go_on`.
@@ -115,25 +138,26 @@ impl Segment {
         Ok(())
     }
 
-    /// Looks for what a writer in another process has added since the last look, and gives the last
-    /// sequence number, to be published.
+    /// Looks for what a writer in another process has added since the last look. Queries see none
+    /// of it before [`Segment::show`].
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub(crate) fn follow(&self) -> Result<u64> {
+    pub(crate) fn follow(&self) -> Result<Followed> {
         let mut state = self.state.write();
-        let State::Memory(index) = &mut *state else { return Ok(self.last_seq()) };
+        let State::Memory(index) = &mut *state else { return Ok(Followed::up_to(self.last_seq())) };
         if self.header.packed {
             // It was whole when it got its name; its footer was damaged since.
-            return Ok(self.last_seq());
+            return Ok(Followed::up_to(self.last_seq()));
         }
         let mut findings = self.findings.write();
         // A tail that was found may begin with zeros: only a scan tells that it is gone.
         if findings.tail.is_none() && self.ends_in_zeros()? {
             // More may be known than is published.
-            return Ok(index.last_seq().unwrap_or(0).max(self.last_seq()));
+            let last_seq = index.last_seq().unwrap_or(0).max(self.last_seq());
+            return Ok(Followed::up_to(last_seq));
         }
-        // Sealed meanwhile: its footer is the index from now on, once all frames were seen.
+        // Sealed meanwhile: its footer is to be the index, once all frames were seen.
         let mut of_footer = Findings::default();
         let sealed = open_sealed(&self.file, &self.header, &mut of_footer)?;
         let sealed = sealed.map(|(sealed, _)| sealed);
@@ -145,13 +169,27 @@ impl Segment {
         findings.note(&found);
         let last_seq = index.last_seq().unwrap_or(0).max(self.last_seq());
         let is_whole = findings.damaged.is_empty() && findings.footer.is_none();
-        if let Some(sealed) = sealed.filter(|_| is_whole && Some(found.frames_end) == until) {
-            *self.map.write() = Some(sealed.map.clone());
-            self.note_sealed(&sealed.trailer);
-            *state = State::Sealed(sealed);
-            self.file.close();
-        }
-        Ok(last_seq)
+        let footer = sealed.filter(|_| is_whole && Some(found.frames_end) == until);
+        Ok(Followed { last_seq, footer })
+    }
+
+    /// Lets queries see what a look has found, up to this sequence number: as for
+    /// [`Segment::publish`]. A footer becomes the index only after that, as it does not tell which
+    /// of its rows came later, and what they took the place of.
+    pub(crate) fn show(&self, found: Followed, until: u64) {
+        self.publish(found.last_seq.min(until));
+        found.footer.into_iter().for_each(|footer| drop(self.take_footer(footer)));
+    }
+
+    /// Makes the footer the index, and gives what was.
+    pub(super) fn take_footer(&self, footer: Arc<SealedIndex>) -> State {
+        *self.map.write() = Some(footer.map.clone());
+        let trailer = footer.trailer.clone();
+        let replaced = std::mem::replace(&mut *self.state.write(), State::Sealed(footer));
+        self.note_sealed(&trailer);
+        *self.newest.write() = None;
+        self.file.close();
+        replaced
     }
 
     /// True when no frame was begun behind the last one.
@@ -252,7 +290,7 @@ fn enter(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, mpsc};
+    use std::sync::mpsc;
     use std::time::Duration;
 
     use super::*;
@@ -399,10 +437,10 @@ mod tests {
         reader.follow().unwrap();
         assert!(reader.findings().tail.is_some(), "it is still there");
         segment.file().set_len(end).unwrap();
-        assert_eq!(reader.follow().unwrap(), 1);
+        assert_eq!(reader.follow().unwrap().last_seq, 1);
         assert_eq!(reader.findings().tail, None);
         append(&segment, 2, 10);
-        assert_eq!(reader.follow().unwrap(), 2);
+        assert_eq!(reader.follow().unwrap().last_seq, 2);
         assert_eq!((rows(&reader), reader.end()), (2, segment.end()));
     }
 
@@ -417,7 +455,7 @@ mod tests {
         assert!(reader.ends_in_zeros().unwrap());
         append(&segment, 2, 10);
         assert!(!reader.ends_in_zeros().unwrap());
-        assert_eq!(reader.follow().unwrap(), 2);
+        assert_eq!(reader.follow().unwrap().last_seq, 2);
         assert!(reader.ends_in_zeros().unwrap());
     }
 }

@@ -202,14 +202,7 @@ impl Segment {
         let map = self.file().map(whole)?;
         let layout = FooterLayout::parse(map.as_slice(), &trailer)
             .map_err(|damage| self.damaged(trailer.frames_end, damage))?;
-        let sealed = SealedIndex::new(trailer, layout, map.clone());
-        *self.map.write() = Some(map);
-        let trailer = sealed.trailer.clone();
-        let replaced = std::mem::replace(&mut *self.state.write(), State::Sealed(sealed));
-        self.note_sealed(&trailer);
-        *self.newest.write() = None;
-        self.file.close();
-        Ok(match replaced {
+        Ok(match self.take_footer(SealedIndex::new(trailer, layout, map)) {
             State::Memory(index) => Some(index),
             State::Sealed(_) => None,
         })

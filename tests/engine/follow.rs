@@ -1,14 +1,17 @@
 //! Readers beside a live writer.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use runledger::{
-    Body, Class, Cleanup, Cursor, Durability, ErrorRecord, Event, Kind, Limits, Options, Order,
-    Reader, Run, Severity, Status, Timestamp,
+    Body, Class, Cleanup, Cursor, Durability, ErrorRecord, Event, Kind, Ledger, Limits, Options,
+    Order, Reader, Run, Severity, Status, Timestamp,
 };
 
-use super::{at_once, within_a_minute};
+use super::hooked::Hooked;
+use super::{DIR, at_once, options, within_a_minute};
+use torture::disk::{Fault, SimDisk};
 
 const EVENTS: usize = 12_000;
 
@@ -111,4 +114,100 @@ fn nothing_is_missed_up_to_what_is_settled() {
             place = settled;
         }
     });
+}
+
+/// A ledger of runs that begin in one segment and end in others. `between` is called before they
+/// end, and before those others are sealed.
+fn over_two_segments<R>(disk: &SimDisk, between: impl FnOnce() -> R) -> (Ledger, R) {
+    let run = |id: &'static str, status| Run::new(id, "t", status).unwrap();
+    let failed = Class::status(Status::Failed);
+    let ledger = options(disk).class(failed, Limits::new().forever()).open(DIR).unwrap();
+    let seal = || {
+        disk.advance(Duration::from_secs(48 * 3600));
+        ledger.maintain().unwrap();
+    };
+    ledger.append(run("r", Status::Running)).unwrap();
+    ledger.append(run("s", Status::Running)).unwrap();
+    seal();
+    ledger.append(run("t", Status::Running)).unwrap();
+    ledger.append(run("t", Status::Failed)).unwrap();
+    ledger.append(Event::new("e")).unwrap();
+    let given = between();
+    ledger.append(run("r", Status::Success)).unwrap();
+    ledger.append(run("s", Status::Failed)).unwrap();
+    ledger.append(Event::new("e")).unwrap();
+    seal();
+    (ledger, given)
+}
+
+/// The status of each run, as one query tells it.
+fn statuses(reader: &Reader) -> Vec<(String, Status)> {
+    let page = reader.query().kind(Kind::Run).fetch().unwrap();
+    assert_eq!(reader.query().kind(Kind::Run).count().unwrap(), page.len() as u64);
+    let state = |body: Body<'_>| match body {
+        Body::Run(run) => (run.run_id.to_string(), run.status),
+        _ => unreachable!(),
+    };
+    let mut states: Vec<_> = page.records().map(|run| state(run.unwrap().body)).collect();
+    states.sort_by(|one, other| one.0.cmp(&other.0));
+    states
+}
+
+fn states(of: [Status; 3]) -> Vec<(String, Status)> {
+    ["r", "s", "t"].map(String::from).into_iter().zip(of).collect()
+}
+
+const BEFORE: [Status; 3] = [Status::Running, Status::Running, Status::Failed];
+const AFTER: [Status; 3] = [Status::Success, Status::Failed, Status::Failed];
+
+/// A refresh that met an error had taken over the footers of segments that were sealed since, and
+/// no later one went through the states in them: runs were there twice, in an earlier state
+/// besides, until the reader was opened anew.
+#[test]
+fn a_refresh_that_fails_leaves_all_as_it_was() {
+    let mut failed = 0;
+    for number in 0.. {
+        // What a reader knows is no part of the disk: each begins where this one was.
+        let disk = SimDisk::new(1);
+        let (_ledger, reader) =
+            over_two_segments(&disk, || Reader::with_storage(DIR, disk.storage()).unwrap());
+        let first = disk.operations();
+        disk.set_faults(move |op| (op.number == first + number).then_some(Fault::Io));
+        let outcome = reader.refresh();
+        let is_over = disk.operations() <= first + number;
+        disk.clear_hooks();
+        let label = format!("operation {number}: {outcome:?}");
+        if outcome.is_err() {
+            failed += 1;
+            assert_eq!(statuses(&reader), states(BEFORE), "{label}");
+        }
+        reader.refresh().unwrap();
+        assert_eq!(statuses(&reader), states(AFTER), "{label}");
+        if is_over {
+            break;
+        }
+    }
+    assert!(failed > 10, "{failed}");
+}
+
+/// A query beside a refresh saw all of a segment that was sealed since, when the refresh had taken
+/// over its footer and not yet marked what its states took the place of.
+#[test]
+fn a_query_beside_a_refresh_shows_each_run_once() {
+    let disk = SimDisk::new(2);
+    let storage = Hooked::new(disk.storage());
+    let open = || Reader::with_storage(DIR, Arc::new(storage.clone())).unwrap();
+    let (_ledger, reader) = over_two_segments(&disk, open);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (other, count) = (reader.clone(), Arc::clone(&asked));
+    storage.set(move |operation, _| {
+        if operation == "list" {
+            assert_eq!(statuses(&other), states(BEFORE));
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    reader.refresh().unwrap();
+    storage.set(|_, _| {});
+    assert_eq!(statuses(&reader), states(AFTER));
+    assert!(asked.load(Ordering::SeqCst) > 5);
 }
