@@ -97,7 +97,8 @@ pub(crate) struct Segment {
     /// The last sequence number that queries can see; 0 before the first.
     last_seq: AtomicU64,
     superseded: RwLock<Superseded>,
-    /// The segments whose place this one took, as long as a query still reads them.
+    /// The segments whose place this one took, and those whose place they had taken, as long as a
+    /// query still reads them.
     replaced: RwLock<Vec<Weak<Segment>>>,
     findings: RwLock<Findings>,
     /// Held during a sync.
@@ -308,22 +309,27 @@ impl Segment {
     /// Notes that the record's place was taken by one of another segment, whose sequence number is
     /// `by` or, where that is not known, above all that were seen before.
     pub(crate) fn mark_superseded(&self, seq: u64, by: u64) {
-        let mut superseded = self.superseded.write();
-        let since = superseded.entry(seq).or_insert(by);
-        *since = by.min(*since);
-        for replaced in self.replaced.read().iter().filter_map(Weak::upgrade) {
-            replaced.mark_superseded(seq, by);
-        }
+        let mark = |segment: &Self| {
+            let mut superseded = segment.superseded.write();
+            let since = superseded.entry(seq).or_insert(by);
+            *since = by.min(*since);
+        };
+        mark(self);
+        self.replaced.read().iter().filter_map(Weak::upgrade).for_each(|it| mark(&it));
     }
 
     /// Takes over what is known of the records of segments whose place this one takes; what becomes
-    /// known later is passed on to them, for queries that still read them.
+    /// known later is passed on to them, for queries that still read them. Any of them may be gone
+    /// before those whose place it took.
     pub(crate) fn take_over(&self, from: &[Arc<Self>]) {
         let mut superseded = self.superseded.write();
+        let mut replaced = self.replaced.write();
         for segment in from {
             superseded.extend(segment.superseded.read().iter().map(|(&seq, &by)| (seq, by)));
+            let before = segment.replaced.read();
+            replaced.extend(before.iter().filter(|it| it.strong_count() > 0).cloned());
+            replaced.push(Arc::downgrade(segment));
         }
-        self.replaced.write().extend(from.iter().map(Arc::downgrade));
     }
 
     /// True when a record of another segment takes the place of one here.

@@ -167,6 +167,30 @@ fn neighbours_are_merged_and_overtaken_states_left_out() {
     assert!(ledger.compact(&Compaction::new()).unwrap().rewrites.is_empty(), "nothing is left");
 }
 
+/// A query that was made before, and is asked again, reads the segments that there were. Of a
+/// segment that was written anew twice it heard no more of what was overtaken since: the link went
+/// by the one between, which was gone.
+#[test]
+fn a_query_shows_each_run_once_whatever_is_written_anew_meanwhile() {
+    let disk = SimDisk::new(2);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let append = |number, status| {
+        ledger.append(Run::with_id(id("run", number), "nightly", status)).unwrap();
+    };
+    (0..4).for_each(|number| append(number, Status::Pending));
+    disk.advance(DAY * 2);
+    ledger.maintain().unwrap();
+    append(4, Status::Pending);
+    let query = ledger.query().kind(Kind::Run);
+    for ended in 0..4 {
+        assert_eq!(query.fetch().unwrap().len(), 5, "before run {ended} ended");
+        assert_eq!(ledger.compact(&Compaction::new()).unwrap().rewrites.len(), 1);
+        append(ended, Status::Success);
+        assert_eq!(query.fetch().unwrap().len(), 5, "run {ended} has ended");
+        assert_eq!(query.count().unwrap(), 5);
+    }
+}
+
 /// The first segment of runs.
 fn first_of_runs(disk: &SimDisk) -> PathBuf {
     disk.files().into_iter().find(|path| path.to_string_lossy().contains("runs/")).unwrap()
