@@ -100,8 +100,11 @@ fn positions<T: Table>(table: &T, plan: &Plan<'_>, wanted: &Wanted<'_>) -> (u32,
         true => table.time_position(created_at, seq),
         false => table.seq_position(seq),
     };
-    let behind =
-        |(at, seq): (i64, u64)| seq.checked_add(1).map_or(table.rows(), |seq| before((at, seq)));
+    let behind = |(at, seq): (i64, u64)| {
+        let in_time = || at.checked_add(1).filter(|_| by_time).map(|at| (at, 0));
+        let next = seq.checked_add(1).map(|seq| (at, seq)).or_else(in_time);
+        next.map_or(table.rows(), before)
+    };
     let (from, to) = match wanted.order.is_descending() {
         true => (wanted.up_to.map(before), wanted.after.map(before)),
         false => (wanted.after.map(behind), wanted.up_to.map(behind)),

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use runledger::{
-    Body, Durability, ErrorRecord, Event, Field, Kind, Ledger, Order, Query, Record, Run, Status,
-    Timestamp,
+    Body, Cursor, Durability, ErrorRecord, Event, Field, Kind, Ledger, Order, Query, Record, Run,
+    Status, Timestamp,
 };
 
 use super::{DIR, options};
@@ -217,4 +217,60 @@ fn every_answer_is_that_of_plain_loops() {
             compare(&mut rng, &ledger, &ask, &all);
         }
     }
+}
+
+/// A cursor behind all records of one time went on behind all that there are, and one up to there
+/// had no end; but not where the records were found by a key.
+#[test]
+fn a_cursor_at_the_end_of_a_time_goes_on_with_the_next() {
+    for is_sealed in [false, true] {
+        let disk = SimDisk::new(1);
+        let ledger = options(&disk).open(DIR).unwrap();
+        let mut all = Vec::new();
+        for (time, name) in [TIMES; 6].into_iter().flatten().zip(NAMES.into_iter().cycle()) {
+            let event = Event::new(name).created_at(Timestamp::from_nanos(time));
+            all.push((time, ledger.append(event).unwrap(), name));
+        }
+        all.sort_unstable();
+        if is_sealed {
+            disk.advance(Duration::from_secs(48 * 3600));
+            ledger.maintain().unwrap();
+        }
+        for key in TIMES.into_iter().flat_map(|time| [(time, 0), (time, 8), (time, u64::MAX)]) {
+            for name in NAMES.map(Some).into_iter().chain([None]) {
+                let is_of = |of: &str| name.is_none_or(|name| name == of);
+                let label = format!("{name:?} at {key:?}, sealed: {is_sealed}");
+                goes_on_at(&ledger, key, name, &label, |is_in| {
+                    let found = all.iter().filter(|it| is_of(it.2) && is_in(&(it.0, it.1)));
+                    found.map(|it| it.1).collect()
+                });
+            }
+        }
+    }
+}
+
+/// Compares what comes up to a place and after it with the numbers `of` those in order.
+fn goes_on_at(
+    ledger: &Ledger,
+    key: (i64, u64),
+    name: Option<&str>,
+    label: &str,
+    of: impl Fn(&dyn Fn(&(i64, u64)) -> bool) -> Vec<u64>,
+) {
+    let time = key.0.cast_unsigned() ^ 1 << 63;
+    let query = |order| {
+        let query = ledger.query().order(order).limit(1000);
+        name.iter().fold(query, |query, name| query.record_type(name))
+    };
+    let cursor = |letter| format!("{letter}{time:016x}{:016x}", key.1).parse::<Cursor>().unwrap();
+    let seqs = |query: Query| query.fetch().unwrap().seqs().collect::<Vec<_>>();
+    let reversed = |mut seqs: Vec<u64>| {
+        seqs.reverse();
+        seqs
+    };
+    let (oldest, newest) = (|| query(Order::Oldest), || query(Order::Newest));
+    assert_eq!(seqs(oldest().after(cursor('o'))), of(&|it| *it > key), "after {label}");
+    assert_eq!(seqs(oldest().up_to(cursor('o'))), of(&|it| *it <= key), "up to {label}");
+    assert_eq!(seqs(newest().after(cursor('n'))), reversed(of(&|it| *it < key)), "after {label}");
+    assert_eq!(seqs(newest().up_to(cursor('n'))), reversed(of(&|it| *it >= key)), "up to {label}");
 }
