@@ -155,8 +155,9 @@ pub enum Error {
         damage: Damage,
     },
 
-    /// A sync or a write failed in a way after which nothing is known of the disk's content. The
-    /// writer takes no more appends; what was acknowledged before is not affected.
+    /// A sync or a write failed, or work in the background panicked, in a way after which nothing
+    /// is known of the disk's content. The writer takes no more appends; what was acknowledged
+    /// before is not affected.
     #[error(
         "the writer of {path} stopped after an I/O error ({cause}); \
          check the disk, then open the ledger again"

@@ -149,9 +149,9 @@ impl Maintenance {
 
     /// Starts the thread, which ends with the ledger.
     pub(super) fn start(self: &Arc<Self>, inner: &Weak<Inner>, interval: Duration) -> Result<()> {
-        let (maintenance, inner) = (Arc::clone(self), Weak::clone(inner));
-        let work = move || maintenance.run(&inner, interval);
-        self.state.lock().worker = Some(Worker::start("runledger", work)?);
+        let (maintenance, of) = (Arc::clone(self), Weak::clone(inner));
+        let work = move || maintenance.run(&of, interval);
+        self.state.lock().worker = Some(Worker::start("runledger", inner, work)?);
         Ok(())
     }
 
@@ -375,6 +375,8 @@ impl Inner {
 
     fn finish(&self) -> Result<()> {
         self.catalog.spares.clear();
+        // Those that were at work meanwhile have ended, and may have failed.
+        self.check_poisoned()?;
         // What still waits is sealed by the next opening.
         let waiting = self.maintenance.change_full(Full::take_all);
         waiting.iter().try_for_each(|(_, segment)| trim(segment))?;

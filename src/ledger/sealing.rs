@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::ledger::classes::{RUN_STREAMS, StreamSet};
 use crate::ledger::handle::Inner;
 use crate::ledger::maintain::Maintenance;
+use crate::ledger::panics::telling_of_panic;
 use crate::segment::Segment;
 
 /// How many segments may wait for their footer before the append that fills another one seals one
@@ -116,7 +117,10 @@ impl Inner {
         // A sync that failed may have been that of their frames, and a second one would succeed all
         // the same: a footer must not vouch for them. The next opening sees.
         while let Some(next) = self.maintenance.next_full(goes_on, is_poisoned) {
-            match self.seal(next.stream, &next.segment) {
+            let seal = || self.seal(next.stream, &next.segment);
+            // The segment is on no list any more: a clean close would leave half a footer in it.
+            let stop = || self.poison("a segment was sealed, which ended in a panic");
+            match telling_of_panic(seal, stop) {
                 Ok(true) => self.maintenance.change_full(|full| full.waits = false),
                 Ok(false) | Err(Error::NoSpace { .. }) => {
                     self.maintenance.change_full(|full| {

@@ -1,11 +1,13 @@
 //! The background thread, the close, and what is done without being asked.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use runledger::{Durability, Event, Ledger, Options, Reader};
+use runledger::{Durability, Error, Event, Ledger, Options, Reader};
 
 use super::hooked::Hooked;
 use super::{DIR, options, within_a_minute};
@@ -208,4 +210,124 @@ fn nothing_is_sealed_after_a_failed_sync() {
         let trailer = disk.peek(&path).windows(7).any(|window| window == b"RUNLEND");
         assert!(!trailer, "sealed after the writer was stopped");
     });
+}
+
+/// Has an operation of a storage panic; what comes is true once it has.
+fn panics_once(
+    storage: &Hooked,
+    is_it: impl Fn(&str, &Path) -> bool + Send + Sync + 'static,
+) -> Arc<AtomicBool> {
+    let has_panicked = Arc::new(AtomicBool::new(false));
+    let panicked = Arc::clone(&has_panicked);
+    storage.set(move |operation, path| {
+        assert!(!is_it(operation, path) || panicked.swap(true, Ordering::SeqCst), "as planned");
+    });
+    has_panicked
+}
+
+fn is_upkeep() -> bool {
+    std::thread::current().name() == Some("runledger")
+}
+
+fn wait_for(flag: &AtomicBool) {
+    while !flag.load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[track_caller]
+fn assert_poisoned<T: std::fmt::Debug>(outcome: Result<T, Error>) {
+    let is_told = |cause: &str| cause.contains("panic");
+    assert!(
+        matches!(&outcome, Err(Error::Poisoned { cause, .. }) if is_told(cause)),
+        "{outcome:?}"
+    );
+}
+
+/// A panic in the background thread, of a storage of the caller's, ended it without a word: what
+/// was appended at intervals was acknowledged and never synced, nothing expired any more, and the
+/// close was a clean one.
+#[test]
+fn a_panic_in_the_background_stops_the_writer() {
+    within_a_minute(|| {
+        let disk = SimDisk::new(7);
+        let storage = Hooked::new(disk.storage());
+        let options = Options::new().storage(Arc::new(storage.clone()));
+        let ledger = options.interval(Duration::from_millis(1)).open(DIR).unwrap();
+        let panicked =
+            panics_once(&storage, |operation, _| is_upkeep() && operation == "monotonic");
+        let append = || ledger.append_with(Event::new("t"), Durability::Interval);
+        let mut taken = u64::from(append().is_ok());
+        wait_for(&panicked);
+        // The thread has a few more lines to go from there to its end.
+        let refused = (0..10_000).find_map(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            taken += 1;
+            append().err()
+        });
+        assert_poisoned(refused.map_or(Ok(()), Err));
+        assert_poisoned(ledger.close());
+        drop(ledger);
+        let ledger = super::options(&disk).open(DIR).unwrap();
+        assert_eq!(ledger.query().count().unwrap(), taken - 1);
+    });
+}
+
+/// The panic came when the close had looked for the last time whether the writer was stopped.
+#[test]
+fn a_panic_in_the_background_during_the_close_is_told_of() {
+    within_a_minute(|| {
+        let disk = SimDisk::new(8);
+        let storage = Hooked::new(disk.storage());
+        let ledger = Options::new().storage(Arc::new(storage.clone())).open(DIR).unwrap();
+        let (closes, (begun, has_begun)) = (AtomicBool::new(false), mpsc::channel());
+        storage.set(move |operation, path| {
+            if is_upkeep() && operation == "monotonic" {
+                let _ = begun.send(());
+                wait_for(&closes);
+                panic!("as planned");
+            }
+            let is_segment = path.extension() == Some(Path::new("seg").as_os_str());
+            if !is_upkeep() && operation == "sync" && is_segment {
+                closes.store(true, Ordering::SeqCst);
+            }
+        });
+        ledger.append_with(Event::new("t"), Durability::Interval).unwrap();
+        has_begun.recv().unwrap();
+        assert_poisoned(ledger.close());
+    });
+}
+
+/// A panic while a segment was sealed, in whichever thread, took the segment off the list of those
+/// that are full. It was not trimmed at the close, which was clean, and the half of a footer behind
+/// its frames was damage from then on.
+#[test]
+fn a_panic_while_a_segment_is_sealed_is_no_damage() {
+    for background in [true, false] {
+        within_a_minute(move || {
+            let disk = SimDisk::new(9);
+            let storage = Hooked::new(disk.storage());
+            let options = Options::new().storage(Arc::new(storage.clone())).background(background);
+            let ledger = options.segment_bytes(1 << 16).open(DIR).unwrap();
+            let event = || Event::new("t").message("x".repeat(40_000));
+            ledger.append_with(event(), Durability::Os).unwrap();
+            // First its footer is written, then its trailer.
+            let has_footer = AtomicBool::new(false);
+            let panicked = panics_once(&storage, move |operation, path| {
+                let is_first = path.ends_with("events/00000000000000000001.seg");
+                operation == "write" && is_first && has_footer.swap(true, Ordering::SeqCst)
+            });
+            let appended = AssertUnwindSafe(|| ledger.append_with(event(), Durability::Os));
+            let appended = catch_unwind(appended);
+            assert_eq!(appended.is_ok(), background);
+            wait_for(&panicked);
+            assert_poisoned(ledger.close());
+            drop(ledger);
+            let ledger = super::options(&disk).open(DIR).unwrap();
+            assert_eq!(ledger.query().count().unwrap(), 1 + u64::from(background));
+            ledger.close().unwrap();
+            let report = runledger::verify(DIR, disk.storage()).unwrap();
+            assert!(!report.is_damaged(), "{:?}", report.findings);
+        });
+    }
 }

@@ -39,9 +39,9 @@ impl Compactor {
         compaction: Compaction,
         bytes_per_second: u64,
     ) -> Result<()> {
-        let (compactor, inner) = (Arc::clone(self), Weak::clone(inner));
-        let work = move || compactor.run(&inner, &compaction, bytes_per_second.max(1));
-        self.state.lock().worker = Some(Worker::start("runledger-pack", work)?);
+        let (compactor, of) = (Arc::clone(self), Weak::clone(inner));
+        let work = move || compactor.run(&of, &compaction, bytes_per_second.max(1));
+        self.state.lock().worker = Some(Worker::start("runledger-pack", inner, work)?);
         Ok(())
     }
 
