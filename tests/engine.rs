@@ -19,6 +19,7 @@ mod races;
 mod recovery;
 mod results;
 mod retention;
+mod same_boot;
 mod side_by_side;
 mod weeding;
 

@@ -136,10 +136,36 @@ impl Layout {
         }
         storage.sync_dir(&self.dir.join(STREAMS))?;
         let identity = self.write_identity(storage)?;
-        if let Some(parent) = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            storage.sync_dir(parent)?;
-        }
+        self.sync_name(storage)?;
         Ok(identity)
+    }
+
+    /// Makes the directory and those above it that are missing, and puts the names of those on
+    /// stable storage.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] or [`Error::Io`].
+    pub(crate) fn make_directory(&self, storage: &dyn Storage) -> Result<()> {
+        let mut missing = Vec::new();
+        for dir in self.dir.ancestors().skip(1).take_while(|dir| !dir.as_os_str().is_empty()) {
+            if storage.exists(dir)? {
+                break;
+            }
+            missing.push(dir);
+        }
+        for dir in missing.into_iter().rev() {
+            storage.create_dir_all(dir)?;
+            sync_name(storage, dir)?;
+        }
+        storage.create_dir_all(&self.dir)
+    }
+
+    /// Puts the name of the ledger's directory on stable storage.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn sync_name(&self, storage: &dyn Storage) -> Result<()> {
+        sync_name(storage, &self.dir)
     }
 
     /// Copies the identity's bytes, whatever they are, to `copy`.
@@ -173,5 +199,14 @@ impl Layout {
         storage.rename(&draft, &self.dir.join(IDENTITY))?;
         storage.sync_dir(&self.dir)?;
         Ok(identity)
+    }
+}
+
+/// Puts the name of a directory on stable storage.
+fn sync_name(storage: &dyn Storage, dir: &Path) -> Result<()> {
+    match dir.parent() {
+        None => Ok(()),
+        Some(parent) if parent.as_os_str().is_empty() => storage.sync_dir(Path::new(".")),
+        Some(parent) => storage.sync_dir(parent),
     }
 }

@@ -42,7 +42,7 @@ impl Ledger {
         let storage = Arc::clone(&options.storage);
         let layout = Layout::new(dir);
         if options.create {
-            storage.create_dir_all(dir)?;
+            layout.make_directory(&*storage)?;
             layout.refuse_foreign(&*storage)?;
         } else {
             layout.identity(&*storage)?;
@@ -109,10 +109,7 @@ fn sync_names(catalog: &Catalog) -> Result<()> {
     }
     storage.sync_dir(&catalog.layout.streams())?;
     storage.sync_dir(dir)?;
-    match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => storage.sync_dir(parent),
-        None => Ok(()),
-    }
+    catalog.layout.sync_name(&**storage)
 }
 
 /// A crash before a segment was first synced can leave a file without a whole header, and more than

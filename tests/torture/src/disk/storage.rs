@@ -1,7 +1,7 @@
 //! The modelled disk, as the storage seam wants it.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,18 +14,22 @@ use super::{EINTR, EIO, ENOSPC, Fault, OpKind, SimDisk, failed};
 
 impl Storage for SimDisk {
     fn create_dir_all(&self, path: &Path) -> Result<()> {
+        let path = &from_root(path);
         self.run(OpKind::CreateDir, path, |world| world.create_dir_all(path))
     }
 
     fn list(&self, path: &Path) -> Result<Vec<DirEntry>> {
+        let path = &from_root(path);
         self.run(OpKind::List, path, |world| world.list(path))
     }
 
     fn exists(&self, path: &Path) -> Result<bool> {
+        let path = &from_root(path);
         self.run(OpKind::Exists, path, |world| Ok(world.node(path).is_ok()))
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>> {
+        let path = &from_root(path);
         let create = mode == OpenMode::CreateNew;
         let kind = if create { OpKind::Create } else { OpKind::Open };
         let inode = self.run(kind, path, |world| {
@@ -38,18 +42,22 @@ impl Storage for SimDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        let (from, to) = (&from_root(from), &from_root(to));
         self.run(OpKind::Rename, from, |world| world.rename(from, to))
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
+        let path = &from_root(path);
         self.run(OpKind::Remove, path, |world| world.remove(path))
     }
 
     fn sync_dir(&self, path: &Path) -> Result<()> {
+        let path = &from_root(path);
         self.run(OpKind::SyncDir, path, |world| world.sync_dir(path))
     }
 
     fn lock(&self, path: &Path, note: &str) -> Result<Box<dyn Send + Sync>> {
+        let path = &from_root(path);
         let holder = self.run(OpKind::Lock, path, |world| {
             let inode = world.file(path).or_else(|_| world.create(path))?;
             if !world.locks.insert(path.to_owned()) {
@@ -86,6 +94,15 @@ impl Storage for SimDisk {
         let mut world = self.0.world.lock();
         let halves = [world.rng.number(), world.rng.number()];
         Ok(std::array::from_fn(|at| halves[at / 8].to_le_bytes()[at % 8]))
+    }
+}
+
+/// The path as it leads from the root, which is the working directory. An empty one names nothing.
+fn from_root(path: &Path) -> PathBuf {
+    let names = path.components().filter(|part| *part != Component::CurDir);
+    match path.as_os_str().is_empty() {
+        true => PathBuf::new(),
+        false => Path::new("/").join(names.collect::<PathBuf>()),
     }
 }
 
