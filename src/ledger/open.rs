@@ -266,8 +266,10 @@ impl Inner {
             self.remove_what_was_replaced()?;
         }
         let mut is_noted = !notes.is_empty();
-        self.reader.mark_noted()?;
+        let is_marked = self.reader.mark_noted()?;
         if !found.is_clean() {
+            // What was on record may be nowhere but in the kernel, and is not noted again.
+            is_noted |= is_marked;
             is_noted |= self.note_overtaken()?;
         }
         for note in notes {

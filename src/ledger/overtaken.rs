@@ -65,21 +65,23 @@ impl Catalog {
 }
 
 impl Reader {
-    /// Marks the states that are on record as overtaken.
+    /// Marks the states that are on record as overtaken. True when there are any.
     ///
     /// # Errors
     /// When the notes cannot be read.
-    pub(super) fn mark_noted(&self) -> Result<()> {
+    pub(super) fn mark_noted(&self) -> Result<bool> {
         if !self.catalog().has_several_of_runs() {
-            return Ok(());
+            return Ok(false);
         }
+        let mut is_any = false;
         let notes = self.audit().record_type(RUN_OVERTAKEN).limit(usize::MAX - 1).fetch()?;
         for note in notes.records().filter_map(Result::ok) {
             if let Some((seq, by)) = overtaken(&note.body) {
                 self.catalog().mark_in_any_stream(seq, by);
+                is_any = true;
             }
         }
-        Ok(())
+        Ok(is_any)
     }
 }
 

@@ -87,7 +87,7 @@ impl Reader {
             return Ok(());
         }
         self.catalog.refresh(OpenMode::Read)?;
-        self.mark_noted()
+        self.mark_noted().map(drop)
     }
 
     /// A question to the ledger as it is now.

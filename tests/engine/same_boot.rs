@@ -58,6 +58,72 @@ fn is(op: &Op, kind: OpKind, ending: &str) -> bool {
     op.kind == kind && op.path.ends_with(ending)
 }
 
+/// Clean-up died between the note on a segment and the sync of it. The next opening took the note
+/// at its word and removed the segment, synced as it was: the power cut took the note, and with it
+/// the end of the run, whose beginning had been acknowledged as synced.
+#[test]
+fn nothing_is_removed_for_a_note_that_only_the_kernel_has() {
+    let disk = SimDisk::new(1);
+    let open = |disk: &SimDisk| {
+        let options = options(disk).segment_age(Duration::ZERO);
+        options.retention(Kind::Run, Some(HOUR)).open(DIR).unwrap()
+    };
+    let ledger = open(&disk);
+    ledger.append_with(run("r", Status::Running), Durability::Sync).unwrap();
+    disk.advance(2 * HOUR);
+    ledger.append_with(run("r", Status::Success), Durability::Os).unwrap();
+    let is_sync = |moment: &Moment<'_>| moment.op.kind == OpKind::Sync;
+    let disk = killed(&disk, is_sync, || {
+        let report = ledger.cleanup(&Cleanup::retention(), false).unwrap();
+        assert_eq!(report.dropped().count(), 1);
+    });
+    let before = segments(&disk, "runs").len();
+    let ledger = open(&disk);
+    assert_eq!(segments(&disk, "runs").len(), before - 1, "the note counts");
+    let ledger = (open(&disk.power_cut(ALL)), ledger).0;
+    assert_eq!(ledger.query().run("r").count().unwrap(), 1);
+}
+
+fn split(disk: &SimDisk) -> Options {
+    options(disk).class(Class::status(Status::Failed), Limits::new())
+}
+
+/// A power cut took a state of a run between two others. The opening that found that put it on
+/// record and died before the sync; the next one took the record as it was, and synced nothing. The
+/// later state was then sealed, where nobody looks for such gaps: without the note, the run was two
+/// for good.
+#[test]
+fn a_note_on_an_overtaken_state_that_only_the_kernel_has_is_synced() {
+    let disk = SimDisk::new(10);
+    let open = |disk: &SimDisk| split(disk).segment_bytes(64 << 10).open(DIR).unwrap();
+    let ledger = open(&disk);
+    ledger.append(run("a", Status::Pending)).unwrap();
+    let path = segments(&disk, "runs").pop().unwrap();
+    let before = disk.peek(&path);
+    ledger.append(run("a", Status::Running)).unwrap();
+    ledger.append(run("a", Status::Failed)).unwrap();
+    let disk = disk.kill();
+    disk.poke(&path, before);
+    disk.flush();
+    let mut is_noted = false;
+    let is_sync = move |moment: &Moment<'_>| {
+        is_noted |= moment.op.kind == OpKind::Write && lies_in(&moment.op.path, "audit");
+        is_noted && moment.op.kind == OpKind::Sync
+    };
+    let disk = killed(&disk, is_sync, || drop(open(&disk)));
+    let by_status =
+        |ledger: &Ledger| ledger.query().kind(Kind::Run).run("a").count_by(Field::Status).unwrap();
+    let ledger = open(&disk);
+    assert_eq!(by_status(&ledger), [("failed".to_owned(), 1)]);
+    let filler = Json::from_value(&"x".repeat(40_000)).unwrap();
+    for id in ["b", "c", "d"] {
+        let failed = run(id, Status::Failed).metadata(filler.clone());
+        ledger.append_with(failed, Durability::Os).unwrap();
+    }
+    let ledger = (open(&disk.power_cut(CONTENT)), ledger).0;
+    assert_eq!(by_status(&ledger), [("failed".to_owned(), 1)]);
+}
+
 /// Of the directories that a ledger's path needed only the last one was put on stable storage, and
 /// of a path of one name not even that.
 #[test]

@@ -237,9 +237,15 @@ impl Inner {
         if dropped.is_empty() {
             return Ok(());
         }
+        let mut is_synced = false;
         for (number, stream) in self.streams.iter().enumerate() {
             for segment in self.catalog.stream(number) {
                 if dropped.contains(&audit::segment_name(&segment)) {
+                    if !std::mem::replace(&mut is_synced, true) {
+                        // Whoever noted it may have died before the sync: the note, and what has
+                        // taken the place of states in it, may be nowhere but in the kernel.
+                        self.sync()?;
+                    }
                     let mut active = stream.lock();
                     if active.segment.as_ref().is_some_and(|s| Arc::ptr_eq(s, &segment)) {
                         active.retire();
