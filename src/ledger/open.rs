@@ -56,7 +56,9 @@ impl Ledger {
         let catalog = Arc::new(Catalog::new(Arc::clone(&storage), layout, Some(&identity)));
         let policy =
             LivePolicy::open(&*storage, &catalog.layout.policy(), options.retention.clone())?;
-        make_directories(&*storage, &catalog.layout, policy.split())?;
+        if make_directories(&*storage, &catalog.layout, policy.split())? {
+            storage.sync_dir(&catalog.layout.streams())?;
+        }
         catalog.refresh(OpenMode::Write)?;
         found.look(&catalog);
         if !found.is_clean() {

@@ -88,6 +88,39 @@ fn split(disk: &SimDisk) -> Options {
     options(disk).class(Class::status(Status::Failed), Limits::new())
 }
 
+/// The process died between making the directory of a class and the sync of its name. The next one
+/// found it there after a clean close, and synced nothing: what was acknowledged as synced in it
+/// was gone with its directory.
+#[test]
+fn the_directory_of_a_class_is_synced_by_who_finds_it() {
+    let disk = SimDisk::new(2);
+    let ledger = options(&disk).open(DIR).unwrap();
+    ledger.append(run("a", Status::Running)).unwrap();
+    ledger.close().unwrap();
+    let is_sync = |moment: &Moment<'_>| is(moment.op, OpKind::SyncDir, "streams");
+    let disk = killed(&disk, is_sync, || drop(split(&disk).open(DIR).unwrap()));
+    let ledger = split(&disk).open(DIR).unwrap();
+    ledger.append_with(run("b", Status::Failed), Durability::Sync).unwrap();
+    let ledger = (split(&disk.power_cut(ALL)).open(DIR).unwrap(), ledger).0;
+    assert_eq!(ledger.query().run("b").count().unwrap(), 1);
+}
+
+/// A writer that follows its policy made the directory of a class and could not sync its name; the
+/// next round found it there, and what was appended to it was acknowledged as synced.
+#[test]
+fn a_failed_sync_of_the_directory_of_a_class_stops_the_writer() {
+    let disk = SimDisk::new(3);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let path = Path::new(DIR).join("runledger.toml");
+    let file = disk.storage().open(&path, OpenMode::CreateNew).unwrap();
+    file.write_at(b"[retention.\"runs.failed\"]\nage = \"2y\"\n", 0).unwrap();
+    disk.set_faults(|op| is(op, OpKind::SyncDir, "streams").then_some(Fault::Io));
+    ledger.maintain().unwrap_err();
+    disk.clear_hooks();
+    let next = ledger.maintain().unwrap_err();
+    assert!(matches!(next, Error::Poisoned { .. }), "{next}");
+}
+
 /// A power cut took a state of a run between two others. The opening that found that put it on
 /// record and died before the sync; the next one took the record as it was, and synced nothing. The
 /// later state was then sealed, where nobody looks for such gaps: without the note, the run was two

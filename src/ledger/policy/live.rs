@@ -146,6 +146,8 @@ pub(in crate::ledger) fn rolls(retention: &Retention, most: u32) -> [Roll; STREA
 }
 
 /// Makes the directories of the streams that every ledger has, and of those that are split off.
+/// True when their names have to be put on stable storage before anything goes into them: those of
+/// streams that are split off also where they are there, as whoever made them may have died before.
 ///
 /// # Errors
 /// When the operating system refuses, or the disk is full.
@@ -153,16 +155,16 @@ pub(in crate::ledger) fn make_directories(
     storage: &dyn Storage,
     layout: &Layout,
     split: StreamSet,
-) -> Result<()> {
-    let mut is_new = false;
+) -> Result<bool> {
+    let mut are_unsynced = !split.is_empty();
     for (name, _) in BASE_STREAMS.or(split).of(&STREAM_KINDS) {
         let dir = layout.stream(name);
         if !storage.exists(&dir)? {
             storage.create_dir_all(&dir)?;
-            is_new = true;
+            are_unsynced = true;
         }
     }
-    if is_new { storage.sync_dir(&layout.streams()) } else { Ok(()) }
+    Ok(are_unsynced)
 }
 
 impl Inner {
@@ -181,11 +183,12 @@ impl Inner {
         if *self.policy.current() == retention {
             return Ok(());
         }
-        // Their names are on stable storage before anything goes into them.
-        if let Err(err) = make_directories(&*self.options.storage, layout, retention.split()) {
+        let storage = &self.options.storage;
+        let are_unsynced = make_directories(&**storage, layout, retention.split())
             // To be tried again in the next round.
-            self.policy.file.lock().seen = None;
-            return Err(err);
+            .inspect_err(|_| self.policy.file.lock().seen = None)?;
+        if are_unsynced {
+            storage.sync_dir(&layout.streams()).inspect_err(|err| self.poison(err))?;
         }
         let rolls = rolls(&retention, self.options.segment_bytes);
         for (stream, roll) in self.streams.iter().zip(rolls) {
