@@ -236,8 +236,7 @@ pub(super) fn heads_at_opening(
             let end = segment.synced_at_opening();
             (end > FRAMES_START).then(|| Head {
                 stream: stream_code(stream),
-                // A footer that a killed writer left may not be on stable storage.
-                sealed: found.is_clean() && segment.is_sealed(),
+                sealed: segment.is_sealed(),
                 end,
                 first_seq: segment.first_seq(),
             })

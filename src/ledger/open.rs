@@ -73,6 +73,9 @@ impl Ledger {
             notes.extend(gaps);
         }
         found.tell(&catalog);
+        if !found.is_clean() {
+            sync_trailers(&catalog, &found)?;
+        }
         let losses = recover(&catalog, &found)?;
         notes.extend(losses.iter().map(|(segment, loss)| audit::lost(segment, loss)));
         let heads = heads_at_opening(&catalog, &found, &missing);
@@ -145,6 +148,25 @@ fn set_torn_creations_aside(catalog: &Catalog, found: &Found) -> Result<Vec<Even
         catalog.refresh(OpenMode::Write)?;
     }
     Ok(notes)
+}
+
+/// Puts the trailers on stable storage that are perhaps nowhere but in the kernel: of each stream
+/// the last one, as whoever seals a segment has synced those before it. What compaction made was
+/// synced before it got its name.
+fn sync_trailers(catalog: &Catalog, found: &Found) -> Result<()> {
+    for stream in catalog.in_use() {
+        let segments = catalog.stream(stream);
+        let Some(last) = segments.iter().rev().find(|segment| segment.is_sealed()) else {
+            continue;
+        };
+        let is_known = found
+            .head(stream)
+            .is_some_and(|head| head.sealed && head.first_seq == last.first_seq());
+        if !is_known && !last.name().is_compacted() {
+            last.sync_trailer(&*catalog.storage)?;
+        }
+    }
+    Ok(())
 }
 
 /// Puts in order what a crash left in segments without a footer. Where nothing is to be cut or

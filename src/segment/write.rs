@@ -7,6 +7,7 @@ use crate::limits::MAX_FRAME_PAYLOAD;
 use crate::planted::{Bug, is_planted};
 use crate::segment::sealed::SealedIndex;
 use crate::segment::{NewState, Segment, State, seal};
+use crate::storage::{OpenMode, Storage};
 use crate::sync::atomic::Ordering;
 
 /// The first preallocation, and the largest step by which it grows.
@@ -191,6 +192,22 @@ impl Segment {
             return Err(err);
         }
         self.adopt_footer(trailer, trailer_at + TRAILER_BYTES as u64)
+    }
+
+    /// Writes the trailer of a sealed segment once more, and syncs it: whoever wrote it may have
+    /// died before its sync. Or that has failed, and the kernel never writes what it shows.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub(crate) fn sync_trailer(&self, storage: &dyn Storage) -> Result<()> {
+        let State::Sealed(sealed) = &*self.state.read() else { return Ok(()) };
+        let at = (sealed.map.as_slice().len() as u64).saturating_sub(TRAILER_BYTES as u64);
+        let trailer = sealed.trailer.encode(&self.header.salt, at);
+        match storage.open(&self.path, OpenMode::Write) {
+            Ok(file) => file.write_at(&trailer, at).and_then(|()| file.sync()),
+            // A file of another owner can be synced at the least.
+            Err(_) => storage.open(&self.path, OpenMode::Read)?.sync(),
+        }
     }
 
     fn adopt_footer(&self, trailer: Trailer, total: u64) -> Result<Option<MemIndex>> {

@@ -121,6 +121,69 @@ fn a_failed_sync_of_the_directory_of_a_class_stops_the_writer() {
     assert!(matches!(next, Error::Poisoned { .. }), "{next}");
 }
 
+/// True when the last segment of the events has a trailer.
+fn has_trailer(disk: &SimDisk) -> bool {
+    let path = segments(disk, "events").pop().unwrap();
+    disk.peek(&path).windows(7).any(|window| window == b"RUNLEND")
+}
+
+/// A ledger with a segment that the next round seals.
+fn with_old_segment(disk: &SimDisk) -> Ledger {
+    let ledger = options(disk).open(DIR).unwrap();
+    ledger.append(Event::new("t")).unwrap();
+    disk.advance(48 * HOUR);
+    ledger
+}
+
+/// Opens and closes a disk, cuts the power, and looks for damage.
+fn assert_no_damage_after_a_close(disk: &SimDisk) {
+    assert!(has_trailer(disk), "the kernel shows it");
+    options(disk).open(DIR).unwrap().close().unwrap();
+    let disk = disk.power_cut(ALL);
+    let report = verify(DIR, disk.storage()).unwrap();
+    assert!(!report.is_damaged(), "{:?}", report.findings);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let report = ledger.compact(&Compaction::new()).unwrap();
+    assert!(report.damaged.is_empty(), "{:?}", report.damaged);
+}
+
+/// The process died between a trailer and its sync. The next one believed the trailer, and its
+/// clean close vouched for it: after a power cut, what was left of the footer was damage.
+#[test]
+fn a_trailer_that_only_the_kernel_has_is_synced_by_who_finds_it() {
+    let disk = SimDisk::new(4);
+    let ledger = with_old_segment(&disk);
+    let is_its_sync =
+        |moment: &Moment<'_>| moment.op.kind == OpKind::Sync && has_trailer(&moment.kill());
+    let disk = killed(&disk, is_its_sync, || ledger.maintain().unwrap());
+    assert_no_damage_after_a_close(&disk);
+}
+
+/// The same where the sync has failed, after which the kernel never writes what it shows, and the
+/// footer could not be cut either.
+#[test]
+fn a_trailer_whose_sync_has_failed_is_written_anew() {
+    let disk = SimDisk::new(5);
+    let ledger = with_old_segment(&disk);
+    let (mut lengths, mut syncs) = (0, 0);
+    disk.set_faults(move |op| {
+        let is_sealed = lies_in(&op.path, "events") && lengths > 0;
+        lengths += u32::from(lies_in(&op.path, "events") && op.kind == OpKind::SetLen);
+        syncs += u32::from(is_sealed && op.kind == OpKind::Sync);
+        // First the footer is synced, and then its trailer.
+        match op.kind {
+            OpKind::Sync if is_sealed && syncs == 2 => Some(Fault::LostSync),
+            OpKind::SetLen if is_sealed => Some(Fault::Io),
+            _ => None,
+        }
+    });
+    let _ = ledger.maintain();
+    disk.clear_hooks();
+    let poisoned = ledger.append(Event::new("t")).unwrap_err();
+    assert!(matches!(poisoned, Error::Poisoned { .. }), "{poisoned}");
+    assert_no_damage_after_a_close(&disk.kill());
+}
+
 /// A power cut took a state of a run between two others. The opening that found that put it on
 /// record and died before the sync; the next one took the record as it was, and synced nothing. The
 /// later state was then sealed, where nobody looks for such gaps: without the note, the run was two
