@@ -184,6 +184,72 @@ fn a_trailer_whose_sync_has_failed_is_written_anew() {
     assert_no_damage_after_a_close(&disk.kill());
 }
 
+fn is_draft(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "draft")
+}
+
+/// A compaction died before it took a number, in a ledger that said still that it was closed: its
+/// draft was not looked for, counted under the size cap for good, and kept records that were erased
+/// since.
+#[test]
+fn a_compaction_that_died_leaves_no_draft_behind() {
+    let disk = SimDisk::new(6);
+    let ledger = with_old_segment(&disk);
+    ledger.maintain().unwrap();
+    ledger.close().unwrap();
+    let ledger = options(&disk).open(DIR).unwrap();
+    let is_packing =
+        |moment: &Moment<'_>| moment.op.kind == OpKind::Sync && is_draft(&moment.op.path);
+    let disk = killed(&disk, is_packing, || {
+        assert_eq!(ledger.compact(&Compaction::new()).unwrap().rewrites.len(), 1);
+    });
+    assert!(disk.files().iter().any(|path| is_draft(path)));
+    options(&disk).open(DIR).unwrap();
+    assert!(!disk.files().iter().any(|path| is_draft(path)), "{:?}", disk.files());
+}
+
+/// A compaction that found the disk full removed its draft, and did not sync that: a power cut
+/// after a clean close brought the draft back, where nobody looked for it.
+#[test]
+fn a_draft_that_was_given_up_does_not_come_back() {
+    let disk = SimDisk::new(12);
+    let ledger = with_old_segment(&disk);
+    ledger.maintain().unwrap();
+    ledger.close().unwrap();
+    let ledger = options(&disk).open(DIR).unwrap();
+    disk.set_faults(|op| {
+        (op.kind == OpKind::Write && is_draft(&op.path)).then_some(Fault::NoSpace)
+    });
+    ledger.compact(&Compaction::new()).unwrap_err();
+    disk.clear_hooks();
+    ledger.close().unwrap();
+    for seed in 0..20 {
+        let cut = Cut { files: Keep::Nothing, names: KeepNames::Prefix, seed };
+        let disk = disk.fork().power_cut(cut);
+        options(&disk).open(DIR).unwrap();
+        assert!(!disk.files().iter().any(|path| is_draft(path)), "{:?}", disk.files());
+    }
+}
+
+/// The same where the draft could not be removed at all: the clean close said that there was none.
+#[test]
+fn no_clean_close_follows_a_draft_that_could_not_be_removed() {
+    let disk = SimDisk::new(13);
+    let ledger = with_old_segment(&disk);
+    ledger.maintain().unwrap();
+    disk.set_faults(|op| match op.kind {
+        OpKind::Write if is_draft(&op.path) => Some(Fault::NoSpace),
+        OpKind::Remove if is_draft(&op.path) => Some(Fault::Io),
+        _ => None,
+    });
+    ledger.compact(&Compaction::new()).unwrap_err();
+    disk.clear_hooks();
+    ledger.close().unwrap_err();
+    assert!(disk.files().iter().any(|path| is_draft(path)));
+    options(&disk).open(DIR).unwrap();
+    assert!(!disk.files().iter().any(|path| is_draft(path)), "{:?}", disk.files());
+}
+
 /// A power cut took a state of a run between two others. The opening that found that put it on
 /// record and died before the sync; the next one took the record as it was, and synced nothing. The
 /// later state was then sealed, where nobody looks for such gaps: without the note, the run was two

@@ -137,6 +137,8 @@ impl Inner {
         let (Some(first), Some(name)) = (group.segments.first(), Name::compacted(&names)) else {
             return Ok(None);
         };
+        // After a clean close nobody looks for a draft.
+        self.sequence.unclose().inspect_err(|err| self.poison_by_sequence(err))?;
         let dir = first.path().parent().ok_or(Error::Closed)?;
         let draft = dir.join(format!("{name}{DRAFT}"));
         let storage = &*self.options.storage;
@@ -219,11 +221,14 @@ impl Inner {
         Ok(!self.are_there(group))
     }
 
-    /// Removes a draft that came to nothing. The error that counts is the one before: what stays is
-    /// removed by the next opening.
+    /// Removes a draft that came to nothing. The error that counts is the one before: what stays,
+    /// or may come back, is removed by the next opening, which must not follow a clean close.
     fn discard(&self, draft: &Path) {
-        if self.check_poisoned().is_ok() && self.options.storage.exists(draft).unwrap_or(true) {
-            let _ = self.options.storage.remove(draft);
+        let storage = &self.options.storage;
+        if self.check_poisoned().is_ok() && storage.exists(draft).unwrap_or(true) {
+            let dir = draft.parent().unwrap_or(draft);
+            let gone = storage.remove(draft).and_then(|()| storage.sync_dir(dir));
+            let _ = gone.inspect_err(|err| self.poison(err));
         }
     }
 
