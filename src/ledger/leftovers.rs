@@ -93,7 +93,8 @@ impl Inner {
         let storage = &self.options.storage;
         leftovers.iter().try_for_each(|leftover| storage.remove(&leftover.path))?;
         let dirs: BTreeSet<_> = leftovers.iter().filter_map(|it| it.path.parent()).collect();
-        dirs.into_iter().try_for_each(|dir| storage.sync_dir(dir))?;
+        let mut synced = dirs.into_iter().map(|dir| storage.sync_dir(dir));
+        synced.try_for_each(|it| it.inspect_err(|err| self.poison(err)))?;
         Ok(copies)
     }
 }

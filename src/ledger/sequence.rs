@@ -197,7 +197,12 @@ impl Sequence {
             return Ok(());
         }
         let bound = self.reserved.load(Ordering::Acquire);
-        file.write(bound, false)
+        let written = file.write(bound, false);
+        if written.is_err() {
+            // Else the next try would find nothing to change.
+            file.heads = before;
+        }
+        written
     }
 
     /// Notes a clean close, with the streams' ends. No number may be taken after it.

@@ -250,6 +250,66 @@ fn no_clean_close_follows_a_draft_that_could_not_be_removed() {
     assert!(!disk.files().iter().any(|path| is_draft(path)), "{:?}", disk.files());
 }
 
+/// A ledger whose file `SEQ` tells of a segment of events that goes with the next clean-up.
+fn with_known_segment(disk: &SimDisk) -> Ledger {
+    let open = || options(disk).retention(Kind::Event, Some(HOUR)).open(DIR).unwrap();
+    let ledger = open();
+    ledger.append(Event::new("t")).unwrap();
+    ledger.close().unwrap();
+    disk.advance(48 * HOUR);
+    open()
+}
+
+/// The file `SEQ` could not be synced when it was to tell no more of a segment. The next try found
+/// nothing to change, and went on as if it was written.
+#[test]
+fn a_failed_sync_of_the_heads_stops_the_writer() {
+    let disk = SimDisk::new(7);
+    let ledger = with_known_segment(&disk);
+    ledger.append(Event::new("number")).unwrap();
+    disk.set_faults(|op| is(op, OpKind::Sync, "SEQ").then_some(Fault::LostSync));
+    ledger.cleanup(&Cleanup::older_than(HOUR), false).unwrap_err();
+    disk.clear_hooks();
+    let next = ledger.cleanup(&Cleanup::older_than(HOUR), false).unwrap_err();
+    assert!(matches!(next, Error::Poisoned { .. }), "{next}");
+}
+
+/// The same for a disk that had no room for it, which is no reason to stop.
+#[test]
+fn heads_that_could_not_be_written_are_written_by_the_next_try() {
+    let disk = SimDisk::new(8);
+    let ledger = with_known_segment(&disk);
+    ledger.append(Event::new("number")).unwrap();
+    let is_write = |op: &Op| is(op, OpKind::Write, "SEQ");
+    disk.set_faults(move |op| is_write(op).then_some(Fault::NoSpace));
+    ledger.cleanup(&Cleanup::older_than(HOUR), false).unwrap_err();
+    let written = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&written);
+    disk.set_faults(move |op| {
+        *counted.lock() += u32::from(is_write(op));
+        None
+    });
+    let report = ledger.cleanup(&Cleanup::older_than(HOUR), false).unwrap();
+    assert_eq!((report.dropped().count(), *written.lock()), (1, 1));
+}
+
+/// Copies were removed, and the directory could not be synced: the writer went on.
+#[test]
+fn a_failed_sync_of_removed_copies_stops_the_writer() {
+    let disk = SimDisk::new(9);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let lost = Path::new(DIR).join("lost");
+    disk.storage().create_dir_all(&lost).unwrap();
+    disk.storage().open(&lost.join("copy.bin"), OpenMode::CreateNew).unwrap();
+    disk.advance(24 * HOUR * 1000);
+    disk.set_faults(|op| is(op, OpKind::SyncDir, "lost").then_some(Fault::Io));
+    ledger.cleanup(&Cleanup::retention(), false).unwrap_err();
+    disk.clear_hooks();
+    assert!(segments(&disk, "lost").is_empty());
+    let next = ledger.append(Event::new("t")).unwrap_err();
+    assert!(matches!(next, Error::Poisoned { .. }), "{next}");
+}
+
 /// A power cut took a state of a run between two others. The opening that found that put it on
 /// record and died before the sync; the next one took the record as it was, and synced nothing. The
 /// later state was then sealed, where nobody looks for such gaps: without the note, the run was two

@@ -223,7 +223,8 @@ impl Inner {
         let is_its = |head: &Head| {
             head.stream == stream_code(stream) && head.first_seq == segment.first_seq()
         };
-        self.sequence.note_heads(|heads| heads.retain(|head| !is_its(head)))
+        let noted = self.sequence.note_heads(|heads| heads.retain(|head| !is_its(head)));
+        noted.inspect_err(|err| self.poison_by_sequence(err))
     }
 
     /// Removes again the files of dropped segments that a crash brought back.

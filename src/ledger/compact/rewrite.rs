@@ -264,9 +264,10 @@ impl Inner {
         }
         let code = stream_code(group.stream);
         let spans = |first_seq: u64| group.segments.iter().any(|it| it.first_seq() == first_seq);
-        self.sequence.note_heads(|heads| {
+        let noted = self.sequence.note_heads(|heads| {
             heads.retain(|head| head.stream != code || !spans(head.first_seq));
-        })?;
+        });
+        noted.inspect_err(|err| self.poison_by_sequence(err))?;
         let made = match trailer {
             None => {
                 storage.remove(draft)?;
