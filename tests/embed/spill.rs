@@ -296,6 +296,38 @@ fn a_power_cut_at_any_time_doubles_nothing() {
     });
 }
 
+/// The process was killed when a file was appended, and not yet removed. The next one found all of
+/// it in the ledger, where the kernel showed it, and removed the file without a sync: the power cut
+/// took the records, although its recorder acknowledges what the disk has.
+#[test]
+fn what_the_kernel_alone_has_of_a_spill_is_synced_before_its_file_goes() {
+    within_a_minute(|| {
+        let held = Held::new(spilling(4));
+        assert!((1..20).all(|number| held.recorder.record(event(number))));
+        let image = Arc::new(Mutex::new(None));
+        let taken = Arc::clone(&image);
+        held.disk.set_probe(move |moment| {
+            let is_drained = moment.op.kind == OpKind::Remove
+                && moment.op.path.extension().is_some_and(|it| it == "ndjson");
+            if is_drained {
+                taken.lock().unwrap().get_or_insert_with(|| moment.kill());
+            }
+        });
+        let disk = held.disk.clone();
+        drop(held.end());
+        disk.clear_hooks();
+        let image = image.lock().unwrap().take().unwrap();
+        let ledger = open(&image);
+        let durable = spilling(4).durability(Durability::Sync);
+        let (recorder, guard) = durable.start(&ledger).unwrap();
+        drop((recorder, guard));
+        assert_eq!(files(&image), [] as [&Path; 0]);
+        let cut = Cut { files: Keep::Nothing, names: KeepNames::All, seed: 1 };
+        let found = (open(&image.power_cut(cut)), ledger).0;
+        assert!(texts(&found).ends_with(&numbers(4..20)), "{:?}", texts(&found));
+    });
+}
+
 /// A disk as it was left with 19 records in a file.
 fn left_behind() -> SimDisk {
     let held = Held::new(spilling(1));

@@ -69,6 +69,7 @@ pub(in crate::embed) fn drain(
             }
         }
     }
+    let in_file = bodies.len();
     match spilled.since {
         Some(since) => leave_out_known(ledger, &mut bodies, since)?,
         None => {
@@ -80,6 +81,10 @@ pub(in crate::embed) fn drain(
     }
     // Without the name what the ledger keeps over a power cut would be appended again.
     storage.sync_dir(&dir)?;
+    if bodies.len() < in_file {
+        // Whoever appended those may have died before they were synced.
+        ledger.sync()?;
+    }
     for outcome in ledger.append_each(&bodies, durability)? {
         if let Err(err) = outcome {
             left_out.refuse(err);
