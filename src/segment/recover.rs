@@ -134,20 +134,27 @@ impl Segment {
     /// Compares what was written once more with its checksums: it was read once more, too, and the
     /// kernel may have let go meanwhile of pages that it took for written.
     fn check_anew(&self, start: u32, end: u32) -> Result<()> {
-        let bounds = self.bounds(start.max(FRAMES_START), Some(end));
-        let found = scan(&self.file, &bounds, &mut |_, _, _| Ok(()))?;
+        let start = start.max(FRAMES_START);
+        match self.new_damage(start, end)? {
+            None => Ok(()),
+            // No frame need begin where a damaged one says that all before it was synced.
+            Some(_) if start > FRAMES_START => self.check_anew(FRAMES_START, end),
+            Some((at, damage)) => Err(Error::damaged(&self.path, at, damage)),
+        }
+    }
+
+    /// Where there is damage between these offsets that was not found before.
+    fn new_damage(&self, start: u32, end: u32) -> Result<Option<(u64, Damage)>> {
+        let found = scan(&self.file, &self.bounds(start, Some(end)), &mut |_, _, _| Ok(()))?;
         let known = self.findings();
-        let is_known = |range: &DamagedRange| {
+        let is_known = |range: &&DamagedRange| {
             known.damaged.iter().any(|it| it.start <= range.start && range.end <= it.end)
         };
-        if let Some(range) = found.damaged.iter().find(|range| !is_known(range)) {
-            return Err(Error::damaged(&self.path, range.start, range.damage));
-        }
-        if found.frames_end < end {
-            let damage = found.tail.map_or(Damage::Truncated, |tail| tail.damage);
-            return Err(self.damaged(found.frames_end, damage));
-        }
-        Ok(())
+        let is_cut = found.frames_end < end;
+        let cut =
+            || (found.frames_end.into(), found.tail.map_or(Damage::Truncated, |it| it.damage));
+        let first = found.damaged.iter().find(|range| !is_known(range));
+        Ok(first.map(|range| (range.start, range.damage)).or_else(|| is_cut.then(cut)))
     }
 
     fn note_allocated(&self) -> Result<()> {
