@@ -147,6 +147,21 @@ impl Catalog {
         held.try_fold(false, |any, holds| Ok(any || holds?))
     }
 
+    /// True when there is a state of a run with this number, or may be one in a segment that cannot
+    /// be read.
+    ///
+    /// # Errors
+    /// As for [`Catalog::holds`].
+    pub(super) fn may_hold_state(&self, seq: u64) -> Result<bool> {
+        let may_hold = |it: &Unreadable| {
+            let is_after = |holder: &Arc<Segment>| holder.first_seq() >= it.first_seq;
+            RUN_STREAMS.contains(it.stream)
+                && it.first_seq <= seq
+                && !self.list(it.stream).holder(seq).is_some_and(is_after)
+        };
+        Ok(self.unreadable().iter().any(may_hold) || self.holds(seq)?)
+    }
+
     pub(crate) fn unreadable(&self) -> Vec<Unreadable> {
         self.unreadable.lock().clone()
     }

@@ -61,6 +61,11 @@ impl Name {
         self.generation > other.generation && self.spans(other.first_seq)
     }
 
+    /// True when a file may lie in both.
+    pub(crate) const fn overlaps(&self, other: &Self) -> bool {
+        self.first_seq <= other.covers && other.first_seq <= self.covers
+    }
+
     /// True when a segment that began with this sequence number is this one, or in it.
     pub(crate) const fn spans(&self, first_seq: u64) -> bool {
         self.first_seq <= first_seq && first_seq <= self.covers
@@ -128,6 +133,7 @@ mod tests {
         let merged = Name::compacted(&[one, two]).unwrap();
         assert!(merged.replaces(&one) && merged.replaces(&two) && !merged.replaces(&three));
         assert!(!one.replaces(&merged) && !merged.replaces(&merged));
+        assert!(merged.overlaps(&one) && two.overlaps(&merged) && !merged.overlaps(&three));
         let again = Name::compacted(&[merged]).unwrap();
         assert!(again.replaces(&merged) && again.replaces(&two) && !again.replaces(&three));
     }

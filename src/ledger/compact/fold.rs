@@ -57,7 +57,7 @@ impl<'a> Fold<'a> {
     pub(super) fn may_go(&mut self, seq: u64, prior: Option<u64>) -> Result<bool> {
         let is_first = match prior {
             None => true,
-            Some(prior) => self.gone.contains(&prior) || !self.catalog.holds(prior)?,
+            Some(prior) => self.gone.contains(&prior) || !self.catalog.may_hold_state(prior)?,
         };
         if is_first {
             self.gone.insert(seq);

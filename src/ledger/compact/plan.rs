@@ -15,7 +15,7 @@ use crate::ledger::options::Options;
 use crate::ledger::policy::{Retention, Term, rolls};
 use crate::ledger::reader::Reader;
 use crate::model::Kind;
-use crate::segment::{Overview, Segment};
+use crate::segment::{Name, Overview, Segment};
 
 /// A segment that is packed already is written anew alone when one of so many of its records is a
 /// state of a run whose place was taken.
@@ -54,6 +54,10 @@ impl Group {
         self.segments.push(segment);
     }
 
+    pub(super) fn names(&self) -> Vec<Name> {
+        self.segments.iter().map(|segment| segment.name()).collect()
+    }
+
     /// What a rewrite of them is about.
     ///
     /// # Errors
@@ -85,6 +89,14 @@ impl Group {
         let span = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         self.bytes + u64::from(segment.end()) <= most
             && min.min(first).abs_diff(max.max(last)) <= span
+    }
+
+    /// True when none of the segments that cannot be read, which begin with these sequence numbers,
+    /// lies between these and another one.
+    fn is_next_to(&self, segment: &Segment, unreadable: &[u64]) -> bool {
+        let Some(last) = self.segments.last() else { return true };
+        let between = last.first_seq()..segment.first_seq();
+        !unreadable.iter().any(|first_seq| between.contains(first_seq))
     }
 
     fn is_worth_it(&self, catalog: &Catalog) -> Result<bool> {
@@ -145,6 +157,7 @@ pub(super) fn plan(
         }
         let most = u64::from(roll.bytes);
         let span = merged_span(options, retention, class);
+        let unreadable = catalog.unreadable_of(stream);
         let mut group = Group::new(stream);
         for segment in catalog.stream(stream) {
             let overview = segment.overview()?;
@@ -153,7 +166,9 @@ pub(super) fn plan(
                 groups.push(std::mem::replace(&mut group, Group::new(stream)));
                 continue;
             }
-            if !group.has_room(&segment, &overview, most, span) {
+            if !group.has_room(&segment, &overview, most, span)
+                || !group.is_next_to(&segment, &unreadable)
+            {
                 groups.push(std::mem::replace(&mut group, Group::new(stream)));
             }
             group.expired += match is_guess {

@@ -129,11 +129,11 @@ impl Inner {
         pace: &mut Pace<'_>,
     ) -> Result<Option<Rewrite>> {
         let _one_at_a_time = self.compactor.rewriting.lock();
-        if !self.is_current(group) {
+        if !self.is_current(group)? {
             return Ok(None);
         }
         let mut rewrite = group.describe(&self.catalog)?;
-        let names: Vec<_> = group.segments.iter().map(|segment| segment.name()).collect();
+        let names = group.names();
         let (Some(first), Some(name)) = (group.segments.first(), Name::compacted(&names)) else {
             return Ok(None);
         };
@@ -204,9 +204,25 @@ impl Inner {
         Ok(trailer)
     }
 
-    /// True when all of these segments are still there, and no damage to them has been found.
-    fn is_current(&self, group: &Group) -> bool {
-        self.are_there(group) && group.segments.iter().all(|it| can_be_rewritten(it))
+    /// True when all of these segments are still there, no damage to them has been found, and what
+    /// takes their place takes no other's.
+    fn is_current(&self, group: &Group) -> Result<bool> {
+        let is_whole = group.segments.iter().all(|it| can_be_rewritten(it));
+        Ok(self.are_there(group) && is_whole && self.is_alone(group)?)
+    }
+
+    /// True when the name of what takes the place of these segments spans no file but theirs, and
+    /// those whose place they took: what it spans is removed by an opening, also what cannot be
+    /// read.
+    fn is_alone(&self, group: &Group) -> Result<bool> {
+        let names = group.names();
+        let (Some(of), Some(name)) = (self.streams.get(group.stream), Name::compacted(&names))
+        else {
+            return Ok(false);
+        };
+        let is_theirs = |file: &Name| names.iter().any(|name| name == file || name.replaces(file));
+        let listed = self.catalog.list_segments(&of.dir)?;
+        Ok(listed.iter().filter(|file| name.overlaps(file)).all(is_theirs))
     }
 
     fn are_there(&self, group: &Group) -> bool {
@@ -245,7 +261,7 @@ impl Inner {
         let storage = &*self.options.storage;
         // Writing took its time, and retention may have dropped some of them meanwhile.
         let _nothing_is_dropped = self.begin_cleaning()?;
-        if !self.is_current(group) || !selection.still_holds()? {
+        if !self.is_current(group)? || !selection.still_holds()? {
             self.discard(draft);
             return Ok(InPlace::Gone);
         }
