@@ -543,6 +543,34 @@ fn a_pinned_run_outlives_retention_clean_up_and_caps() {
     assert_eq!(ledger.reader().pins().unwrap(), []);
 }
 
+/// A segment of nothing but earlier states went along with the one that held a later state of one
+/// of them, and a state of a pinned run with it: only what is due was looked at for pins.
+#[test]
+fn what_holds_a_state_of_a_pinned_run_goes_along_with_nothing() {
+    let disk = disk();
+    let options = options(&disk).class(failed(), Limits::new().forever());
+    let succeeded = Class::status(Status::Success);
+    let ledger = options.class(succeeded, Limits::new().age(DAY * 7)).open(DIR).unwrap();
+    for id in ["held", "b"] {
+        ledger.append(run(id, Status::Running)).unwrap();
+    }
+    ledger.append(run("held", Status::Failed)).unwrap();
+    ledger.append(run("b", Status::Success)).unwrap();
+    ledger.pin("held", "evidence").unwrap();
+    disk.advance(DAY * 8);
+    ledger.maintain().unwrap();
+    // The newest of its type stays.
+    ledger.append(run("c", Status::Success)).unwrap();
+    let report = ledger.cleanup(&Cleanup::retention(), false).unwrap();
+    let history = ledger.reader().run_history(&Id::new("held").unwrap()).unwrap();
+    assert_eq!(history.len(), 2, "{report:?}");
+    // So the end of the other run stays, too, or else it would be running again.
+    assert_eq!(state(ledger.reader(), "b"), Status::Success);
+    ledger.unpin("held", "over").unwrap();
+    ledger.cleanup(&Cleanup::retention(), false).unwrap();
+    assert_eq!(streams(ledger.reader()), [("runs.success", 1), ("runs.failed", 1)]);
+}
+
 #[test]
 fn a_clean_up_by_status_drops_what_lies_alone_and_writes_the_rest_anew() {
     let disk = disk();

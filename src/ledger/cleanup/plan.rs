@@ -64,6 +64,16 @@ impl Candidate {
         )
     }
 
+    /// True when it holds a record of a run that is pinned.
+    pub(super) fn is_pinned_by(&self, pins: &[Pin]) -> Result<bool> {
+        for pin in pins {
+            if holds_run(&self.segment, &pin.run_id)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// True when it holds a later state of a run than one in these ranges of sequence numbers.
     pub(super) fn supersedes_any_of(&self, ranges: &[(u64, u64)]) -> Result<bool> {
         if ranges.is_empty() || self.segment.kind() != Kind::Run {
@@ -225,14 +235,11 @@ pub(super) fn words(age: Duration) -> String {
 /// Keeps what may not go, whatever is due.
 fn settle(candidates: &mut [Candidate], pins: &[Pin]) -> Result<()> {
     for candidate in candidates.iter_mut().filter(|it| it.plan.dropped_for.is_some()) {
-        for pin in pins {
-            if holds_run(&candidate.segment, &pin.run_id)? {
-                candidate.keep(Keep::Pinned);
-                break;
-            }
+        if candidate.is_pinned_by(pins)? {
+            candidate.keep(Keep::Pinned);
         }
     }
-    keep_what_supersedes(candidates)
+    keep_what_supersedes(candidates, pins)
 }
 
 /// Drops the oldest segments of a class until it keeps to its limits.

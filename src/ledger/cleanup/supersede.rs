@@ -7,18 +7,19 @@ use crate::error::Result;
 use crate::index::{SUPERSEDED, Table};
 use crate::ledger::cleanup::Keep;
 use crate::ledger::cleanup::plan::Candidate;
+use crate::ledger::pins::Pin;
 use crate::model::{FieldSet, Kind};
 use crate::segment::{Segment, TableRef};
 
 /// Keeps the segments whose later states have earlier ones in segments that are kept. A segment of
 /// nothing but earlier states goes along instead: nobody asks for it but who asks for history.
-pub(super) fn keep_what_supersedes(candidates: &mut [Candidate]) -> Result<()> {
+pub(super) fn keep_what_supersedes(candidates: &mut [Candidate], pins: &[Pin]) -> Result<()> {
     // Those that were found to have to stay, whatever else goes.
     let mut stay = HashSet::new();
     loop {
         let mut is_settled = true;
         for at in 0..candidates.len() {
-            match verdict(candidates, at, &stay)? {
+            match verdict(candidates, at, &stay, pins)? {
                 Verdict::Goes => continue,
                 Verdict::Stays => {
                     stay.insert(at);
@@ -50,7 +51,12 @@ enum Verdict {
     Takes(Vec<usize>),
 }
 
-fn verdict(candidates: &[Candidate], at: usize, stay: &HashSet<usize>) -> Result<Verdict> {
+fn verdict(
+    candidates: &[Candidate],
+    at: usize,
+    stay: &HashSet<usize>,
+    pins: &[Pin],
+) -> Result<Verdict> {
     let going = candidates.get(at).filter(|candidate| {
         candidate.segment.kind() == Kind::Run && candidate.plan.dropped_for.is_some()
     });
@@ -78,7 +84,11 @@ fn verdict(candidates: &[Candidate], at: usize, stay: &HashSet<usize>) -> Result
         if !other.segment.holds_any(&seqs)? {
             continue;
         }
-        if stay.contains(&number) || !other.is_free() || has_current(&other.segment)? {
+        if stay.contains(&number)
+            || !other.is_free()
+            || has_current(&other.segment)?
+            || other.is_pinned_by(pins)?
+        {
             return Ok(Verdict::Stays);
         }
         along.push(number);
