@@ -14,6 +14,7 @@ mod left_out;
 mod lifecycle;
 mod lost_pages;
 mod many_segments;
+mod overtaken;
 mod packed_ids;
 mod races;
 mod recovery;

@@ -12,6 +12,7 @@ use crate::ledger::classes::{RUN_STREAMS, RUNS};
 use crate::ledger::handle::{Inner, Ledger};
 use crate::ledger::lifecycle::Author;
 use crate::ledger::maintain::is_old;
+use crate::ledger::overtaken::Lost;
 use crate::ledger::part::Part;
 use crate::ledger::stream::{Active, Stream};
 use crate::model::{Body, Kind, Timestamp};
@@ -238,7 +239,7 @@ impl Inner {
     /// Of a batch that was written by half a state may be missing that came between two of its run.
     /// The one before both is put on record as overtaken; where that fails, an opening does it.
     fn settle_half(&self) {
-        if let Err(err) = self.note_overtaken() {
+        if let Err(err) = self.note_overtaken(Lost::Nothing) {
             self.poison(&err);
         }
     }

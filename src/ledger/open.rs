@@ -16,6 +16,7 @@ use crate::ledger::handle::{Inner, Ledger, LockGuard};
 use crate::ledger::layout::Layout;
 use crate::ledger::maintain::Maintenance;
 use crate::ledger::options::Options;
+use crate::ledger::overtaken::Lost;
 use crate::ledger::policy::{LivePolicy, make_directories, rolls};
 use crate::ledger::reader::Reader;
 use crate::ledger::reserve;
@@ -289,24 +290,9 @@ impl Inner {
             self.remove_what_came_back()?;
             self.remove_what_was_replaced()?;
         }
-        let mut is_noted = !notes.is_empty();
-        let is_marked = self.reader.mark_noted()?;
-        if !found.is_clean() {
-            // What was on record may be nowhere but in the kernel, and is not noted again.
-            is_noted |= is_marked;
-            is_noted |= self.note_overtaken()?;
-        }
-        for note in notes {
-            self.note(note)?;
-        }
+        let mut is_noted = self.note_losses(notes, found)?;
         if let Some(problem) = self.policy.problem() {
             is_noted |= self.note_refused_policy(&problem)?;
-        }
-        if !found.is_clean() && self.owed_notes.lock().is_empty() {
-            for note in self.notes_owed_by_recovery()? {
-                self.note(&note)?;
-                is_noted = true;
-            }
         }
         if is_noted {
             // What was cut is cut for good; so is the word of it to be.
@@ -340,5 +326,36 @@ impl Inner {
             }
             false => self.seal_and_note(),
         }
+    }
+
+    /// Puts on record what was found lost, and which states of runs seem to be the newest for that.
+    /// True when the notes have to be synced.
+    fn note_losses(&self, notes: &[Event<'static>], found: &Found) -> Result<bool> {
+        let mut is_noted = !notes.is_empty();
+        let is_marked = self.reader.mark_noted()?;
+        // What was cut now is said below; else a crash may have come before that.
+        let mut unsaid = match found.is_clean() || is_noted {
+            true => Vec::new(),
+            false => self.notes_owed_by_recovery()?,
+        };
+        if !found.is_clean() || is_noted {
+            // What was on record may be nowhere but in the kernel, and is not noted again.
+            is_noted |= is_marked;
+            // Before the notes on what was lost: who finds these does not look again.
+            is_noted |= self.note_overtaken(Lost::by(notes, !unsaid.is_empty()))?;
+        }
+        for note in notes {
+            self.note(note)?;
+        }
+        if !found.is_clean() && self.owed_notes.lock().is_empty() {
+            if !notes.is_empty() {
+                unsaid = self.notes_owed_by_recovery()?;
+            }
+            is_noted |= !unsaid.is_empty();
+            for note in unsaid {
+                self.note(&note)?;
+            }
+        }
+        Ok(is_noted)
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use runledger::{Body, Durability, Event, Order, Page, Reader, Record, verify};
+use runledger::{Body, Durability, Event, Kind, Order, Page, Reader, Record, verify};
 
 use crate::disk::{Cut, Keep, KeepNames, SimDisk};
 use crate::life::any_cut;
@@ -150,6 +150,7 @@ fn judged(
     if let Err(what) = oracle.judge(&records, crash) {
         panic!("{label}: {what}");
     }
+    each_run_is_one(reader, &records, label);
     let notes = reader.audit().limit(usize::MAX / 2).fetch();
     let notes = notes.unwrap_or_else(|err| panic!("{label}: reading the notes: {err}"));
     nothing_lost_goes_unsaid(disk, &notes, label);
@@ -158,6 +159,21 @@ fn judged(
         assert!(seqs.insert(seq), "{label}: the number {seq} is a record's and a note's");
     }
     records
+}
+
+/// Of each run the newest state that is there is the only one that counts.
+fn each_run_is_one(reader: &Reader, records: &[Record<'_>], label: &dyn fmt::Display) {
+    let mut newest = BTreeMap::new();
+    for record in records {
+        if let Body::Run(run) = &record.body {
+            newest.insert(run.run_id.to_string(), record.seq);
+        }
+    }
+    let current = reader.query().kind(Kind::Run).order(Order::Seq).limit(usize::MAX / 2).fetch();
+    let current = current.unwrap_or_else(|err| panic!("{label}: reading the runs: {err}"));
+    let newest: BTreeSet<u64> = newest.into_values().collect();
+    let current: BTreeSet<u64> = current.seqs().collect();
+    assert_eq!(current, newest, "{label}: the newest states, and what the records tell of them");
 }
 
 /// Of every copy of what a recovery cut or covered there is a note, and of every note the copy,
