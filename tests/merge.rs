@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use runledger::{
-    Body, Durability, Error, ErrorRecord, Event, Id, Kind, Ledger, Options, Order, Reader, Run,
-    Status, Timestamp,
+    Body, Class, Durability, Error, ErrorRecord, Event, Id, Kind, Ledger, Limits, Options, Order,
+    Reader, Run, Severity, Status, Timestamp,
 };
-use torture::disk::{Cut, Keep, KeepNames, SimDisk};
+use torture::disk::{Cut, Fault, Keep, KeepNames, OpKind, SimDisk};
 
 const DIR: &str = "/ledger";
 
@@ -226,4 +226,74 @@ fn a_result_that_was_carried_forward_where_it_is_from_is_here_already() {
     let report = ledger.merge_from(edge.reader()).unwrap();
     assert_eq!((report.refused, &report.reasons[..]), (0, &[][..]));
     assert_eq!(ledger.query().status(Status::Success).count().unwrap(), 1);
+}
+
+/// A copy of a ledger is made file after file: warnings were in it that came after the last of the
+/// other events. The merge kept one mark for all events, and those between were never added.
+#[test]
+fn each_stream_of_a_kind_is_merged_as_far_as_it_came() {
+    let disk = SimDisk::new(1);
+    let warnings = Class::severity(Kind::Event, Severity::Warning).unwrap();
+    let options = Options::new().storage(disk.storage()).background(false);
+    let edge = options.class(warnings, Limits::new()).open(DIR).unwrap();
+    let append = || {
+        edge.append(Event::new("e").severity(Severity::Info)).unwrap();
+        edge.append(Event::new("e").severity(Severity::Warning)).unwrap();
+    };
+    append();
+    let copy = disk.fork();
+    append();
+    let files = disk.files().into_iter();
+    for path in files.filter(|path| path.to_string_lossy().contains("events.warning")) {
+        copy.poke(&path, disk.peek(&path));
+    }
+    let ledger = open(&SimDisk::new(9));
+    assert_eq!(ledger.merge_from(&reader(&copy)).unwrap().events, 3, "1, 2 and 4");
+    assert_eq!(ledger.merge_from(edge.reader()).unwrap().events, 1);
+    assert_eq!(ledger.merge_from(edge.reader()).unwrap(), Default::default(), "nothing twice");
+    assert_eq!(origins(ledger.reader()).into_values().next().unwrap(), [1, 2, 4, 3]);
+}
+
+/// A segment that could not be read was passed by, and what it held was never added later.
+#[test]
+fn what_cannot_be_read_is_merged_when_it_can_be() {
+    let disk = SimDisk::new(1);
+    let edge = open(&disk);
+    for status in [Status::Pending, Status::Running, Status::Success] {
+        edge.append(run("r", status)).unwrap();
+        edge.append(Event::new("e").message(status.name())).unwrap();
+        edge.append(ErrorRecord::new("E", status.name())).unwrap();
+        disk.advance(std::time::Duration::from_secs(2 * 24 * 60 * 60));
+        edge.maintain().unwrap();
+    }
+    edge.close().unwrap();
+    let ledger = open(&SimDisk::new(9));
+    let second = |stream: &str| {
+        let is_of = |path: &std::path::PathBuf| path.parent().unwrap().ends_with(stream);
+        disk.files().into_iter().filter(is_of).nth(1).unwrap()
+    };
+    let paths = ["events", "runs"].map(second);
+    let refuse = || {
+        let paths = paths.clone();
+        disk.set_faults(move |op| {
+            (op.kind == OpKind::Open && paths.contains(&op.path)).then_some(Fault::Io)
+        });
+    };
+    refuse();
+    // What comes behind them waits: the states of a run are added in their order.
+    let report = ledger.merge_from(&reader(&disk)).unwrap();
+    assert_eq!((report.runs, report.events, report.errors, report.refused), (1, 1, 3, 0));
+    let [of_events, of_runs] = &report.reasons[..] else { panic!("{report:?}") };
+    assert!(of_events.contains("/events/") && of_runs.contains("/runs/"), "{report:?}");
+    disk.clear_hooks();
+    let report = ledger.merge_from(&reader(&disk)).unwrap();
+    assert_eq!((report.refused, &report.reasons[..]), (0, &[][..]));
+    assert_eq!(ledger.merge_from(&reader(&disk)).unwrap(), Default::default(), "nothing twice");
+    let mut merged = origins(ledger.reader()).into_values().next().unwrap();
+    merged.sort_unstable();
+    assert_eq!(merged, seqs(&reader(&disk)));
+    assert_eq!(ledger.reader().run_history(&Id::new("r").unwrap()).unwrap().len(), 3);
+    // Nothing waits for what is here.
+    refuse();
+    assert_eq!(ledger.merge_from(&reader(&disk)).unwrap(), Default::default());
 }

@@ -1,12 +1,16 @@
 //! Merging: what other ledgers hold, in one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::ledger::Durability;
 use crate::ledger::audit::{LEDGER_MERGED, system};
+use crate::ledger::catalog::{Catalog, Unreadable};
+use crate::ledger::classes::{AUDIT_STREAM, STREAM_KINDS};
 use crate::ledger::handle::Ledger;
 use crate::ledger::lifecycle::Author;
 use crate::ledger::reader::Reader;
@@ -41,27 +45,48 @@ pub struct MergeReport {
     pub renamed: Vec<(String, String)>,
     /// Records that were not added: damaged ones, and states of runs that this ledger refuses.
     pub refused: u64,
-    /// Of the first hundred of those, why.
+    /// Of the first hundred of those, why. Besides, segments of the other ledger that cannot be
+    /// read: what they hold, and what came after them of its kind, is left to a later merge.
     pub reasons: Vec<String>,
 }
 
-/// Up to which sequence number of the other ledger its records are here.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Up to which sequence number of the other ledger its records are here. Its streams are not seen
+/// at one time: a crash, or a copy that is made of it, leaves one ahead of the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Merged {
+    #[serde(default)]
+    streams: BTreeMap<String, u64>,
+    /// Of the streams that are not among those: notes had one number for all of a kind once.
     runs: u64,
     events: u64,
     errors: u64,
 }
 
 impl Merged {
-    const fn of(&mut self, kind: Kind) -> &mut u64 {
-        match kind {
-            Kind::Run => &mut self.runs,
-            Kind::Event => &mut self.events,
-            Kind::Error => &mut self.errors,
+    fn of(&self, stream: &str, kind: Kind) -> u64 {
+        let of_kind = match kind {
+            Kind::Run => self.runs,
+            Kind::Event => self.events,
+            Kind::Error => self.errors,
+        };
+        self.streams.get(stream).copied().unwrap_or(of_kind)
+    }
+
+    fn reach(&mut self, stream: &str, kind: Kind, seq: u64) {
+        match self.streams.get_mut(stream) {
+            Some(reached) => *reached = seq.max(*reached),
+            None => {
+                let reached = seq.max(self.of(stream, kind));
+                self.streams.insert(stream.to_owned(), reached);
+            }
         }
     }
 }
+
+/// Segments of the other ledger that cannot be read: of which kind, from which sequence number on,
+/// and why. Records of the kind from there on wait, so that all are added in their order once they
+/// can be read.
+type Waiting = BTreeMap<PathBuf, (Kind, u64, Arc<Error>)>;
 
 /// A merge under way.
 struct Merge<'a> {
@@ -110,15 +135,15 @@ impl Ledger {
         let mut merge = Merge {
             into: self,
             ledger,
+            reached: merged.clone(),
             merged,
-            reached: merged,
             present,
             names: HashMap::new(),
             report: MergeReport::default(),
         };
         merge.all(other)?;
-        if merge.reached != merged {
-            self.note_merged(ledger, merge.reached)?;
+        if merge.reached != merge.merged {
+            self.note_merged(ledger, &merge.reached)?;
         }
         Ok(merge.report)
     }
@@ -131,7 +156,7 @@ impl Ledger {
         let notes = notes.trace(&Id::from_uuid(ledger).to_string()).order(Order::SeqDescending);
         let Some(stored) = notes.limit(1).fetch()?.get(0) else {
             // So that what is added from here on is found, should this be broken off.
-            self.note_merged(ledger, Merged::default())?;
+            self.note_merged(ledger, &Merged::default())?;
             return Ok((Merged::default(), HashSet::new()));
         };
         let note = stored.record()?;
@@ -173,12 +198,12 @@ impl Ledger {
     }
 
     /// Puts on record, for good, up to where the ledger of this id was merged.
-    fn note_merged(&self, ledger: [u8; 16], merged: Merged) -> Result<()> {
+    fn note_merged(&self, ledger: [u8; 16], merged: &Merged) -> Result<()> {
         self.sync()?;
         self.inner.check_process()?;
         self.inner.check_writable()?;
         let id = Id::from_uuid(ledger);
-        let mut note = system(LEDGER_MERGED, &merged).message(format!("ledger {id} was merged"));
+        let mut note = system(LEDGER_MERGED, merged).message(format!("ledger {id} was merged"));
         note.trace_id = Some(id);
         self.inner.note(&note)?;
         self.sync()
@@ -186,18 +211,29 @@ impl Ledger {
 }
 
 impl Merge<'_> {
-    /// Adds what is not here yet. Each kind has a watermark of its own: they lie in streams of
-    /// their own, and a crash leaves one ahead of the other.
+    /// Adds what is not here yet.
     fn all(&mut self, other: &Reader) -> Result<()> {
+        let mut waiting = self.waiting(other.catalog());
         let mut query: Query = other.query().history(true).order(Order::Seq).limit(PAGE);
+        // Once more: another one may have refreshed the reader in between.
+        waiting.extend(self.waiting(other.catalog()));
+        for (path, (_, _, reason)) in &waiting {
+            let path = path.display();
+            self.note_reason(format!("{path} and what came after it is left out: {reason}"));
+        }
+        let is_waiting = |record: &Record<'_>| {
+            let kind = record.body.kind();
+            waiting.values().any(|&(of, first_seq, _)| of == kind && first_seq <= record.seq)
+        };
         let mut pages = 0;
         loop {
             let page = query.fetch()?;
             let mut bodies = Vec::with_capacity(page.len());
             let mut seqs = Vec::with_capacity(page.len());
-            for record in page.records() {
+            for (at, record) in page.records().enumerate() {
                 match record {
-                    Ok(record) if self.is_here(&record) => {}
+                    Ok(record) if is_waiting(&record) => {}
+                    Ok(record) if self.is_here(&record, page.stream(at).unwrap_or_default()) => {}
                     Ok(record) => {
                         let seq = record.seq;
                         match self.renamed(record) {
@@ -219,20 +255,34 @@ impl Merge<'_> {
             self.add(&bodies, &seqs)?;
             pages += 1;
             if pages % PAGES_A_NOTE == 0 {
-                self.into.note_merged(self.ledger, self.reached)?;
+                self.into.note_merged(self.ledger, &self.reached)?;
             }
             let Some(next) = page.next() else { return Ok(()) };
             query = query.after(next);
         }
     }
 
+    /// The segments that cannot be read, of those that may hold what is not here yet.
+    fn waiting(&self, other: &Catalog) -> Waiting {
+        let mut waiting = Waiting::new();
+        for Unreadable { path, stream, first_seq, reason } in other.unreadable() {
+            let Some((name, kind)) = STREAM_KINDS.get(stream) else { continue };
+            let firsts = other.stream(stream).into_iter().map(|segment| segment.first_seq());
+            let next = firsts.filter(|next| *next > first_seq).min();
+            let is_here =
+                next.is_some_and(|next| next <= self.merged.of(name, *kind).saturating_add(1));
+            if stream != AUDIT_STREAM && !is_here {
+                waiting.insert(path, (*kind, first_seq, reason));
+            }
+        }
+        waiting
+    }
+
     /// True when the record was added before. It counts as looked at from now on.
-    fn is_here(&mut self, record: &Record<'_>) -> bool {
-        let kind = record.body.kind();
-        let is_here = record.seq <= *self.merged.of(kind) || self.present.contains(&record.seq);
-        let reached = self.reached.of(kind);
-        *reached = record.seq.max(*reached);
-        is_here
+    fn is_here(&mut self, record: &Record<'_>, stream: &str) -> bool {
+        let (kind, seq) = (record.body.kind(), record.seq);
+        self.reached.reach(stream, kind, seq);
+        seq <= self.merged.of(stream, kind) || self.present.contains(&seq)
     }
 
     fn add(&mut self, bodies: &[Body<'_>], seqs: &[u64]) -> Result<()> {
@@ -336,5 +386,26 @@ impl Merge<'_> {
             Err(Error::NotFound { .. }) => Ok(None),
             Err(err) => Err(err),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Notes that were made before have one number for each kind, and what they say still holds.
+    #[test]
+    fn notes_of_one_number_a_kind_are_understood() {
+        let old = r#"{"runs":3,"events":900,"errors":0}"#;
+        let mut merged: Merged = serde_json::from_str(old).unwrap();
+        assert_eq!(merged.of("events", Kind::Event), 900);
+        assert_eq!(merged.of("events.warning", Kind::Event), 900);
+        merged.reach("events", Kind::Event, 950);
+        merged.reach("runs.failed", Kind::Run, 2);
+        let again = serde_json::to_string(&merged).unwrap();
+        let merged: Merged = serde_json::from_str(&again).unwrap();
+        assert_eq!(merged.of("events", Kind::Event), 950);
+        assert_eq!(merged.of("events.warning", Kind::Event), 900, "not seen since");
+        assert_eq!(merged.of("runs.failed", Kind::Run), 3);
     }
 }

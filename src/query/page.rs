@@ -76,6 +76,12 @@ impl Page {
         Some(Stored { segment, seq: hit.seq, offset: hit.offset })
     }
 
+    /// The stream that a record of the page lies in.
+    pub(crate) fn stream(&self, at: usize) -> Option<&str> {
+        let hit = self.hits.get(at)?;
+        Some(self.segments.get(hit.segment as usize)?.pinned.stream())
+    }
+
     #[inline]
     fn prefetch(&self, hit: Hit) {
         if let Some(searched) = self.segments.get(hit.segment as usize) {

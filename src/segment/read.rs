@@ -106,6 +106,11 @@ impl Frame {
 }
 
 impl Pinned {
+    /// The stream that the segment is of.
+    pub(crate) fn stream(&self) -> &str {
+        &self.segment.header().stream
+    }
+
     /// Holds the segment with all frames that it has now.
     ///
     /// # Errors

@@ -48,11 +48,11 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     writer::tell(&ledger);
     let screen = Screen::stdout(ctx);
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut refused = 0;
+    let mut is_all = true;
     for (other, path) in others.iter().zip(&args.from) {
         let report = ledger.merge_from(other)?;
         report.reasons.iter().for_each(|reason| say(&format!("{}: {reason}", path.display())));
-        refused += report.refused;
+        is_all &= report.reasons.is_empty();
         match args.output {
             Shape::Json => json::line(&Line::of(path, &report), &screen, &mut out)?,
             Shape::Table => print(path, &report, &mut out)?,
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     }
     ledger.close()?;
     out.flush()?;
-    Ok(if refused > 0 { Outcome::Notable } else { Outcome::Done })
+    Ok(if is_all { Outcome::Done } else { Outcome::Notable })
 }
 
 impl<'a> Line<'a> {
