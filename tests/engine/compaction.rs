@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use runledger::format::trailer::TRAILER_BYTES;
 use runledger::{
     Body, Cleanup, Compaction, Durability, Erasure, Error, ErrorRecord, Event, Field, Id, Json,
@@ -637,4 +638,33 @@ fn what_is_dropped_while_it_is_compacted_is_no_error() {
     assert!(dropped.load(Ordering::Relaxed) > 1);
     assert!(disk.files().iter().all(|path| !path.to_string_lossy().ends_with(".draft")));
     assert!(!verify(DIR, disk.storage()).unwrap().is_damaged());
+}
+
+/// The newest sealed segment was being written anew when a checkpoint was taken: the note of that
+/// was made and the old segment still there. For ever after, `verify` called it removed.
+#[test]
+fn a_checkpoint_that_is_taken_during_a_rewrite_holds() {
+    let disk = SimDisk::new(14);
+    let ledger = options(&disk).open(DIR).unwrap();
+    for user in 0..4 {
+        ledger.append(Event::new("step").user_id(id("user", user % 2))).unwrap();
+        disk.advance(DAY);
+        ledger.maintain().unwrap();
+    }
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let found = Arc::clone(&taken);
+    disk.set_probe(move |moment| {
+        let reader = Reader::with_storage(DIR, moment.kill().storage()).unwrap();
+        found.lock().push(reader.checkpoint().unwrap());
+    });
+    assert_ne!(ledger.compact(&Compaction::new()).unwrap().rewrites, []);
+    let erasure = Erasure::of(Field::User, id("user", 1)).unwrap();
+    assert_eq!(ledger.erase(&erasure).unwrap().records, [0, 2, 0]);
+    disk.clear_hooks();
+    let taken = std::mem::take(&mut *taken.lock());
+    assert!(taken.len() > 20, "{}", taken.len());
+    for (step, checkpoint) in taken.iter().enumerate() {
+        let report = verify_against(DIR, disk.storage(), checkpoint).unwrap();
+        assert!(report.holds(), "step {step}: {:?}", report.findings);
+    }
 }

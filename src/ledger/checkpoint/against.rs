@@ -254,7 +254,8 @@ fn told(reader: &Reader, since: u64) -> Result<Told> {
             continue;
         };
         // A segment goes after the note of it, and the checkpoint can lie between.
-        if note.seq < since && event_type != SEGMENT_DROPPED {
+        let comes_first = [SEGMENT_DROPPED, SEGMENT_COMPACTED].contains(&&*event_type);
+        if note.seq < since && !comes_first {
             continue;
         }
         let path = trace_id.map(|path| path.to_string());
