@@ -138,12 +138,15 @@ impl Catalog {
         lists.filter_map(|list| list.read().holder(seq).cloned()).collect()
     }
 
-    /// True when there is a record with this number.
+    /// True when there is a state of a run with this number.
     ///
     /// # Errors
     /// When a segment cannot be read.
-    pub(super) fn holds(&self, seq: u64) -> Result<bool> {
-        let mut held = self.holders(seq).into_iter().map(|holder| holder.holds_any(&[seq]));
+    pub(super) fn holds_state(&self, seq: u64) -> Result<bool> {
+        let mut held = RUN_STREAMS.of(&self.streams).filter_map(|list| {
+            let holder = list.read().holder(seq).cloned()?;
+            Some(holder.holds_any(&[seq]))
+        });
         held.try_fold(false, |any, holds| Ok(any || holds?))
     }
 
@@ -151,7 +154,7 @@ impl Catalog {
     /// be read.
     ///
     /// # Errors
-    /// As for [`Catalog::holds`].
+    /// As for [`Catalog::holds_state`].
     pub(super) fn may_hold_state(&self, seq: u64) -> Result<bool> {
         let may_hold = |it: &Unreadable| {
             let is_after = |holder: &Arc<Segment>| holder.first_seq() >= it.first_seq;
@@ -159,7 +162,7 @@ impl Catalog {
                 && it.first_seq <= seq
                 && !self.list(it.stream).holder(seq).is_some_and(is_after)
         };
-        Ok(self.unreadable().iter().any(may_hold) || self.holds(seq)?)
+        Ok(self.unreadable().iter().any(may_hold) || self.holds_state(seq)?)
     }
 
     pub(crate) fn unreadable(&self) -> Vec<Unreadable> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::ledger::audit::{self, HOLE_COVERED, TAIL_CUT};
-use crate::ledger::catalog::Catalog;
+use crate::ledger::catalog::{Catalog, is_of_one_file};
 use crate::ledger::classes::RUN_STREAMS;
 use crate::ledger::handle::Inner;
 use crate::ledger::reader::Reader;
@@ -59,13 +59,21 @@ impl Catalog {
             if segment.is_sealed() && lost != Lost::Any {
                 continue;
             }
-            for (seq, by) in segment.supersedes()? {
-                if !self.holds(seq)? {
+            for (seq, by) in readable(segment.supersedes())?.unwrap_or_default() {
+                if readable(self.holds_state(seq))? == Some(false) {
                     priors.push((seq, by));
                 }
             }
         }
         Ok(priors)
+    }
+}
+
+/// Nothing when a segment cannot be read: `verify` names it, and it keeps no ledger from opening.
+fn readable<T>(found: Result<T>) -> Result<Option<T>> {
+    match found {
+        Err(err) if is_of_one_file(&err) => Ok(None),
+        found => found.map(Some),
     }
 }
 
@@ -99,7 +107,8 @@ impl Reader {
     /// When the notes cannot be read.
     pub(super) fn mark_noted(&self) -> Result<bool> {
         let mut is_any = false;
-        let notes = self.audit().record_type(RUN_OVERTAKEN).limit(usize::MAX - 1).fetch()?;
+        let notes = self.audit().record_type(RUN_OVERTAKEN).limit(usize::MAX - 1).fetch();
+        let notes = readable(notes)?.unwrap_or_default();
         for note in notes.records().filter_map(Result::ok) {
             if let Some((seq, by)) = overtaken(&note.body) {
                 self.catalog().mark_in_any_stream(seq, by);
@@ -123,9 +132,10 @@ impl Inner {
         let mut is_noted = false;
         for id in self.runs_without_prior(lost)? {
             let newest = self.reader.query().kind(Kind::Run).run(&id).order(Order::SeqDescending);
-            let mut seqs = newest.limit(usize::MAX - 1).fetch()?.seqs().collect::<Vec<_>>();
-            let Some(by) = seqs.first().copied() else { continue };
-            for seq in seqs.drain(1..) {
+            let newest = readable(newest.limit(usize::MAX - 1).fetch())?.unwrap_or_default();
+            let mut seqs = newest.seqs();
+            let Some(by) = seqs.next() else { continue };
+            for seq in seqs {
                 self.note(&run_overtaken(seq, by))?;
                 self.catalog.mark_in_any_stream(seq, by);
                 is_noted = true;
@@ -157,7 +167,7 @@ impl Inner {
         let states = self.reader.query().kind(Kind::Run).history(true).order(Order::Seq);
         let mut states = states.limit(PAGE);
         loop {
-            let page = states.fetch()?;
+            let Some(page) = readable(states.fetch())? else { return Ok(runs) };
             for record in page.records().filter_map(Result::ok) {
                 let is_without = record.supersedes.is_some_and(|prior| unnamed.contains(&prior));
                 if let (true, Body::Run(run)) = (is_without, record.body) {
