@@ -24,7 +24,7 @@ impl<S: Sync, A: DeserializeOwned, B: DeserializeOwned> FromRequestParts<S> for 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let query = parts.uri.query().unwrap_or_default();
         let (first, second) = (names::<A>(), names::<B>());
-        for (name, _) in form_urlencoded::parse(query.as_bytes()) {
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             if !first.contains(&&*name) && !second.contains(&&*name) {
                 let known: Vec<_> = first.iter().chain(second).copied().collect();
                 let known = match known.is_empty() {
@@ -33,6 +33,13 @@ impl<S: Sync, A: DeserializeOwned, B: DeserializeOwned> FromRequestParts<S> for 
                 };
                 let detail = format!("unknown parameter {:?}; {known}", clip(&name));
                 return Err(Problem::new(Kind::UnknownWord, detail).field(clip(&name)));
+            }
+            // A form that asks says also what was left empty. In what is to be changed, a value
+            // that is missing may be the one that would have kept it from harm.
+            if value.is_empty() && !parts.method.is_safe() {
+                let detail =
+                    format!("parameter {name:?} has no value: give it one or leave it out");
+                return Err(Problem::new(Kind::Invalid, detail).field(name));
             }
         }
         Ok(Self(read(query, first)?, read(query, second)?))

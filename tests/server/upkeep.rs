@@ -45,6 +45,28 @@ fn old_executions_are_dropped_by_who_may() {
     site.admin().get("/v1/runs/last").expect(200);
 }
 
+/// `dry_run` without a value, as a shell makes it of a variable that is not set, was passed over
+/// as if it had not been there: the clean-up was one in earnest, and that of a status without a
+/// name was one of every status.
+#[test]
+fn what_changes_the_ledger_takes_no_word_without_a_value() {
+    let site = site_with_old_runs();
+    let cleaner = site.bearer(site.token("ops", &[Scope::Cleanup], &[]));
+    for (method, path, field) in [
+        (Method::POST, "/v1/retention/cleanup?days=30&dry_run", "dry_run"),
+        (Method::POST, "/v1/retention/cleanup?days=30&dry_run=", "dry_run"),
+        (Method::POST, "/v1/retention/cleanup?days=&dry_run=false", "days"),
+        (Method::POST, "/v1/retention/cleanup?days=30&kind=", "kind"),
+        (Method::DELETE, "/logs/cleanup?days=30&status=", "status"),
+    ] {
+        let refused = cleaner.ask(&method, path, None);
+        assert_eq!(refused.problem(400), ("invalid-value".into(), field.into()), "{path}");
+    }
+    site.admin().get("/v1/runs/old").expect(200);
+    let refused = site.user("ann").post("/v1/events?durability=", r#"{"type":"x"}"#);
+    assert_eq!(refused.problem(400), ("invalid-value".into(), "durability".into()));
+}
+
 #[test]
 fn the_policy_and_the_segments_are_shown() {
     let site = site_with_old_runs();
