@@ -71,7 +71,7 @@ impl App {
         let metrics = Metrics::new();
         Ok(Self(Arc::new(Shared {
             store: Arc::new(Store::new(ledger, metrics.appended())),
-            gate: Gate::new(&config.auth)?,
+            gate: Gate::new(&config)?,
             pool: Pool::new(config.workers),
             stopping: watch::Sender::new(false),
             followers: Arc::new(Semaphore::new(config.followers.min(Semaphore::MAX_PERMITS))),

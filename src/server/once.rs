@@ -132,7 +132,7 @@ pub(super) async fn once(State(app): State<App>, request: Request, next: Next) -
 async fn try_once(app: App, request: Request, next: Next) -> Result<Response, Problem> {
     let key = key(request.headers())?;
     // Who is not let in learns nothing of what others were answered.
-    let access = app.gate().admit(request.headers())?;
+    let access = app.gate().admit(request.method(), request.headers())?;
     let owner = (access.name().to_owned(), key);
     let (parts, body) = request.into_parts();
     let held = input::whole(&app, body, app.config().max_bulk_bytes).await?;

@@ -55,6 +55,8 @@ kinds! {
     NotYours FORBIDDEN "not-yours" "The token may not write this";
     /// A request for another host, where no token is asked for.
     Host FORBIDDEN "wrong-host" "The request is for another host";
+    /// A change by a page of another site, where no token is asked for.
+    Origin FORBIDDEN "foreign-origin" "The request is from another site";
     /// A form that did not come from one of the pages.
     Form FORBIDDEN "foreign-form" "The form cannot be taken";
     /// No such record, or another's.

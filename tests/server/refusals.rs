@@ -170,6 +170,68 @@ fn without_tokens_the_host_is_looked_at() {
     }
 }
 
+/// Where no token is asked for, any page could have a browser send a form without a body, which is
+/// not asked for its type, and drop every segment with it.
+#[test]
+fn without_tokens_a_page_of_another_site_changes_nothing() {
+    let site = Site::with(|config| {
+        config.auth = runledger::server::Auth::Off;
+        config.cors = vec!["https://good.example".to_owned()];
+    });
+    let ask = |method: Method, path: &str, sec_fetch_site: &str, origin: &str| {
+        let mut request = site.stranger().request(method, path);
+        request.headers_mut().unwrap().insert("host", "localhost:7878".parse().unwrap());
+        for (name, value) in [("sec-fetch-site", sec_fetch_site), ("origin", origin)] {
+            if !value.is_empty() {
+                request = request.header(name, value);
+            }
+        }
+        // As a form says it.
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        site.send(request.body(Body::empty()).unwrap())
+    };
+    let clean = "/v1/retention/cleanup?days=0";
+    for (sec_fetch_site, origin) in [
+        ("cross-site", "https://evil.example"),
+        ("cross-site", "null"),
+        ("cross-site", ""),
+        ("same-site", "http://localhost:3000"),
+        // By browsers that do not say where they are.
+        ("", "https://evil.example"),
+        ("", "https://good.example.evil"),
+        ("", "http://localhost:3000"),
+        ("", "null"),
+    ] {
+        site.ledger.append(Event::new("kept")).unwrap();
+        for (method, path) in [(Method::POST, clean), (Method::DELETE, "/logs/cleanup?days=0")] {
+            let refused = ask(method, path, sec_fetch_site, origin);
+            let told = format!("{sec_fetch_site} {origin} {path}: {}", refused.text());
+            assert_eq!(refused.status, 403, "{told}");
+            assert_eq!(refused.problem(403).0, "foreign-origin", "{told}");
+        }
+        // What changes nothing is not shown to that page by the browser.
+        ask(Method::GET, "/v1/events", sec_fetch_site, origin).expect(200);
+    }
+    assert_eq!(site.ledger.query().count().unwrap(), 8);
+    for (sec_fetch_site, origin) in [
+        // By no browser.
+        ("", ""),
+        ("none", ""),
+        ("same-origin", "http://localhost:7878"),
+        // By a page that tells no referrer.
+        ("same-origin", "null"),
+        ("", "http://localhost:7878"),
+        ("cross-site", "https://good.example"),
+        ("", "https://good.example"),
+    ] {
+        ask(Method::POST, clean, sec_fetch_site, origin).expect(200);
+    }
+    // A token is shown by no browser that was not told to.
+    let site = Site::new();
+    let request = site.admin().request(Method::POST, clean).header("sec-fetch-site", "cross-site");
+    site.send(request.body(Body::empty()).unwrap()).expect(200);
+}
+
 /// Where the files lie is told to nobody but who may see everything.
 #[test]
 fn errors_tell_no_paths() {

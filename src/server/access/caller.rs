@@ -64,7 +64,7 @@ impl<N: Need> FromRequestParts<App> for Caller<N> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let access = Arc::new(app.gate().admit(&parts.headers)?);
+        let access = Arc::new(app.gate().admit(&parts.method, &parts.headers)?);
         if let Some(who) = parts.extensions.get::<Who>() {
             who.is(access.name());
         }

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use jsonwebtoken::{Algorithm, Validation};
 use parking_lot::{Mutex, RwLock};
 
 use crate::model::Timestamp;
 use crate::server::access::Access;
-use crate::server::config::{Auth, ConfigError, Tokens};
+use crate::server::config::{Auth, Config, ConfigError, Tokens};
 use crate::server::problem::{Kind, Problem};
 use crate::storage::{Disk, Storage};
 
@@ -64,8 +64,8 @@ impl Scope {
 
 /// What decides who asks.
 pub(super) enum Gate {
-    /// Everyone may do everything.
-    Open,
+    /// Everyone may do everything, but for pages of other sites than these.
+    Open { origins: Vec<String> },
     /// A token has to be signed with one of these keys.
     Tokens(Box<Verifier>),
 }
@@ -87,9 +87,9 @@ impl Gate {
     ///
     /// # Errors
     /// When they cannot be read or used.
-    pub(super) fn new(auth: &Auth) -> Result<Self, ConfigError> {
-        let (path, read, tokens): (_, fn(&[u8]) -> _, &Tokens) = match auth {
-            Auth::Off => return Ok(Self::Open),
+    pub(super) fn new(config: &Config) -> Result<Self, ConfigError> {
+        let (path, read, tokens): (_, fn(&[u8]) -> _, &Tokens) = match &config.auth {
+            Auth::Off => return Ok(Self::Open { origins: config.cors.clone() }),
             Auth::Secret { file, tokens } => (file, Keys::of_secret, tokens),
             Auth::Jwks { file, tokens } => (file, Keys::of_jwks, tokens),
         };
@@ -110,15 +110,22 @@ impl Gate {
         }
     }
 
-    /// Who asks.
+    /// Who asks, and for what.
     ///
     /// # Errors
-    /// A problem when there is no token that counts.
-    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<Access, Problem> {
-        self.admit_by(headers, || bearer(headers))
+    /// A problem when there is no token that counts, or none is asked for and a page of another
+    /// site is to change something.
+    pub(super) fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<Access, Problem> {
+        let access = self.admit_by(headers, || bearer(headers))?;
+        match self {
+            Self::Open { origins } if !method.is_safe() => check_origin(headers, origins)?,
+            _ => {}
+        }
+        Ok(access)
     }
 
-    /// Who asks with a token that the request carries in another place.
+    /// Who asks with a token that the request carries in another place. What changes something is
+    /// to be known by another mark.
     ///
     /// # Errors
     /// A problem when there is no token that counts.
@@ -128,7 +135,7 @@ impl Gate {
         token: impl FnOnce() -> Result<&'t str, &'static str>,
     ) -> Result<Access, Problem> {
         match self {
-            Self::Open => {
+            Self::Open { .. } => {
                 check_host(headers)?;
                 Ok(Access::everything())
             }
@@ -222,4 +229,25 @@ fn check_host(headers: &HeaderMap) -> Result<(), Problem> {
         "localhost" | "127.0.0.1" | "[::1]" | "" => Ok(()),
         _ => Err(Problem::new(Kind::Host, "without tokens only localhost is served")),
     }
+}
+
+/// Where no token is asked for, a page of another site must not change anything: a browser sends
+/// forms of any page, and asks nobody before. What no browser sends has neither of the headers.
+fn check_origin(headers: &HeaderMap, origins: &[String]) -> Result<(), Problem> {
+    let of = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
+    let origin = of("origin");
+    let is_own = match of("sec-fetch-site") {
+        // The origin is not looked at: of pages that tell no referrer, as ours, it is `null`.
+        Some(site) => [b"same-origin".as_slice(), b"none"].contains(&site),
+        None => origin.is_none_or(|origin| {
+            origin.strip_prefix(b"http://").is_some_and(|own| Some(own) == of("host"))
+        }),
+    };
+    let is_named = || origins.iter().any(|named| Some(named.as_bytes()) == origin);
+    if is_own || is_named() {
+        return Ok(());
+    }
+    let detail = "without tokens a page of another site changes nothing: name its origin with \
+                  --cors, or ask for tokens";
+    Err(Problem::new(Kind::Origin, detail))
 }

@@ -1,5 +1,5 @@
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -56,7 +56,7 @@ async fn metrics(
     headers: HeaderMap,
     words: Result<Words<Nothing>, Problem>,
 ) -> Result<Response, Problem> {
-    if !app.config().open_metrics && !app.gate().admit(&headers)?.sees_all() {
+    if !app.config().open_metrics && !app.gate().admit(&Method::GET, &headers)?.sees_all() {
         return Err(Problem::new(Kind::Scope, "this needs the scope \"admin\""));
     }
     words?;
