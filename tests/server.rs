@@ -19,7 +19,7 @@ mod replaced;
 mod tokens;
 mod upkeep;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use axum::Router;
@@ -66,6 +66,11 @@ impl Site {
     }
 
     fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::over(change, |folder| Ledger::open(folder.join("ledger")).unwrap())
+    }
+
+    /// A server over a ledger that is opened, in this folder or elsewhere.
+    fn over(change: impl FnOnce(&mut Config), open: impl FnOnce(&Path) -> Ledger) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret");
         std::fs::write(&file, SECRET).unwrap();
@@ -73,7 +78,7 @@ impl Site {
         // Tests ask as fast as they can.
         config.rates = Rates { per_address: 0, per_user: 0, cleanups: 0 };
         change(&mut config);
-        let ledger = Ledger::open(folder.path().join("ledger")).unwrap();
+        let ledger = open(folder.path());
         let app = App::new(ledger.clone(), config).unwrap();
         let router = app.router();
         Self { folder, ledger, app, router }

@@ -64,6 +64,10 @@ struct Answer {
     body: Bytes,
 }
 
+/// On the refusal of a request of which a part was done: it is kept as an answer is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DoneInPart;
+
 /// What is known of a request.
 enum Known {
     Nothing,
@@ -163,10 +167,10 @@ async fn try_once(app: App, request: Request, next: Next) -> Result<Response, Pr
         let Ok(body) = body.collect().await.map(|body| body.to_bytes()) else {
             return Problem::new(Kind::Internal, "the answer broke off").into_response();
         };
-        let (status, headers) = (parts.status, parts.headers);
-        let answer = Answer { status, headers, body };
-        // What was refused was not done, and may be tried again.
-        pending.end(answer.status.is_success().then(|| answer.clone()));
+        // What was refused was not done, as a rule, and may be tried again.
+        let is_done = parts.status.is_success() || parts.extensions.get::<DoneInPart>().is_some();
+        let answer = Answer { status: parts.status, headers: parts.headers, body };
+        pending.end(is_done.then(|| answer.clone()));
         answer.first()
     });
     work.await.map_err(|_| Problem::new(Kind::Internal, "the request failed half-way"))

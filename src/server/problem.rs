@@ -127,8 +127,9 @@ impl Problem {
         self
     }
 
-    /// Says what had been done before.
+    /// Says what had been done before: it is not to be sent again as it was.
     pub(super) fn after(mut self, done: &str) -> Self {
+        self.retry_after = None;
         self.detail = format!("{}; {done}", self.detail).into();
         self
     }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::Method;
-use runledger::{Event, Kind, Order};
+use runledger::{Event, Kind, Options, Order};
 use serde_json::{Value, json};
+use torture::disk::{Fault, OpKind, SimDisk};
 
 use super::{Answer, Site};
 
@@ -132,8 +133,15 @@ fn send<I>(site: &Site, pieces: I) -> Answer
 where
     I: Iterator<Item = Option<io::Result<Bytes>>> + Send + Unpin + 'static,
 {
+    send_as(site, "os", pieces)
+}
+
+fn send_as<I>(site: &Site, durability: &str, pieces: I) -> Answer
+where
+    I: Iterator<Item = Option<io::Result<Bytes>>> + Send + Unpin + 'static,
+{
     let ann = site.user("ann");
-    let request = ann.request(Method::POST, "/v1/bulk?durability=os");
+    let request = ann.request(Method::POST, &format!("/v1/bulk?durability={durability}"));
     let request = request.header("content-type", "application/x-ndjson");
     site.send(request.body(Body::from_stream(Pieces(pieces))).unwrap())
 }
@@ -193,6 +201,32 @@ fn a_bulk_whose_ledger_closes_tells_what_was_done() {
     assert_eq!(refused.problem(503).0, "unavailable");
     assert!(refused.text().contains(" records were appended"), "{}", refused.text());
     assert!(!refused.text().contains("what came before"), "{}", refused.text());
+}
+
+/// All lines were appended, and then their sync failed without a word of them: who had sent them
+/// sent them again.
+#[test]
+fn a_bulk_whose_sync_fails_tells_what_was_done() {
+    let disk = SimDisk::new(1);
+    let options = Options::new().storage(disk.storage()).background(false);
+    let site = Site::over(|_| {}, |_| options.open("/ledger").unwrap());
+    let ledger = site.ledger.clone();
+    // One part, to the byte.
+    let count = (128_usize << 10).div_ceil(event(0).len());
+    let lines = (0..count).map(|_| Some(Ok(event(0))));
+    let fail = move || {
+        while ledger.query().count().unwrap() < count as u64 {
+            std::thread::yield_now();
+        }
+        disk.set_faults(|op| (op.kind == OpKind::Sync).then_some(Fault::Io));
+        Some(Ok(Bytes::new()))
+    };
+    let refused = send_as(&site, "sync", lines.chain(std::iter::once_with(fail)));
+    let told = format!("of the {count} lines before, {count} records were appended");
+    assert!(refused.text().contains(&told), "{}", refused.text());
+    assert!(refused.status.is_server_error(), "{}", refused.status);
+    // Who sends it again when it is told to would append it twice.
+    assert_eq!(refused.header("retry-after"), "");
 }
 
 /// What is wrong with a line is told of that line, in whichever part of the body it comes; and a

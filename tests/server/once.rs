@@ -7,7 +7,11 @@ use runledger::server::Scope;
 use super::{Answer, Client, Site};
 
 fn post(client: &Client<'_>, key: &str, path: &str, body: &str) -> Answer {
-    let request = client.request(Method::POST, path).header("content-type", "application/json");
+    let media = match path {
+        "/v1/bulk" => "application/x-ndjson",
+        _ => "application/json",
+    };
+    let request = client.request(Method::POST, path).header("content-type", media);
     let request = request.header("idempotency-key", key);
     client.site.send(request.body(Body::from(body.to_owned())).unwrap())
 }
@@ -68,6 +72,27 @@ fn a_refusal_is_not_kept() {
     ann.post("/v1/runs/r/start", r#"{"type":"x"}"#).expect(201);
     post(&ann, "k", "/v1/runs/r/finish", end).expect(201);
     post(&ann, "k", "/v1/runs/r/finish", end).expect(201);
+}
+
+/// A bulk that failed after a part of it was appended was taken for one that was not done: sent
+/// again, that part was appended twice.
+#[test]
+fn a_refusal_that_came_after_a_part_is_kept() {
+    let site = Site::new();
+    let ann = site.user("ann");
+    let line =
+        format!("{{\"kind\":\"event\",\"type\":\"x\",\"message\":\"{}\"}}\n", "x".repeat(999));
+    // More lines than one request may have, of which the first are appended before that is seen.
+    let body = line.repeat(1000) + &"\n".repeat(100_000);
+    let first = post(&ann, "k", "/v1/bulk", &body);
+    assert_eq!(first.problem(413).0, "too-large");
+    let kept = site.ledger.query().count().unwrap();
+    assert!(kept > 0 && kept <= 1000, "{kept}");
+    let again = post(&ann, "k", "/v1/bulk", &body);
+    assert_eq!(site.ledger.query().count().unwrap(), kept, "appended twice");
+    assert_eq!((again.status, &again.body), (first.status, &first.body));
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!(again.header("content-type"), "application/problem+json");
 }
 
 /// Of many that are sent at a time, one is done.

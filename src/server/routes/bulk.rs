@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -19,6 +20,7 @@ use crate::model;
 use crate::server::access::{Caller, Failure, Pen, Write};
 use crate::server::app::App;
 use crate::server::input::{self, Room};
+use crate::server::once::DoneInPart;
 use crate::server::pool::Job;
 use crate::server::problem::{Kind, Problem, Shape};
 use crate::server::routes::records::Sure;
@@ -52,6 +54,9 @@ struct Outcome<'a> {
 }
 
 /// Append many records, each on its own merits
+///
+/// A refusal that comes after a part was appended says of how many lines how many records were.
+/// With an `Idempotency-Key` it is kept as an answer is: what is left goes with another key.
 #[utoipa::path(
     post, path = "/v1/bulk", tag = "records", operation_id = "append_bulk",
     params(Sure), security(("bearer" = ["write"])),
@@ -74,18 +79,20 @@ async fn bulk(
     // What was begun ends, whatever came of the rest, so that it can be told.
     let settled = bulk.settle(0).await;
     // What was appended is as sure as was asked before anything is answered.
-    if durability == Durability::Sync && bulk.appended > 0 {
-        bulk.caller.write(|pen| pen.sync()).await?;
-    }
-    match settled.and(taken) {
+    let synced = match durability == Durability::Sync && bulk.appended > 0 {
+        true => bulk.caller.write(|pen| pen.sync()).await,
+        false => Ok(()),
+    };
+    match settled.and(taken).and(synced) {
         Ok(()) => {
             let media = [(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"))];
             Ok((StatusCode::OK, media, bulk.outcomes).into_response())
         }
-        Err(problem) if bulk.appended > 0 => Err(problem.after(&format!(
-            "of the {} lines before, {} records were appended",
-            bulk.settled, bulk.appended
-        ))),
+        Err(problem) if bulk.appended > 0 => {
+            let (lines, records) = (bulk.settled, bulk.appended);
+            let done = format!("of the {lines} lines before, {records} records were appended");
+            Ok((Extension(DoneInPart), problem.after(&done)).into_response())
+        }
         Err(problem) => Err(problem),
     }
 }
