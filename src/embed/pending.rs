@@ -53,12 +53,21 @@ pub(super) fn weight(body: &Body<'_>) -> usize {
                 let of_error = |error: &crate::model::RunError<'_>| {
                     error.message.len() + len(&error.stack) + len(&error.error_type)
                 };
-                json(&run.metadata) + json(&run.result) + run.error.as_ref().map_or(0, of_error)
+                run.run_type.len()
+                    + json(&run.metadata)
+                    + json(&run.result)
+                    + run.error.as_ref().map_or(0, of_error)
             }
             Body::Event(event) => {
                 event.event_type.len() + len(&event.message) + json(&event.payload)
             }
-            Body::Error(error) => error.message.len() + len(&error.stack) + json(&error.detail),
+            Body::Error(error) => {
+                error.error_type.len()
+                    + error.message.len()
+                    + len(&error.stack)
+                    + json(&error.detail)
+                    + len(&error.endpoint)
+            }
         }
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use runledger::embed::{Recorder, WhenFull};
-use runledger::{Durability, Event, Kind, Run, Status};
+use runledger::{Body, Durability, ErrorRecord, Event, Kind, Run, RunError, Status};
 use serde::Deserialize;
 
 use super::{events, ledger};
@@ -168,6 +168,40 @@ fn a_writer_that_panics_leaves_nobody_waiting() {
         drop(guard);
         let stats = recorder.stats();
         assert!(stats.failed >= 2 && stats.waiting == 0, "what is lost does not wait: {stats:?}");
+    });
+}
+
+/// Only some of the texts of a record were counted: errors with long endpoints took many times the
+/// bytes that the queue was told to take.
+#[test]
+fn every_text_of_a_record_counts_among_the_bytes() {
+    within_a_minute(|| {
+        let long = || "x".repeat(5000);
+        let run = || Run::new("r", "t", Status::Failed).unwrap();
+        let records: [(&str, Body<'static>); 9] = [
+            ("type", Event::new(long()).into()),
+            ("message", event(1).message(long()).into()),
+            ("type", ErrorRecord::new(long(), "m").into()),
+            ("message", ErrorRecord::new("t", long()).into()),
+            ("stack", ErrorRecord::new("t", "m").stack(long()).into()),
+            ("endpoint", ErrorRecord::new("t", "m").endpoint(long()).into()),
+            ("type", Run::new("r", long(), Status::Failed).unwrap().into()),
+            ("error", run().error(RunError::new(long())).into()),
+            ("error type", run().error(RunError::new("m").error_type(long())).into()),
+        ];
+        for (text, body) in records {
+            let (ledger, storage, _dir) = ledger();
+            let (has_begun, release) = hold_up(&storage);
+            let queue = Recorder::queue().bytes(12_000).when_full(WhenFull::Drop);
+            let (recorder, guard) = queue.start(&ledger).unwrap();
+            recorder.record(event(0));
+            has_begun.recv().unwrap();
+            let taken = (0..20).filter(|_| recorder.record(body.borrowed())).count();
+            storage.set(|_, _| {});
+            drop(release);
+            drop(guard);
+            assert_eq!(taken, 2, "{text} of {}", body.kind());
+        }
     });
 }
 
