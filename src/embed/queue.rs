@@ -129,12 +129,15 @@ impl Queue {
         }
     }
 
-    /// Takes a record, or does with it what was said for a full queue. False when it is lost.
+    /// Takes a record, or does with it what was said for a full queue. False when it is lost, as
+    /// are all that come after the end.
     pub(super) fn push(&self, body: Body<'_>, now: Timestamp) -> bool {
         let weight = pending::weight(&body);
         let is_run = matches!(body, Body::Run(_));
         let mut state = self.state.lock();
-        while !state.ended
+        // Who waits for room by then may come in yet. Of others the writer might see no end.
+        let is_late = state.ends;
+        while !(is_late || state.ended)
             && !(state.has_room(&self.bounds, weight, is_run) && (is_run || !state.spills()))
         {
             match self.when_full {
@@ -151,7 +154,7 @@ impl Queue {
                 }
             }
         }
-        if state.ended {
+        if is_late || state.ended {
             state.losses.note_failed(1, &Error::Closed, now);
             return false;
         }
@@ -171,7 +174,7 @@ impl Queue {
     ) -> bool {
         let weight = pending::weight(body);
         let mut state = self.state.lock();
-        if state.ended {
+        if state.ends || state.ended {
             outcome.set(Err(Error::Closed));
             return true;
         }

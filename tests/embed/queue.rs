@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use runledger::embed::{Recorder, WhenFull};
-use runledger::{Body, Durability, ErrorRecord, Event, Kind, Run, RunError, Status};
+use runledger::{Body, Durability, Error, ErrorRecord, Event, Kind, Run, RunError, Status};
 use serde::Deserialize;
 
 use super::{events, ledger};
@@ -201,6 +201,39 @@ fn every_text_of_a_record_counts_among_the_bytes() {
             drop(release);
             drop(guard);
             assert_eq!(taken, 2, "{text} of {}", body.kind());
+        }
+    });
+}
+
+/// Where somebody recorded without a pause the queue never was empty, and its guard waited for
+/// that for ever.
+#[test]
+fn the_end_of_the_queue_waits_for_nobody_who_goes_on() {
+    within_a_minute(|| {
+        for when_full in [WhenFull::Block, WhenFull::Drop, WhenFull::Spill] {
+            let (ledger, storage, _dir) = ledger();
+            let (has_begun, release) = hold_up(&storage);
+            let records = if when_full == WhenFull::Block { 1 << 24 } else { 4 };
+            let queue = Recorder::queue().records(records).bytes(256 << 20).when_full(when_full);
+            let (recorder, guard) = queue.start(&ledger).unwrap();
+            recorder.record(event(0));
+            has_begun.recv().unwrap();
+            let end = thread::spawn(move || drop(guard));
+            // The writer is held up: only the end of the queue refuses one.
+            let mut taken = 1;
+            while recorder.stats().failed == 0 {
+                taken += u64::from(recorder.record(event(1)));
+                thread::yield_now();
+            }
+            let spilled = recorder.stats().spilled;
+            assert!(!recorder.record(event(2)), "{when_full:?}");
+            let awaited = smol::block_on(recorder.append(event(3), Durability::Os));
+            assert!(matches!(awaited, Err(Error::Closed)), "{awaited:?}");
+            assert_eq!((recorder.stats().failed, recorder.stats().spilled), (2, spilled));
+            storage.set(|_, _| {});
+            drop(release);
+            end.join().unwrap();
+            assert_eq!(ledger.query().record_type("t").count().unwrap(), taken, "{when_full:?}");
         }
     });
 }
