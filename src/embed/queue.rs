@@ -47,8 +47,10 @@ pub enum WhenFull {
     /// that spills over the ledger, before anything that it spills itself. Nothing is appended
     /// twice: a file's name tells where in the ledger its records may be. (Only those of which
     /// retention has dropped the first copy in the meantime are appended once more, and those
-    /// whose first copy cannot be read.) Of the file that a crash has met, the errors may come
-    /// behind the events. A power cut may take what was spilled and not appended.
+    /// whose first copy cannot be read.) A file that cannot be read holds up none that come after
+    /// it: it is counted as failed, and left for the next recorder. Of the file that a crash has
+    /// met, the errors may come behind the events. A power cut may take what was spilled and not
+    /// appended.
     Spill,
 }
 

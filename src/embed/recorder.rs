@@ -79,7 +79,8 @@ pub struct RecorderStats {
     /// Records that were left out because the queue was full.
     pub dropped: u64,
     /// Records that could not be appended or spilled: the disk was full or failed, the ledger
-    /// closed; and lines of a spill that turned out damaged.
+    /// closed; and lines of a spill that turned out damaged, or those of a whole one that could not
+    /// be read, which the next recorder that spills tries again.
     pub failed: u64,
     /// Records that the ledger refused for what they hold.
     pub refused: u64,

@@ -375,6 +375,45 @@ fn a_file_that_is_gone_is_told_of() {
     });
 }
 
+/// A file that could not be read was tried again for ever: what came later was spilled behind it
+/// although the ledger took records, and lost once the files were full.
+#[test]
+fn a_file_that_cannot_be_read_holds_nothing_up() {
+    within_a_minute(|| {
+        for kind in [OpKind::Open, OpKind::Read] {
+            let image = left_behind();
+            let [path] = &files(&image)[..] else { panic!("one file") };
+            let bad = path.clone();
+            image.set_faults(move |op| (op.kind == kind && op.path == bad).then_some(Fault::Io));
+            let ledger = open(&image);
+            let (recorder, guard) = spilling(4).start(&ledger).unwrap();
+            while recorder.stats().last_error.is_none() {
+                thread::yield_now();
+            }
+            // What is awaited is taken up after that.
+            smol::block_on(recorder.append(event(99), Durability::Os)).unwrap();
+            assert!(recorder.record(event(100)));
+            recorder.flush();
+            let stats = recorder.stats();
+            assert_eq!((stats.spilled, stats.waiting, stats.failed), (0, 0, 1), "{kind:?}");
+            let reason = stats.last_error.unwrap();
+            assert!(
+                reason.contains("cannot be read") && reason.contains("0001.ndjson"),
+                "{reason}"
+            );
+            drop(guard);
+            assert_eq!(texts(&ledger), numbers(99..101), "{kind:?}");
+            // It is there for the next recorder, which may be able to read it.
+            assert_eq!(files(&image), [&**path]);
+            image.clear_hooks();
+            let (_, guard) = spilling(4).start(&ledger).unwrap();
+            drop(guard);
+            assert_eq!(texts(&ledger), numbers((99..101).chain(1..20)), "{kind:?}");
+            assert_eq!(files(&image), [] as [&Path; 0]);
+        }
+    });
+}
+
 /// Other files among them, of which one is longer than any that is written.
 #[test]
 fn what_is_no_spill_is_left_alone() {

@@ -40,7 +40,8 @@ impl LeftOut {
 /// the name says so already, an append may have come before: what the ledger has is left out.
 ///
 /// # Errors
-/// Those of an append, and [`Error::Io`](crate::Error::Io): the file is there as before.
+/// Those of an append, and [`Error::Io`](crate::Error::Io): the file is there as before, and so is
+/// one that cannot be read, which is left for the next recorder.
 pub(in crate::embed) fn drain(
     ledger: &Ledger,
     durability: Durability,
@@ -55,7 +56,15 @@ pub(in crate::embed) fn drain(
         left_out.reason = format!("spill/{} is gone", spilled.name());
         return Ok(left_out);
     }
-    let text = read(storage, &dir.join(spilled.name()), spilled.bytes)?;
+    let text = match read(storage, &dir.join(spilled.name()), spilled.bytes) {
+        Ok(text) => text,
+        Err(err) => {
+            // What comes behind it need not wait for a disk that may never read it.
+            left_out.damaged = spilled.records.max(1);
+            left_out.reason = format!("a spill cannot be read, and is left as it is: {err}");
+            return Ok(left_out);
+        }
+    };
     let mut damaged = Vec::new();
     let mut bodies = Vec::new();
     for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
