@@ -140,8 +140,9 @@ impl Drop for Recording {
 
 fn record(hook: &Mutex<Option<PanicHook>>, info: &PanicHookInfo<'_>) {
     let Some(_recording) = Recording::begin() else { return };
-    recent::note_failed_runs(false);
+    recent::note_failed_runs(None);
     let Some(hook) = hook.lock().clone() else { return };
+    let at = hook.ledger.storage().monotonic();
     let fails = hook.open_runs == OpenRuns::Fail;
     let (error, ids) = (error_of(info), spans::current());
     let done = Arc::new((Mutex::new(false), Condvar::default()));
@@ -164,7 +165,7 @@ fn record(hook: &Mutex<Option<PanicHook>>, info: &PanicHookInfo<'_>) {
     if !*is_done {
         is_done = told.wait_for(is_done, PATIENCE);
     }
-    recent::note_failed_runs(*is_done && fails);
+    recent::note_failed_runs((*is_done && fails).then_some(at));
 }
 
 struct Told<'a>(&'a (Mutex<bool>, Condvar));

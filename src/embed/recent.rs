@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::embed::json;
 use crate::model::{Body, Timestamp};
@@ -18,19 +19,21 @@ const MESSAGE_BYTES: usize = 256;
 thread_local! {
     /// Each as a JSON object.
     static RECENT: RefCell<VecDeque<String>> = const { RefCell::new(VecDeque::new()) };
-    /// True when the open runs were ended by the thread's last panic.
-    static FAILED: Cell<bool> = const { Cell::new(false) };
+    /// When the thread's last panic was, if it has ended the runs that were open then: by the clock
+    /// that never goes back.
+    static FAILED: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
-/// Notes whether the thread's panic has ended the runs that were open.
-pub(super) fn note_failed_runs(has_failed: bool) {
-    let _ = FAILED.try_with(|failed| failed.set(has_failed));
+/// Notes when the thread's panic was, if it has ended the runs that were open.
+pub(super) fn note_failed_runs(at: Option<Duration>) {
+    let _ = FAILED.try_with(|failed| failed.set(at));
 }
 
-/// True when the panic of this thread has ended the runs of its spans already.
+/// True when the last panic of this thread has ended a run that was opened then. What unwinds a
+/// later one need not be a panic that a hook was told of.
 #[cfg(feature = "tracing")]
-pub(super) fn has_failed_runs() -> bool {
-    FAILED.try_with(Cell::get).unwrap_or(false)
+pub(super) fn has_failed_run(opened: Duration) -> bool {
+    FAILED.try_with(Cell::get).ok().flatten().is_some_and(|at| opened <= at)
 }
 
 /// Makes threads keep so many of their records from now on. Only the first call counts.

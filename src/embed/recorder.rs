@@ -217,6 +217,12 @@ impl Recorder {
         Timestamp::from_nanos(self.inner.storage.now())
     }
 
+    /// What time it is, by the clock that never goes back.
+    #[cfg(feature = "tracing")]
+    pub(super) fn monotonic(&self) -> std::time::Duration {
+        self.inner.storage.monotonic()
+    }
+
     /// What makes this recorder out from all others that there are.
     #[cfg(feature = "tracing")]
     pub(super) fn identity(&self) -> usize {

@@ -93,6 +93,46 @@ fn a_hook_leaves_runs_alone_where_it_is_told_to() {
     assert_eq!(ledger.query().record_type("panic").count().unwrap(), 2);
 }
 
+/// A thread's panic ended the runs that were open, and one that was opened later and unwound
+/// without a hook was taken for one of them: nobody closed it.
+#[cfg(feature = "tracing")]
+#[test]
+fn a_run_that_was_opened_after_a_panic_is_closed_by_its_layer() {
+    use runledger::Durability;
+    use runledger::embed::LedgerLayer;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    if let Ok(dir) = env::var(DIR) {
+        let ledger = Ledger::open(dir).unwrap();
+        let layer = LedgerLayer::new(Recorder::in_place(&ledger, Durability::Os));
+        let _guard = PanicHook::new(&ledger).install();
+        let unwound = |name: &'static str, work: fn()| {
+            let run = || {
+                let _run = tracing::info_span!("run", runledger.run = name).entered();
+                work();
+            };
+            assert!(std::panic::catch_unwind(run).is_err());
+        };
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            unwound("first", || panic!("no such table: bookings"));
+            unwound("second", || std::panic::resume_unwind(Box::new("as planned")));
+        });
+        ledger.close().unwrap();
+        std::process::exit(3);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("ledger");
+    in_a_process("a_run_that_was_opened_after_a_panic_is_closed_by_its_layer", &dir);
+    let ledger = Ledger::open(&dir).unwrap();
+    for (name, reason) in [("first", "no such table: bookings"), ("second", "the thread panicked")]
+    {
+        let Body::Run(run) = found(ledger.query().record_type(name)).remove(0).body else {
+            panic!("a run")
+        };
+        assert_eq!((run.status, &*run.error.unwrap().message), (Status::Failed, reason), "{name}");
+    }
+}
+
 /// A thread that panics in the midst of an append holds what the record of its panic needs.
 #[test]
 fn a_panic_within_the_ledger_is_recorded_later_and_stops_nothing() {

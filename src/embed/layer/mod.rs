@@ -153,7 +153,7 @@ impl LedgerLayer {
         let mut run = is_run.then(|| {
             let named = [&said.record_type, &said.otel_name].into_iter().find(|it| !it.is_empty());
             let name = named.map_or(metadata.name(), String::as_str).to_owned();
-            Box::new(OpenRun::new(name, above.run, now))
+            Box::new(OpenRun::new(name, above.run, now, self.recorder.monotonic()))
         });
         if let Some(run) = &mut run {
             run.note(said);
@@ -306,7 +306,7 @@ where
         let state = span.extensions_mut().get_mut::<States>().and_then(|it| it.remove(self.key));
         let Some(SpanState { ids, run: Some(run), .. }) = state else { return };
         let is_panicking = thread::panicking();
-        if is_panicking && recent::has_failed_runs() {
+        if is_panicking && recent::has_failed_run(run.opened) {
             return;
         }
         if let Some(closed) = run.close(&ids, is_panicking, self.recorder.now()) {
