@@ -8,6 +8,7 @@ mod follow;
 mod insight;
 mod isolation;
 mod jwks;
+mod large;
 mod once;
 mod otlp;
 mod page;

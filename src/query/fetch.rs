@@ -149,7 +149,7 @@ fn page(segments: Vec<Searched>, mut hits: Vec<Hit>, part: &Part, offset: usize)
     hits.truncate(part.limit);
     let last = hits.last().filter(|_| more);
     let next = last.map(|hit| Cursor { order: part.order, key: hit.key(part.order) });
-    Page { segments, hits, next }
+    Page { segments, hits, order: part.order, next }
 }
 
 /// Adds the hits of one segment, or tells why it was not searched. False when they may be of other

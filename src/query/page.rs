@@ -2,7 +2,7 @@ use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
 use crate::model::Record;
-use crate::query::cursor::Cursor;
+use crate::query::cursor::{Cursor, Order};
 use crate::query::select::Hit;
 use crate::segment::{Near, Pinned};
 
@@ -21,6 +21,7 @@ const FEW: usize = 4;
 pub struct Page {
     pub(super) segments: Vec<Searched>,
     pub(super) hits: Vec<Hit>,
+    pub(super) order: Order,
     pub(super) next: Option<Cursor>,
 }
 
@@ -66,6 +67,13 @@ impl Page {
     #[must_use]
     pub const fn next(&self) -> Option<Cursor> {
         self.next
+    }
+
+    /// Where the query goes on behind this one of the records, for who takes no more of them.
+    #[must_use]
+    pub fn cursor_after(&self, at: usize) -> Option<Cursor> {
+        let order = self.order;
+        self.hits.get(at).map(|hit| Cursor { order, key: hit.key(order) })
     }
 
     /// One record, kept readable by itself.

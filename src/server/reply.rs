@@ -11,6 +11,10 @@ use crate::server::access::Failure;
 use crate::server::problem::{Kind, Problem};
 use crate::wire::write_record;
 
+/// After how many bytes an answer takes no more records, and goes on in the next one: records may
+/// be of 16 MiB, and a thousand of them are asked for at a time.
+pub(super) const ENOUGH: usize = 8 << 20;
+
 /// A record as JSON, without a line feed.
 pub(super) fn write(record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
     write_record(record, out).map_err(|_| Problem::new(Kind::Internal, "out of memory"))?;
@@ -18,13 +22,18 @@ pub(super) fn write(record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Failur
     Ok(())
 }
 
-/// A page of records with the cursor of the next one. Records that are damaged are left out, and
-/// counted.
+/// A page of records with the cursor of the next one, which begins where there is enough in this
+/// one. Records that are damaged are left out, and counted.
 pub(super) fn page(page: &Page) -> Result<Vec<u8>, Failure> {
     let mut out = b"{\"items\":[".to_vec();
     let mut damaged = 0_u64;
     let mut is_first = true;
-    for record in page.records() {
+    let mut next = page.next();
+    for (at, record) in page.records().enumerate() {
+        if out.len() >= ENOUGH {
+            next = at.checked_sub(1).and_then(|last| page.cursor_after(last));
+            break;
+        }
         match record {
             Ok(record) => {
                 if !std::mem::take(&mut is_first) {
@@ -37,7 +46,7 @@ pub(super) fn page(page: &Page) -> Result<Vec<u8>, Failure> {
         }
     }
     out.extend_from_slice(b"],\"next\":");
-    match page.next() {
+    match next {
         Some(cursor) => out.extend_from_slice(format!("\"{cursor}\"").as_bytes()),
         None => out.extend_from_slice(b"null"),
     }

@@ -51,6 +51,21 @@ impl Stream {
     }
 }
 
+/// As many large records as were asked for came as one piece, and others waited behind it.
+#[test]
+fn large_records_come_a_few_at_a_time() {
+    let site = Site::new();
+    for _ in 0..20 {
+        site.ledger.append(Event::new("x").message("x".repeat(1 << 20))).unwrap();
+    }
+    for path in ["/v1/tail?last=1000", "/v1/tail?after=0"] {
+        let first = site.admin().get(path).body.len();
+        assert!((8 << 20..10 << 20).contains(&first), "{path}: {first}");
+        let mut stream = Stream::open(&site.admin(), path, None);
+        assert_eq!(stream.records(20), (1..=20).collect::<Vec<_>>(), "{path}");
+    }
+}
+
 fn append(site: &Site, user: &str, count: usize) {
     for _ in 0..count {
         let event = Event::new("x").user_id(Id::new(user.to_owned()).unwrap());

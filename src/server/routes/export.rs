@@ -12,6 +12,7 @@ use crate::query::{Cursor, Order, Query};
 use crate::server::access::{Caller, Failure, Read, View};
 use crate::server::app::App;
 use crate::server::problem::{self, Problem};
+use crate::server::reply::ENOUGH;
 use crate::server::routes::filter::{AnyFilter, Narrow};
 use crate::server::stream::{self, Gone, Sender};
 use crate::server::words::Words;
@@ -120,7 +121,12 @@ fn piece(query: &Query, after: Option<Cursor>, kind: Option<Kind>) -> Result<Pie
         csv::write_row(csv::header(kind), &mut bytes).map_err(failed)?;
     }
     let page = after.into_iter().fold(query.clone(), Query::after).fetch()?;
-    for record in page.records() {
+    let mut next = page.next();
+    for (at, record) in page.records().enumerate() {
+        if bytes.len() >= ENOUGH {
+            next = at.checked_sub(1).and_then(|last| page.cursor_after(last));
+            break;
+        }
         match kind {
             None => write_record(&record?, &mut bytes).map_err(failed)?,
             Some(_) => {
@@ -130,5 +136,5 @@ fn piece(query: &Query, after: Option<Cursor>, kind: Option<Kind>) -> Result<Pie
             }
         }
     }
-    Ok(Piece { bytes, next: page.next() })
+    Ok(Piece { bytes, next })
 }

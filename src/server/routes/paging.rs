@@ -19,7 +19,7 @@ const DEFAULT_LIMIT: usize = 100;
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Paging {
-    /// How many records to give at the most
+    /// How many records to give at the most; a page that has 8 MiB before takes no more, either
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
     /// How many of the first records to leave out; to walk a list, take the cursor

@@ -171,9 +171,14 @@ impl Look {
         let mut events = Vec::new();
         let Some(place) = self.place else {
             let page = query.order(Order::SeqDescending).limit(self.last).fetch()?;
+            let mut last = settled;
             for stored in (0..page.len()).rev().filter_map(|at| page.get(at)) {
                 if stored.seq() <= settled {
-                    put(stored.seq(), stored.record(), &self.write, &mut events)?;
+                    if events.len() >= reply::ENOUGH {
+                        return Ok(Seen { events, place: last, more: true });
+                    }
+                    last = stored.seq();
+                    put(last, stored.record(), &self.write, &mut events)?;
                 }
             }
             return Ok(Seen { events, place: settled, more: false });
@@ -187,6 +192,9 @@ impl Look {
         for (seq, record) in page.seqs().zip(page.records()) {
             if seq > settled {
                 break;
+            }
+            if events.len() >= reply::ENOUGH {
+                return Ok(Seen { events, place: last, more: true });
             }
             put(seq, record, &self.write, &mut events)?;
             last = seq;
