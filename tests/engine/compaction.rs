@@ -562,6 +562,141 @@ fn an_erasure_takes_the_pins_of_its_runs_along() {
     assert_eq!(ledger.reader().pins().unwrap().len(), 1);
 }
 
+fn of_user(user: &str) -> Erasure {
+    Erasure::of(Field::User, Id::new(user.to_owned()).unwrap()).unwrap()
+}
+
+/// Has `act` called once, when a segment of this stream is opened to be read.
+fn once_read(storage: &Hooked, stream: &'static str, act: impl Fn() + Send + Sync + 'static) {
+    let is_done = AtomicBool::new(false);
+    storage.set(move |operation, path| {
+        let is_segment = path.extension().is_some_and(|it| it == "seg");
+        let is_its = path.parent().is_some_and(|dir| dir.ends_with(stream));
+        if operation == "open" && is_segment && is_its && !is_done.swap(true, Ordering::Relaxed) {
+            act();
+        }
+    });
+}
+
+/// The newest state of an open run that retention carried forward meanwhile stayed, and was counted
+/// as erased.
+#[test]
+fn an_erasure_beside_retention_takes_what_is_carried_forward() {
+    let disk = SimDisk::new(6);
+    let storage = Hooked::new(disk.storage());
+    let ledger = options(&disk).storage(Arc::new(storage.clone())).open(DIR).unwrap();
+    let run = Run::new("r", "mail", Status::Running).unwrap();
+    ledger.append(run.user_id(Id::new("jane").unwrap())).unwrap();
+    // A segment of nothing but open runs would stay.
+    ledger.append(Run::new("other", "mail", Status::Skipped).unwrap()).unwrap();
+    disk.advance(DAY * 2);
+    ledger.maintain().unwrap();
+    let (cleaner, is_done) = (ledger.clone(), AtomicBool::new(false));
+    storage.set(move |operation, path| {
+        let is_draft = path.extension().is_some_and(|it| it == "draft");
+        if operation == "open" && is_draft && !is_done.swap(true, Ordering::Relaxed) {
+            let runs = Cleanup::older_than(DAY).kind(Kind::Run);
+            let report = cleaner.cleanup(&runs, false).unwrap();
+            assert_eq!(report.carried, 1, "{report:?}");
+        }
+    });
+    let report = ledger.erase(&of_user("jane")).unwrap();
+    assert_eq!((ledger.query().history(true).count().unwrap(), report.total()), (0, 1));
+}
+
+/// The records that tell which runs are a user's went first. Whoever repeated an erasure that broke
+/// off after that was told that all was well, and the events, errors, pins and other states of
+/// those runs stayed for good.
+#[test]
+fn an_erasure_that_broke_off_anywhere_is_gone_on_with() {
+    let disk = SimDisk::new(7);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let state = |run: &'static str, status, user: &'static str| {
+        let run = Run::new(run, "mail", status).unwrap();
+        ledger.append(if user.is_empty() { run } else { run.user_id(Id::new(user).unwrap()) })
+    };
+    // Each run has a state that names her and one that does not, the one before the other or after.
+    state("r-1", Status::Running, "jane").unwrap();
+    state("r-2", Status::Running, "").unwrap();
+    ledger.append(Event::new("sent").run_id(Id::new("r-1").unwrap())).unwrap();
+    disk.advance(DAY * 2);
+    ledger.maintain().unwrap();
+    state("r-1", Status::Success, "joe").unwrap();
+    state("r-2", Status::Success, "jane").unwrap();
+    ledger.append(ErrorRecord::new("E", "m").run_id(Id::new("r-2").unwrap())).unwrap();
+    ledger.pin("r-1", "evidence").unwrap();
+    let other = state("other", Status::Success, "joe").unwrap();
+    ledger.close().unwrap();
+    drop(ledger);
+    let mut failed = 0;
+    for number in 0.. {
+        let disk = disk.fork();
+        let ledger = options(&disk).open(DIR).unwrap();
+        let first = disk.operations();
+        disk.set_faults(move |op| (op.number == first + number).then_some(Fault::Io));
+        let outcome = ledger.erase(&of_user("jane"));
+        let is_over = disk.operations() <= first + number;
+        disk.clear_hooks();
+        drop(ledger);
+        failed += u32::from(outcome.is_err());
+        let ledger = options(&disk).open(DIR).unwrap();
+        ledger.erase(&of_user("jane")).unwrap();
+        let left = all(ledger.query().history(true));
+        let seqs: Vec<_> = left.iter().map(|it| it.seq).collect();
+        assert_eq!(seqs, [other], "operation {number}: {outcome:?}");
+        assert_eq!(ledger.reader().pins().unwrap().len(), 0, "operation {number}: {outcome:?}");
+        ledger.close().unwrap();
+        assert!(!verify(DIR, disk.storage()).unwrap().is_damaged(), "operation {number}");
+        if is_over {
+            assert!(failed > 30 && outcome.is_ok(), "{failed} {outcome:?}");
+            break;
+        }
+    }
+}
+
+/// A record that was appended while others were erased lies in a segment that is still written,
+/// which was called damaged.
+#[test]
+fn what_is_appended_beside_an_erasure_goes_too() {
+    let disk = SimDisk::new(8);
+    let storage = Hooked::new(disk.storage());
+    let ledger = options(&disk).storage(Arc::new(storage.clone())).open(DIR).unwrap();
+    ledger.append(Event::new("seen").user_id(Id::new("jane").unwrap())).unwrap();
+    disk.advance(DAY * 2);
+    ledger.maintain().unwrap();
+    let beside = ledger.clone();
+    once_read(&storage, "events", move || {
+        let error = ErrorRecord::new("E", "it failed").user_id(Id::new("jane").unwrap());
+        beside.append(error).unwrap();
+    });
+    assert_eq!(ledger.erase(&of_user("jane")).unwrap().records, [0, 1, 1]);
+    assert_eq!(ledger.query().count().unwrap(), 0);
+}
+
+/// Who writes on as fast as it is erased is told so.
+#[test]
+fn an_erasure_does_not_go_on_for_ever() {
+    let disk = SimDisk::new(9);
+    let storage = Hooked::new(disk.storage());
+    let ledger = options(&disk).storage(Arc::new(storage.clone())).open(DIR).unwrap();
+    let append = |ledger: &Ledger| {
+        ledger.append(Event::new("seen").user_id(Id::new("jane").unwrap())).unwrap();
+    };
+    append(&ledger);
+    let (beside, is_under_way) = (ledger.clone(), AtomicBool::new(false));
+    storage.set(move |operation, path| {
+        let is_draft = path.extension().is_some_and(|it| it == "draft");
+        if operation == "open" && is_draft && !is_under_way.swap(true, Ordering::Relaxed) {
+            append(&beside);
+            is_under_way.store(false, Ordering::Relaxed);
+        }
+    });
+    let err = ledger.erase(&of_user("jane")).unwrap_err();
+    assert!(err.to_string().contains("still being written"), "{err}");
+    storage.set(|_, _| {});
+    assert_eq!(ledger.erase(&of_user("jane")).unwrap().total(), 1);
+}
+
 /// A copy that was made with a compacted segment and without those whose place it took, or with
 /// both, opens with every record.
 #[test]

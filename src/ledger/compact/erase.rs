@@ -1,25 +1,24 @@
 //! Taking all records of a person, a project, a run or a trace out of the ledger.
 
-use std::collections::HashSet;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::codec::Decoded;
-use crate::format::key;
-use crate::index::Table;
 use crate::ledger::Ledger;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{AUDIT_STREAM, StreamSet};
 use crate::ledger::compact::Rewrite;
+use crate::ledger::compact::doomed::{Doomed, Part, if_there};
 use crate::ledger::compact::notes;
 use crate::ledger::compact::plan::{Group, can_be_rewritten};
 use crate::ledger::compact::rewrite::Selection;
 use crate::ledger::handle::Inner;
-use crate::ledger::pins::is_note_on_pin;
 use crate::ledger::reader::Reader;
-use crate::model::{Body, Field, FieldSet, Id, Kind};
-use crate::segment::{Pinned, Segment, TableRef};
+use crate::model::{Field, Id, Kind};
+use crate::segment::Segment;
+
+/// So often it is looked for what came, or was moved, while the rest was erased.
+const MOST_ROUNDS: usize = 16;
 
 /// What is to be erased: the records that carry this id, and all that belongs to the runs that do,
 /// their earlier states, events and errors included.
@@ -101,13 +100,13 @@ impl Ledger {
     /// # Errors
     /// [`Error::Damaged`] when a segment that holds such records is not whole, or one cannot be
     /// looked into: repair the ledger first. What was erased before stays so, and the next try goes
-    /// on; [`Error::NoSpace`], [`Error::Closed`], [`Error::Poisoned`] or [`Error::Io`].
+    /// on, as after each error; [`Error::Io`] when such records are written faster than they are
+    /// erased; [`Error::NoSpace`], [`Error::Closed`], [`Error::Poisoned`] or another
+    /// [`Error::Io`].
     pub fn erase(&self, erasure: &Erasure) -> Result<ErasureReport> {
         self.inner.check_writable()?;
-        self.inner.seal_all(StreamSet::ALL.without(AUDIT_STREAM))?;
-        let mut report = walk(&self.inner.catalog, erasure, &mut |group, doomed, _| {
-            self.inner.erase_in(group, doomed)
-        })?;
+        let mut report = ErasureReport::default();
+        self.inner.erase(erasure, &mut report)?;
         report.copies = copies(&self.inner.catalog)?;
         let (field, id) = (erasure.field, &erasure.id);
         let (reason, by) = (erasure.reason.as_deref(), erasure.by.as_deref());
@@ -124,38 +123,49 @@ impl Reader {
     /// As for [`Ledger::erase`].
     pub fn plan_erasure(&self, erasure: &Erasure) -> Result<ErasureReport> {
         let catalog = self.catalog();
-        let mut report = walk(catalog, erasure, &mut |group, _, found| {
-            let rewrite = group.describe(catalog)?;
-            Ok((found, Some(Rewrite { left_out: found, ..rewrite })))
+        let mut report = ErasureReport::default();
+        let mut doomed = Doomed::by(erasure.field, &erasure.id, Part::All);
+        doomed.look_for_runs(catalog)?;
+        walk(catalog, &doomed, &mut report, &mut |stream, segment, found| {
+            let rewrite = group_of(stream, segment)?.describe(catalog)?;
+            Ok(Some((found, Rewrite { left_out: found, ..rewrite })))
         })?;
         report.copies = copies(catalog)?;
         Ok(report)
     }
 }
 
-/// Does something about a segment that holds so many of the doomed records, and gives how many it
-/// was done to.
-type Visit<'v> = dyn FnMut(&Group, &Doomed, u64) -> Result<(u64, Option<Rewrite>)> + 'v;
+/// Does something about a segment of a stream that holds so many of the doomed records, and gives
+/// how many it was done to; `None` when the segment is no longer there.
+type Visit<'v> = dyn FnMut(usize, &Arc<Segment>, u64) -> Result<Option<(u64, Rewrite)>> + 'v;
 
-/// Visits the segments that hold what is to be erased.
-fn walk(catalog: &Catalog, erasure: &Erasure, visit: &mut Visit<'_>) -> Result<ErasureReport> {
+/// Visits the segments that hold what is to be erased. False when there is none.
+fn walk(
+    catalog: &Catalog,
+    doomed: &Doomed,
+    report: &mut ErasureReport,
+    visit: &mut Visit<'_>,
+) -> Result<bool> {
     if let Some(unreadable) = catalog.unreadable().iter().find(|it| it.stream != AUDIT_STREAM) {
         return Err(Error::damaged(&unreadable.path, 0, Damage::Unreadable));
     }
-    let doomed = Doomed::find(catalog, erasure)?;
-    let mut report = ErasureReport::default();
+    let mut is_any = false;
     // The notes last: what was pinned is so until it is gone.
     let streams = catalog.in_use().without(AUDIT_STREAM);
-    for stream in streams.chain(std::iter::once(AUDIT_STREAM)) {
+    let streams = streams.chain(std::iter::once(AUDIT_STREAM));
+    for stream in streams.filter(|&stream| doomed.part.has_any_of(stream)) {
         for segment in catalog.stream(stream) {
-            let found = doomed.count_in(&segment, stream)?;
+            let found = doomed.count_in(&segment, stream);
+            let Some(found) = if_there(catalog, stream, &segment, found)? else {
+                is_any = true;
+                continue;
+            };
             if found == 0 {
                 continue;
             }
-            let mut group = Group::new(stream);
-            group.push(Arc::clone(&segment), &segment.overview()?, false);
-            let (erased, rewrite) = visit(&group, &doomed, found)?;
-            report.rewrites.extend(rewrite);
+            is_any = true;
+            let Some((erased, rewrite)) = visit(stream, &segment, found)? else { continue };
+            report.rewrites.push(rewrite);
             let [runs, events, errors] = &mut report.records;
             *match segment.kind() {
                 _ if stream == AUDIT_STREAM => &mut report.notes,
@@ -165,7 +175,13 @@ fn walk(catalog: &Catalog, erasure: &Erasure, visit: &mut Visit<'_>) -> Result<E
             } += erased;
         }
     }
-    Ok(report)
+    Ok(is_any)
+}
+
+fn group_of(stream: usize, segment: &Arc<Segment>) -> Result<Group> {
+    let mut group = Group::new(stream);
+    group.push(Arc::clone(segment), &segment.overview()?, false);
+    Ok(group)
 }
 
 /// How many files lie in the directory for what was lost.
@@ -175,14 +191,6 @@ fn copies(catalog: &Catalog) -> Result<u64> {
         true => Ok(catalog.storage.list(&lost)?.len() as u64),
         false => Ok(0),
     }
-}
-
-/// Which records go.
-struct Doomed {
-    field: Field,
-    key: Vec<u8>,
-    /// The keys of the runs that carry the id.
-    runs: HashSet<Vec<u8>>,
 }
 
 /// Keeps all but those.
@@ -201,17 +209,54 @@ impl Selection for Erasing<'_> {
 }
 
 impl Inner {
-    /// Writes a segment anew without the doomed records, and gives how many they were.
-    fn erase_in(&self, group: &Group, doomed: &Doomed) -> Result<(u64, Option<Rewrite>)> {
-        if group.stream == AUDIT_STREAM && group.segments.iter().any(|it| !it.is_sealed()) {
-            self.seal_all(StreamSet::of_one(AUDIT_STREAM))?;
+    /// Erases what there is, also of what comes or is moved meanwhile: retention carries open runs
+    /// forward, and a compaction writes segments anew.
+    fn erase(&self, erasure: &Erasure, report: &mut ErasureReport) -> Result<()> {
+        self.seal_all(StreamSet::ALL.without(AUDIT_STREAM))?;
+        let mut doomed = Doomed::by(erasure.field, &erasure.id, Part::First);
+        for _ in 0..MOST_ROUNDS {
+            let mut is_done = doomed.look_for_runs(&self.catalog)?;
+            // What tells which runs go is the last to go: an erasure that broke off is gone on with
+            // by it.
+            for part in [Part::First, Part::Last] {
+                doomed.part = part;
+                if is_done {
+                    is_done = !walk(&self.catalog, &doomed, report, &mut |stream, segment, _| {
+                        self.erase_in(stream, segment, &doomed)
+                    })?;
+                }
+            }
+            if is_done {
+                return Ok(());
+            }
         }
-        if let Some(damaged) = group.segments.iter().find(|it| !can_be_rewritten(it)) {
-            return Err(Error::damaged(damaged.path(), 0, Damage::Footer));
+        let cause = "such records are still being written; stop what writes them, and erase again";
+        let busy = std::io::Error::new(std::io::ErrorKind::ResourceBusy, cause);
+        Err(Error::io("erase all records of one id in", self.catalog.layout.dir(), busy))
+    }
+
+    /// Writes a segment anew without the doomed records, and gives how many they were; `None` when
+    /// it is no longer there.
+    fn erase_in(
+        &self,
+        stream: usize,
+        segment: &Arc<Segment>,
+        doomed: &Doomed,
+    ) -> Result<Option<(u64, Rewrite)>> {
+        if !segment.is_sealed() {
+            self.seal_all(StreamSet::of_one(stream))?;
         }
-        let mut erasing = Erasing { doomed, stream: group.stream, erased: 0 };
-        let rewrite = self.rewrite(group, &mut erasing, &mut |_| self.check_writable())?;
-        Ok((erasing.erased, rewrite))
+        if !can_be_rewritten(segment) {
+            let damaged = Err(Error::damaged(segment.path(), 0, Damage::Footer));
+            return if_there(&self.catalog, stream, segment, damaged);
+        }
+        let group = group_of(stream, segment);
+        let Some(group) = if_there(&self.catalog, stream, segment, group)? else {
+            return Ok(None);
+        };
+        let mut erasing = Erasing { doomed, stream, erased: 0 };
+        let rewrite = self.rewrite(&group, &mut erasing, &mut |_| self.check_writable())?;
+        Ok(rewrite.map(|rewrite| (erasing.erased, rewrite)))
     }
 
     /// Ends and seals all segments of these streams that hold anything.
@@ -235,82 +280,4 @@ impl Inner {
             }
         }
     }
-}
-
-impl Doomed {
-    /// Finds out which runs carry the id, in any of their states.
-    fn find(catalog: &Catalog, erasure: &Erasure) -> Result<Self> {
-        let id_key = |id: &Id<'_>| key::id_key(id).as_slice().to_vec();
-        let (field, key) = (erasure.field, id_key(&erasure.id));
-        let mut runs = HashSet::new();
-        let segments = catalog.in_use().without(AUDIT_STREAM);
-        let segments = segments.flat_map(|stream| catalog.stream(stream));
-        for segment in segments.filter(|it| it.kind() == Kind::Run && field != Field::Run) {
-            for_each_with(&segment, field, &key, &mut |_, body| {
-                if has_key(body, &mut |of, bytes| of == field && bytes == key) {
-                    runs.extend(body.run_id().map(id_key));
-                }
-            })?;
-        }
-        Ok(Self { field, key, runs })
-    }
-
-    /// True when this record of a stream goes. Of the engine's own notes only those on pins do.
-    fn holds(&self, body: &Body<'_>, stream: usize) -> bool {
-        (stream != AUDIT_STREAM || is_note_on_pin(body))
-            && has_key(body, &mut |field, bytes| {
-                field == self.field && bytes == self.key
-                    || field == Field::Run && self.runs.contains(bytes)
-            })
-    }
-
-    /// How many records of this segment go.
-    fn count_in(&self, segment: &Arc<Segment>, stream: usize) -> Result<u64> {
-        let mut seqs = HashSet::new();
-        let own = [(self.field, &self.key)];
-        let of_runs = self.runs.iter().map(|key| (Field::Run, key));
-        for (field, key) in own.into_iter().chain(of_runs) {
-            for_each_with(segment, field, key, &mut |seq, body| {
-                if self.holds(body, stream) {
-                    seqs.insert(seq);
-                }
-            })?;
-        }
-        Ok(seqs.len() as u64)
-    }
-}
-
-/// Visits the records of a segment that have a key, or one with the same hash, in a field.
-fn for_each_with(
-    segment: &Arc<Segment>,
-    field: Field,
-    key: &[u8],
-    visit: &mut dyn FnMut(u64, &Body<'_>),
-) -> Result<()> {
-    fn places<T: Table>(table: &T, field: Field, key: &[u8]) -> Vec<(u64, u32)> {
-        let mut places = Vec::new();
-        if let Some(code) = table.find(field, key) {
-            table.for_each_posting(field, code, &mut |row| {
-                places.push((table.seq(row), table.offset(row)));
-                ControlFlow::Continue(())
-            });
-        }
-        places
-    }
-    let places = segment.with_table(FieldSet::NONE.with(field), |table| match table {
-        TableRef::Memory(table) => places(table, field, key),
-        TableRef::Sealed(table) => places(table, field, key),
-    })?;
-    let pinned = Pinned::new(segment)?;
-    for (seq, offset) in places {
-        visit(seq, &pinned.record(seq, offset)?.body);
-    }
-    Ok(())
-}
-
-/// True when one of the record's keys is one of these.
-fn has_key(body: &Body<'_>, is_one: &mut dyn FnMut(Field, &[u8]) -> bool) -> bool {
-    let mut found = false;
-    key::keys_of(body, |field, bytes| found |= is_one(field, bytes));
-    found
 }

@@ -1,6 +1,7 @@
 //! Compaction: sealed segments are written anew, fewer and smaller, and take the place of the old.
 
 mod background;
+mod doomed;
 mod erase;
 mod expiry;
 mod fold;
