@@ -697,6 +697,40 @@ fn an_erasure_does_not_go_on_for_ever() {
     assert_eq!(ledger.erase(&of_user("jane")).unwrap().total(), 1);
 }
 
+/// What an erasure took before it broke off was never on record.
+#[test]
+fn what_was_erased_before_an_error_is_on_record() {
+    let disk = SimDisk::new(10);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let mut last = 0;
+    for _ in 0..2 {
+        let event = Event::new("seen").user_id(Id::new("jane").unwrap());
+        last = ledger.append(event).unwrap();
+        ledger.append(Event::new("other")).unwrap();
+        disk.advance(DAY * 2);
+        ledger.maintain().unwrap();
+    }
+    disk.set_faults(move |op| {
+        let is_draft = op.path.to_string_lossy().contains(&format!("{last:020}"))
+            && op.path.extension().is_some_and(|it| it == "draft");
+        is_draft.then_some(Fault::NoSpace)
+    });
+    let notes = || all(ledger.reader().audit().record_type("records.erased"));
+    let erasure = of_user("jane").reason("she asked");
+    assert!(matches!(ledger.erase(&erasure), Err(Error::NoSpace { .. })));
+    let noted = notes();
+    assert_eq!(noted.len(), 1);
+    let Body::Event(note) = &noted[0].body else { panic!() };
+    let payload = note.payload.as_ref().unwrap().as_str();
+    assert!(payload.contains("\"events\":1") && payload.contains("she asked"), "{payload}");
+    // Where nothing was taken, nothing is to be told.
+    assert!(ledger.erase(&erasure).is_err());
+    assert_eq!(notes().len(), 1);
+    disk.clear_hooks();
+    ledger.erase(&erasure).unwrap();
+    assert_eq!(notes().len(), 2);
+}
+
 /// A copy that was made with a compacted segment and without those whose place it took, or with
 /// both, opens with every record.
 #[test]

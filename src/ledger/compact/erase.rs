@@ -92,7 +92,8 @@ impl Erasure {
 impl Ledger {
     /// Erases records: each segment that holds one is written anew without it, as a compaction
     /// does, and removed; so are the notes on [pins](Ledger::pin) of those runs. What was erased is
-    /// put on record by number, kind and the BLAKE3 hash of the id, without its content.
+    /// put on record by number, kind and the BLAKE3 hash of the id, without its content, also when an
+    /// error comes between.
     ///
     /// The file system gives the blocks of removed files to others in its time and does not
     /// overwrite them; copies of the directory that were made before are not reached.
@@ -106,12 +107,17 @@ impl Ledger {
     pub fn erase(&self, erasure: &Erasure) -> Result<ErasureReport> {
         self.inner.check_writable()?;
         let mut report = ErasureReport::default();
-        self.inner.erase(erasure, &mut report)?;
+        let erased = self.inner.erase(erasure, &mut report);
+        let mut noted = Ok(());
+        // What was taken before an error is gone, too.
+        if erased.is_ok() || !report.rewrites.is_empty() {
+            let (field, id) = (erasure.field, &erasure.id);
+            let (reason, by) = (erasure.reason.as_deref(), erasure.by.as_deref());
+            let note = notes::erased(field, id, report.records, reason, by);
+            noted = self.inner.note(&note).and_then(|()| self.inner.sync());
+        }
+        erased.and(noted)?;
         report.copies = copies(&self.inner.catalog)?;
-        let (field, id) = (erasure.field, &erasure.id);
-        let (reason, by) = (erasure.reason.as_deref(), erasure.by.as_deref());
-        self.inner.note(&notes::erased(field, id, report.records, reason, by))?;
-        self.inner.sync()?;
         Ok(report)
     }
 }
