@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use runledger::format::trailer::TRAILER_BYTES;
+use runledger::storage::OpenMode;
 use runledger::{
     Body, Cleanup, Compaction, Durability, Erasure, Error, ErrorRecord, Event, Field, Id, Json,
     Kind, Ledger, Order, Query, Reader, Record, Run, Status, Timestamp, repair, verify,
@@ -729,6 +730,23 @@ fn what_was_erased_before_an_error_is_on_record() {
     disk.clear_hooks();
     ledger.erase(&erasure).unwrap();
     assert_eq!(notes().len(), 2);
+}
+
+/// A segment that was set aside lies among the others, and was not counted with the copies in
+/// `lost`.
+#[test]
+fn files_that_were_set_aside_are_told_of() {
+    let disk = SimDisk::new(11);
+    let ledger = options(&disk).open(DIR).unwrap();
+    ledger.append(Event::new("seen")).unwrap();
+    let segment = disk.files().into_iter().find(|it| it.to_string_lossy().contains("events/"));
+    let segment = segment.unwrap();
+    for ending in ["seg.unreadable", "seg.torn", "seg.tmp"] {
+        let path = segment.with_extension(ending);
+        disk.storage().open(&path, OpenMode::CreateNew).unwrap().write_at(b"seen", 0).unwrap();
+    }
+    assert_eq!(ledger.reader().plan_erasure(&of_user("jane")).unwrap().copies, 3);
+    assert_eq!(ledger.erase(&of_user("jane")).unwrap().copies, 3);
 }
 
 /// A copy that was made with a compacted segment and without those whose place it took, or with

@@ -13,6 +13,7 @@ use crate::ledger::compact::notes;
 use crate::ledger::compact::plan::{Group, can_be_rewritten};
 use crate::ledger::compact::rewrite::Selection;
 use crate::ledger::handle::Inner;
+use crate::ledger::leftovers::leftovers;
 use crate::ledger::reader::Reader;
 use crate::model::{Field, Id, Kind};
 use crate::segment::Segment;
@@ -48,8 +49,9 @@ pub struct ErasureReport {
     pub notes: u64,
     /// The segments that were written anew without them.
     pub rewrites: Vec<Rewrite>,
-    /// How many copies of damaged bytes lie in the directory `lost`. They are not searched, and may
-    /// hold what was erased.
+    /// How many files recovery and repair have put aside: copies of damaged bytes in the directory
+    /// `lost`, and segments that are none any more, among the others. They are not searched, and
+    /// may hold what was erased.
     pub copies: u64,
 }
 
@@ -117,7 +119,7 @@ impl Ledger {
             noted = self.inner.note(&note).and_then(|()| self.inner.sync());
         }
         erased.and(noted)?;
-        report.copies = copies(&self.inner.catalog)?;
+        report.copies = leftovers(&self.inner.catalog)?.len() as u64;
         Ok(report)
     }
 }
@@ -136,7 +138,7 @@ impl Reader {
             let rewrite = group_of(stream, segment)?.describe(catalog)?;
             Ok(Some((found, Rewrite { left_out: found, ..rewrite })))
         })?;
-        report.copies = copies(catalog)?;
+        report.copies = leftovers(catalog)?.len() as u64;
         Ok(report)
     }
 }
@@ -188,15 +190,6 @@ fn group_of(stream: usize, segment: &Arc<Segment>) -> Result<Group> {
     let mut group = Group::new(stream);
     group.push(Arc::clone(segment), &segment.overview()?, false);
     Ok(group)
-}
-
-/// How many files lie in the directory for what was lost.
-fn copies(catalog: &Catalog) -> Result<u64> {
-    let lost = catalog.layout.lost();
-    match catalog.storage.exists(&lost)? {
-        true => Ok(catalog.storage.list(&lost)?.len() as u64),
-        false => Ok(0),
-    }
 }
 
 /// Keeps all but those.

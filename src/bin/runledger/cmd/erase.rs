@@ -95,7 +95,8 @@ fn print(report: &ErasureReport, dry_run: bool, screen: &Screen) -> io::Result<(
     if report.copies > 0 {
         writeln!(
             out,
-            "lost/ has {} of damaged bytes that may hold such records: look, and remove them",
+            "recovery and repair have put {} aside, in lost/ and beside the segments, that may \
+             hold such records: look, and remove them",
             human::plural(report.copies, "file"),
         )?;
     }
