@@ -749,6 +749,31 @@ fn files_that_were_set_aside_are_told_of() {
     assert_eq!(ledger.erase(&of_user("jane")).unwrap().copies, 3);
 }
 
+/// The note on a run that never came names the last one that did, where an erasure did not look.
+#[test]
+fn an_erasure_takes_notes_on_what_was_missed_after_its_runs() {
+    let disk = SimDisk::new(12);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let minute = Duration::from_secs(60);
+    for (user, run_type) in [("jane", "mail"), ("joe", "backup")] {
+        ledger.expect_run(run_type, minute, minute).unwrap();
+        let run = Run::new(format!("of-{user}"), run_type, Status::Success).unwrap();
+        ledger.append(run.user_id(Id::new(user).unwrap())).unwrap();
+    }
+    disk.advance(minute * 3);
+    ledger.maintain().unwrap();
+    let missed = || all(ledger.reader().audit().record_type("run.missed")).len();
+    assert_eq!(missed(), 2);
+    assert_eq!(ledger.reader().plan_erasure(&of_user("jane")).unwrap().notes, 1);
+    assert_eq!(ledger.erase(&of_user("jane")).unwrap().notes, 1);
+    assert_eq!(missed(), 1);
+    ledger.close().unwrap();
+    for (path, bytes) in disk.content() {
+        let found = bytes.windows(7).any(|window| window == b"of-jane");
+        assert!(!found, "in {}", path.display());
+    }
+}
+
 /// A copy that was made with a compacted segment and without those whose place it took, or with
 /// both, opens with every record.
 #[test]

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::format::key;
 use crate::index::Table;
+use crate::ledger::audit::RUN_MISSED;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{AUDIT_STREAM, RUN_STREAMS};
+use crate::ledger::lifecycle::last_before_miss;
 use crate::ledger::pins::is_note_on_pin;
 use crate::model::{Body, Field, FieldSet, Id};
 use crate::segment::{Pinned, Segment, TableRef};
@@ -63,7 +65,8 @@ impl Doomed {
         Ok(is_all)
     }
 
-    /// True when this record of a stream goes. Of the engine's own notes only those on pins do.
+    /// True when this record of a stream goes. Of the engine's own notes only those do that name a
+    /// run.
     pub(super) fn holds(&self, body: &Body<'_>, stream: usize) -> bool {
         let (mut is_named, mut is_of_run) = (false, false);
         key::keys_of(body, |field, bytes| {
@@ -71,7 +74,11 @@ impl Doomed {
             is_of_run |= field == Field::Run && self.runs.contains(bytes);
         });
         if stream == AUDIT_STREAM {
-            return is_of_run && is_note_on_pin(body) && self.part != Part::Last;
+            let is_of_run = match last_before_miss(body) {
+                Some(last) => self.runs.contains(&id_key(&last)),
+                None => is_of_run && is_note_on_pin(body),
+            };
+            return is_of_run && self.part != Part::Last;
         }
         let is_run = RUN_STREAMS.contains(stream);
         // A run that came since it was looked for them stays, for what belongs to it goes before.
@@ -86,9 +93,11 @@ impl Doomed {
     /// How many records of this segment go.
     pub(super) fn count_in(&self, segment: &Arc<Segment>, stream: usize) -> Result<u64> {
         let mut seqs = HashSet::new();
-        let own = [(self.field, &self.key)];
-        let of_runs = self.runs.iter().map(|key| (Field::Run, key));
-        for (field, key) in own.into_iter().chain(of_runs) {
+        let own = [(self.field, &*self.key)];
+        let of_runs = self.runs.iter().map(|key| (Field::Run, &**key));
+        // Only what these notes say names the run.
+        let missed = (stream == AUDIT_STREAM).then_some((Field::Type, RUN_MISSED.as_bytes()));
+        for (field, key) in own.into_iter().chain(of_runs).chain(missed) {
             for_each_with(segment, field, key, &mut |seq, body| {
                 if self.holds(body, stream) {
                     seqs.insert(seq);

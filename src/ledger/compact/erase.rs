@@ -45,7 +45,8 @@ pub struct ErasureReport {
     /// How many runs, events and errors were erased, in all of their records: of a run each state
     /// counts.
     pub records: [u64; 3],
-    /// How many notes of the engine on pins of those runs were erased, which name them.
+    /// How many notes of the engine were erased that name those runs: on their pins, and on runs
+    /// that were missed after them.
     pub notes: u64,
     /// The segments that were written anew without them.
     pub rewrites: Vec<Rewrite>,
@@ -93,7 +94,8 @@ impl Erasure {
 
 impl Ledger {
     /// Erases records: each segment that holds one is written anew without it, as a compaction
-    /// does, and removed; so are the notes on [pins](Ledger::pin) of those runs. What was erased is
+    /// does, and removed; so are the notes on [pins](Ledger::pin) of those runs, and on runs that
+    /// were [missed](Ledger::expect_run) after them. What was erased is
     /// put on record by number, kind and the BLAKE3 hash of the id, without its content, also when an
     /// error comes between.
     ///

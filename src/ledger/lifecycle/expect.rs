@@ -137,6 +137,13 @@ fn trace(run_type: &str) -> Option<Id<'static>> {
     Id::new(run_type.get(..end)?.to_owned()).ok()
 }
 
+/// The run that a note on one that never came names as the last one of its type.
+pub(in crate::ledger) fn last_before_miss(body: &Body<'_>) -> Option<Id<'static>> {
+    let Body::Event(note) = body else { return None };
+    let payload = note.payload.as_ref().filter(|_| note.event_type == RUN_MISSED)?;
+    Id::new(payload.to_value::<Missed>().ok()?.last_run?).ok()
+}
+
 impl Reader {
     /// The types of run that are expected, with the last run of each, in the order of their names.
     ///

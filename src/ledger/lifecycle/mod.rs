@@ -3,6 +3,7 @@
 mod abandon;
 mod expect;
 
+pub(super) use expect::last_before_miss;
 pub use expect::{ExpectedRun, LastRun};
 
 use crate::error::{Error, Result};
