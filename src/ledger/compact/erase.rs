@@ -95,12 +95,14 @@ impl Erasure {
 impl Ledger {
     /// Erases records: each segment that holds one is written anew without it, as a compaction
     /// does, and removed; so are the notes on [pins](Ledger::pin) of those runs, and on runs that
-    /// were [missed](Ledger::expect_run) after them. What was erased is
-    /// put on record by number, kind and the BLAKE3 hash of the id, without its content, also when an
-    /// error comes between.
+    /// were [missed](Ledger::expect_run) after them. What was erased is put on record by number,
+    /// kind and the BLAKE3 hash of the id, without its content, also when an error comes between.
     ///
     /// The file system gives the blocks of removed files to others in its time and does not
-    /// overwrite them; copies of the directory that were made before are not reached.
+    /// overwrite them; copies of the directory that were made before are not reached. Nor are
+    /// records that wait to be appended, in the queue of a [`Recorder`](crate::embed::Recorder) or
+    /// in the files that it spills into, which the next one appends: erase when it has stopped, or
+    /// erase again.
     ///
     /// # Errors
     /// [`Error::Damaged`] when a segment that holds such records is not whole, or one cannot be

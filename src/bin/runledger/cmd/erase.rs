@@ -14,8 +14,9 @@ use crate::writer;
 /// of theirs goes with it: its states, events and errors. What was erased stays on record by number
 /// and by a hash of the id, with the reason and who asked for it, but without its content
 /// (`runledger events --audit --type records.erased`). Copies of the directory that were made
-/// before, and blocks of the disk that are not used again yet, are not reached. With --dry-run the
-/// exit code is 1 when something would be erased.
+/// before, blocks of the disk that are not used again yet, and records that a service has put into
+/// files of the directory spill/ until it appends them, are not reached. With --dry-run the exit
+/// code is 1 when something would be erased.
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("whose").required(true)))]
 pub(crate) struct Args {
@@ -87,7 +88,7 @@ fn print(report: &ErasureReport, dry_run: bool, screen: &Screen) -> io::Result<(
     if report.notes > 0 {
         writeln!(
             out,
-            "{}{} on pins of those runs",
+            "{}{} on pins of those runs, and on what was missed after them",
             if dry_run { "would erase " } else { "erased " },
             human::plural(report.notes, "note"),
         )?;
