@@ -70,6 +70,20 @@ impl Page {
     }
 
     /// Where the query goes on behind this one of the records, for who takes no more of them.
+    /// `None` when the page has no such record.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use runledger::{Event, Ledger, Order};
+    /// let ledger = Ledger::open(dir.path())?;
+    /// for name in ["one", "two", "three"] {
+    ///     ledger.append(Event::new(name))?;
+    /// }
+    /// let query = ledger.query().order(Order::Seq);
+    /// let after = query.fetch()?.cursor_after(0).expect("there are three");
+    /// assert_eq!(query.after(after).fetch()?.seqs().collect::<Vec<_>>(), [2, 3]);
+    /// # Ok::<(), runledger::Error>(())
+    /// ```
     #[must_use]
     pub fn cursor_after(&self, at: usize) -> Option<Cursor> {
         let order = self.order;
