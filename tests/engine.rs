@@ -24,6 +24,7 @@ mod same_boot;
 mod side_by_side;
 mod weeding;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use runledger::Options;
@@ -36,6 +37,11 @@ pub(crate) const DIR: &str = "/ledger";
 /// Options for a modelled disk, without the background thread.
 pub(crate) fn options(disk: &SimDisk) -> Options {
     Options::new().storage(disk.storage()).background(false)
+}
+
+/// True for what a compaction or an erasure writes before it takes a segment's place.
+pub(crate) fn is_draft(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "draft")
 }
 
 /// Runs `work` in a thread of its own, and fails when it takes longer than 60 seconds.

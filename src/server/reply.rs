@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::model::Record;
-use crate::query::{Page, Stored};
+use crate::query::{Cursor, Page, Stored};
 use crate::server::access::Failure;
 use crate::server::problem::{Kind, Problem};
 use crate::wire::write_record;
@@ -22,29 +22,40 @@ pub(super) fn write(record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Failur
     Ok(())
 }
 
+/// Has each record of a page written, until there is enough, and gives where the next page begins.
+pub(super) fn write_page(
+    page: &Page,
+    out: &mut Vec<u8>,
+    mut write: impl FnMut(Result<Record<'_>, Error>, &mut Vec<u8>) -> Result<(), Failure>,
+) -> Result<Option<Cursor>, Failure> {
+    for (at, record) in page.records().enumerate() {
+        if out.len() >= ENOUGH {
+            return Ok(at.checked_sub(1).and_then(|last| page.cursor_after(last)));
+        }
+        write(record, out)?;
+    }
+    Ok(page.next())
+}
+
 /// A page of records with the cursor of the next one, which begins where there is enough in this
 /// one. Records that are damaged are left out, and counted.
 pub(super) fn page(page: &Page) -> Result<Vec<u8>, Failure> {
     let mut out = b"{\"items\":[".to_vec();
     let mut damaged = 0_u64;
     let mut is_first = true;
-    let mut next = page.next();
-    for (at, record) in page.records().enumerate() {
-        if out.len() >= ENOUGH {
-            next = at.checked_sub(1).and_then(|last| page.cursor_after(last));
-            break;
-        }
-        match record {
-            Ok(record) => {
-                if !std::mem::take(&mut is_first) {
-                    out.push(b',');
-                }
-                write(&record, &mut out)?;
+    let next = write_page(page, &mut out, |record, out| match record {
+        Ok(record) => {
+            if !std::mem::take(&mut is_first) {
+                out.push(b',');
             }
-            Err(Error::Damaged { .. }) => damaged += 1,
-            Err(err) => return Err(err.into()),
+            write(&record, out)
         }
-    }
+        Err(Error::Damaged { .. }) => {
+            damaged += 1;
+            Ok(())
+        }
+        Err(err) => Err(err.into()),
+    })?;
     out.extend_from_slice(b"],\"next\":");
     match next {
         Some(cursor) => out.extend_from_slice(format!("\"{cursor}\"").as_bytes()),

@@ -17,7 +17,7 @@ use runledger::{
 };
 
 use super::hooked::Hooked;
-use super::{DIR, options, within_a_minute};
+use super::{DIR, is_draft, options, within_a_minute};
 use torture::disk::{Fault, OpKind, SimDisk};
 use torture::rng::Rng;
 
@@ -434,8 +434,7 @@ fn a_full_disk_leaves_all_as_it_was() {
             Err(err) => panic!("{err}"),
         }
         same(&answers(ledger.reader()), &before, &format!("step {step}"));
-        let is_draft = |path: &std::path::PathBuf| path.extension().is_some_and(|it| it == "draft");
-        assert!(!disk.files().iter().any(is_draft), "step {step}");
+        assert!(!disk.files().iter().any(|path| is_draft(path)), "step {step}");
         disk.set_capacity(None);
         ledger.compact(&Compaction::new()).unwrap();
         same(&answers(ledger.reader()), &before, &format!("step {step}"));
@@ -470,8 +469,7 @@ fn an_error_at_each_operation_loses_nothing() {
         ledger.close().unwrap();
         let report = verify(DIR, disk.storage()).unwrap();
         assert!(!report.is_damaged(), "operation {number}: {:?}", report.findings);
-        let is_draft = |path: &std::path::PathBuf| path.extension().is_some_and(|it| it == "draft");
-        assert!(!disk.files().iter().any(is_draft), "operation {number}");
+        assert!(!disk.files().iter().any(|path| is_draft(path)), "operation {number}");
         if is_over {
             assert!(number > 30 && outcome.is_ok(), "{number} {outcome:?}");
             break;
@@ -594,8 +592,7 @@ fn an_erasure_beside_retention_takes_what_is_carried_forward() {
     ledger.maintain().unwrap();
     let (cleaner, is_done) = (ledger.clone(), AtomicBool::new(false));
     storage.set(move |operation, path| {
-        let is_draft = path.extension().is_some_and(|it| it == "draft");
-        if operation == "open" && is_draft && !is_done.swap(true, Ordering::Relaxed) {
+        if operation == "open" && is_draft(path) && !is_done.swap(true, Ordering::Relaxed) {
             let runs = Cleanup::older_than(DAY).kind(Kind::Run);
             let report = cleaner.cleanup(&runs, false).unwrap();
             assert_eq!(report.carried, 1, "{report:?}");
@@ -686,8 +683,7 @@ fn an_erasure_does_not_go_on_for_ever() {
     append(&ledger);
     let (beside, is_under_way) = (ledger.clone(), AtomicBool::new(false));
     storage.set(move |operation, path| {
-        let is_draft = path.extension().is_some_and(|it| it == "draft");
-        if operation == "open" && is_draft && !is_under_way.swap(true, Ordering::Relaxed) {
+        if operation == "open" && is_draft(path) && !is_under_way.swap(true, Ordering::Relaxed) {
             append(&beside);
             is_under_way.store(false, Ordering::Relaxed);
         }
@@ -712,9 +708,8 @@ fn what_was_erased_before_an_error_is_on_record() {
         ledger.maintain().unwrap();
     }
     disk.set_faults(move |op| {
-        let is_draft = op.path.to_string_lossy().contains(&format!("{last:020}"))
-            && op.path.extension().is_some_and(|it| it == "draft");
-        is_draft.then_some(Fault::NoSpace)
+        let is_of_last = op.path.to_string_lossy().contains(&format!("{last:020}"));
+        (is_of_last && is_draft(&op.path)).then_some(Fault::NoSpace)
     });
     let notes = || all(ledger.reader().audit().record_type("records.erased"));
     let erasure = of_user("jane").reason("she asked");
@@ -837,8 +832,7 @@ fn what_is_dropped_while_it_is_compacted_is_no_error() {
     let dropped = Arc::new(AtomicU64::new(0));
     let (cleaner, count) = (ledger.clone(), Arc::clone(&dropped));
     hooked.set(move |operation, path| {
-        let is_draft = path.to_string_lossy().ends_with(".draft");
-        if operation == "open" && is_draft && count.load(Ordering::Relaxed) == 0 {
+        if operation == "open" && is_draft(path) && count.load(Ordering::Relaxed) == 0 {
             let all = Cleanup::older_than(DAY).kind(Kind::Event);
             let report = cleaner.cleanup(&all, false).unwrap();
             count.store(report.dropped().count() as u64, Ordering::Relaxed);

@@ -13,7 +13,7 @@ use runledger::{
 };
 use torture::disk::{Cut, Fault, Keep, KeepNames, Moment, Op, OpKind, SimDisk};
 
-use super::{DIR, options};
+use super::{DIR, is_draft, options};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -184,8 +184,12 @@ fn a_trailer_whose_sync_has_failed_is_written_anew() {
     assert_no_damage_after_a_close(&disk.kill());
 }
 
-fn is_draft(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == "draft")
+/// A ledger with a sealed segment, whose file `SEQ` says still that it was closed.
+fn closed_with_sealed_segment(disk: &SimDisk) -> Ledger {
+    let ledger = with_old_segment(disk);
+    ledger.maintain().unwrap();
+    ledger.close().unwrap();
+    options(disk).open(DIR).unwrap()
 }
 
 /// A compaction died before it took a number, in a ledger that said still that it was closed: its
@@ -194,10 +198,7 @@ fn is_draft(path: &Path) -> bool {
 #[test]
 fn a_compaction_that_died_leaves_no_draft_behind() {
     let disk = SimDisk::new(6);
-    let ledger = with_old_segment(&disk);
-    ledger.maintain().unwrap();
-    ledger.close().unwrap();
-    let ledger = options(&disk).open(DIR).unwrap();
+    let ledger = closed_with_sealed_segment(&disk);
     let is_packing =
         |moment: &Moment<'_>| moment.op.kind == OpKind::Sync && is_draft(&moment.op.path);
     let disk = killed(&disk, is_packing, || {
@@ -213,10 +214,7 @@ fn a_compaction_that_died_leaves_no_draft_behind() {
 #[test]
 fn a_draft_that_was_given_up_does_not_come_back() {
     let disk = SimDisk::new(12);
-    let ledger = with_old_segment(&disk);
-    ledger.maintain().unwrap();
-    ledger.close().unwrap();
-    let ledger = options(&disk).open(DIR).unwrap();
+    let ledger = closed_with_sealed_segment(&disk);
     disk.set_faults(|op| {
         (op.kind == OpKind::Write && is_draft(&op.path)).then_some(Fault::NoSpace)
     });

@@ -6,7 +6,7 @@
 
 use crate::error::Damage;
 use crate::format::key::Parts;
-use crate::limits::{MAX_ID_BYTES, MAX_NAME_BYTES};
+use crate::limits::MAX_ID_BYTES;
 use crate::model::{ActorType, Field, Fingerprint, Id, Kind, Severity, Status, Timestamp};
 
 use super::read::{Row, coded};
@@ -69,7 +69,7 @@ impl<F: FnMut(Field, &[u8])> EntryRow<'_, '_, F> {
 
     #[inline]
     fn name(&mut self) -> Option<()> {
-        let name = self.row.text_bytes().filter(|it| (1..=MAX_NAME_BYTES).contains(&it.len()))?;
+        let name = self.row.name_bytes()?;
         self.key(Field::Type, |arena| arena.put(name));
         Some(())
     }

@@ -333,12 +333,16 @@ fn too_large(size: usize) -> Error {
     }
 }
 
-fn is_name(name: &str) -> bool {
-    (1..=MAX_NAME_BYTES).contains(&name.len())
+fn is_name_len(len: usize) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&len)
 }
 
 pub(super) fn check_name(what: &'static str, name: &str) -> Result<()> {
-    if is_name(name) { Ok(()) } else { Err(Error::invalid(what, name, "1 to 256 bytes of UTF-8")) }
+    if is_name_len(name.len()) {
+        Ok(())
+    } else {
+        Err(Error::invalid(what, name, "1 to 256 bytes of UTF-8"))
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! from it once more, the end of a run takes a third more instructions.
 
 use crate::error::{Damage, Result};
-use crate::limits::{MAX_ID_BYTES, MAX_NAME_BYTES};
+use crate::limits::MAX_ID_BYTES;
 use crate::model::{Id, Owner, Run, Status, Timestamp};
 
 use super::read::Row;
@@ -70,7 +70,7 @@ impl<'a> Row<'a> {
         let after = |row: &mut Self| row.time_after(created_at);
         let (started_at, finished_at) = (self.option(after)?, self.option(after)?);
         let (status, attempt) = (Status::from_code(self.byte()?)?, self.u32()?);
-        self.text_bytes().filter(|name| (1..=MAX_NAME_BYTES).contains(&name.len()))?;
+        self.name_bytes()?;
         let run_id = self.id()?;
         let kept = Kept {
             trace_id: self.lying(Self::pass_id)?,
@@ -131,10 +131,9 @@ impl Kept<'_> {
 
     /// How many bytes it is.
     pub(super) fn len(&self) -> usize {
-        let Self { trace_id, project_id, user_id, parent_run_id, subject, .. } = self;
-        let Self { error, metadata, result, owner, .. } = self;
-        let ids = trace_id.len() + project_id.len() + user_id.len() + parent_run_id.len();
-        ids + subject.len() + error.len() + metadata.len() + result.len() + owner.len()
+        let ids = [self.trace_id, self.project_id, self.user_id, self.parent_run_id];
+        let others = [self.subject, self.error, self.metadata, self.result, self.owner];
+        ids.iter().chain(&others).map(|field| field.len()).sum()
     }
 }
 

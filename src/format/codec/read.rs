@@ -11,7 +11,7 @@ use crate::model::{
     Process, Run, RunError, Severity, Status, Subject, Timestamp,
 };
 
-use super::{Prior, U16_MARK, U32_MARK, U64_MARK, is_name};
+use super::{Prior, U16_MARK, U32_MARK, U64_MARK, is_name_len};
 
 /// What is left of a row.
 pub(super) struct Row<'a> {
@@ -102,6 +102,12 @@ impl<'a> Row<'a> {
         self.bytes(len).filter(|bytes| bytes.is_ascii() || str::from_utf8(bytes).is_ok())
     }
 
+    /// A type, as bytes.
+    #[inline]
+    pub(super) fn name_bytes(&mut self) -> Option<&'a [u8]> {
+        self.text_bytes().filter(|name| is_name_len(name.len()))
+    }
+
     #[inline]
     fn text(&mut self) -> Option<Cow<'a, str>> {
         self.str().map(Cow::Borrowed)
@@ -115,7 +121,7 @@ impl<'a> Row<'a> {
     /// A type: text of a length that a name may have.
     #[inline]
     fn name(&mut self) -> Option<Cow<'a, str>> {
-        self.str().filter(|name| is_name(name)).map(Cow::Borrowed)
+        self.str().filter(|name| is_name_len(name.len())).map(Cow::Borrowed)
     }
 
     #[inline]

@@ -162,7 +162,7 @@ fn walk(
         return Err(Error::damaged(&unreadable.path, 0, Damage::Unreadable));
     }
     let mut is_any = false;
-    // The notes last: what was pinned is so until it is gone.
+    // The notes behind what they are about, but for the states that tell which runs go.
     let streams = catalog.in_use().without(AUDIT_STREAM);
     let streams = streams.chain(std::iter::once(AUDIT_STREAM));
     for stream in streams.filter(|&stream| doomed.part.has_any_of(stream)) {

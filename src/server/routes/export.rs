@@ -12,7 +12,7 @@ use crate::query::{Cursor, Order, Query};
 use crate::server::access::{Caller, Failure, Read, View};
 use crate::server::app::App;
 use crate::server::problem::{self, Problem};
-use crate::server::reply::ENOUGH;
+use crate::server::reply::write_page;
 use crate::server::routes::filter::{AnyFilter, Narrow};
 use crate::server::stream::{self, Gone, Sender};
 use crate::server::words::Words;
@@ -121,20 +121,16 @@ fn piece(query: &Query, after: Option<Cursor>, kind: Option<Kind>) -> Result<Pie
         csv::write_row(csv::header(kind), &mut bytes).map_err(failed)?;
     }
     let page = after.into_iter().fold(query.clone(), Query::after).fetch()?;
-    let mut next = page.next();
-    for (at, record) in page.records().enumerate() {
-        if bytes.len() >= ENOUGH {
-            next = at.checked_sub(1).and_then(|last| page.cursor_after(last));
-            break;
-        }
+    let next = write_page(&page, &mut bytes, |record, bytes| {
         match kind {
-            None => write_record(&record?, &mut bytes).map_err(failed)?,
+            None => write_record(&record?, bytes).map_err(failed)?,
             Some(_) => {
                 let fields = csv::fields(&record?);
                 let safe = fields.iter().map(|field| csv::unexecuted(field)).collect::<Vec<_>>();
-                csv::write_row(&safe, &mut bytes).map_err(failed)?;
+                csv::write_row(&safe, bytes).map_err(failed)?;
             }
         }
-    }
+        Ok(())
+    })?;
     Ok(Piece { bytes, next })
 }

@@ -6,7 +6,7 @@ use bincode::BorrowDecode;
 use bincode::de::BorrowDecoder;
 use bincode::error::DecodeError;
 
-use super::super::is_name;
+use super::super::is_name_len;
 use super::{ErrorRow, EventRow, IdRow, OriginRow, OwnerRow, PriorRow, ProcessRow, RunRow, Taken};
 use crate::error::Damage;
 use crate::format::codec::Prior;
@@ -154,5 +154,5 @@ fn coded<T>(code: u8, read: impl Fn(u8) -> Option<T>) -> Result<Option<T>, Damag
 }
 
 fn read_name(name: &str) -> Result<&str, Damage> {
-    if is_name(name) { Ok(name) } else { Err(Damage::Record) }
+    if is_name_len(name.len()) { Ok(name) } else { Err(Damage::Record) }
 }
