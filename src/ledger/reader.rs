@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 use crate::index::Table;
 use crate::ledger::catalog::Catalog;
-use crate::ledger::classes::AUDIT_STREAM;
+use crate::ledger::classes::{AUDIT_STREAM, STREAM_KINDS};
 use crate::ledger::layout::Layout;
 use crate::model::{FieldSet, Id, Kind, Record};
 use crate::query::{Events, Order, Query, SegmentList, Source, Stored};
@@ -97,7 +97,26 @@ impl Reader {
 
     /// A question to the engine's own notes: what was cut, dropped or found damaged, as events.
     pub fn audit(&self) -> Query {
-        Query::new(Arc::new(Notes(Arc::clone(&self.catalog))))
+        self.of_stream(AUDIT_STREAM)
+    }
+
+    /// A question to each stream of records by its name, for all states of runs: for who follows a
+    /// ledger that another process writes.
+    ///
+    /// The records of one stream come in the order of their numbers, so that who goes on in each
+    /// behind the highest that it saw there misses none. Of two streams, also of one kind, the
+    /// record with the higher number may come first.
+    #[doc(hidden)]
+    pub fn by_stream(&self) -> Vec<(&'static str, Query)> {
+        let of_records = self.catalog.in_use().without(AUDIT_STREAM);
+        let query = |stream: usize| {
+            Some((STREAM_KINDS.get(stream)?.0, self.of_stream(stream).history(true)))
+        };
+        of_records.filter_map(query).collect()
+    }
+
+    fn of_stream(&self, stream: usize) -> Query {
+        Query::new(Arc::new(OfStream(Arc::clone(&self.catalog), stream)))
     }
 
     /// The events, each with its payload as a `T`, the newest first.
@@ -170,13 +189,13 @@ impl Source for Records {
     }
 }
 
-/// The engine's own notes.
+/// One stream alone.
 #[derive(Debug)]
-struct Notes(Arc<Catalog>);
+struct OfStream(Arc<Catalog>, usize);
 
-impl Source for Notes {
+impl Source for OfStream {
     fn lists(&self) -> Vec<Arc<SegmentList>> {
-        vec![self.0.list(AUDIT_STREAM)]
+        vec![self.0.list(self.1)]
     }
 }
 

@@ -1,7 +1,10 @@
 //! Single records, traces, the tail and the statistics.
 
+use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
 
+use runledger::{Class, Durability, ErrorRecord, Kind, Limits, Options, Severity};
 use serde_json::Value;
 
 use super::{Bench, said};
@@ -156,6 +159,46 @@ fn a_tail_that_is_far_behind_keeps_the_order() {
     assert_eq!(send("INT"), 0);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(seqs.is_sorted_by(|a, b| a < b) && first < seqs[0]);
+}
+
+/// A record came to a stream when one with a higher number had been shown that came to another one
+/// of its kind: the tail went on behind that one, and never showed it.
+#[test]
+fn a_tail_shows_what_comes_behind_a_higher_number_of_another_stream() {
+    let bench = Bench::new();
+    let critical = Class::severity(Kind::Error, Severity::Critical).unwrap();
+    let options = Options::new().class(critical, Limits::new().forever()).background(false);
+    let ledger = options.open(bench.ledger()).unwrap();
+    let append = |severity| {
+        let error = ErrorRecord::new("E", "m").severity(severity);
+        ledger.append_with(error, Durability::Os).unwrap();
+    };
+    append(Severity::Error);
+    let errors = fs::read_dir(bench.ledger().join("streams/errors")).unwrap();
+    let segment = errors.map(|entry| entry.unwrap().path()).next().unwrap();
+    let before = fs::read(&segment).unwrap();
+    append(Severity::Error);
+    let after = fs::read(&segment).unwrap();
+    append(Severity::Critical);
+    // As it is while the one of the two that came first is not written yet.
+    let file = OpenOptions::new().write(true).open(&segment).unwrap();
+    file.write_all_at(&before, 0).unwrap();
+    let mut child = bench.start(bench.program().args(["tail", "-f", "-n", "1", "-o", "json"]));
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut seq = || {
+        let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        line["seq"].as_u64().unwrap()
+    };
+    assert_eq!(seq(), 3);
+    file.write_all_at(&after, 0).unwrap();
+    append(Severity::Error);
+    let mut seen = vec![seq()];
+    if seen == [2] {
+        seen.push(seq());
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(seen, [2, 4]);
 }
 
 #[test]

@@ -1,12 +1,13 @@
+use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use runledger::{Cursor, Kind, Order, Query, Reader, Record};
+use runledger::{Cursor, Error, Kind, Order, Query, Reader};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::query::{self, Filter, Pages};
+use super::query::{self, Filter};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome, say};
 use crate::output::{Printer, Screen, Shape};
@@ -14,7 +15,7 @@ use crate::output::{Printer, Screen, Shape};
 /// How often a ledger that is followed is looked at.
 const POLL: Duration = Duration::from_millis(200);
 
-/// Records of a kind that are taken in at a time.
+/// Records of a stream that are taken in at a time.
 const AT_ONCE: usize = 4096;
 
 /// Show the last records, in the order in which they came, and go on with those that follow
@@ -46,13 +47,13 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let screen = Screen::stdout(ctx);
     let out = BufWriter::new(io::stdout().lock());
     let mut printer = Printer::mixed(args.output == Shape::Json, &screen, out);
-    let wanted = || args.filter.apply(reader.query().history(true), ctx);
-    let last = args.kind.iter().fold(wanted()?, |query, kind| query.kind(*kind));
-    let seen = show_last(last, args.limit, &mut printer)?;
+    let narrow = |query: Query| -> Result<Query, Failure> {
+        let query = args.filter.apply(query.history(true), ctx)?;
+        Ok(args.kind.iter().fold(query, |query, kind| query.kind(*kind)))
+    };
+    let seen = show_last(narrow(reader.query())?, args.limit, &mut printer)?;
     if args.follow {
-        let all = |kind: &Kind| args.kind.is_empty() || args.kind.contains(kind);
-        let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(all).collect();
-        follow(&reader, &kinds, wanted, &mut printer)?;
+        follow(&reader, narrow, &mut printer)?;
         return Ok(Outcome::Done);
     }
     query::whole(&reader, seen)
@@ -82,11 +83,14 @@ fn show_last<W: Write>(
     Ok(outcome)
 }
 
+/// Up to where each stream was seen. Of two, also of one kind, the record with the higher number
+/// may be there before the one with the lower.
+type Places = HashMap<&'static str, u64>;
+
 /// Writes what comes, until a signal says to stop.
 fn follow<W: Write>(
     reader: &Reader,
-    kinds: &[Kind],
-    wanted: impl Fn() -> Result<Query, Failure>,
+    narrow: impl Fn(Query) -> Result<Query, Failure>,
     printer: &mut Printer<'_, W>,
 ) -> Result<(), Failure> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -94,11 +98,9 @@ fn follow<W: Write>(
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .map_err(|source| Failure::Io { what: "wait for signals".to_owned(), source })?;
     }
-    // Each kind has its own place: of two kinds the record with the higher number may be there
-    // before the one with the lower.
-    let mut places = Vec::new();
-    for kind in if kinds.is_empty() { Kind::ALL } else { kinds } {
-        places.push((*kind, last_seq(reader, *kind)?));
+    let mut places = Places::new();
+    for (stream, query) in reader.by_stream() {
+        places.insert(stream, last_seq(query)?);
     }
     printer.flush()?;
     let mut more = false;
@@ -107,68 +109,58 @@ fn follow<W: Write>(
             std::thread::sleep(POLL);
         }
         reader.refresh()?;
-        let (fresh, rest) = take_all(reader, &wanted, &mut places)?;
-        more = rest && !fresh.is_empty();
-        fresh.iter().try_for_each(|record| printer.record(record))?;
-        if !fresh.is_empty() {
-            printer.flush()?;
-        }
+        more = show_fresh(reader, &narrow, &mut places, printer)?;
     }
     Ok(())
 }
 
-/// Takes what came of all kinds in the order of its numbers, and says whether there is more.
+/// Writes what came to all streams in the order of its numbers, and says whether there is more.
 ///
-/// Where one kind has more than is taken at a time, the others wait: nothing of them is taken that
-/// came after the last of that kind.
-fn take_all(
+/// Where one stream has more than is taken at a time, the others wait: nothing of them is written
+/// that came after the last of that stream.
+fn show_fresh<W: Write>(
     reader: &Reader,
-    wanted: impl Fn() -> Result<Query, Failure>,
-    places: &mut [(Kind, u64)],
-) -> Result<(Vec<Record<'static>>, bool), Failure> {
-    let mut fresh = Vec::new();
-    let mut seen = Vec::new();
+    narrow: impl Fn(Query) -> Result<Query, Failure>,
+    places: &mut Places,
+    printer: &mut Printer<'_, W>,
+) -> Result<bool, Failure> {
+    let mut looks = Vec::new();
     let mut horizon = u64::MAX;
-    for (kind, place) in places.iter() {
-        let (upto, rest) = take(reader, wanted()?.kind(*kind), (*kind, *place), &mut fresh)?;
-        seen.push(upto);
-        if rest {
-            horizon = horizon.min(upto);
+    for (stream, query) in reader.by_stream() {
+        let last = last_seq(query.clone())?;
+        let place = places.get(stream).copied().unwrap_or(0);
+        if last > place {
+            let wanted = narrow(query)?.order(Order::Seq).after(Cursor::after_seq(place));
+            let page = wanted.limit(AT_ONCE).fetch()?;
+            if page.next().is_some() {
+                horizon = page.seqs().last().map_or(horizon, |seq| seq.min(horizon));
+            }
+            looks.push((stream, last, page));
         }
     }
-    for ((_, place), upto) in places.iter_mut().zip(seen) {
-        *place = upto.min(horizon).max(*place);
+    let mut fresh = Vec::new();
+    for (stream, last, page) in &looks {
+        let place = places.entry(stream).or_default();
+        *place = horizon.min(*last).max(*place);
+        let seqs = page.seqs().take_while(|seq| *seq <= horizon);
+        fresh.extend(seqs.enumerate().map(|(at, seq)| (seq, page, at)));
     }
-    fresh.retain(|record| record.seq <= horizon);
-    fresh.sort_by_key(|record| record.seq);
-    Ok((fresh, horizon < u64::MAX))
+    fresh.sort_unstable_by_key(|(seq, ..)| *seq);
+    for stored in fresh.iter().filter_map(|(_, page, at)| page.get(*at)) {
+        match stored.record() {
+            Ok(record) => printer.record(&record)?,
+            Err(err @ Error::Damaged { .. }) => say(&err.to_string()),
+            Err(err) => return Err(err.into()),
+        }
+    }
+    if !fresh.is_empty() {
+        printer.flush()?;
+    }
+    Ok(horizon < u64::MAX)
 }
 
-/// Takes the records of a kind behind a place, and gives the place up to which all were seen and
-/// whether there are more.
-fn take(
-    reader: &Reader,
-    wanted: Query,
-    (kind, place): (Kind, u64),
-    fresh: &mut Vec<Record<'static>>,
-) -> Result<(u64, bool), Failure> {
-    let last = last_seq(reader, kind)?;
-    if last <= place {
-        return Ok((place, false));
-    }
-    let mut pages =
-        Pages::new(wanted.order(Order::Seq), AT_ONCE).after(Some(Cursor::after_seq(place)));
-    let mut seen = place;
-    pages.each(|record| {
-        seen = record.seq;
-        fresh.push(record.clone().into_owned());
-        Ok(())
-    })?;
-    Ok(if pages.rest().is_some() { (seen, true) } else { (last, false) })
-}
-
-/// The highest sequence number of a kind, 0 when there is none.
-fn last_seq(reader: &Reader, kind: Kind) -> Result<u64, Failure> {
-    let newest = reader.query().kind(kind).history(true).order(Order::SeqDescending).limit(1);
+/// The highest sequence number of a stream, 0 when there is none.
+fn last_seq(stream: Query) -> Result<u64, Failure> {
+    let newest = stream.order(Order::SeqDescending).limit(1);
     Ok(newest.fetch()?.seqs().next().unwrap_or(0))
 }
