@@ -223,7 +223,7 @@ mod tests {
     use super::Reader;
     use crate::format::footer::{head, stored_hash};
     use crate::format::key;
-    use crate::{Body, Durability, Event, Field, Id, Ledger, Options};
+    use crate::{Body, Compaction, Durability, Event, Field, Id, Ledger, Options};
 
     const KEPT: u32 = 60_000;
 
@@ -276,6 +276,27 @@ mod tests {
         assert_eq!(reader.query().trace(&none).count().unwrap(), 0);
         let either = reader.query().trace(&none).trace(&one).fetch().unwrap();
         assert_eq!(either.len(), 1);
+    }
+
+    /// A page of a text search held every block that was unpacked to look for it: all of a ledger,
+    /// where each segment had the text once.
+    #[test]
+    fn a_text_that_was_looked_for_in_blocks_leaves_none_of_them_unpacked() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new().segment_bytes(64 << 10).background(false);
+        let ledger = options.open(dir.path()).unwrap();
+        for number in 0..1000 {
+            let text = if number % 100 == 0 { "needle" } else { "hay" };
+            let event = Event::new("a").message(format!("{text} {number:0>500}"));
+            ledger.append_with(event, Durability::Os).unwrap();
+        }
+        ledger.compact(&Compaction::new()).unwrap();
+        let page = ledger.query().text("needle").fetch().unwrap();
+        assert_eq!(page.len(), 10);
+        assert_eq!(page.unpacked(), 0);
+        assert!(page.records().all(|record| record.is_ok()));
+        let unpacked = page.unpacked();
+        assert!((1..100_000).contains(&unpacked), "{unpacked}");
     }
 
     /// A query that reads records while it holds the rows must not wait for an append that waits

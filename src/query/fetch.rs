@@ -163,13 +163,18 @@ fn select_in(
     hits: &mut Vec<Hit>,
 ) -> Result<Result<bool, Miss>> {
     let mut damage = None;
-    let mut has_text = |hit: &Hit| match (&filter.text, pinned.record(hit.seq, hit.offset)) {
-        (Some(text), Ok(record)) => text.matches(&record.body),
-        (_, Err(err)) => {
-            damage = Some(err);
-            false
+    // What is read here is more than the page gives: the page is not to hold it.
+    let mut searched = filter.text.as_ref().map(|text| (text, pinned.anew()));
+    let mut has_text = |hit: &Hit| {
+        let Some((text, pinned)) = &mut searched else { return true };
+        pinned.let_go();
+        match pinned.record(hit.seq, hit.offset) {
+            Ok(record) => text.matches(&record.body),
+            Err(err) => {
+                damage = Some(err);
+                false
+            }
         }
-        (None, Ok(_)) => true,
     };
     let mut wanted = select::Wanted {
         order: part.order,

@@ -98,6 +98,12 @@ impl Page {
         Some(Stored { segment, seq: hit.seq, offset: hit.offset })
     }
 
+    /// How many bytes were unpacked of the segments that it holds.
+    #[cfg(test)]
+    pub(crate) fn unpacked(&self) -> usize {
+        self.segments.iter().map(|searched| searched.pinned.unpacked()).sum()
+    }
+
     /// The stream that a record of the page lies in.
     pub(crate) fn stream(&self, at: usize) -> Option<&str> {
         let hit = self.hits.get(at)?;

@@ -11,6 +11,7 @@ use crate::format::packed::Packed;
 use crate::segment::sealed::SealedIndex;
 use crate::segment::{FRAMES_START, Segment, State};
 use crate::storage::{File, Map};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// So many cells are made at a time: a query reads few of the blocks of a segment.
 const CELLS: usize = 64;
@@ -207,14 +208,26 @@ fn copy(from: &[u8], start: u64, buf: &mut [u8], offset: u64) {
 pub(super) struct Unpacked {
     blocks: Arc<Blocks>,
     cells: Box<[OnceLock<Box<[Cell]>>]>,
+    /// How many bytes were unpacked.
+    bytes: AtomicUsize,
 }
 
 type Cell = OnceLock<Vec<u8>>;
 
 impl Unpacked {
     pub(super) fn new(blocks: Arc<Blocks>) -> Self {
-        let cells = blocks.count().div_ceil(CELLS);
-        Self { blocks, cells: (0..cells).map(|_| OnceLock::new()).collect() }
+        let cells = (0..blocks.count().div_ceil(CELLS)).map(|_| OnceLock::new()).collect();
+        Self { blocks, cells, bytes: AtomicUsize::new(0) }
+    }
+
+    /// The same blocks, of which nothing is unpacked yet.
+    pub(super) fn anew(&self) -> Self {
+        Self::new(Arc::clone(&self.blocks))
+    }
+
+    /// How many bytes were unpacked.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// The bytes from `offset` to the end of its block.
@@ -227,6 +240,7 @@ impl Unpacked {
             Some(frames) => frames,
             None => {
                 let frames = self.blocks.unpack(place)?;
+                self.bytes.fetch_add(frames.len(), Ordering::Relaxed);
                 cell.get_or_init(|| frames)
             }
         };

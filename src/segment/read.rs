@@ -18,6 +18,9 @@ pub(crate) struct Pinned {
     bytes: Bytes,
 }
 
+/// How much of a packed segment is held unpacked by one who goes through it.
+const MOST_UNPACKED: usize = 16 << 20;
+
 /// How many bytes most records have.
 const RECORD_BYTES: usize = 192;
 
@@ -128,6 +131,30 @@ impl Pinned {
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
         &self.segment
+    }
+
+    /// The same with nothing unpacked yet.
+    pub(crate) fn anew(&self) -> Self {
+        let bytes = match &self.bytes {
+            Bytes::Plain(map) => Bytes::Plain(map.clone()),
+            Bytes::Packed(unpacked) => Bytes::Packed(Arc::new(unpacked.anew())),
+        };
+        Self { segment: Arc::clone(&self.segment), bytes }
+    }
+
+    /// Lets go of what was unpacked, once that is much.
+    pub(crate) fn let_go(&mut self) {
+        if self.unpacked() > MOST_UNPACKED {
+            *self = self.anew();
+        }
+    }
+
+    /// How many bytes were unpacked to be read.
+    pub(crate) fn unpacked(&self) -> usize {
+        match &self.bytes {
+            Bytes::Plain(_) => 0,
+            Bytes::Packed(unpacked) => unpacked.bytes(),
+        }
     }
 
     /// Reads the record that lies at `offset` and whose sequence number the index gives as `seq`.
