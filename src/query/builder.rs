@@ -271,6 +271,12 @@ impl Query {
         self.limit
     }
 
+    /// The same question about those of the records alone that are of this kind.
+    pub(crate) fn only_kind(mut self, kind: Kind) -> Self {
+        self.filter.keep_kind(kind);
+        self
+    }
+
     /// The same question about records with this value alone in a keyed field.
     pub(super) fn only(mut self, field: Field, text: &str) -> Self {
         self.filter.remove_keys(field);

@@ -33,9 +33,19 @@ pub(super) struct Wanted {
     pub(super) key: Box<[u8]>,
 }
 
+/// The bit of no kind.
+const NO_KIND: u8 = 1 << 7;
+
 impl Filter {
     pub(super) const fn add_kind(&mut self, kind: Kind) {
         self.kinds |= 1 << kind as u8;
+    }
+
+    /// Leaves of the kinds that match this one alone, and none when it is not one of them.
+    pub(super) const fn keep_kind(&mut self, kind: Kind) {
+        let bit = 1 << kind as u8;
+        let is_one = self.kinds == 0 || self.kinds & bit != 0;
+        self.kinds = if is_one { bit } else { NO_KIND };
     }
 
     pub(super) fn add_status(&mut self, status: Status) {

@@ -44,7 +44,7 @@ impl Query {
     /// As for [`Query::fetch`], and [`Error::Damaged`](crate::Error::Damaged) when the first or the
     /// last error of a group is damaged.
     pub fn error_groups(&self) -> Result<Vec<ErrorGroup>> {
-        let errors = self.clone().kind(Kind::Error);
+        let errors = self.clone().only_kind(Kind::Error);
         let counts = errors.count_by(Field::Fingerprint)?;
         let groups = counts.into_iter().take(self.page_size());
         // What was counted may have been dropped since.

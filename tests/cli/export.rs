@@ -66,6 +66,18 @@ fn a_page_stands_by_itself() {
     assert_eq!(bench.run(["export", "--html", "c.html", "-o", "c"]).code, 2, "one of the two");
 }
 
+/// What the page counts and shows was added to the kinds that were asked for.
+#[test]
+fn a_page_of_one_kind_counts_and_shows_no_other() {
+    let bench = Bench::with_sample();
+    assert_eq!(bench.run(["export", "--html", "a.html", "--kind", "error"]).code, 0);
+    let errors = bench.records().iter().filter(|record| record["kind"] == "error").count();
+    let page = fs::read_to_string(bench.path("a.html")).unwrap();
+    let counts = page.split("<p class=\"faint\">").nth(1).and_then(|rest| rest.split('.').next());
+    assert_eq!(counts, Some(&*format!("0 runs, 0 events, {errors} errors")));
+    assert!(!page.contains("id=\"runs\""), "{page}");
+}
+
 #[test]
 fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
     let bench = Bench::with_sample();

@@ -72,7 +72,7 @@ impl Report {
     /// # Errors
     /// As for [`Query::fetch`].
     pub fn html(&self, query: &Query) -> Result<String> {
-        let runs = query.clone().kind(Kind::Run).order(Order::Oldest).limit(RUNS).fetch()?;
+        let runs = query.clone().only_kind(Kind::Run).order(Order::Oldest).limit(RUNS).fetch()?;
         let all = query.clone().order(Order::Oldest).limit(RECORDS).fetch()?;
         let (rows, _) = Row::all(&runs, &self.clock, &self.links).map_err(told)?;
         let begin = all.records().find_map(|record| record.ok()?.body.created_at());
@@ -84,7 +84,7 @@ impl Report {
         items.iter_mut().for_each(|item| item.run = None);
         feed::settle(&mut items);
         let counts = [Kind::Run, Kind::Event, Kind::Error]
-            .map(|kind| Ok(human::plural(query.clone().kind(kind).count()?, kind.name())));
+            .map(|kind| Ok(human::plural(query.clone().only_kind(kind).count()?, kind.name())));
         let counts = counts.into_iter().collect::<Result<Vec<_>>>()?.join(", ");
         let page = ReportPage {
             title: &self.title,
