@@ -67,6 +67,12 @@ fn runs_are_compared_up_to_where_they_part_and_beyond() {
 
     let said = bench.run(["diff", "good", "bad", "--types", "-n", "1"]);
     assert!(said.out.contains("5 events alike, then they part:"), "{}", said.out);
+    // None from there on: they were said to be alike.
+    let said = bench.run(["diff", "good", "bad", "-n", "0", "-o", "json"]);
+    let report: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((said.code, &report["parts_at"]), (1, &5.into()), "{said:?}");
+    assert_eq!(report["pairs"].as_array().unwrap().len(), 3);
+    assert_eq!(bench.run(["diff", "good", "good", "-n", "0"]).code, 0);
     let said = bench.run(["diff", "good", "good"]);
     assert_eq!((said.code, said.out.lines().last()), (0, Some("5 events, all alike")));
     assert_eq!(bench.run(["diff", "good", "none"]).code, 1);

@@ -114,7 +114,7 @@ fn compare(sides: &mut [Side; 2], args: &Args) -> Result<Report, Failure> {
     };
     let mut number = 0;
     let mut shown = 0;
-    while shown < args.limit {
+    while report.parts_at.is_none() || shown < args.limit {
         let pair = (left.next()?, right.next()?);
         let same = match &pair {
             (None, None) => break,
@@ -129,6 +129,9 @@ fn compare(sides: &mut [Side; 2], args: &Args) -> Result<Report, Failure> {
             }
         } else {
             report.parts_at.get_or_insert(number);
+            if shown == args.limit {
+                break;
+            }
             shown += 1;
         }
         let a = pair.0.map(|record| left.said(&record));
