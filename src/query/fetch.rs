@@ -73,7 +73,10 @@ fn try_fetch(
     let mut in_vain = InVain::default();
     let mut threshold = None;
     let end = part.up_to.map(|cursor| goodness(cursor.key, part.order));
-    let candidates = candidates(lists, filter);
+    let mut candidates = candidates(lists, filter);
+    if let Some(after) = part.after {
+        candidates.retain(|candidate| may_follow(candidate.entry, after));
+    }
     let key = filter.lone_key();
     let footers = footers(&candidates, key);
     let tables = tables(&footers, filter, key);
@@ -251,6 +254,20 @@ fn best_key(entry: &Entry, order: Order) -> (i64, u64) {
         Order::Seq => (0, entry.first_seq()),
         Order::SeqDescending => (0, span.map_or(u64::MAX, |span| span.last_seq)),
     }
+}
+
+/// True when a record of the segment may come behind the cursor.
+fn may_follow(entry: &Entry, after: Cursor) -> bool {
+    let Cursor { order, key } = after;
+    entry.span().is_none_or(|span| {
+        let worst = match order {
+            Order::Newest => (span.created.0, 0),
+            Order::Oldest => (span.created.1, u64::MAX),
+            Order::Seq => (0, span.last_seq),
+            Order::SeqDescending => (0, entry.first_seq()),
+        };
+        goodness(worst, order) < goodness(key, order)
+    })
 }
 
 /// A key turned such that the better one is the larger one.

@@ -102,6 +102,33 @@ fn cut_each_segment(dir: &Path, ledger: &Ledger) -> usize {
     refused
 }
 
+/// Who went on behind a cursor looked once more in all that lies before it: one segment there that
+/// could not be read stopped everyone who followed.
+#[test]
+fn who_goes_on_behind_a_segment_does_not_read_it() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), 2000).close().unwrap();
+    let paths = segments(dir.path());
+    assert!(paths.len() > 4);
+    let seqs = |query: &Query| query.fetch().map(|page| page.seqs().collect::<Vec<_>>());
+    for order in [Order::Newest, Order::Oldest, Order::Seq, Order::SeqDescending] {
+        let is_newest_first = matches!(order, Order::Newest | Order::SeqDescending);
+        // The last segment is not sealed.
+        let first = if is_newest_first { paths.len() - 2 } else { 0 };
+        let reader = Reader::open(dir.path()).unwrap();
+        let all = reader.query().order(order).limit(usize::MAX / 2);
+        let behind = all.clone().after(all.clone().limit(1000).fetch().unwrap().next().unwrap());
+        let truth = seqs(&behind).unwrap();
+        let whole = fs::read(&paths[first]).unwrap();
+        let file = OpenOptions::new().write(true).open(&paths[first]).unwrap();
+        file.set_len(0).unwrap();
+        assert!(all.fetch().is_err(), "{order:?}");
+        let found = seqs(&behind);
+        file.write_all_at(&whole, 0).unwrap();
+        assert_eq!(found.unwrap(), truth, "{order:?}");
+    }
+}
+
 /// The same, where the writer goes on behind the cut: a hole is read as zeros, and no fault tells.
 #[test]
 fn a_hole_in_an_open_segment_gives_errors_and_no_zeros() {
