@@ -175,6 +175,12 @@ impl Query {
         self
     }
 
+    /// Where a text is looked for, also records that are damaged and might hold it, in their place.
+    pub(crate) fn or_damaged(mut self) -> Self {
+        self.filter.damaged = true;
+        self
+    }
+
     /// Also the states of runs whose place was taken by a later one.
     pub fn history(mut self, history: bool) -> Self {
         self.filter.history = history;
@@ -303,7 +309,11 @@ impl Query {
         self
     }
 
-    fn check(&self) -> Result<()> {
+    /// Tells what is wrong with the question, without asking it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] as for [`Query::fetch`].
+    pub(crate) fn check(&self) -> Result<()> {
         if let Some(Invalid { what, value, expected }) = self.invalid.clone() {
             return Err(Error::Invalid { what, value, expected });
         }

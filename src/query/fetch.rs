@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::query::cursor::{Cursor, Order};
 use crate::query::filter::{Filter, Wanted};
 use crate::query::list::{Entry, InVain, SegmentList};
@@ -173,6 +173,7 @@ fn select_in(
         pinned.let_go();
         match pinned.record(hit.seq, hit.offset) {
             Ok(record) => text.matches(&record.body),
+            Err(Error::Damaged { .. }) if filter.damaged => true,
             Err(err) => {
                 damage = Some(err);
                 false

@@ -22,6 +22,8 @@ pub(super) struct Filter {
     /// The first creation after those that match.
     pub(super) until: Option<i64>,
     pub(super) text: Option<TextPattern>,
+    /// With a text: also records that cannot be read, which may hold it.
+    pub(super) damaged: bool,
     /// Also states of a run whose place was taken by a later one.
     pub(super) history: bool,
 }

@@ -201,6 +201,25 @@ fn a_tail_shows_what_comes_behind_a_higher_number_of_another_stream() {
     assert_eq!(seen, [2, 4]);
 }
 
+/// Of none of the last records the first was looked for, through all of them.
+#[test]
+fn a_tail_that_begins_with_none_reads_none() {
+    let bench = Bench::new();
+    let options = Options::new().segment_bytes(64 << 10).background(false);
+    let ledger = options.open(bench.ledger()).unwrap();
+    for number in 0..200 {
+        let error = ErrorRecord::new("E", format!("record {number:0>1000}"));
+        ledger.append_with(error, Durability::Os).unwrap();
+    }
+    ledger.close().unwrap();
+    let segment = bench.ledger().join("streams/errors/00000000000000000001.seg");
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[10_000] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    assert_eq!(bench.run(["tail", "-g", "needle"]).code, 3, "what is damaged may hold it");
+    assert_eq!(bench.run(["tail", "-n", "0", "-g", "needle"]).code, 1);
+}
+
 #[test]
 fn statistics_in_both_shapes() {
     let bench = family();

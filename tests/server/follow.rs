@@ -1,5 +1,7 @@
 //! Following the ledger.
 
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -121,6 +123,34 @@ fn nothing_is_missed_while_many_append() {
         let seen = stream.records(4 * EACH);
         assert_eq!(seen, (1..=4 * EACH as u64).collect::<Vec<_>>());
     });
+}
+
+/// For a text all records were read before the answer began; one that was damaged ended it, and
+/// whoever came back ended there again.
+#[test]
+fn a_tail_with_a_text_passes_a_damaged_record() {
+    let site = Site::new();
+    let append = |message: &str| site.ledger.append(Event::new("x").message(message)).unwrap();
+    append("needle");
+    append("damaged");
+    append("hay");
+    // The index knows the record before it is damaged.
+    site.admin().get("/v1/events").expect(200);
+    let events = fs::read_dir(site.folder.path().join("ledger/streams/events")).unwrap();
+    let segment = events.map(|entry| entry.unwrap().path()).next().unwrap();
+    let bytes = fs::read(&segment).unwrap();
+    let at = bytes.windows(7).position(|window| window == b"damaged").unwrap();
+    let file = OpenOptions::new().write(true).open(&segment).unwrap();
+    file.write_all_at(&[0xff; 7], at as u64).unwrap();
+    let admin = site.admin();
+    let mut begun = Stream::open(&admin, "/v1/tail?text=needle", None);
+    let mut again = Stream::open(&admin, "/v1/tail?text=needle&after=0", None);
+    assert_eq!(again.records(2), [1, 2]);
+    assert!(again.text.contains("id: 2\nevent: damaged\n"), "{}", again.text);
+    append("needle");
+    assert_eq!((begun.records(1), again.records(3)), (vec![4], vec![1, 2, 4]));
+    let too_long = format!("/v1/tail?trace={}", "t".repeat(129));
+    assert_eq!(admin.get(&too_long).status, 400, "it is said before the answer begins");
 }
 
 /// Only so many follow at a time, and a place is given back when one goes.
