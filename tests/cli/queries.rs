@@ -205,6 +205,19 @@ fn colours_come_when_asked_for_and_nothing_raw_reaches_a_table() {
     }
 }
 
+/// Who repeated a command with the cursor that it told of left out the first ones once more.
+#[test]
+fn an_offset_is_passed_over_once() {
+    let bench = Bench::with_sample();
+    let args = ["events", "-o", "json", "-n", "2", "--offset", "1"];
+    let first = bench.run(args);
+    let (_, next) = first.err.trim().split_once("--cursor ").unwrap();
+    let second = bench.run(args.into_iter().chain(["--cursor", next]));
+    let five = bench.run(["events", "-o", "json", "-n", "5"]);
+    let expected: Vec<_> = five.out.lines().skip(1).collect();
+    assert_eq!(first.out.lines().chain(second.out.lines()).collect::<Vec<_>>(), expected);
+}
+
 #[test]
 fn damage_is_never_hidden_behind_exit_0() {
     let bench = Bench::with_sample();

@@ -1,7 +1,7 @@
 //! Runs, events and errors under `/v1`.
 
 use axum::http::Method;
-use runledger::{Kind, Severity, Status};
+use runledger::{Event, Kind, Severity, Status};
 use serde_json::{Value, json};
 
 use super::Site;
@@ -88,6 +88,25 @@ fn what_cannot_change_has_a_tag() {
         assert_eq!(answer.header("etag"), "W/\"1\"");
         assert_eq!(answer.body.is_empty(), status == 304);
     }
+}
+
+/// An offset was passed over once more on each page that went on from the one before.
+#[test]
+fn an_offset_is_passed_over_once() {
+    let site = Site::new();
+    for _ in 0..6 {
+        site.ledger.append(Event::new("x")).unwrap();
+    }
+    let page = |cursor: &str| {
+        let path = format!("/v1/events?offset=1&limit=2{cursor}");
+        let page = site.admin().get(&path).expect(200);
+        let items = page["items"].as_array().unwrap().iter();
+        let seqs: Vec<_> = items.map(|it| it["seq"].as_u64().unwrap()).collect();
+        (seqs, page["next"].as_str().unwrap_or_default().to_owned())
+    };
+    let (first, next) = page("");
+    let (second, _) = page(&format!("&cursor={next}"));
+    assert_eq!((first, second), (vec![5, 4], vec![3, 2]));
 }
 
 /// Several values of one word, in pages by the cursor: all records once, in order.

@@ -22,7 +22,8 @@ pub(super) struct Paging {
     /// How many records to give at the most; a page that has 8 MiB before takes no more, either
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
-    /// How many of the first records to leave out; to walk a list, take the cursor
+    /// How many of the first records to leave out; to walk a list, take the cursor, beside which
+    /// this is of no account
     #[param(maximum = 100_000, default = 0)]
     offset: Option<u64>,
     /// Where to go on: `next` of an earlier answer to the same question
@@ -67,7 +68,8 @@ impl Paging {
         let part = Offset { limit: self.limit, offset: self.offset };
         let query = part.apply(query)?.order(order);
         Ok(match self.cursor {
-            Some(Word(cursor)) => query.after(cursor),
+            // It goes on behind a page that left them out.
+            Some(Word(cursor)) => query.offset(0).after(cursor),
             None => query,
         })
     }

@@ -36,7 +36,7 @@ struct Part {
     /// At most this many; `all` for no bound [default: 50, and all values of --count-by]
     #[arg(short = 'n', long, value_name = "N", value_parser = limit)]
     limit: Option<usize>,
-    /// Leave out this many first
+    /// Leave out this many first; of no account beside --cursor
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: u64,
     /// Go on where a listing in the same order ended
@@ -129,9 +129,10 @@ fn records(
     let screen = Screen::stdout(ctx);
     let mut printer = Printer::new(args.output, kind, &screen, out)?;
     let limit = args.part.limit.unwrap_or(USUAL);
-    let mut pages = Pages::new(query.order(args.part.order()), limit)
-        .offset(args.part.offset)
-        .after(args.part.cursor);
+    // A cursor goes on behind a page that left them out.
+    let offset = args.part.cursor.map_or(args.part.offset, |_| 0);
+    let mut pages =
+        Pages::new(query.order(args.part.order()), limit).offset(offset).after(args.part.cursor);
     let seen = pages.each(|record| Ok(printer.record(record)?))?;
     if seen.any() {
         printer.flush()?;
