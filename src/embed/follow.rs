@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 
+use crate::embed::pending::weight;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::model::Record;
@@ -21,12 +22,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How many records are read ahead of the one who takes them.
 const AHEAD: usize = 500;
 
+/// After how many bytes no more are: each may be of 16 MiB.
+const ENOUGH: usize = 8 << 20;
+
 /// The records of a ledger from a place on, in the order of their numbers, and then those that are
 /// appended, within a twentieth of a second. It never ends by itself. All states of runs are in it.
 ///
 /// Who comes back goes on behind the last record that it saw, by its number: none is left out and
-/// none comes twice. A thread of its own reads, and no further ahead than 500 records, so that a
-/// slow taker costs no memory. After an error there is nothing more.
+/// none comes twice. A thread of its own reads, and no further ahead than 500 records or 8 MiB of
+/// them, so that a slow taker costs little memory. After an error there is nothing more.
 ///
 /// ```
 /// use runledger::embed::Follow;
@@ -110,16 +114,17 @@ impl Shared {
             let mut more = false;
             if settled > place {
                 let page = query.after(Cursor::after_seq(place)).fetch()?;
-                let mut records = Vec::with_capacity(page.len());
-                let mut last = place;
+                let (mut records, mut bytes, mut last) = (Vec::new(), 0, place);
                 for (seq, record) in page.seqs().zip(page.records()) {
-                    if seq > settled {
+                    more = seq <= settled && bytes >= ENOUGH;
+                    if more || seq > settled {
                         break;
                     }
+                    bytes += record.as_ref().map_or(0, |record| weight(&record.body));
                     records.push(record.map(Record::into_owned));
                     last = seq;
                 }
-                more = page.next().is_some() && last < settled;
+                more |= page.next().is_some() && last < settled;
                 // What the query leaves out need not be looked at again.
                 place = if more { last } else { settled };
                 self.put(records);
@@ -197,5 +202,34 @@ impl Drop for Follow {
     fn drop(&mut self) {
         self.0.state.lock().is_dropped = true;
         self.0.taken.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use smol::stream::StreamExt;
+
+    use super::*;
+    use crate::Event;
+
+    /// A look held 500 records of whatever length.
+    #[test]
+    fn large_records_are_read_a_few_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        for _ in 0..20 {
+            ledger.append(Event::new("x").message("x".repeat(1 << 20))).unwrap();
+        }
+        let follow = Follow::new(&ledger, 0, |query| query).unwrap();
+        // Those of one look come at once, and no others before they are taken.
+        let held = loop {
+            match follow.0.state.lock().records.len() {
+                0 => thread::yield_now(),
+                held => break held,
+            }
+        };
+        assert_eq!(held, 8);
+        let seqs = follow.take(20).map(|record| record.unwrap().seq).collect::<Vec<_>>();
+        assert_eq!(smol::block_on(seqs), (1..=20).collect::<Vec<_>>());
     }
 }
