@@ -20,7 +20,8 @@ impl TextPattern {
         } else if text.is_ascii() {
             Self::Ascii(text)
         } else {
-            Self::Folded(text)
+            // Title-case letters are no upper-case ones, and fold too.
+            Self::Folded(text.to_lowercase())
         }
     }
 
@@ -69,6 +70,7 @@ mod tests {
         assert!(found("timeout", "a TimeOut b") && found("timeout", "timeout"));
         assert!(!found("Timeout", "a timeout") && found("Timeout", "a Timeout"));
         assert!(found("größe", "GRÖSSE GRÖßE") && !found("größe", "grosse"));
+        assert!(found("\u{1c5}", "\u{1c5}\u{1fbc}") && found("\u{1fbc}", "\u{1fb3}"));
         assert!(found("", "") && found("b", "aB") && !found("ab", "b"));
     }
 }
