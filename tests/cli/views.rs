@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 
-use runledger::{Class, Durability, ErrorRecord, Kind, Limits, Options, Severity};
+use runledger::{Class, Durability, ErrorRecord, Id, Kind, Limits, Options, Severity};
 use serde_json::Value;
 
 use super::{Bench, said};
@@ -201,21 +201,37 @@ fn a_tail_shows_what_comes_behind_a_higher_number_of_another_stream() {
     assert_eq!(seen, [2, 4]);
 }
 
-/// Of none of the last records the first was looked for, through all of them.
-#[test]
-fn a_tail_that_begins_with_none_reads_none() {
+/// 200 errors of a trace, the first of them damaged in a segment whose footer knows it.
+fn damaged() -> Bench {
     let bench = Bench::new();
     let options = Options::new().segment_bytes(64 << 10).background(false);
     let ledger = options.open(bench.ledger()).unwrap();
     for number in 0..200 {
         let error = ErrorRecord::new("E", format!("record {number:0>1000}"));
-        ledger.append_with(error, Durability::Os).unwrap();
+        ledger.append_with(error.trace_id(Id::new("t").unwrap()), Durability::Os).unwrap();
     }
     ledger.close().unwrap();
     let segment = bench.ledger().join("streams/errors/00000000000000000001.seg");
     let mut bytes = fs::read(&segment).unwrap();
-    bytes[10_000] ^= 1;
+    let at = bytes.windows(7).position(|window| window == b"record ").unwrap();
+    bytes[at] ^= 1;
     fs::write(&segment, bytes).unwrap();
+    bench
+}
+
+/// The first record of a trace could not be read, and none of the others was shown.
+#[test]
+fn a_trace_whose_first_record_is_damaged_is_shown_without_it() {
+    let said = damaged().run(["trace", "t"]);
+    assert_eq!((said.code, said.out.lines().skip(1).count()), (3, 199), "{}", said.err);
+    let first = said.out.lines().nth(1).unwrap();
+    assert!(first.trim_start().starts_with("+0.000 "), "{first}");
+}
+
+/// Of none of the last records the first was looked for, through all of them.
+#[test]
+fn a_tail_that_begins_with_none_reads_none() {
+    let bench = damaged();
     assert_eq!(bench.run(["tail", "-g", "needle"]).code, 3, "what is damaged may hold it");
     assert_eq!(bench.run(["tail", "-n", "0", "-g", "needle"]).code, 1);
 }

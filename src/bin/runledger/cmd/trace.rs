@@ -13,6 +13,9 @@ use crate::output::{Screen, Shape};
 /// Records of one time that are held to be put in order.
 const MOST_TIED: usize = 1000;
 
+/// Records at either end of which one that can be read tells when that was.
+const EDGE: usize = 1000;
+
 /// Deepest indent of runs that other runs started.
 const DEEPEST: usize = 8;
 
@@ -82,8 +85,9 @@ impl Tree {
     fn new(wanted: &Query) -> Result<Self, Failure> {
         let mut parents = HashMap::new();
         let edge = |order| -> Result<Option<Timestamp>, Failure> {
-            let page = wanted.clone().order(order).limit(1).fetch()?;
-            Ok(page.records().next().transpose()?.and_then(|record| record.body.created_at()))
+            let page = wanted.clone().order(order).limit(EDGE).fetch()?;
+            // One that is damaged is named when the records are shown.
+            Ok(page.records().find_map(|record| record.ok()?.body.created_at()))
         };
         let first = edge(Order::Oldest)?.unwrap_or_default();
         let mut last = edge(Order::Newest)?.unwrap_or_default();
