@@ -26,7 +26,7 @@ pub struct ErrorGroup {
 impl Query {
     /// The errors that match, in groups of those that are alike: the largest first, and no more
     /// groups than the limit. Order, offset and cursor do not matter. From the index, but for two
-    /// records a group.
+    /// records a group, and one for each of its runs in each segment.
     ///
     /// ```
     /// # use runledger::{ErrorRecord, Ledger};
