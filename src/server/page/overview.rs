@@ -239,7 +239,8 @@ impl Lengths {
             if let Ok(record) = record
                 && let Body::Run(run) = &record.body
             {
-                nanos.extend(run.duration_nanos().and_then(|it| u64::try_from(it).ok()));
+                // One that ended before it began took no time, as everywhere.
+                nanos.extend(run.duration_nanos().map(|it| u64::try_from(it).unwrap_or(0)));
             }
         }
         nanos.sort_unstable();
@@ -390,5 +391,28 @@ fn bar(x: u32, begin: Timestamp, counts: &[u64], most: u64, range: Range, clock:
         failed: human::percent(failed, ended),
         link: Link::to("/").with("since", begin).with("until", end).to_string(),
         label,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Ledger, Run};
+
+    /// A run that ended before it began was left out, where `stats` and `history` count it as one
+    /// that took no time.
+    #[test]
+    fn a_run_that_ended_before_it_began_took_no_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let at = |second: i64| Timestamp::from_nanos(second * 1_000_000_000);
+        for (id, end) in [("a", 60), ("b", 90), ("c", 130)] {
+            let run = Run::new(id, "t", Status::Success).unwrap();
+            let run = run.created_at(at(100)).started_at(at(100)).finished_at(at(end));
+            ledger.append(run).unwrap();
+        }
+        let runs = ledger.query().kind(Kind::Run);
+        let lengths = Lengths::of(&runs, "t".to_owned(), 3).unwrap();
+        assert_eq!(lengths.nanos, [0, 30_000_000_000, 30_000_000_000]);
     }
 }
