@@ -874,3 +874,32 @@ fn a_checkpoint_that_is_taken_during_a_rewrite_holds() {
         assert!(report.holds(), "step {step}: {:?}", report.findings);
     }
 }
+
+/// A compaction that a close had broken off left its draft, with records that an erasure may have
+/// been about: after a clean close nobody looks for one.
+#[test]
+fn a_compaction_that_a_close_breaks_off_leaves_no_draft() {
+    within_a_minute(|| {
+        let mut rng = Rng::new(15);
+        let disk = SimDisk::new(15);
+        ledger(&mut rng, &disk, 4).close().unwrap();
+        let hooked = Hooked::new(disk.storage());
+        let ledger = options(&disk).storage(Arc::new(hooked.clone())).open(DIR).unwrap();
+        let closing = Arc::new(Mutex::new(None));
+        let (closer, begun) = (ledger.clone(), Arc::clone(&closing));
+        hooked.set(move |operation, path| {
+            if operation == "open" && is_draft(path) && begun.lock().is_none() {
+                let closes = closer.clone();
+                *begun.lock() = Some(std::thread::spawn(move || closes.close()));
+                while closer.cleanup(&Cleanup::retention(), true).is_ok() {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let outcome = ledger.compact(&Compaction::new());
+        assert!(matches!(outcome, Err(Error::Closed)), "{outcome:?}");
+        let closing = closing.lock().take().unwrap();
+        closing.join().unwrap().unwrap();
+        assert!(!disk.files().iter().any(|path| is_draft(path)), "{:?}", disk.files());
+    });
+}

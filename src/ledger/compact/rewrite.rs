@@ -153,7 +153,7 @@ impl Inner {
         let previous = first.trailer().map_or([0; 32], |trailer| trailer.previous);
         let packer = Packer::create(storage, &draft, header, self.catalog.seed);
         let packed = packer.and_then(|packer| self.pack(packer, group, previous, selection, pace));
-        if packed.is_err() && self.was_dropped(group)? {
+        if packed.is_err() && self.was_dropped(group) {
             // What is gone cannot be read to its end.
             self.discard(&draft);
             return Ok(None);
@@ -232,9 +232,9 @@ impl Inner {
     }
 
     /// True when retention has dropped one of these segments; once it is through with that.
-    fn was_dropped(&self, group: &Group) -> Result<bool> {
-        let _nothing_is_dropped = self.begin_cleaning()?;
-        Ok(!self.are_there(group))
+    fn was_dropped(&self, group: &Group) -> bool {
+        let _nothing_is_dropped = self.cleaning.lock();
+        !self.are_there(group)
     }
 
     /// Removes a draft that came to nothing. The error that counts is the one before: what stays,
