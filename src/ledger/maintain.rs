@@ -343,11 +343,12 @@ impl Inner {
         if self.closed.swap(true, Ordering::AcqRel) {
             return self.check_poisoned();
         }
+        // What has begun to write segments anew, to end or to drop them comes to its end first. All
+        // that comes now is refused, and touches no file.
+        self.compactor.stop();
+        drop(self.cleaning.lock());
         let sealed = self.seal_or_trim();
         self.maintenance.stop();
-        self.compactor.stop();
-        // A clean-up that has begun touches no file after the lock is given up.
-        let _none_goes_on = self.cleaning.lock();
         let outcome = noted.and(sealed.and_then(|()| self.finish()));
         lock.take();
         outcome

@@ -7,10 +7,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use runledger::{Cleanup, Durability, Error, Event, Ledger, Options};
+use runledger::{Cleanup, Compaction, Durability, Error, Event, Ledger, Options};
 
 use super::hooked::Hooked;
-use super::{DIR, within_a_minute};
+use super::{DIR, is_draft, within_a_minute};
 use torture::disk::{Cut, Fault, Keep, KeepNames, OpKind, SimDisk};
 
 const NOTHING: Cut = Cut { files: Keep::Nothing, names: KeepNames::Nothing, seed: 1 };
@@ -25,9 +25,19 @@ fn open(storage: &Hooked) -> Ledger {
 
 /// Has this called before the next such operation, and not again.
 fn once(storage: &Hooked, operation: &'static str, act: impl FnOnce() + Send + 'static) {
+    once_on(storage, operation, |_| true, act);
+}
+
+/// As [`once`], before the next one on such a file.
+fn once_on(
+    storage: &Hooked,
+    operation: &'static str,
+    is_it: impl Fn(&Path) -> bool + Send + Sync + 'static,
+    act: impl FnOnce() + Send + 'static,
+) {
     let act = Mutex::new(Some(act));
-    storage.set(move |name, _| {
-        let act = (name == operation).then(|| act.lock().take()).flatten();
+    storage.set(move |name, path| {
+        let act = (name == operation && is_it(path)).then(|| act.lock().take()).flatten();
         act.into_iter().for_each(|act| act());
     });
 }
@@ -122,6 +132,65 @@ fn a_close_waits_for_a_clean_up() {
         drop(appended.recv().unwrap());
         let again = open(&Hooked::new(disk.power_cut(NOTHING).storage()));
         assert_eq!(again.query().record_type("of the second").count().unwrap(), 1);
+    });
+}
+
+/// A ledger with a sealed segment of events.
+fn open_with_sealed(storage: &Hooked, disk: &SimDisk) -> Ledger {
+    let ledger = open(storage);
+    ledger.append_with(Event::new("old"), Durability::Os).unwrap();
+    disk.advance(Duration::from_secs(2 * 24 * 3600));
+    ledger.maintain().unwrap();
+    ledger
+}
+
+/// A compaction that had begun before the close took that back after it, in the file of the numbers
+/// that was another writer's by then: those that this one had given out were given out again after
+/// a crash.
+#[test]
+fn a_compaction_that_a_close_overtakes_takes_nothing_back() {
+    let disk = SimDisk::new(6);
+    let storage = Hooked::new(disk.storage());
+    let ledger = open_with_sealed(&storage, &disk);
+    let (told, given_out) = mpsc::channel();
+    let (closed, storage_of_second) = (ledger.clone(), storage.clone());
+    once(&storage, "now", move || {
+        closed.close().unwrap();
+        let second = open(&storage_of_second);
+        let seq = second.append_with(Event::new("of the second"), Durability::Os).unwrap();
+        told.send((second, seq)).unwrap();
+    });
+    let refused = ledger.compact(&Compaction::new());
+    assert!(matches!(refused, Err(Error::Closed)), "{refused:?}");
+    let (_second, seq) = given_out.recv().unwrap();
+    let again = open(&Hooked::new(disk.power_cut(NOTHING).storage()));
+    let next = again.append(Event::new("after the crash")).unwrap();
+    assert!(next > seq, "{next} is given out, and {seq} was before");
+}
+
+/// A close did not wait for a compaction: the draft of that lay behind a clean close, after which
+/// nobody looks for one, and was removed when the directory was another writer's.
+#[test]
+fn a_close_waits_for_a_compaction() {
+    within_a_minute(|| {
+        let disk = SimDisk::new(7);
+        let storage = Hooked::new(disk.storage());
+        let ledger = open_with_sealed(&storage, &disk);
+        let (told, left) = mpsc::channel();
+        let (closed, of_disk) = (ledger.clone(), disk.clone());
+        once_on(&storage, "write", is_draft, move || {
+            let (done, is_done) = mpsc::channel();
+            std::thread::spawn(move || {
+                closed.close().unwrap();
+                told.send(of_disk.kill()).unwrap();
+                let _ = done.send(());
+            });
+            let _ = is_done.recv_timeout(A_WHILE);
+        });
+        let _ = ledger.compact(&Compaction::new());
+        let left = left.recv().unwrap();
+        drop(open(&Hooked::new(left.storage())));
+        assert!(!left.files().iter().any(|path| is_draft(path)), "{:?}", left.files());
     });
 }
 

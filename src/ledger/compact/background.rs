@@ -74,7 +74,8 @@ impl Compactor {
         !state.stop
     }
 
-    /// Stops the thread and waits for it, unless it is the one that calls.
+    /// Stops the thread and waits for it, unless it is the one that calls, and for any other that
+    /// writes a segment anew: they look after each frame whether the ledger is closed.
     pub(in crate::ledger) fn stop(&self) {
         let worker = {
             let mut state = self.state.lock();
@@ -83,5 +84,6 @@ impl Compactor {
         };
         self.wake.notify_all();
         worker.into_iter().for_each(Worker::join);
+        drop(self.rewriting.lock());
     }
 }

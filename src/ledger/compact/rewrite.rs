@@ -121,7 +121,7 @@ impl Inner {
     ///
     /// # Errors
     /// [`Error::Damaged`] when one of them is not whole: all stay as they are, as after
-    /// [`Error::NoSpace`] and what `pace` gives.
+    /// [`Error::NoSpace`], [`Error::Closed`] and what `pace` gives.
     pub(super) fn rewrite(
         &self,
         group: &Group,
@@ -129,6 +129,8 @@ impl Inner {
         pace: &mut Pace<'_>,
     ) -> Result<Option<Rewrite>> {
         let _one_at_a_time = self.compactor.rewriting.lock();
+        // Under the lock, for which a close waits: what comes after it touches no file.
+        self.check_writable()?;
         if !self.is_current(group)? {
             return Ok(None);
         }
