@@ -3,11 +3,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use runledger::{Cleanup, Compaction, Durability, Error, Event, Ledger, Options};
+use runledger::{Cleanup, Compaction, Durability, Error, Event, Ledger, Options, Run, Status};
 
 use super::hooked::Hooked;
 use super::{DIR, is_draft, within_a_minute};
@@ -192,6 +193,38 @@ fn a_close_waits_for_a_compaction() {
         drop(open(&Hooked::new(left.storage())));
         assert!(!left.files().iter().any(|path| is_draft(path)), "{:?}", left.files());
     });
+}
+
+/// A clean-up by status that had begun before the close sealed a short segment after it: over
+/// records that another writer had appended there, and was told are on stable storage.
+#[test]
+fn a_clean_up_that_a_close_overtakes_seals_nothing() {
+    let disk = SimDisk::new(8);
+    let storage = Hooked::new(disk.storage());
+    let ledger = open(&storage);
+    let append = |ledger: &Ledger, run: &str, status| {
+        ledger.append_with(Run::new(run, "t", status).unwrap(), Durability::Sync).unwrap();
+    };
+    append(&ledger, "skipped", Status::Skipped);
+    append(&ledger, "done", Status::Success);
+    disk.advance(Duration::from_secs(3600));
+    let (told, changed_hands) = mpsc::channel();
+    let (closed, storage_of_second, of_disk) = (ledger.clone(), storage.clone(), disk.clone());
+    // What the directory takes is added up before segments are dropped and after that, and then
+    // before runs are taken out of those that stay.
+    let looks = AtomicUsize::new(0);
+    let is_third = move |path: &Path| path == Path::new(DIR) && looks.fetch_add(1, SeqCst) == 2;
+    once_on(&storage, "list", is_third, move || {
+        closed.close().unwrap();
+        let second = open(&storage_of_second);
+        append(&second, "of the second", Status::Success);
+        told.send((second, of_disk.fork())).unwrap();
+    });
+    let skipped = Cleanup::older_than(Duration::ZERO).status(Status::Skipped);
+    let refused = ledger.cleanup(&skipped, false);
+    assert!(matches!(refused, Err(Error::Closed)), "{refused:?}");
+    let (_second, left) = changed_hands.recv().unwrap();
+    assert_untouched(&disk, &left);
 }
 
 /// Of two threads that closed the ledger, one was told that all was done while the other had not

@@ -264,6 +264,8 @@ impl Inner {
 
     /// Ends and seals all segments of these streams that hold anything.
     pub(super) fn seal_all(&self, streams: StreamSet) -> Result<()> {
+        // A close has to wait for it, as for the end of a clean-up.
+        let _one_at_a_time = self.begin_cleaning()?;
         self.sync()?;
         for (number, stream) in streams.filter_map(|it| Some((it, self.streams.get(it)?))) {
             let mut active = stream.lock();
