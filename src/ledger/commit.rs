@@ -150,7 +150,6 @@ impl Inner {
         records: &[Body<'_>],
         on_reject: OnReject,
     ) -> Result<(Appended, Positions)> {
-        self.check_process()?;
         self.check_writable()?;
         let ends_a_run =
             |body: &Body<'_>| matches!(body, Body::Run(run) if run.status.is_terminal());
@@ -209,7 +208,7 @@ impl Inner {
         now: i64,
     ) -> Result<(Appended, Positions)> {
         // Under the locks, which a close takes before it gives up the numbers and the files.
-        self.check_writable()?;
+        self.check_open()?;
         let first_seq = self.take_seqs(u64::from(batch.records))?;
         // All space is found before anything is written, so that a full disk takes no part of a
         // batch and leaves out another.

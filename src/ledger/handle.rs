@@ -185,8 +185,14 @@ impl Inner {
         }
     }
 
-    /// An error when nothing may be appended.
+    /// An error when nothing may be appended or changed.
     pub(super) fn check_writable(&self) -> Result<()> {
+        self.check_process()?;
+        self.check_open()
+    }
+
+    /// As [`Inner::check_writable`], of a process that was looked at before.
+    pub(super) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::Closed);
         }
@@ -210,5 +216,61 @@ impl Inner {
         }
         // The first cause is the one to be told.
         let _ = self.poisoned.set(cause.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ledger::{Cleanup, Compaction, Erasure, Options};
+    use crate::model::{Event, Field, Id, Run, Status};
+
+    fn open(dir: &Path) -> Ledger {
+        Options::new().background(false).open(dir).unwrap()
+    }
+
+    /// The ledger as a fork of this process has it.
+    fn fork_of(ledger: Ledger, other: &Ledger) -> Ledger {
+        let Ledger { mut inner, _closes: mut closes } = ledger;
+        // Else it would be closed here.
+        Arc::get_mut(&mut closes).unwrap().0 = Arc::clone(&other.inner);
+        Arc::get_mut(&mut inner).unwrap().pid += 1;
+        Ledger::of(inner)
+    }
+
+    /// A fork was refused appends alone: its clean-up dropped segments, its compaction and its
+    /// erasure removed those that the writer has open, and its sync could take from the writer the
+    /// one word of an error that the kernel gives.
+    #[test]
+    fn a_fork_changes_nothing() {
+        let (dir, of_other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let ledger = open(dir.path());
+        let user = || Id::new("u").unwrap();
+        let run = Run::new("r", "t", Status::Success).unwrap();
+        ledger.append(run.user_id(user())).unwrap();
+        ledger.pin("r", "evidence").unwrap();
+        let fork = fork_of(ledger, &open(of_other.path()));
+        let erasure = Erasure::of(Field::User, user()).unwrap();
+        let by_status = Cleanup::older_than(Duration::ZERO).status(Status::Success);
+        let minute = Duration::from_secs(60);
+        let tried = [
+            ("append", fork.append(Event::new("e")).map(drop)),
+            ("sync", fork.sync()),
+            ("maintain", fork.maintain()),
+            ("clean-up", fork.cleanup(&Cleanup::older_than(Duration::ZERO), false).map(drop)),
+            ("clean-up by status", fork.cleanup(&by_status, false).map(drop)),
+            ("compact", fork.compact(&Compaction::new()).map(drop)),
+            ("erase", fork.erase(&erasure).map(drop)),
+            ("pin", fork.pin("r", "more evidence")),
+            ("unpin", fork.unpin("r", "no evidence")),
+            ("expect", fork.expect_run("t", minute, minute)),
+            ("checkpoint", fork.checkpoint().map(drop)),
+        ];
+        for (what, outcome) in tried {
+            assert!(matches!(outcome, Err(Error::Locked { .. })), "{what}: {outcome:?}");
+        }
+        assert_eq!(fork.query().history(true).count().unwrap(), 1);
     }
 }

@@ -200,7 +200,6 @@ impl Ledger {
     /// Puts on record, for good, up to where the ledger of this id was merged.
     fn note_merged(&self, ledger: [u8; 16], merged: &Merged) -> Result<()> {
         self.sync()?;
-        self.inner.check_process()?;
         self.inner.check_writable()?;
         let id = Id::from_uuid(ledger);
         let mut note = system(LEDGER_MERGED, merged).message(format!("ledger {id} was merged"));

@@ -34,6 +34,8 @@ impl Inner {
     /// # Errors
     /// As for [`Inner::wait_synced`].
     pub(super) fn sync_streams(&self, streams: StreamSet) -> Result<()> {
+        // Of an error of the disk the kernel tells once, and a fork shares the files.
+        self.check_process()?;
         self.check_poisoned()?;
         let position = |number: usize| Some((number, self.streams.get(number)?.lock().written));
         self.wait_synced(&streams.filter_map(position).collect())

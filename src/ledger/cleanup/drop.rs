@@ -25,10 +25,12 @@ impl Inner {
     /// The right to end and to drop segments: one at a time, and none when a close has begun.
     ///
     /// # Errors
-    /// [`Error::Closed`] or [`Error::Poisoned`].
+    /// [`Error::Closed`], [`Error::Poisoned`], or [`Error::Locked`] in a fork.
     pub(in crate::ledger) fn begin_cleaning(&self) -> Result<MutexGuard<'_, ()>> {
+        // A fork may have the lock as it was taken by a thread that it does not have.
+        self.check_process()?;
         let cleaning = self.cleaning.lock();
-        self.check_writable()?;
+        self.check_open()?;
         Ok(cleaning)
     }
 

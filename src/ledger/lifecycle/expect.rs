@@ -117,7 +117,6 @@ impl Ledger {
         if !(1..=MAX_NAME_BYTES).contains(&run_type.len()) {
             return Err(Error::invalid("run type", run_type, "1 to 256 bytes of UTF-8"));
         }
-        self.inner.check_process()?;
         self.inner.check_writable()?;
         let terms = Terms { run_type: run_type.to_owned(), every_seconds, grace_seconds };
         self.inner.note(&about(RUN_EXPECTED, run_type, &terms).message(message))
