@@ -12,7 +12,7 @@ use runledger::format::trailer::TRAILER_BYTES;
 use runledger::storage::OpenMode;
 use runledger::{
     Body, Cleanup, Compaction, Durability, Erasure, Error, ErrorRecord, Event, Field, Id, Json,
-    Kind, Ledger, Order, Query, Reader, Record, Run, Status, Timestamp, repair, verify,
+    Kind, Ledger, Order, Query, Reader, Record, Run, Status, Tampering, Timestamp, repair, verify,
     verify_against,
 };
 
@@ -902,4 +902,27 @@ fn a_compaction_that_a_close_breaks_off_leaves_no_draft() {
         closing.join().unwrap().unwrap();
         assert!(!disk.files().iter().any(|path| is_draft(path)), "{:?}", disk.files());
     });
+}
+
+/// The note of a compaction comes before the new segment gets its name. Where that failed, the note
+/// was believed for ever: a checkpoint of later did not miss the segments that it tells of.
+#[test]
+fn a_note_of_what_never_came_about_excuses_nothing() {
+    let disk = SimDisk::new(16);
+    let ledger = options(&disk).open(DIR).unwrap();
+    ledger.append(Event::new("step")).unwrap();
+    disk.advance(DAY * 2);
+    ledger.maintain().unwrap();
+    disk.set_faults(|op| (op.kind == OpKind::Rename).then_some(Fault::Io));
+    ledger.compact(&Compaction::new()).unwrap_err();
+    disk.clear_hooks();
+    let checkpoint = ledger.checkpoint().unwrap();
+    let disk = disk.kill();
+    let is_of_events = |path: &PathBuf| path.to_string_lossy().contains("events/");
+    let newest = disk.files().into_iter().rfind(is_of_events).unwrap();
+    assert!(verify_against(DIR, disk.storage(), &checkpoint).unwrap().holds());
+    disk.storage().remove(&newest).unwrap();
+    let report = verify_against(DIR, disk.storage(), &checkpoint).unwrap();
+    let found: Vec<_> = report.findings.iter().map(|it| &it.tampering).collect();
+    assert_eq!(found, [&Tampering::Removed]);
 }

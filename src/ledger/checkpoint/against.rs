@@ -164,6 +164,7 @@ struct Told {
 #[derive(Default, Deserialize)]
 struct Detail {
     hash: Option<String>,
+    new_hash: Option<String>,
     #[serde(default)]
     replaced: Vec<Replaced>,
 }
@@ -246,21 +247,27 @@ fn compare_open(
 fn told(reader: &Reader, since: u64) -> Result<Told> {
     let types = REPLACED.iter().chain([&SEGMENT_MISSING]);
     let notes = types.fold(reader.audit(), |notes, name| notes.record_type(name));
-    let page = notes.order(Order::Seq).limit(usize::MAX - 1).fetch()?;
+    // From the newest on: what became of a segment tells whether it ever came about.
+    let page = notes.order(Order::SeqDescending).limit(usize::MAX - 1).fetch()?;
+    let segments = reader.catalog().all();
+    let links = segments.iter().filter_map(|it| Some(hex(it.trailer()?.link())));
+    let there: HashSet<_> = links.collect();
     let mut told = Told::default();
     // One that is damaged is among what was verified.
     for note in page.records().filter_map(Result::ok) {
         let Body::Event(Event { event_type, payload, message, trace_id, .. }) = note.body else {
             continue;
         };
-        // A segment goes after the note of it, and the checkpoint can lie between.
-        let comes_first = [SEGMENT_DROPPED, SEGMENT_COMPACTED].contains(&&*event_type);
-        if note.seq < since && !comes_first {
-            continue;
-        }
         let path = trace_id.map(|path| path.to_string());
         let detail = payload.and_then(|payload| payload.to_value::<Detail>().ok());
-        let Detail { hash, replaced } = detail.unwrap_or_default();
+        let Detail { hash, new_hash, replaced } = detail.unwrap_or_default();
+        // A segment goes after the note of it, and the checkpoint can lie between. But a compaction
+        // may have come to nothing after its note.
+        let comes_first = [SEGMENT_DROPPED, SEGMENT_COMPACTED].contains(&&*event_type);
+        let is_done = new_hash.is_none_or(|it| there.contains(&it) || told.links.contains(&it));
+        if note.seq < since && !(comes_first && is_done) {
+            continue;
+        }
         if event_type == SEGMENT_MISSING {
             told.missing.extend(path.map(|path| (path, hash)));
             continue;
@@ -276,5 +283,7 @@ fn told(reader: &Reader, since: u64) -> Result<Told> {
             told.notes.push(OnRecord { seq: note.seq, recorded_at: note.recorded_at, message });
         }
     }
+    told.notes.reverse();
+    told.missing.reverse();
     Ok(told)
 }
