@@ -128,7 +128,7 @@ impl Inner {
         selection: &mut dyn Selection,
         pace: &mut Pace<'_>,
     ) -> Result<Option<Rewrite>> {
-        let _one_at_a_time = self.compactor.rewriting.lock();
+        let _one_at_a_time = self.compactor.begin_rewriting();
         // Under the lock, for which a close waits: what comes after it touches no file.
         self.check_writable()?;
         if !self.is_current(group)? {
