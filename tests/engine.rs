@@ -7,6 +7,7 @@ mod batches;
 mod compaction;
 mod costs;
 mod crashes;
+mod damage;
 mod follow;
 mod history;
 pub(crate) mod hooked;

@@ -122,19 +122,11 @@ impl Segment {
         let (found, whole_to) = enter(index, source, &self.header, &bounds, is_whole)?;
         if is_whole && whole_to < until {
             self.indexed.store(whole_to, Ordering::Release);
-            let first = found.damaged.first().or(found.tail.as_ref());
-            let damage = first.map_or(Damage::Truncated, |range| range.damage);
+            let damage = found.damaged.first().map_or(Damage::Truncated, |range| range.damage);
             return Err(self.damaged(whole_to, damage));
         }
         findings.note_damage(&found.damaged);
-        // Where the frames end is known: what is no frame before it is damage, and nothing is torn.
-        let is_cut = found.reached < u64::from(until);
-        let reached = if is_cut { u64::from(end) } else { found.reached };
-        if is_cut {
-            let rest = DamagedRange::new(found.reached, reached);
-            findings.note_damage([&found.tail.map_or(rest, |tail| rest.of(tail.damage))]);
-        }
-        self.indexed.store(u32::try_from(reached).unwrap_or(end), Ordering::Release);
+        self.indexed.store(u32::try_from(found.reached).unwrap_or(end), Ordering::Release);
         Ok(())
     }
 

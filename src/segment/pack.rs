@@ -141,17 +141,18 @@ impl Packer {
     /// were read.
     ///
     /// # Errors
-    /// As for [`Packer::push`]; [`Error::Damaged`] when the segment is not whole; and what `keep`
-    /// and `pace` give.
+    /// As for [`Packer::push`]; [`Error::Damaged`] when the segment is not whole, or holds not as
+    /// many records as it was sealed with; and what `keep` and `pace` give.
     pub(crate) fn copy(
         &mut self,
         segment: &Segment,
         keep: &mut dyn FnMut(u64, &Decoded<'_>) -> Result<bool>,
         pace: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<()> {
-        let mut failed = None;
+        let (mut failed, mut records) = (None, 0);
         let mut frame = NewFrame::default();
         let mut copy = |_: u32, header: &FrameHeader, payload: &[u8]| {
+            records += u64::from(header.count);
             if failed.is_none() {
                 frame.recorded_at = header.recorded_at;
                 let copied = self
@@ -167,11 +168,15 @@ impl Packer {
         let source = segment.source()?;
         let bounds = segment.bounds(FRAMES_START, Some(segment.end()));
         let found = scan(source.as_dyn(), &bounds, &mut copy)?;
-        let damaged = found.damaged.first().or(found.tail.as_ref());
-        match (failed, damaged) {
+        let is_all = segment.trailer().is_none_or(|trailer| u64::from(trailer.records) == records);
+        match (failed, found.damaged.first()) {
             (Some(err), _) => Err(err),
             (None, Some(range)) => Err(Error::damaged(segment.path(), range.start, range.damage)),
-            (None, None) => Ok(()),
+            (None, None) if is_all => Ok(()),
+            (None, None) => {
+                let end = u64::from(segment.end());
+                Err(Error::damaged(segment.path(), end, Damage::Footer))
+            }
         }
     }
 

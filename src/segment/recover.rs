@@ -150,11 +150,8 @@ impl Segment {
         let is_known = |range: &&DamagedRange| {
             known.damaged.iter().any(|it| it.start <= range.start && range.end <= it.end)
         };
-        let is_cut = found.frames_end < end;
-        let cut =
-            || (found.frames_end.into(), found.tail.map_or(Damage::Truncated, |it| it.damage));
         let first = found.damaged.iter().find(|range| !is_known(range));
-        Ok(first.map(|range| (range.start, range.damage)).or_else(|| is_cut.then(cut)))
+        Ok(first.map(|range| (range.start, range.damage)))
     }
 
     fn note_allocated(&self) -> Result<()> {

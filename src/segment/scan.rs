@@ -40,9 +40,10 @@ impl DamagedRange {
 pub(crate) struct Scan {
     /// Where the last whole frame ends.
     pub(crate) frames_end: u32,
-    /// Damage with whole frames after it.
+    /// Damage with whole frames after it, or before the end that is known.
     pub(crate) damaged: Vec<DamagedRange>,
-    /// Bytes after the last whole frame, up to the last one that is not zero.
+    /// Bytes after the last whole frame, up to the last one that is not zero, where it is not known
+    /// where the frames end.
     pub(crate) tail: Option<DamagedRange>,
     /// The highest offset that a whole frame says was on stable storage.
     pub(crate) synced: u32,
@@ -101,6 +102,8 @@ pub(crate) fn scan(
         reached: 0,
     };
     let mut at = u64::from(bounds.from);
+    // What is wrong where no whole frame follows: nothing, unless the file ends too early.
+    let mut last = (Damage::Truncated, None);
     while at < end.min(u64::from(bounds.stop)) {
         let (damage, resume, records) = match scanner.attempt(at)? {
             Attempt::Whole(header) => {
@@ -122,9 +125,12 @@ pub(crate) fn scan(
         };
         let next = scanner.next_whole(resume)?;
         let Some(next) = next.filter(|_| !is_planted(Bug::CutAtTheFirstBadFrame)) else {
-            let last = scanner.last_nonzero(at)?;
-            found.tail =
-                last.map(|last| DamagedRange { start: at, end: last + 1, damage, records });
+            if bounds.until.is_none() {
+                let last = scanner.last_nonzero(at)?;
+                found.tail =
+                    last.map(|last| DamagedRange { start: at, end: last + 1, damage, records });
+            }
+            last = (damage, records);
             break;
         };
         // A writer may have completed the frame between the two looks.
@@ -132,6 +138,14 @@ pub(crate) fn scan(
             found.damaged.push(DamagedRange { start: at, end: next, damage, records });
             at = next;
         }
+    }
+    // Up to where the frames are known to end nothing is torn, and zeros are no end.
+    if let Some(until) = bounds.until.map(u64::from)
+        && at < until.min(u64::from(bounds.stop))
+    {
+        let (damage, records) = last;
+        found.damaged.push(DamagedRange { start: at, end: until, damage, records });
+        at = until;
     }
     found.reached = at;
     Ok(found)

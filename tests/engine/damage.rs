@@ -1,0 +1,104 @@
+//! Damage that looked like nothing, or like less than it was: at the end of the frames, in several
+//! frames side by side, in what a trailer says.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use runledger::format::block::{BLOCK_MAGIC, SHORT_BLOCK_MAGIC};
+use runledger::format::frame::FRAME_MAGIC;
+use runledger::format::trailer::TRAILER_BYTES;
+use runledger::{Compaction, Durability, Event, Json, Ledger};
+
+use super::{DIR, options};
+use torture::disk::SimDisk;
+use torture::rng::Rng;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Appends as many events, each in a frame of its own, and seals their segment.
+fn append(disk: &SimDisk, ledger: &Ledger, events: usize) {
+    let mut rng = Rng::new(events as u64);
+    for _ in 0..events {
+        let words: Vec<_> = (0..100).map(|_| rng.below(1_000)).collect();
+        let event = Event::new("step").payload(Json::from_value(&words).unwrap());
+        ledger.append_with(event, Durability::Os).unwrap();
+    }
+    disk.advance(DAY * 3 / 2);
+    ledger.maintain().unwrap();
+}
+
+fn segments(disk: &SimDisk) -> Vec<PathBuf> {
+    let files = disk.files().into_iter();
+    files.filter(|path| path.parent().is_some_and(|dir| dir.ends_with("events"))).collect()
+}
+
+/// Where the frames end in a sealed file.
+fn frames_end(bytes: &[u8]) -> usize {
+    let trailer = &bytes[bytes.len() - TRAILER_BYTES..];
+    u32::from_le_bytes(*trailer[12..].first_chunk().unwrap()) as usize
+}
+
+/// Where the last of these begins in the frames.
+fn last_of(bytes: &[u8], magics: &[[u8; 4]]) -> usize {
+    let frames = &bytes[..frames_end(bytes)];
+    frames.windows(4).rposition(|four| magics.iter().any(|magic| four == magic.as_slice())).unwrap()
+}
+
+fn change(disk: &SimDisk, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = disk.peek(path);
+    change(&mut bytes);
+    disk.poke(path, bytes);
+}
+
+/// Two segments of events, the first of them packed.
+fn with_a_packed_one(events: usize) -> SimDisk {
+    let disk = SimDisk::new(5);
+    let ledger = options(&disk).open(DIR).unwrap();
+    append(&disk, &ledger, events);
+    assert_eq!(ledger.compact(&Compaction::new()).unwrap().rewrites.len(), 1);
+    append(&disk, &ledger, 5);
+    ledger.close().unwrap();
+    disk
+}
+
+/// Two plain segments of events.
+fn of_plain_ones() -> SimDisk {
+    let disk = SimDisk::new(5);
+    let ledger = options(&disk).open(DIR).unwrap();
+    append(&disk, &ledger, 30);
+    append(&disk, &ledger, 5);
+    ledger.close().unwrap();
+    disk
+}
+
+/// A block that is damaged reads as zeros, and zeros behind the last whole frame were the end of a
+/// segment, also of one whose trailer told where its frames end: a rewrite left the records out as
+/// if they had been overtaken, and removed the file in which they were. Of a segment of one block
+/// nothing was left.
+#[test]
+fn a_segment_that_is_damaged_at_its_end_is_not_written_anew() {
+    let in_its_last_block = |bytes: &mut Vec<u8>| {
+        let at = last_of(bytes, &[BLOCK_MAGIC, SHORT_BLOCK_MAGIC]);
+        bytes[at + 40] ^= 1;
+    };
+    let of_its_last_frames = |bytes: &mut Vec<u8>| {
+        let (at, end) = (last_of(bytes, &[FRAME_MAGIC]), frames_end(bytes));
+        bytes[at..end].fill(0);
+    };
+    let damaged = |disk: SimDisk, damage: &dyn Fn(&mut Vec<u8>)| {
+        change(&disk, &segments(&disk)[0], damage);
+        disk
+    };
+    for (disk, events) in [
+        (damaged(with_a_packed_one(30), &in_its_last_block), 35),
+        (damaged(with_a_packed_one(3), &in_its_last_block), 8),
+        (damaged(of_plain_ones(), &of_its_last_frames), 35),
+    ] {
+        let files = segments(&disk);
+        let ledger = options(&disk).open(DIR).unwrap();
+        let report = ledger.compact(&Compaction::new()).unwrap();
+        assert_eq!((report.rewrites.len(), report.damaged.len()), (0, 1), "{report:?}");
+        assert_eq!(segments(&disk), files);
+        assert_eq!(ledger.query().count().unwrap(), events);
+    }
+}
