@@ -217,7 +217,7 @@ fn repair_all(catalog: &Catalog, found: &Found, dry_run: bool) -> Result<(Repair
                 checked => checked?,
             };
             found.judge(&mut check, &segment, stream)?;
-            let old = segment.trailer();
+            let old = segment.was_sealed_with()?;
             let mut link = old.as_ref().map(|trailer| trailer.link());
             if check.needs_repair() {
                 let before = old.map_or(previous, |trailer| trailer.previous);

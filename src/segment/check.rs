@@ -32,6 +32,22 @@ impl Check {
         !findings.damaged.is_empty() || findings.footer.is_some() || findings.header
     }
 
+    /// Behind a damaged footer the trailer may be whole: of the records that it counts, those are
+    /// missing that are in no frame, and in no damage that tells how many it hides.
+    fn compare_with(&mut self, trailer: &Trailer, end: u32) {
+        let ranges = self.findings.damaged.iter();
+        let Some(hidden) = ranges.map(|range| range.records.map(u64::from)).sum::<Option<u64>>()
+        else {
+            return;
+        };
+        let missing = u64::from(trailer.records).saturating_sub(self.records + hidden);
+        if missing > 0 {
+            let range = DamagedRange::new(end.into(), trailer.frames_end.max(end).into());
+            let records = u32::try_from(missing).ok();
+            self.findings.damaged.push(DamagedRange { records, ..range.of(Damage::MissingEnd) });
+        }
+    }
+
     /// After a clean close, bytes behind the frames are what is left of a footer, or of frames.
     ///
     /// # Errors
@@ -67,7 +83,14 @@ impl Segment {
     pub(crate) fn check(self: &Arc<Self>) -> Result<Check> {
         let Some((trailer, seed)) = self.sealed_with() else {
             let records = u64::from(self.overview()?.rows);
-            return Ok(Check { findings: self.findings(), records, hash_differs: false });
+            let mut check = Check { findings: self.findings(), records, hash_differs: false };
+            // Without a damaged footer it is still written, and may just be sealed.
+            if check.findings.footer.is_some()
+                && let Some(trailer) = self.was_sealed_with()?
+            {
+                check.compare_with(&trailer, self.end());
+            }
+            return Ok(check);
         };
         let mut findings = self.findings();
         let mut index = new_index(seed);

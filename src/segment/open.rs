@@ -31,6 +31,17 @@ impl Segment {
         Self::create_at(storage, &dir.join(name), header, index)
     }
 
+    /// The trailer of a segment that was sealed, also of one whose footer is damaged since.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn was_sealed_with(&self) -> Result<Option<Trailer>> {
+        match self.trailer() {
+            None => Ok(trailer_of(self.file(), &self.header)?.map(|(trailer, _)| trailer)),
+            known => Ok(known),
+        }
+    }
+
     /// As [`Segment::create`], at this path.
     pub(super) fn create_at(
         storage: &Arc<dyn Storage>,
@@ -152,12 +163,8 @@ fn handle(storage: &Arc<dyn Storage>, path: &Path, mode: OpenMode) -> Result<Han
     Ok(Handle::new(Arc::clone(storage), path.to_owned(), file))
 }
 
-/// Reads the trailer and the footer's table of sections. `None` when the segment has no valid ones.
-pub(super) fn open_sealed(
-    file: &dyn File,
-    header: &SegmentHeader,
-    findings: &mut Findings,
-) -> Result<Option<(Arc<SealedIndex>, usize)>> {
+/// The trailer at the end of a file, when there is a whole one, and the length of the file.
+fn trailer_of(file: &dyn File, header: &SegmentHeader) -> Result<Option<(Trailer, u64)>> {
     let len = file.len()?;
     let Some(at) = len.checked_sub(TRAILER_BYTES as u64).filter(|&at| at >= FRAMES_START.into())
     else {
@@ -167,7 +174,16 @@ pub(super) fn open_sealed(
     if file.read_at(&mut bytes, at)? < TRAILER_BYTES {
         return Ok(None);
     }
-    let Ok(trailer) = Trailer::decode(&bytes, &header.salt, at) else { return Ok(None) };
+    Ok(Trailer::decode(&bytes, &header.salt, at).ok().map(|trailer| (trailer, len)))
+}
+
+/// Reads the trailer and the footer's table of sections. `None` when the segment has no valid ones.
+pub(super) fn open_sealed(
+    file: &dyn File,
+    header: &SegmentHeader,
+    findings: &mut Findings,
+) -> Result<Option<(Arc<SealedIndex>, usize)>> {
+    let Some((trailer, len)) = trailer_of(file, header)? else { return Ok(None) };
     let Ok(whole) = usize::try_from(len) else { return Ok(None) };
     let map: Map = file.map(whole)?;
     match FooterLayout::parse(map.as_slice(), &trailer) {

@@ -7,7 +7,9 @@ use std::time::Duration;
 use runledger::format::block::{BLOCK_MAGIC, SHORT_BLOCK_MAGIC};
 use runledger::format::frame::FRAME_MAGIC;
 use runledger::format::trailer::TRAILER_BYTES;
-use runledger::{Compaction, Durability, Event, Json, Ledger};
+use runledger::{
+    Compaction, Damage, Durability, Event, Json, Ledger, Reader, RepairAction, repair, verify,
+};
 
 use super::{DIR, options};
 use torture::disk::SimDisk;
@@ -100,5 +102,34 @@ fn a_segment_that_is_damaged_at_its_end_is_not_written_anew() {
         assert_eq!((report.rewrites.len(), report.damaged.len()), (0, 1), "{report:?}");
         assert_eq!(segments(&disk), files);
         assert_eq!(ledger.query().count().unwrap(), events);
+    }
+}
+
+/// The same damage to `verify` was that of the footer, and a repair put on record that no record
+/// was lost while it lost them.
+#[test]
+fn frames_that_are_gone_at_the_end_of_a_segment_are_damage_and_not_a_footer() {
+    for is_footer_gone in [false, true] {
+        let disk = of_plain_ones();
+        let first = segments(&disk)[0].clone();
+        let mut at = 0;
+        change(&disk, &first, |bytes| {
+            at = last_of(bytes, &[FRAME_MAGIC]);
+            // A lost block may lie across the border. By the trailer all is known.
+            let until = if is_footer_gone { bytes.len() - TRAILER_BYTES } else { frames_end(bytes) };
+            bytes[at..until].fill(0);
+        });
+        let report = verify(DIR, disk.storage()).unwrap();
+        let finding = report.findings.iter().find(|finding| finding.damage != Damage::Footer);
+        assert_eq!(finding.map(|finding| finding.offset), Some(at as u64), "{report:?}");
+        let report = repair(DIR, disk.storage(), false).unwrap();
+        let [RepairAction::Salvaged { records: 29, lost_bytes, .. }] = &*report.actions else {
+            panic!("{report:?}");
+        };
+        assert!(*lost_bytes > 300, "{report:?}");
+        assert_eq!(verify(DIR, disk.storage()).unwrap().findings, []);
+        let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
+        let notes = reader.audit().record_type("segment.missing").count().unwrap();
+        assert_eq!(notes, 0, "the note on the repair tells of the old link");
     }
 }
