@@ -475,3 +475,35 @@ fn a_salvaged_segment_is_not_noted_as_missing() {
     let notes = |kind| reader.audit().record_type(kind).count().unwrap();
     assert_eq!((notes("segment.repaired"), notes("segment.missing")), (1, 0));
 }
+
+/// A repair for which the disk had no room, after the first of two damaged segments, kept the notes
+/// to itself. The next one found the first segment whole: nothing told that records of it were
+/// lost, and its successor named a link that nobody knew, which was noted as a missing segment.
+#[test]
+fn what_a_repair_did_before_it_failed_is_on_record() {
+    let disk = sim_ledger();
+    let damaged: Vec<_> = sim_segments(&disk)[..2].to_vec();
+    for path in &damaged {
+        let mut bytes = disk.peek(path);
+        bytes[10_000] ^= 0x10;
+        disk.poke(path, bytes);
+    }
+    let mut copies = 0;
+    disk.set_faults(move |op| {
+        let is_copy = op.kind == OpKind::Create && op.path.starts_with(format!("{SIM}/lost"));
+        copies += u32::from(is_copy);
+        (is_copy && copies == 2).then_some(Fault::NoSpace)
+    });
+    let refused = repair(SIM, disk.storage(), false).unwrap_err();
+    assert!(matches!(refused, runledger::Error::NoSpace { .. }), "{refused}");
+    disk.clear_hooks();
+    let notes = |kind| {
+        let reader = Reader::with_storage(SIM, disk.storage()).unwrap();
+        reader.audit().record_type(kind).count().unwrap()
+    };
+    assert_eq!(notes("segment.repaired"), 1);
+    assert_eq!(repair(SIM, disk.storage(), false).unwrap().actions.len(), 1);
+    assert_eq!((notes("segment.repaired"), notes("segment.missing")), (2, 0));
+    assert_eq!(sim_events(&disk), RECORDS - 2);
+    assert_eq!(verify(SIM, disk.storage()).unwrap().findings, []);
+}

@@ -93,7 +93,8 @@ pub enum RepairAction {
 ///
 /// # Errors
 /// [`Error::Locked`] while the ledger has a writer; [`Error::NoSpace`] when there is no room for
-/// the copies; else as for [`Options::open`]. What was repaired before an error stays so.
+/// the copies; else as for [`Options::open`]. What was repaired before an error stays so, and is on
+/// record.
 pub fn repair(
     dir: impl AsRef<Path>,
     storage: Arc<dyn Storage>,
@@ -115,7 +116,8 @@ pub fn repair(
         // What a crash left is the opening's business, not damage.
         options.clone().open(dir)?.close()?;
     }
-    let (mut report, repaired) = {
+    let (mut report, mut repaired) = (RepairReport::default(), Notes::new());
+    let outcome = {
         let layout = Layout::new(dir);
         let lock = match dry_run {
             true => None,
@@ -130,13 +132,16 @@ pub fn repair(
             // The streams may end elsewhere afterwards, also should it be broken off.
             sequence::forget_ends(&*catalog.storage, &catalog.layout.sequence(), &identity.uuid)?;
         }
-        let outcome = repair_all(&catalog, &found, dry_run)?;
+        let outcome = repair_all(&catalog, &found, dry_run, &mut report, &mut repaired);
         drop(lock);
         outcome
     };
-    if !dry_run {
-        Ledger::open_noting(dir, options, repaired)?.close()?;
-    }
+    let noted = match dry_run {
+        true => Ok(()),
+        // Also what was replaced before an error: nothing else tells of it.
+        false => Ledger::open_noting(dir, options, repaired).and_then(|ledger| ledger.close()),
+    };
+    outcome.and(noted)?;
     report.actions.extend(lost);
     Ok(report)
 }
@@ -182,9 +187,13 @@ fn repair_identity(
 
 type Notes = Vec<crate::model::Event<'static>>;
 
-fn repair_all(catalog: &Catalog, found: &Found, dry_run: bool) -> Result<(RepairReport, Notes)> {
-    let mut report = RepairReport::default();
-    let mut notes = Vec::new();
+fn repair_all(
+    catalog: &Catalog,
+    found: &Found,
+    dry_run: bool,
+    report: &mut RepairReport,
+    notes: &mut Notes,
+) -> Result<()> {
     for unreadable in catalog.unreadable() {
         if !unreadable.is_damaged() {
             let reason = unreadable.reason.to_string();
@@ -198,10 +207,7 @@ fn repair_all(catalog: &Catalog, found: &Found, dry_run: bool) -> Result<(Repair
             let next = catalog.all().into_iter().find(|segment| follows(segment.path()));
             let link = next.and_then(|segment| segment.trailer()).map(|trailer| trailer.previous);
             notes.push(audit::unreadable(&unreadable.path, link));
-            catalog.storage.rename(&unreadable.path, &copy)?;
-            if let Some(dir) = copy.parent() {
-                catalog.storage.sync_dir(dir)?;
-            }
+            rename(&*catalog.storage, &unreadable.path, &copy)?;
         }
         report.actions.push(RepairAction::SetAside { path: unreadable.path, copy });
     }
@@ -225,8 +231,10 @@ fn repair_all(catalog: &Catalog, found: &Found, dry_run: bool) -> Result<(Repair
                 if !dry_run {
                     let all_whole = check.findings.damaged.is_empty();
                     let copy = action_copy(&action);
-                    let new = replace(catalog, &segment, copy, before, all_whole)?;
+                    let draft = segment.path().with_extension("seg.tmp");
+                    let new = rescue(catalog, &segment, copy, &draft, before, all_whole)?;
                     notes.push(audit::repaired(&segment, link, new, &action));
+                    rename(&*catalog.storage, &draft, segment.path())?;
                     link = new;
                 }
                 report.actions.push(action);
@@ -234,7 +242,7 @@ fn repair_all(catalog: &Catalog, found: &Found, dry_run: bool) -> Result<(Repair
             previous = link.unwrap_or(previous);
         }
     }
-    Ok((report, notes))
+    Ok(())
 }
 
 fn action(catalog: &Catalog, segment: &Segment, check: &Check) -> RepairAction {
@@ -264,23 +272,23 @@ fn action_copy(action: &RepairAction) -> &Path {
     }
 }
 
-/// Copies the file aside, makes a whole one beside it, and gives that its name. A crash leaves the
-/// old or the new one, and the copy.
-fn replace(
+/// Copies the file aside and makes a whole one beside it, of which it gives the link. A crash
+/// leaves the old or the new one, and the copy.
+fn rescue(
     catalog: &Catalog,
     segment: &Segment,
     copy: &Path,
+    draft: &Path,
     previous: [u8; 32],
     all_whole: bool,
 ) -> Result<Option<[u8; 32]>> {
-    let storage = &*catalog.storage;
-    let dir = segment.path().parent().ok_or(Error::Closed)?;
-    segment.copy_whole(storage, copy)?;
-    let draft = segment.path().with_extension("seg.tmp");
-    let rescued = segment.salvage(&catalog.storage, &draft, previous, all_whole)?;
-    let link = rescued.trailer().map(|trailer| trailer.link());
-    drop(rescued);
-    storage.rename(&draft, segment.path())?;
-    storage.sync_dir(dir)?;
-    Ok(link)
+    segment.copy_whole(&*catalog.storage, copy)?;
+    let rescued = segment.salvage(&catalog.storage, draft, previous, all_whole)?;
+    Ok(rescued.trailer().map(|trailer| trailer.link()))
+}
+
+/// Gives a segment file another name, for good.
+fn rename(storage: &dyn Storage, from: &Path, to: &Path) -> Result<()> {
+    storage.rename(from, to)?;
+    to.parent().map_or(Ok(()), |dir| storage.sync_dir(dir))
 }
