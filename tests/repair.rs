@@ -507,3 +507,30 @@ fn what_a_repair_did_before_it_failed_is_on_record() {
     assert_eq!(sim_events(&disk), RECORDS - 2);
     assert_eq!(verify(SIM, disk.storage()).unwrap().findings, []);
 }
+
+/// A damaged segment that could not be read to be copied ended each repair; those behind it were
+/// never mended.
+#[test]
+fn a_segment_that_cannot_be_copied_keeps_no_other_from_being_repaired() {
+    let disk = sim_ledger();
+    let damaged: Vec<_> = sim_segments(&disk)[..2].to_vec();
+    for path in &damaged {
+        let mut bytes = disk.peek(path);
+        bytes[10_000] ^= 0x10;
+        disk.poke(path, bytes);
+    }
+    let (mut is_copied, first) = (false, damaged[0].clone());
+    disk.set_faults(move |op| {
+        is_copied |= op.kind == OpKind::Create && op.path.starts_with(format!("{SIM}/lost"));
+        (is_copied && op.kind == OpKind::Read && op.path == first).then_some(Fault::Io)
+    });
+    let report = repair(SIM, disk.storage(), false).unwrap();
+    let [RepairAction::Left { path, .. }, RepairAction::Salvaged { .. }] = &*report.actions else {
+        panic!("{report:?}");
+    };
+    assert_eq!(*path, damaged[0]);
+    disk.clear_hooks();
+    let report = repair(SIM, disk.storage(), false).unwrap();
+    assert!(matches!(&*report.actions, [RepairAction::Salvaged { .. }]), "{report:?}");
+    assert_eq!(verify(SIM, disk.storage()).unwrap().findings, []);
+}

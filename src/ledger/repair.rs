@@ -14,6 +14,7 @@ use crate::ledger::open::writer_note;
 use crate::ledger::options::Options;
 use crate::ledger::reader::Reader;
 use crate::ledger::sequence::{self, Found};
+use crate::model::Event;
 use crate::segment::{Check, Segment};
 use crate::storage::{OpenMode, Storage};
 
@@ -116,7 +117,7 @@ pub fn repair(
         // What a crash left is the opening's business, not damage.
         options.clone().open(dir)?.close()?;
     }
-    let (mut report, mut repaired) = (RepairReport::default(), Notes::new());
+    let mut repairs = Repairs { dry_run, ..Repairs::default() };
     let outcome = {
         let layout = Layout::new(dir);
         let lock = match dry_run {
@@ -132,14 +133,15 @@ pub fn repair(
             // The streams may end elsewhere afterwards, also should it be broken off.
             sequence::forget_ends(&*catalog.storage, &catalog.layout.sequence(), &identity.uuid)?;
         }
-        let outcome = repair_all(&catalog, &found, dry_run, &mut report, &mut repaired);
+        let outcome = repairs.mend_all(&catalog, &found);
         drop(lock);
         outcome
     };
+    let Repairs { mut report, notes, .. } = repairs;
     let noted = match dry_run {
         true => Ok(()),
         // Also what was replaced before an error: nothing else tells of it.
-        false => Ledger::open_noting(dir, options, repaired).and_then(|ledger| ledger.close()),
+        false => Ledger::open_noting(dir, options, notes).and_then(|ledger| ledger.close()),
     };
     outcome.and(noted)?;
     report.actions.extend(lost);
@@ -185,64 +187,92 @@ fn repair_identity(
     Ok(Some(RepairAction::Rebuilt { path, records: 0, copy }))
 }
 
-type Notes = Vec<crate::model::Event<'static>>;
-
-fn repair_all(
-    catalog: &Catalog,
-    found: &Found,
+/// What is repaired of the segments.
+#[derive(Default)]
+struct Repairs {
     dry_run: bool,
-    report: &mut RepairReport,
-    notes: &mut Notes,
-) -> Result<()> {
-    for unreadable in catalog.unreadable() {
-        if !unreadable.is_damaged() {
-            let reason = unreadable.reason.to_string();
-            report.actions.push(RepairAction::Left { path: unreadable.path, reason });
-            continue;
-        }
-        let copy = unreadable.path.with_extension("unreadable");
-        if !dry_run {
-            let follows =
-                |path: &Path| path.parent() == unreadable.path.parent() && path > &*unreadable.path;
-            let next = catalog.all().into_iter().find(|segment| follows(segment.path()));
-            let link = next.and_then(|segment| segment.trailer()).map(|trailer| trailer.previous);
-            notes.push(audit::unreadable(&unreadable.path, link));
-            rename(&*catalog.storage, &unreadable.path, &copy)?;
-        }
-        report.actions.push(RepairAction::SetAside { path: unreadable.path, copy });
-    }
-    for stream in 0..STREAM_KINDS.len() {
-        let mut previous = [0; 32];
-        for segment in catalog.stream(stream) {
-            let mut check = match segment.check() {
-                Err(refused @ Error::Io { .. }) => {
-                    let (path, reason) = (segment.path().to_owned(), refused.to_string());
-                    report.actions.push(RepairAction::Left { path, reason });
-                    continue;
+    report: RepairReport,
+    /// What is to be put on record.
+    notes: Vec<Event<'static>>,
+}
+
+impl Repairs {
+    fn mend_all(&mut self, catalog: &Catalog, found: &Found) -> Result<()> {
+        self.set_unreadable_aside(catalog)?;
+        for stream in 0..STREAM_KINDS.len() {
+            let mut previous = [0; 32];
+            for segment in catalog.stream(stream) {
+                match self.mend(catalog, found, stream, &segment, previous) {
+                    // It keeps no other one from being repaired.
+                    Err(refused @ Error::Io { .. }) if is_about(&refused, segment.path()) => {
+                        let (path, reason) = (segment.path().to_owned(), refused.to_string());
+                        self.report.actions.push(RepairAction::Left { path, reason });
+                    }
+                    link => previous = link?.unwrap_or(previous),
                 }
-                checked => checked?,
-            };
-            found.judge(&mut check, &segment, stream)?;
-            let old = segment.was_sealed_with()?;
-            let mut link = old.as_ref().map(|trailer| trailer.link());
-            if check.needs_repair() {
-                let before = old.map_or(previous, |trailer| trailer.previous);
-                let action = action(catalog, &segment, &check);
-                if !dry_run {
-                    let all_whole = check.findings.damaged.is_empty();
-                    let copy = action_copy(&action);
-                    let draft = segment.path().with_extension("seg.tmp");
-                    let new = rescue(catalog, &segment, copy, &draft, before, all_whole)?;
-                    notes.push(audit::repaired(&segment, link, new, &action));
-                    rename(&*catalog.storage, &draft, segment.path())?;
-                    link = new;
-                }
-                report.actions.push(action);
             }
-            previous = link.unwrap_or(previous);
         }
+        Ok(())
     }
-    Ok(())
+
+    fn set_unreadable_aside(&mut self, catalog: &Catalog) -> Result<()> {
+        for unreadable in catalog.unreadable() {
+            if !unreadable.is_damaged() {
+                let reason = unreadable.reason.to_string();
+                self.report.actions.push(RepairAction::Left { path: unreadable.path, reason });
+                continue;
+            }
+            let copy = unreadable.path.with_extension("unreadable");
+            if !self.dry_run {
+                let follows = |path: &Path| {
+                    path.parent() == unreadable.path.parent() && path > &*unreadable.path
+                };
+                let next = catalog.all().into_iter().find(|segment| follows(segment.path()));
+                let trailer = next.and_then(|segment| segment.trailer());
+                let link = trailer.map(|trailer| trailer.previous);
+                self.notes.push(audit::unreadable(&unreadable.path, link));
+                rename(&*catalog.storage, &unreadable.path, &copy)?;
+            }
+            self.report.actions.push(RepairAction::SetAside { path: unreadable.path, copy });
+        }
+        Ok(())
+    }
+
+    /// Repairs a segment, if it is damaged, in a stream that has this link before it. Gives its own
+    /// link, when it is sealed.
+    fn mend(
+        &mut self,
+        catalog: &Catalog,
+        found: &Found,
+        stream: usize,
+        segment: &Arc<Segment>,
+        previous: [u8; 32],
+    ) -> Result<Option<[u8; 32]>> {
+        let mut check = segment.check()?;
+        found.judge(&mut check, segment, stream)?;
+        let old = segment.was_sealed_with()?;
+        let mut link = old.as_ref().map(|trailer| trailer.link());
+        if check.needs_repair() {
+            let before = old.map_or(previous, |trailer| trailer.previous);
+            let action = action(catalog, segment, &check);
+            if !self.dry_run {
+                let all_whole = check.findings.damaged.is_empty();
+                let draft = segment.path().with_extension("seg.tmp");
+                let copy = action_copy(&action);
+                let new = rescue(catalog, segment, copy, &draft, before, all_whole)?;
+                self.notes.push(audit::repaired(segment, link, new, &action));
+                rename(&*catalog.storage, &draft, segment.path())?;
+                link = new;
+            }
+            self.report.actions.push(action);
+        }
+        Ok(link)
+    }
+}
+
+/// True for an error of this file.
+fn is_about(err: &Error, file: &Path) -> bool {
+    matches!(err, Error::Io { path, .. } if path == file)
 }
 
 fn action(catalog: &Catalog, segment: &Segment, check: &Check) -> RepairAction {

@@ -3,6 +3,7 @@
 //! All offsets are those of the segment as it would lie there not packed: a header of the same
 //! length, then the frames. Only this file knows where the blocks are.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Damage, Error, Result};
@@ -44,6 +45,7 @@ impl<F: File> Source for F {
 /// The blocks of a packed segment.
 #[derive(Debug)]
 pub(super) struct Blocks {
+    path: PathBuf,
     map: Map,
     salt: [u8; 16],
     /// From the first of its two copies that is whole.
@@ -71,17 +73,18 @@ struct Place {
 
 impl Blocks {
     /// Those that the footer tells of.
-    fn of_footer(sealed: &Arc<SealedIndex>, salt: [u8; 16]) -> Result<Self, Damage> {
+    fn of_footer(path: &Path, sealed: &Arc<SealedIndex>, salt: [u8; 16]) -> Result<Self, Damage> {
         let (_, starts) = sealed.blocks()?;
         let end = starts.len().checked_sub(1).and_then(|last| starts.get(last));
         let end = end.and_then(|end| u32::try_from(end).ok()).ok_or(Damage::Footer)?;
         let dictionary = block::dictionary(sealed.map.as_slice(), &salt);
         let places = Places::Footer(Arc::clone(sealed));
-        Ok(Self { map: sealed.map.clone(), salt, dictionary, places, end })
+        let (path, map) = (path.to_owned(), sealed.map.clone());
+        Ok(Self { path, map, salt, dictionary, places, end })
     }
 
     /// Those that are found in the file, where there is no footer to tell.
-    fn found(map: Map, salt: [u8; 16]) -> Self {
+    fn found(path: &Path, map: Map, salt: [u8; 16]) -> Self {
         let (mut places, mut end) = (Vec::new(), FRAMES_START);
         for (at, header) in block::find(map.as_slice(), &salt) {
             let content = at as usize + BLOCK_HEADER_BYTES;
@@ -93,7 +96,16 @@ impl Blocks {
             }
         }
         let dictionary = block::dictionary(map.as_slice(), &salt);
-        Self { map, salt, dictionary, places: Places::Found(places), end }
+        let (path, places) = (path.to_owned(), Places::Found(places));
+        Self { path, map, salt, dictionary, places, end }
+    }
+
+    /// An error when a page of the file could not be read: what was read of it are zeros.
+    pub(super) fn check_kept(&self) -> Result<()> {
+        match self.map.is_lost() {
+            true => Err(Error::io("read", &self.path, rustix::io::Errno::IO.into())),
+            false => Ok(()),
+        }
     }
 
     fn count(&self) -> usize {
@@ -171,7 +183,8 @@ impl Blocks {
     }
 }
 
-/// A block that is damaged reads as zeros, in which no frame begins.
+/// A block that is damaged reads as zeros, in which no frame begins; one that cannot be read is an
+/// error.
 impl Source for Blocks {
     fn len(&self) -> Result<u64> {
         Ok(self.end.into())
@@ -191,6 +204,7 @@ impl Source for Blocks {
                 copy(&frames, place.start.into(), buf, offset);
             }
         }
+        self.check_kept()?;
         Ok(len)
     }
 }
@@ -276,14 +290,14 @@ impl Segment {
         }
         let of_footer = match &*self.state.read_recursive() {
             State::Sealed(sealed) if sealed.map.is_lost() => return Err(self.lost(&sealed.map)),
-            State::Sealed(sealed) => Blocks::of_footer(sealed, self.header.salt).ok(),
+            State::Sealed(sealed) => Blocks::of_footer(&self.path, sealed, self.header.salt).ok(),
             State::Memory(_) => None,
         };
         let blocks = match of_footer {
             Some(blocks) => blocks,
             None => {
                 let len = usize::try_from(File::len(&self.file)?).unwrap_or(usize::MAX);
-                Blocks::found(self.map(len)?, self.header.salt)
+                Blocks::found(&self.path, self.map(len)?, self.header.salt)
             }
         };
         if blocks.map.is_lost() {
@@ -314,7 +328,9 @@ impl FrameSource<'_> {
 }
 
 /// What is found in a packed file that is opened without a footer.
-pub(super) fn blocks_of(file: &dyn File, salt: [u8; 16]) -> Result<Blocks, Error> {
+pub(super) fn blocks_of(path: &Path, file: &dyn File, salt: [u8; 16]) -> Result<Blocks> {
     let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
-    Ok(Blocks::found(file.map(len)?, salt))
+    let blocks = Blocks::found(path, file.map(len)?, salt);
+    blocks.check_kept()?;
+    Ok(blocks)
 }

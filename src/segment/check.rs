@@ -100,11 +100,14 @@ impl Segment {
         if findings.damaged.is_empty() {
             index.sort();
             let blocks = if self.header().packed { Some(self.blocks()?) } else { None };
-            let is_whole = blocks.is_none_or(|blocks| blocks.has_whole_dictionary());
+            let is_whole = blocks.as_ref().is_none_or(|blocks| blocks.has_whole_dictionary());
             if !is_whole || !self.footer_is(&index, &trailer)? {
                 findings.footer = Some(Damage::Footer);
             }
             hash_differs = self.frames_hash()? != trailer.hash && !is_planted(Bug::SkipHash);
+            if let Some(blocks) = blocks {
+                blocks.check_kept()?;
+            }
         }
         Ok(Check { findings, records: u64::from(index.rows()), hash_differs })
     }
@@ -127,9 +130,10 @@ impl Segment {
         let map = self.map(len)?;
         let footer_end = len.saturating_sub(TRAILER_BYTES);
         let footer = map.as_slice().get(trailer.frames_end as usize..footer_end);
-        Ok(footer == Some(&*expected.bytes)
+        let is_footer = footer == Some(&*expected.bytes)
             && trailer.table_offset == expected.table_offset
-            && trailer.rows == index.rows())
+            && trailer.rows == index.rows();
+        if map.is_lost() { Err(self.lost(&map)) } else { Ok(is_footer) }
     }
 
     /// BLAKE3 of the file up to where its frames end; of a packed one, as it would be if it were
@@ -139,7 +143,8 @@ impl Segment {
         if !self.header().packed {
             let map = self.map(end as usize)?;
             let bytes = map.as_slice().get(..end as usize).unwrap_or_default();
-            return Ok(*blake3::hash(bytes).as_bytes());
+            let hash = *blake3::hash(bytes).as_bytes();
+            return if map.is_lost() { Err(self.lost(&map)) } else { Ok(hash) };
         }
         let (blocks, mut hasher) = (self.blocks()?, blake3::Hasher::new());
         let (mut at, mut buffer) = (0, vec![0; HASH_BYTES]);
@@ -159,5 +164,52 @@ impl Segment {
         let start = u64::from(self.end().max(FRAMES_START));
         let end = self.file().len().unwrap_or(start).max(start);
         DamagedRange { start, end, damage, records: Some(0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::segment::Packer;
+    use crate::segment::blocks::blocks_of;
+    use crate::segment::made::{SEED, append, create, open, storage};
+    use crate::storage::OpenMode;
+
+    /// Of a page that the disk cannot read a map gives zeros: they were compared with checksums,
+    /// and called damage, which a repair was to mend.
+    #[test]
+    fn a_page_that_cannot_be_read_is_no_damage() {
+        for packed in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let (storage, made) = (storage(), create(dir.path()));
+            for seq in 1..=3_000 {
+                append(&made, seq, 200);
+            }
+            made.seal([0; 32]).unwrap();
+            let path = dir.path().join("packed");
+            let (header, salt) = (made.header().clone(), made.header().salt);
+            let mut packer = Packer::create(&*storage, &path, header, SEED).unwrap();
+            packer.copy(&open(&made), &mut |_, _| Ok(true), &mut |_| Ok(())).unwrap();
+            packer.finish([0; 32]).unwrap();
+            let path = if packed { &path } else { made.path() };
+            let segment = Arc::new(Segment::open(&storage, path, OpenMode::Read, SEED).unwrap());
+            assert!(!segment.check().unwrap().needs_repair());
+            // A map loses the pages of a file that is cut short as it does those of a bad disk.
+            let shadow = dir.path().join("shadow");
+            let copy = storage.open(&shadow, OpenMode::CreateNew).unwrap();
+            let bytes = segment.map(0).unwrap().as_slice().to_vec();
+            copy.write_at(&bytes, 0).unwrap();
+            match packed {
+                true => {
+                    let blocks = blocks_of(path, &*copy, salt).unwrap();
+                    *segment.blocks.write() = Some(Arc::new(blocks));
+                }
+                false => *segment.map.write() = Some(copy.map(bytes.len()).unwrap()),
+            }
+            copy.set_len(4096).unwrap();
+            let refused = segment.check().unwrap_err();
+            assert!(matches!(refused, Error::Io { .. }), "{packed}: {refused}");
+        }
     }
 }

@@ -97,7 +97,7 @@ impl Segment {
             segment.unchecked = Some(CheckedFrames::new(frames));
             return Ok(segment);
         }
-        let blocks = header.packed.then(|| blocks_of(&file, header.salt)).transpose()?;
+        let blocks = header.packed.then(|| blocks_of(path, &file, header.salt)).transpose()?;
         let (scan, states) = match &blocks {
             Some(blocks) => {
                 // It was whole when it got its name, and is never written again.

@@ -116,7 +116,8 @@ fn frames_that_are_gone_at_the_end_of_a_segment_are_damage_and_not_a_footer() {
         change(&disk, &first, |bytes| {
             at = last_of(bytes, &[FRAME_MAGIC]);
             // A lost block may lie across the border. By the trailer all is known.
-            let until = if is_footer_gone { bytes.len() - TRAILER_BYTES } else { frames_end(bytes) };
+            let until =
+                if is_footer_gone { bytes.len() - TRAILER_BYTES } else { frames_end(bytes) };
             bytes[at..until].fill(0);
         });
         let report = verify(DIR, disk.storage()).unwrap();
