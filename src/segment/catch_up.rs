@@ -1,6 +1,7 @@
 //! The index of a segment that is still written follows its frames: an append enters nothing, and
 //! who needs the index brings it up to date from the file, as recovery does.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::error::{Damage, Result};
@@ -230,12 +231,9 @@ impl Findings {
 
     /// Adds damage, unless it is known: frames are scanned when they are looked for, and again
     /// when they are entered into the index.
-    fn note_damage<'a>(&mut self, ranges: impl IntoIterator<Item = &'a DamagedRange>) {
-        for range in ranges {
-            if self.damaged.iter().all(|known| known.start != range.start) {
-                self.damaged.push(*range);
-            }
-        }
+    fn note_damage(&mut self, ranges: &[DamagedRange]) {
+        let known: HashSet<_> = self.damaged.iter().map(|range| range.start).collect();
+        self.damaged.extend(ranges.iter().filter(|range| !known.contains(&range.start)));
     }
 }
 

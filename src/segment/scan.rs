@@ -77,8 +77,17 @@ struct Scanner<'a> {
 
 enum Attempt {
     Whole(FrameHeader),
-    /// What is wrong, where to look on, and how many records there were.
-    Broken(Damage, u64, Option<u32>),
+    /// What is wrong, and the header, when that is whole.
+    Broken(Damage, Option<FrameHeader>),
+}
+
+/// What lies behind the last whole frame.
+struct Skipped {
+    /// Where the next one begins, if there is one.
+    next: Option<u64>,
+    /// Up to where frames whose headers are whole follow one another, and their records.
+    told_to: u64,
+    records: u32,
 }
 
 /// Visits every whole frame in `bounds`, in order.
@@ -105,7 +114,7 @@ pub(crate) fn scan(
     // What is wrong where no whole frame follows: nothing, unless the file ends too early.
     let mut last = (Damage::Truncated, None);
     while at < end.min(u64::from(bounds.stop)) {
-        let (damage, resume, records) = match scanner.attempt(at)? {
+        let (damage, header) = match scanner.attempt(at)? {
             Attempt::Whole(header) => {
                 let end = at + frame_len(&header);
                 match scanner.visit(at, &header, visit)? {
@@ -121,18 +130,23 @@ pub(crate) fn scan(
                 found.synced = found.synced.max(header.synced);
                 continue;
             }
-            Attempt::Broken(damage, resume, records) => (damage, resume, records),
+            Attempt::Broken(damage, header) => (damage, header),
         };
-        let next = scanner.next_whole(resume)?;
-        let Some(next) = next.filter(|_| !is_planted(Bug::CutAtTheFirstBadFrame)) else {
-            if bounds.until.is_none() {
-                let last = scanner.last_nonzero(at)?;
-                found.tail =
-                    last.map(|last| DamagedRange { start: at, end: last + 1, damage, records });
+        let skipped = scanner.skip(at, header)?;
+        let Some(next) = skipped.next.filter(|_| !is_planted(Bug::CutAtTheFirstBadFrame)) else {
+            match bounds.until {
+                Some(until) => last = (damage, skipped.records_to(until.into())),
+                None => {
+                    let end = scanner.last_nonzero(at)?.map(|last| last + 1);
+                    found.tail = end.map(|end| {
+                        let records = skipped.records_to(end);
+                        DamagedRange { start: at, end, damage, records }
+                    });
+                }
             }
-            last = (damage, records);
             break;
         };
+        let records = skipped.records_to(next);
         // A writer may have completed the frame between the two looks.
         if matches!(scanner.attempt_anew(at)?, Attempt::Broken(..)) {
             found.damaged.push(DamagedRange { start: at, end: next, damage, records });
@@ -172,21 +186,18 @@ impl Scanner<'_> {
         let bytes = self.window.bytes(at, FRAME_HEADER_BYTES)?;
         let header = match FrameHeader::decode(bytes, self.salt, at) {
             Ok(header) => header,
-            Err(damage) => return Ok(Attempt::Broken(damage, at + 1, None)),
+            Err(damage) => return Ok(Attempt::Broken(damage, None)),
         };
-        let next = at + frame_len(&header);
-        let records = Some(header.count);
-        if next > self.end {
-            // The header is intact, so the rest of the file is what is left of its payload.
-            return Ok(Attempt::Broken(Damage::Truncated, at + 1, records));
+        if at + frame_len(&header) > self.end {
+            return Ok(Attempt::Broken(Damage::Truncated, Some(header)));
         }
         let payload =
             self.window.bytes(at + FRAME_HEADER_BYTES as u64, header.payload_len as usize)?;
         if payload.len() < header.payload_len as usize {
-            return Ok(Attempt::Broken(Damage::Truncated, at + 1, records));
+            return Ok(Attempt::Broken(Damage::Truncated, Some(header)));
         }
         if payload_crc(payload) != header.payload_crc {
-            return Ok(Attempt::Broken(Damage::PayloadChecksum, next, records));
+            return Ok(Attempt::Broken(Damage::PayloadChecksum, Some(header)));
         }
         Ok(Attempt::Whole(header))
     }
@@ -197,19 +208,29 @@ impl Scanner<'_> {
         self.attempt(at)
     }
 
-    /// Where the next whole frame begins, at `from` or after it.
-    fn next_whole(&mut self, mut from: u64) -> Result<Option<u64>> {
+    /// Looks for the next whole frame behind a broken one, and its header when that is whole.
+    fn skip(&mut self, at: u64, header: Option<FrameHeader>) -> Result<Skipped> {
+        let mut skipped = Skipped { next: None, told_to: at, records: 0 };
+        let mut from = skipped.pass(at, header, self.end);
+        while let Some(at) = self.next_magic(from)? {
+            match self.attempt(at)? {
+                Attempt::Whole(_) => {
+                    skipped.next = Some(at);
+                    break;
+                }
+                Attempt::Broken(_, header) => from = skipped.pass(at, header, self.end),
+            }
+        }
+        Ok(skipped)
+    }
+
+    /// Where a frame may begin, at `from` or after it.
+    fn next_magic(&mut self, mut from: u64) -> Result<Option<u64>> {
         while from < self.end {
             let bytes = self.window.some(from, FRAME_HEADER_BYTES)?;
             let len = bytes.len() as u64;
             match memmem::find(bytes, &FRAME_MAGIC) {
-                Some(skip) => {
-                    from += skip as u64;
-                    if matches!(self.attempt(from)?, Attempt::Whole(_)) {
-                        return Ok(Some(from));
-                    }
-                    from += 1;
-                }
+                Some(skip) => return Ok(Some(from + skip as u64)),
                 None if len < FRAME_HEADER_BYTES as u64 => return Ok(None),
                 // A magic number may lie across the border.
                 None => from += len - (FRAME_MAGIC.len() as u64 - 1),
@@ -237,5 +258,79 @@ impl Scanner<'_> {
             from += in_bounds as u64;
         }
         Ok(last)
+    }
+}
+
+impl Skipped {
+    /// Passes a broken frame, of which the header may be whole, and gives where to look on.
+    fn pass(&mut self, at: u64, header: Option<FrameHeader>, end: u64) -> u64 {
+        let Some(header) = header else { return at + 1 };
+        let next = at + frame_len(&header);
+        if at == self.told_to {
+            self.told_to = next;
+            self.records = self.records.saturating_add(header.count);
+        }
+        // Past the end, what is left of the file is what is left of its payload, unless it is cut.
+        if next > end { at + 1 } else { next }
+    }
+
+    /// How many records were in what is damaged up to here, when the headers tell of all of it.
+    fn records_to(&self, end: u64) -> Option<u32> {
+        let is_all = match self.next {
+            Some(next) => self.told_to == next,
+            None => self.told_to >= end,
+        };
+        is_all.then_some(self.records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    const SALT: [u8; 16] = [7; 16];
+
+    /// Bytes, and how many of them were read.
+    struct Counted(Vec<u8>, Cell<usize>);
+
+    impl Source for Counted {
+        fn len(&self) -> Result<u64> {
+            Ok(self.0.len() as u64)
+        }
+
+        fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+            let left = &self.0[usize::try_from(offset).unwrap()..];
+            let read = buf.len().min(left.len());
+            buf[..read].copy_from_slice(&left[..read]);
+            self.1.set(self.1.get() + read);
+            Ok(read)
+        }
+    }
+
+    /// Behind a frame whose header alone is whole, the next one was looked for in its payload: a
+    /// file of headers that lie in the payloads of one another, all of them wrong, took hours.
+    #[test]
+    fn what_a_broken_frame_holds_is_passed_once() {
+        let mut bytes = vec![0; 256];
+        for _ in 0..2_000 {
+            let header = FrameHeader {
+                payload_len: 1 << 20,
+                count: 1,
+                payload_crc: 0,
+                base_seq: 1,
+                recorded_at: 0,
+                synced: 0,
+            };
+            let header = header.encode(&SALT, bytes.len() as u64);
+            bytes.extend(header);
+        }
+        bytes.resize(bytes.len() + (2 << 20), 0);
+        let file = Counted(bytes, Cell::new(0));
+        let bounds = Bounds { salt: &SALT, from: 256, until: None, stop: u32::MAX };
+        let found = scan(&file, &bounds, &mut |_, _, _| Ok(())).unwrap();
+        assert_eq!(found.tail.map(|tail| tail.start), Some(256));
+        assert!(file.1.get() < 4 * file.0.len(), "{} of {} bytes", file.1.get(), file.0.len());
     }
 }

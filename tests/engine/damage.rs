@@ -134,3 +134,35 @@ fn frames_that_are_gone_at_the_end_of_a_segment_are_damage_and_not_a_footer() {
         assert_eq!(notes, 0, "the note on the repair tells of the old link");
     }
 }
+
+/// Of neighbouring frames that were damaged, the first alone was counted, and the number was told
+/// as if it were known.
+#[test]
+fn records_of_damaged_neighbours_are_all_counted_or_none_is() {
+    // Of frames in a row, whether the header is damaged, too.
+    for (headers, expected) in [
+        (&[false][..], Some(1)),
+        (&[false, false, false], Some(3)),
+        (&[false, true], None),
+        (&[true, false], None),
+    ] {
+        let disk = of_plain_ones();
+        let first = segments(&disk)[0].clone();
+        change(&disk, &first, |bytes| {
+            let frames = frames_of(bytes);
+            for (frame, is_of_header) in frames[5..].iter().zip(headers) {
+                bytes[frame + 60] ^= 1;
+                bytes[frame + 10] ^= u8::from(*is_of_header);
+            }
+        });
+        let report = verify(DIR, disk.storage()).unwrap();
+        let [finding] = &*report.findings else { panic!("{headers:?}: {report:?}") };
+        assert_eq!(finding.records_lost, expected, "{headers:?}");
+    }
+}
+
+/// Where frames begin.
+fn frames_of(bytes: &[u8]) -> Vec<usize> {
+    let four = bytes.windows(4).enumerate();
+    four.filter(|(_, four)| *four == FRAME_MAGIC).map(|(at, _)| at).collect()
+}
