@@ -130,9 +130,9 @@ impl Segment {
         let map = self.map(len)?;
         let footer_end = len.saturating_sub(TRAILER_BYTES);
         let footer = map.as_slice().get(trailer.frames_end as usize..footer_end);
+        let (hash, previous) = (trailer.hash, trailer.previous);
         let is_footer = footer == Some(&*expected.bytes)
-            && trailer.table_offset == expected.table_offset
-            && trailer.rows == index.rows();
+            && *trailer == seal::trailer(index, trailer.frames_end, &expected, hash, previous);
         if map.is_lost() { Err(self.lost(&map)) } else { Ok(is_footer) }
     }
 

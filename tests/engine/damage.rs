@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use runledger::format::block::{BLOCK_MAGIC, SHORT_BLOCK_MAGIC};
 use runledger::format::frame::FRAME_MAGIC;
-use runledger::format::trailer::TRAILER_BYTES;
+use runledger::format::header::SegmentHeader;
+use runledger::format::trailer::{TRAILER_BYTES, Trailer};
 use runledger::{
     Compaction, Damage, Durability, Event, Json, Ledger, Reader, RepairAction, repair, verify,
 };
@@ -165,4 +166,38 @@ fn records_of_damaged_neighbours_are_all_counted_or_none_is() {
 fn frames_of(bytes: &[u8]) -> Vec<usize> {
     let four = bytes.windows(4).enumerate();
     four.filter(|(_, four)| *four == FRAME_MAGIC).map(|(at, _)| at).collect()
+}
+
+/// What a trailer says of the records was believed, but for how many rows there are: `verify` found
+/// nothing where it told of other numbers, times and statuses than the records have.
+#[test]
+fn a_trailer_that_tells_other_than_the_records_is_damage() {
+    let changes: [fn(&mut Trailer); 9] = [
+        |it| it.records += 1,
+        |it| it.first_seq -= 1,
+        |it| it.last_seq += 1,
+        |it| it.created_min -= 1,
+        |it| it.created_max += 1,
+        |it| it.newest_max += 1,
+        |it| it.recorded_first -= 1,
+        |it| it.recorded_last += 1,
+        |it| it.tags.current.swap(0, 9),
+    ];
+    for (number, told) in changes.into_iter().enumerate() {
+        let disk = of_plain_ones();
+        let first = segments(&disk)[0].clone();
+        change(&disk, &first, |bytes| {
+            let salt = SegmentHeader::decode(bytes).unwrap().salt;
+            let at = bytes.len() - TRAILER_BYTES;
+            let mut trailer = Trailer::decode(&bytes[at..], &salt, at as u64).unwrap();
+            told(&mut trailer);
+            bytes[at..].copy_from_slice(&trailer.encode(&salt, at as u64));
+        });
+        let report = verify(DIR, disk.storage()).unwrap();
+        let found: Vec<_> = report.findings.iter().map(|finding| finding.damage).collect();
+        assert_eq!(found, [Damage::Footer], "{number}");
+        let report = repair(DIR, disk.storage(), false).unwrap();
+        assert!(matches!(&*report.actions, [RepairAction::Rebuilt { .. }]), "{number}: {report:?}");
+        assert_eq!(verify(DIR, disk.storage()).unwrap().findings, [], "{number}");
+    }
 }
