@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Damage, Error, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::header::SegmentHeader;
 use crate::segment::draft::for_each_record;
@@ -12,9 +12,9 @@ use crate::segment::{FRAMES_START, NewFrame, Segment, new_index};
 use crate::storage::Storage;
 
 impl Segment {
-    /// Writes the frames of this segment that are whole, and decode, into a new one at `path`, and
-    /// seals that. When all are whole the new frames are the old ones to the byte, so that their
-    /// hash stays; else they move together.
+    /// Writes the frames of this segment that are whole, in order, and decode, into a new one at
+    /// `path`, and seals that. When all are whole the new frames are the old ones to the byte, so
+    /// that their hash stays; else they move together.
     ///
     /// # Errors
     /// [`Error::NoSpace`] or [`Error::Io`]; a half-made file may be left at `path`.
@@ -37,8 +37,19 @@ impl Segment {
         let until = self.is_sealed().then(|| self.end());
         let mut bytes = Vec::new();
         let mut failed = None;
+        let mut next_seq = self.header.first_seq;
         let mut copy = |_: u32, frame: &FrameHeader, payload: &[u8]| {
-            for_each_record(self.header.kind, frame, payload, |_, _, _| {})?;
+            if frame.base_seq < next_seq {
+                return Err(Damage::Sequence);
+            }
+            if !frame.is_void() {
+                let after = frame.base_seq.checked_add(frame.count.into());
+                next_seq = after.ok_or(Damage::Sequence)?;
+            }
+            for_each_record(self.header.kind, frame, payload, |relative, _, _| {
+                let seq = frame.base_seq.saturating_add(relative.into());
+                next_seq = next_seq.max(seq.saturating_add(1));
+            })?;
             if frame.is_void() && !all_whole || failed.is_some() {
                 return Ok(());
             }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use runledger::format::block::{BLOCK_MAGIC, SHORT_BLOCK_MAGIC};
-use runledger::format::frame::FRAME_MAGIC;
+use runledger::format::frame::{FRAME_MAGIC, FrameHeader};
 use runledger::format::header::SegmentHeader;
 use runledger::format::trailer::{TRAILER_BYTES, Trailer};
 use runledger::{
@@ -200,4 +200,28 @@ fn a_trailer_that_tells_other_than_the_records_is_damage() {
         assert!(matches!(&*report.actions, [RepairAction::Rebuilt { .. }]), "{number}: {report:?}");
         assert_eq!(verify(DIR, disk.storage()).unwrap().findings, [], "{number}");
     }
+}
+
+/// A repair took frames whose numbers do not rise for whole: it copied the segment aside and made
+/// the same one again, each time.
+#[test]
+fn a_frame_out_of_order_is_left_out_by_a_repair() {
+    let disk = of_plain_ones();
+    let first = segments(&disk)[0].clone();
+    change(&disk, &first, |bytes| {
+        let salt = SegmentHeader::decode(bytes).unwrap().salt;
+        let at = frames_of(bytes)[7];
+        let mut header = FrameHeader::decode(&bytes[at..], &salt, at as u64).unwrap();
+        header.base_seq = 1;
+        bytes[at..at + 40].copy_from_slice(&header.encode(&salt, at as u64));
+    });
+    let report = verify(DIR, disk.storage()).unwrap();
+    assert_eq!(report.findings.first().map(|finding| finding.damage), Some(Damage::Sequence));
+    let report = repair(DIR, disk.storage(), false).unwrap();
+    let [RepairAction::Salvaged { records: 29, lost_records: Some(1), .. }] = &*report.actions
+    else {
+        panic!("{report:?}");
+    };
+    assert_eq!(verify(DIR, disk.storage()).unwrap().findings, []);
+    assert_eq!(repair(DIR, disk.storage(), false).unwrap().actions, []);
 }
