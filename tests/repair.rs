@@ -534,3 +534,28 @@ fn a_segment_that_cannot_be_copied_keeps_no_other_from_being_repaired() {
     assert!(matches!(&*report.actions, [RepairAction::Salvaged { .. }]), "{report:?}");
     assert_eq!(verify(SIM, disk.storage()).unwrap().findings, []);
 }
+
+/// A segment that had come back from a backup, and was damaged again, was set aside over the one
+/// that had been set aside before.
+#[test]
+fn what_was_set_aside_before_is_not_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    ledger(dir.path());
+    let path = segments(dir.path(), "events")[0].clone();
+    let whole = fs::read(&path).unwrap();
+    let mut aside = Vec::new();
+    for end in 0..3 {
+        fs::write(&path, &whole[..whole.len() - end]).unwrap();
+        flip(&path, 20);
+        flip(&path, 150);
+        let damaged = fs::read(&path).unwrap();
+        let report = repair(dir.path(), Arc::new(Disk), false).unwrap();
+        let [RepairAction::SetAside { copy, .. }] = &*report.actions else { panic!("{report:?}") };
+        aside.push((copy.clone(), damaged));
+    }
+    for (copy, damaged) in aside {
+        assert!(fs::read(&copy).unwrap() == damaged, "{}", copy.display());
+    }
+    let copies = Reader::open(dir.path()).unwrap().stats().unwrap().copies;
+    assert_eq!(copies.files, 3);
+}

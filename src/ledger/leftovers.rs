@@ -1,7 +1,7 @@
 //! What recovery and repair have put aside: copies in `lost`, and segments under another name.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::ledger::audit;
@@ -9,6 +9,7 @@ use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::STREAM_KINDS;
 use crate::ledger::handle::Inner;
 use crate::ledger::policy::Retention;
+use crate::storage::Storage;
 
 /// The endings of files among the segments that are none: set aside by recovery or repair, or left
 /// half-made by a repair that was broken off.
@@ -36,6 +37,21 @@ impl Copies {
         let bytes = leftovers.iter().map(|leftover| leftover.allocated).sum();
         Self { files: leftovers.len() as u64, bytes }
     }
+}
+
+/// The name that a segment file is set aside under, with this ending: none that is taken, as what
+/// was set aside before is another one, with records of its own.
+///
+/// # Errors
+/// When that cannot be told.
+pub(super) fn name_aside(storage: &dyn Storage, path: &Path, ending: &str) -> Result<PathBuf> {
+    let mut aside = path.with_extension(ending);
+    let mut earlier = 0_u32;
+    while storage.exists(&aside)? {
+        earlier += 1;
+        aside = path.with_extension(format!("{earlier}.{ending}"));
+    }
+    Ok(aside)
 }
 
 /// All that is kept.

@@ -14,6 +14,7 @@ use crate::ledger::compact::Compaction;
 use crate::ledger::ends::{gaps, heads_at_opening};
 use crate::ledger::handle::{Inner, Ledger, LockGuard};
 use crate::ledger::layout::Layout;
+use crate::ledger::leftovers::name_aside;
 use crate::ledger::maintain::Maintenance;
 use crate::ledger::options::Options;
 use crate::ledger::overtaken::Lost;
@@ -136,7 +137,7 @@ fn set_torn_creations_aside(catalog: &Catalog, found: &Found) -> Result<Vec<Even
         match entry.len {
             0 => catalog.storage.remove(&torn.path)?,
             len => {
-                let aside = torn.path.with_extension("torn");
+                let aside = name_aside(&*catalog.storage, &torn.path, "torn")?;
                 catalog.storage.rename(&torn.path, &aside)?;
                 notes.push(audit::set_aside(&torn.path, &aside, len));
             }

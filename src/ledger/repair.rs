@@ -10,6 +10,7 @@ use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::STREAM_KINDS;
 use crate::ledger::ends::MissingEnd;
 use crate::ledger::layout::Layout;
+use crate::ledger::leftovers::name_aside;
 use crate::ledger::open::writer_note;
 use crate::ledger::options::Options;
 use crate::ledger::reader::Reader;
@@ -222,7 +223,7 @@ impl Repairs {
                 self.report.actions.push(RepairAction::Left { path: unreadable.path, reason });
                 continue;
             }
-            let copy = unreadable.path.with_extension("unreadable");
+            let copy = name_aside(&*catalog.storage, &unreadable.path, "unreadable")?;
             if !self.dry_run {
                 let follows = |path: &Path| {
                     path.parent() == unreadable.path.parent() && path > &*unreadable.path
