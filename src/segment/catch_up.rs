@@ -10,6 +10,7 @@ use crate::format::header::SegmentHeader;
 use crate::index::{MemIndex, Table};
 use crate::segment::blocks::Source;
 use crate::segment::open::open_sealed;
+use crate::segment::recover::holes;
 use crate::segment::scan::{Bounds, DamagedRange, Scan, frame_len, scan};
 use crate::segment::sealed::SealedIndex;
 use crate::segment::{Draft, FRAMES_START, Findings, Segment, State, new_index};
@@ -150,6 +151,7 @@ impl Segment {
             let last_seq = index.last_seq().unwrap_or(0).max(self.last_seq());
             return Ok(Followed::up_to(last_seq));
         }
+        self.forget_covered(&mut findings)?;
         // Sealed meanwhile: its footer is to be the index, once all frames were seen.
         let mut of_footer = Findings::default();
         let sealed = open_sealed(&self.file, &self.header, &mut of_footer)?;
@@ -164,6 +166,19 @@ impl Segment {
         let is_whole = findings.damaged.is_empty() && findings.footer.is_none();
         let footer = sealed.filter(|_| is_whole && Some(found.frames_end) == until);
         Ok(Followed { last_seq, footer })
+    }
+
+    /// Forgets the holes that a recovery has covered since they were found.
+    fn forget_covered(&self, findings: &mut Findings) -> Result<()> {
+        let found: Vec<_> = holes(findings).collect();
+        for hole in found {
+            let place = |at| u32::try_from(at).unwrap_or(u32::MAX);
+            let bounds = self.bounds(place(hole.start), Some(place(hole.end)));
+            if scan(&self.file, &bounds, &mut |_, _, _| Ok(()))?.damaged.is_empty() {
+                findings.damaged.retain(|range| *range != hole);
+            }
+        }
+        Ok(())
     }
 
     /// Lets queries see what a look has found, up to this sequence number: as for

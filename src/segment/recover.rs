@@ -280,7 +280,7 @@ impl Segment {
 }
 
 /// Damage in bytes that were never synced: a crash can leave it.
-fn holes(findings: &Findings) -> impl Iterator<Item = DamagedRange> + '_ {
+pub(super) fn holes(findings: &Findings) -> impl Iterator<Item = DamagedRange> + '_ {
     let synced = u64::from(findings.synced);
     // Records that do not decode, in a frame that is whole, are not what a crash leaves.
     let is_whole = |damage| matches!(damage, Damage::Record | Damage::Sequence);

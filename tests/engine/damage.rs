@@ -225,3 +225,26 @@ fn a_frame_out_of_order_is_left_out_by_a_repair() {
     assert_eq!(verify(DIR, disk.storage()).unwrap().findings, []);
     assert_eq!(repair(DIR, disk.storage(), false).unwrap().actions, []);
 }
+
+/// A reader that had found a hole which a power cut left told of damage for as long as it lived,
+/// and took no footer of that segment, after the next writer had covered the hole.
+#[test]
+fn a_hole_that_was_covered_is_no_damage_to_a_reader_that_had_found_it() {
+    let disk = SimDisk::new(5);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let event = || Event::new("step").message("x".repeat(100));
+    ledger.append_with(event(), Durability::Sync).unwrap();
+    (0..3).for_each(|_| ledger.append_with(event(), Durability::Os).map(drop).unwrap());
+    let disk = disk.kill();
+    change(&disk, &segments(&disk)[0], |bytes| {
+        let frames = frames_of(bytes);
+        bytes[frames[2]..frames[3]].fill(0);
+    });
+    let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
+    assert_eq!(reader.losses().unwrap().damaged_ranges, 1);
+    let ledger = options(&disk).open(DIR).unwrap();
+    ledger.append_with(event(), Durability::Os).unwrap();
+    reader.refresh().unwrap();
+    assert_eq!(reader.losses().unwrap().damaged_ranges, 0);
+    assert_eq!(reader.query().count().unwrap(), 4);
+}
