@@ -75,7 +75,9 @@ fn signals_are_passed_on_and_logged() {
     for (signal, code, name) in [("TERM", 143, "SIGTERM"), ("INT", 7, "SIGINT")] {
         let bench = Bench::new();
         let script = "trap 'echo got it; exit 7' INT; touch ready; while :; do sleep 0.05; done";
-        let mut program = bench.program();
+        // The tests may run in the background, where a shell has SIGINT ignored.
+        let mut program = bench.command("env");
+        program.args(["--default-signal", super::PROGRAM]);
         let child = bench.start(program.args(["exec", "--type", "x", "--", "sh", "-c", script]));
         while !bench.path("ready").exists() {
             std::thread::sleep(Duration::from_millis(5));
@@ -89,6 +91,23 @@ fn signals_are_passed_on_and_logged() {
         assert_eq!(ended["status"], "cancelled");
         assert_eq!(ended["message"], format!("stopped by {name}"));
         assert_eq!(ended["result"]["exit_code"], code);
+    }
+}
+
+/// A signal that was ignored from the start was caught, and with that no longer ignored by the
+/// command: `nohup` kept neither of them alive. Of a command that ended where SIGCHLD was ignored
+/// it was said that it could not be run.
+#[test]
+fn what_is_ignored_from_the_start_stays_ignored() {
+    let hangs_up = "kill -HUP $PPID; kill -HUP $$; echo on";
+    for (signal, script) in [("HUP", hangs_up), ("CHLD", "echo on")] {
+        let bench = Bench::new();
+        let mut program = bench.command("env");
+        program.args([format!("--ignore-signal={signal}").as_str(), super::PROGRAM]);
+        program.args(["exec", "--type", "x", "--", "sh", "-c", script]);
+        let said = said(program.output().unwrap());
+        assert_eq!((said.code, said.out.as_str()), (0, "on\n"), "{signal}: {}", said.err);
+        assert_eq!(states(&bench).1["status"], "success", "{signal}");
     }
 }
 

@@ -2,8 +2,10 @@
 //! end of its stderr kept.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, Read, Write};
 use std::process::{ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -11,7 +13,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
@@ -42,7 +45,9 @@ pub(crate) fn run(command: &[OsString], env: &[(&str, OsString)]) -> io::Result<
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     };
     let relay = Arc::new(Relay::default());
-    let mut signals = SignalsInfo::<WithOrigin>::new([SIGINT, SIGTERM, SIGHUP])?;
+    let mut signals = SignalsInfo::<WithOrigin>::new(passed_on())?;
+    // Where it is ignored, as it may be from the start, nothing is known of how a command ended.
+    flag::register(SIGCHLD, Arc::new(AtomicBool::new(false)))?;
     let handle = signals.handle();
     let receiver = Arc::clone(&relay);
     thread::spawn(move || signals.forever().for_each(|origin| receiver.receive(&origin)));
@@ -67,6 +72,16 @@ pub(crate) fn run(command: &[OsString], env: &[(&str, OsString)]) -> io::Result<
     let _ = done.recv_timeout(GRACE);
     let stderr = text_of(&tail.lock().unwrap_or_else(PoisonError::into_inner));
     Ok(Ended { status, stderr, interrupted })
+}
+
+/// The signals that are passed on. One that this program was started to ignore, as `nohup` has it,
+/// is left so: the command would begin with what a handler is reset to, which is to end by it.
+fn passed_on() -> impl Iterator<Item = i32> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let ignored = ignored.unwrap_or_default();
+    [SIGINT, SIGTERM, SIGHUP].into_iter().filter(move |signal| (ignored >> (signal - 1)) & 1 == 0)
 }
 
 /// Copies the command's stderr to this program's, and keeps its end.

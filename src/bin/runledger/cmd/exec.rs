@@ -19,7 +19,8 @@ use crate::writer::{self, Level};
 ///
 /// The run is `running` while the command runs, then `success` when it exits with 0, else `failed`
 /// with the end of its stderr as the error. SIGINT, SIGTERM and SIGHUP are passed on to it, and the
-/// run is then `cancelled`. The exit code is the command's own, 128 + N when signal N killed it.
+/// run is then `cancelled`; under nohup both ignore SIGHUP. The exit code is the command's own, or
+/// 128 + N when signal N killed it.
 ///
 /// The command finds its run in RUNLEDGER_RUN_ID. The ledger is free for other writers meanwhile;
 /// one that is at work is waited for, up to 2 seconds before the command and 10 after it. When the
