@@ -3,6 +3,7 @@
 mod access;
 mod access_log;
 mod bulk;
+mod damaged;
 mod document;
 mod follow;
 mod insight;

@@ -260,7 +260,8 @@ impl Query {
     }
 
     /// How many of the records that match carry each value of a field, the most frequent value
-    /// first and equally frequent ones by name. Records without a value are not counted.
+    /// first and equally frequent ones by name. Records without a value are not counted. Nor are
+    /// those of a value in a segment where all of them are damaged: nothing there tells its name.
     ///
     /// # Errors
     /// As for [`Query::fetch`].

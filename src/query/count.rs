@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::key;
 use crate::index::{Code, NoColumn, Row, SUPERSEDED, Table};
 use crate::model::{Field, FieldSet, Kind, Severity, Status};
@@ -283,7 +283,7 @@ fn tag_name(kind: Kind, field: Field, tag: u8) -> Option<&'static str> {
     }
 }
 
-/// The text of a key, from the first record of it that can be read.
+/// The text of a key, from the first record of it that can be read; `None` when all are damaged.
 fn key_name<T: Table>(
     pinned: &Pinned,
     table: &T,
@@ -304,6 +304,7 @@ fn key_name<T: Table>(
             name = Ok(text);
             ControlFlow::Break(())
         }
+        Err(Error::Damaged { .. }) => ControlFlow::Continue(()),
         Err(err) => {
             name = Err(err);
             ControlFlow::Continue(())

@@ -68,6 +68,22 @@ pub(super) fn page(page: &Page) -> Result<Vec<u8>, Failure> {
     Ok(out)
 }
 
+/// The rows of a page, made from its records. Those that are damaged are left out, and counted.
+pub(super) fn rows<R>(
+    page: &Page,
+    row: impl Fn(&Record<'_>) -> Result<Option<R>, Error>,
+) -> Result<(Vec<R>, Option<u64>), Failure> {
+    let (mut rows, mut damaged) = (Vec::with_capacity(page.len()), 0);
+    for record in page.records() {
+        match record {
+            Ok(record) => rows.extend(row(&record)?),
+            Err(Error::Damaged { .. }) => damaged += 1,
+            Err(err) => return Err(err.into()),
+        }
+    }
+    Ok((rows, (damaged > 0).then_some(damaged)))
+}
+
 /// One record with its tag.
 pub(super) struct One {
     pub(super) seq: u64,

@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::Error;
-use crate::model::{Body, Kind, Run, Status};
+use crate::model::{Body, Kind, Record, Status};
 use crate::server::access::{Caller, Failure, Read};
 use crate::server::app::App;
 use crate::server::problem::Problem;
@@ -43,6 +43,9 @@ struct Automations {
     total: u64,
     limit: usize,
     offset: u64,
+    /// How many records could not be read and were left out
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damaged: Option<u64>,
 }
 
 /// A run
@@ -76,10 +79,11 @@ struct Booking {
 }
 
 impl Automation {
-    fn new(seq: u64, run: &Run<'_>) -> Result<Self, Error> {
-        Ok(Self {
+    fn of(record: &Record<'_>) -> Result<Option<Self>, Error> {
+        let Body::Run(run) = &record.body else { return Ok(None) };
+        Ok(Some(Self {
             id: run.run_id.to_string(),
-            seq,
+            seq: record.seq,
             automation_type: run.run_type.to_string(),
             status: run.status.name(),
             error_message: run.error.as_ref().map(|error| error.message.to_string()),
@@ -91,7 +95,7 @@ impl Automation {
             created_at: run.created_at.map(|time| time.to_string()),
             started_at: run.started_at.map(|time| time.to_string()),
             finished_at: run.finished_at.map(|time| time.to_string()),
-        })
+        }))
     }
 }
 
@@ -117,15 +121,9 @@ async fn list(
             }
             let total = query.count()?;
             let page = part.apply(query)?.fetch()?;
-            let mut items = Vec::with_capacity(page.len());
-            for record in page.records() {
-                let record = record?;
-                if let Body::Run(run) = &record.body {
-                    items.push(Automation::new(record.seq, run)?);
-                }
-            }
+            let (items, damaged) = reply::rows(&page, Automation::of)?;
             let (limit, offset) = (part.limit()?, part.offset.unwrap_or(0));
-            Ok::<_, Failure>(Automations { items, total, limit, offset })
+            Ok::<_, Failure>(Automations { items, total, limit, offset, damaged })
         })
         .await?;
     Ok(reply::value(StatusCode::OK, &found))

@@ -1,5 +1,7 @@
 //! Everything that matches, as a stream.
 
+use std::io::Write;
+
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -7,6 +9,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::error::Error;
 use crate::model::Kind;
 use crate::query::{Cursor, Order, Query};
 use crate::server::access::{Caller, Failure, Read, View};
@@ -44,6 +47,9 @@ enum Format {
 }
 
 /// Every record that matches, in the order of the appends
+///
+/// In the place of one that is damaged stands its number alone: `{"seq":7,"damaged":true}`, or as
+/// CSV a row whose other fields are empty.
 #[utoipa::path(
     get, path = "/v1/export", tag = "records", operation_id = "export",
     params(AnyFilter, Form), security(("bearer" = ["read"])),
@@ -121,15 +127,27 @@ fn piece(query: &Query, after: Option<Cursor>, kind: Option<Kind>) -> Result<Pie
         csv::write_row(csv::header(kind), &mut bytes).map_err(failed)?;
     }
     let page = after.into_iter().fold(query.clone(), Query::after).fetch()?;
+    let mut seqs = page.seqs();
     let next = write_page(&page, &mut bytes, |record, bytes| {
-        match kind {
-            None => write_record(&record?, bytes).map_err(failed)?,
-            Some(_) => {
-                let fields = csv::fields(&record?);
+        let seq = seqs.next().unwrap_or_default();
+        let written = match (record, kind) {
+            (Ok(record), None) => write_record(&record, bytes),
+            (Ok(record), Some(_)) => {
+                let fields = csv::fields(&record);
                 let safe = fields.iter().map(|field| csv::unexecuted(field)).collect::<Vec<_>>();
-                csv::write_row(&safe, bytes).map_err(failed)?;
+                csv::write_row(&safe, bytes)
             }
-        }
+            (Err(Error::Damaged { .. }), None) => {
+                writeln!(bytes, "{{\"seq\":{seq},\"damaged\":true}}")
+            }
+            (Err(Error::Damaged { .. }), Some(kind)) => {
+                let mut fields = vec![String::new(); csv::header(kind).len()];
+                fields.first_mut().into_iter().for_each(|first| *first = seq.to_string());
+                csv::write_row(&fields, bytes)
+            }
+            (Err(err), _) => return Err(err.into()),
+        };
+        written.map_err(failed)?;
         Ok(())
     })?;
     Ok(Piece { bytes, next })

@@ -10,8 +10,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::error::Error;
 use crate::model::{ActorType, Body, ErrorRecord, Event, Id, Kind, Record, Severity, Timestamp};
-use crate::query::Page;
 use crate::server::access::{Caller, Failure, Pen, Read, Write};
 use crate::server::app::App;
 use crate::server::input::{self, Input};
@@ -91,12 +91,18 @@ fn given<'de, D: Deserializer<'de>>(_: D) -> Result<Option<u64>, D::Error> {
 #[derive(Serialize, ToSchema)]
 struct EventLogs {
     items: Vec<EventLog>,
+    /// How many records could not be read and were left out
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damaged: Option<u64>,
 }
 
 /// Errors, the newest first
 #[derive(Serialize, ToSchema)]
 struct ErrorLogs {
     items: Vec<ErrorLog>,
+    /// How many records could not be read and were left out
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damaged: Option<u64>,
 }
 
 /// The row that was made
@@ -136,14 +142,14 @@ async fn events(
     caller: Caller<Read>,
     Words(wanted, part): Words<EventsOf, Offset>,
 ) -> Result<Response, Problem> {
-    let items = caller
+    let (items, damaged) = caller
         .look(move |view| {
             let query = view.query().kind(Kind::Event);
             let query = wanted.run_id.iter().fold(query, |query, id| query.run(id));
-            rows(&part.apply(query)?.fetch()?, EventLog::of)
+            reply::rows(&part.apply(query)?.fetch()?, EventLog::of)
         })
         .await?;
-    Ok(reply::value(StatusCode::OK, &EventLogs { items }))
+    Ok(reply::value(StatusCode::OK, &EventLogs { items, damaged }))
 }
 
 /// Errors, the newest first
@@ -156,16 +162,16 @@ async fn errors(
     caller: Caller<Read>,
     Words(wanted, part): Words<ErrorsOf, Offset>,
 ) -> Result<Response, Problem> {
-    let items = caller
+    let (items, damaged) = caller
         .look(move |view| {
             let query = view.query().kind(Kind::Error);
             let query = wanted.trace_id.iter().fold(query, |query, id| query.trace(id));
             let query = wanted.project_id.iter().fold(query, |query, id| query.project(id));
             let query = wanted.since.iter().fold(query, |query, time| query.since(time.0));
-            rows(&part.apply(query)?.fetch()?, ErrorLog::of)
+            reply::rows(&part.apply(query)?.fetch()?, ErrorLog::of)
         })
         .await?;
-    Ok(reply::value(StatusCode::OK, &ErrorLogs { items }))
+    Ok(reply::value(StatusCode::OK, &ErrorLogs { items, damaged }))
 }
 
 /// Append an event
@@ -209,18 +215,6 @@ async fn made(
     Ok(reply::value(StatusCode::CREATED, &caller.write(work).await?))
 }
 
-/// The rows of a page.
-fn rows<R>(
-    page: &Page,
-    row: impl Fn(&Record<'_>) -> Option<Result<R, crate::error::Error>>,
-) -> Result<Vec<R>, Failure> {
-    let mut rows = Vec::with_capacity(page.len());
-    for record in page.records() {
-        rows.extend(row(&record?).transpose()?);
-    }
-    Ok(rows)
-}
-
 fn text(value: Option<&impl ToString>) -> Option<String> {
     value.map(ToString::to_string)
 }
@@ -230,7 +224,7 @@ fn id(field: &'static str, text: Option<String>) -> Result<Option<Id<'static>>, 
     id.map_err(|err| Problem::of(&err, false).field(field))
 }
 
-fn word<T: std::str::FromStr<Err = crate::error::Error>>(
+fn word<T: std::str::FromStr<Err = Error>>(
     field: &'static str,
     text: Option<&String>,
 ) -> Result<Option<T>, Problem> {
@@ -239,13 +233,12 @@ fn word<T: std::str::FromStr<Err = crate::error::Error>>(
 }
 
 impl EventLog {
-    fn of(record: &Record<'_>) -> Option<Result<Self, crate::error::Error>> {
-        let Body::Event(event) = &record.body else { return None };
-        let payload = event.payload.as_ref().map(|json| json.to_value()).transpose();
-        Some(payload.map(|payload| Self {
+    fn of(record: &Record<'_>) -> Result<Option<Self>, Error> {
+        let Body::Event(event) = &record.body else { return Ok(None) };
+        Ok(Some(Self {
             id: Some(record.seq),
             event_type: event.event_type.to_string(),
-            payload,
+            payload: event.payload.as_ref().map(|json| json.to_value()).transpose()?,
             project_id: text(event.project_id.as_ref()),
             run_id: text(event.run_id.as_ref()),
             user_id: text(event.user_id.as_ref()),
@@ -271,16 +264,15 @@ impl EventLog {
 }
 
 impl ErrorLog {
-    fn of(record: &Record<'_>) -> Option<Result<Self, crate::error::Error>> {
-        let Body::Error(error) = &record.body else { return None };
-        let detail = error.detail.as_ref().map(|json| json.to_value()).transpose();
-        Some(detail.map(|detail| Self {
+    fn of(record: &Record<'_>) -> Result<Option<Self>, Error> {
+        let Body::Error(error) = &record.body else { return Ok(None) };
+        Ok(Some(Self {
             id: Some(record.seq),
             trace_id: text(error.trace_id.as_ref()),
             error_type: error.error_type.to_string(),
             message: error.message.to_string(),
             stack: text(error.stack.as_ref()),
-            detail,
+            detail: error.detail.as_ref().map(|json| json.to_value()).transpose()?,
             project_id: text(error.project_id.as_ref()),
             run_id: text(error.run_id.as_ref()),
             user_id: text(error.user_id.as_ref()),

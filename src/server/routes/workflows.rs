@@ -46,6 +46,9 @@ struct Logs {
     items: Vec<Log>,
     limit: usize,
     offset: u64,
+    /// How many records could not be read and were left out
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damaged: Option<u64>,
 }
 
 /// How many executions there are
@@ -129,14 +132,12 @@ async fn list(
     let logs = caller
         .look(move |view| {
             let page = part.apply(wanted.of(&workflow, view))?.fetch()?;
-            let mut items = Vec::with_capacity(page.len());
-            for record in page.records() {
-                if let Body::Run(run) = &record?.body {
-                    items.push(Log::brief(run));
-                }
-            }
+            let (items, damaged) = reply::rows(&page, |record| match &record.body {
+                Body::Run(run) => Ok(Some(Log::brief(run))),
+                Body::Event(_) | Body::Error(_) => Ok(None),
+            })?;
             let (limit, offset) = (part.limit()?, part.offset.unwrap_or(0));
-            Ok::<_, Failure>(Logs { items, limit, offset })
+            Ok::<_, Failure>(Logs { items, limit, offset, damaged })
         })
         .await?;
     Ok(reply::value(StatusCode::OK, &logs))

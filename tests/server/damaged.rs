@@ -1,0 +1,94 @@
+//! A record that cannot be read takes no other with it.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use runledger::{ErrorRecord, Event, Field, Id, Run, Status};
+use serde_json::{Value, json};
+
+use super::Site;
+
+/// The first bytes of a frame, and the length of its header.
+const FRAME: (&[u8], usize) = (b"\xf7RLf", 40);
+
+/// Runs 1 to 3, events 4 to 6 and errors 7 to 9, of which the second is damaged each time.
+fn site() -> Site {
+    let site = Site::new();
+    let names = ["one", "two", "three"];
+    let id = |name: &'static str| Id::new(name).unwrap();
+    for name in names {
+        site.ledger.append(Run::new(name, "job", Status::Failed).unwrap()).unwrap();
+    }
+    for name in names {
+        site.ledger.append(Event::new("step").run_id(id(name)).trace_id(id(name))).unwrap();
+    }
+    for name in names {
+        site.ledger.append(ErrorRecord::new(name, "no")).unwrap();
+    }
+    // The index knows them before they are damaged.
+    assert_eq!(site.ledger.query().count().unwrap(), 9);
+    for stream in ["runs", "events", "errors"] {
+        let folder = site.folder.path().join("ledger/streams").join(stream);
+        let path = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        let (magic, header) = FRAME;
+        let second = memchr::memmem::find_iter(&bytes, magic).nth(1).unwrap();
+        let damaged: Vec<_> = bytes[second..second + header].iter().map(|it| !it).collect();
+        let file = File::options().write(true).open(path).unwrap();
+        file.write_all_at(&damaged, second as u64).unwrap();
+    }
+    site
+}
+
+/// Each of these lists was refused for as long as such a record was on its page.
+#[test]
+fn the_older_lists_leave_it_out_and_say_so() {
+    let site = site();
+    for (path, key, kept) in [
+        ("/api/automations/ledger", "id", json!(["three", "one"])),
+        ("/workflows/job/logs", "id", json!(["three", "one"])),
+        ("/api/events", "runId", json!(["three", "one"])),
+        ("/api/errors", "errorType", json!(["three", "one"])),
+    ] {
+        let page = site.admin().get(path).expect(200);
+        let of = |item: &Value| item[key].clone();
+        let items = page["items"].as_array().unwrap().iter().map(of).collect::<Value>();
+        assert_eq!((items, &page["damaged"]), (kept, &json!(1)), "{path}");
+        // It has its place among those that an offset passes over.
+        let last = site.admin().get(&format!("{path}?limit=1&offset=2")).expect(200);
+        assert_eq!((&last["items"][0][key], &last["damaged"]), (&json!("one"), &Value::Null));
+    }
+}
+
+/// The export was refused, or broke off, and there was no way to what came after.
+#[test]
+fn an_export_has_its_number_in_its_place() {
+    let site = site();
+    let text = site.admin().get("/v1/export").text();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().map(|line| line["seq"].as_u64().unwrap()).eq(1..=9), "{text}");
+    for line in lines {
+        let seq = line["seq"].as_u64().unwrap();
+        match [2, 5, 8].contains(&seq) {
+            true => assert_eq!(line, json!({"seq": seq, "damaged": true})),
+            false => assert!(line["type"].is_string(), "{line}"),
+        }
+    }
+    let csv = site.admin().get("/v1/export?format=csv&kind=event").text();
+    let rows: Vec<_> = csv.lines().skip(1).collect();
+    assert_eq!(rows.len(), 3, "{csv}");
+    assert!(rows[0].starts_with("4,") && rows[2].starts_with("6,"), "{csv}");
+    assert_eq!(rows[1], "5,,,,,,,,,,,", "{csv}");
+}
+
+/// The values of a field were refused, and with them the overview and a report, where all records
+/// of one value were damaged: its name is in them alone.
+#[test]
+fn a_value_without_a_name_is_passed_over() {
+    let site = site();
+    let runs = site.admin().get("/v1/values/run").expect(200);
+    let of = |value: &str, count: u64| json!({"value": value, "count": count});
+    assert_eq!(runs["items"], json!([of("one", 2), of("three", 2)]));
+    let traces = site.ledger.query().count_by(Field::Trace).unwrap();
+    assert_eq!(traces, [("one".to_owned(), 1), ("three".to_owned(), 1)]);
+}
