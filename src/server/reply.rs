@@ -3,6 +3,7 @@
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::error::Error;
 use crate::model::Record;
@@ -68,15 +69,33 @@ pub(super) fn page(page: &Page) -> Result<Vec<u8>, Failure> {
     Ok(out)
 }
 
+/// A row as JSON.
+pub(super) type Row = Box<RawValue>;
+
 /// The rows of a page, made from its records. Those that are damaged are left out, and counted.
-pub(super) fn rows<R>(
+/// Where the next page begins follows from the limit of this one, so that none can end before: one
+/// that would be too large is refused.
+pub(super) fn rows<R: Serialize>(
     page: &Page,
     row: impl Fn(&Record<'_>) -> Result<Option<R>, Error>,
-) -> Result<(Vec<R>, Option<u64>), Failure> {
-    let (mut rows, mut damaged) = (Vec::with_capacity(page.len()), 0);
-    for record in page.records() {
+) -> Result<(Vec<Row>, Option<u64>), Failure> {
+    let (mut rows, mut damaged, mut bytes) = (Vec::with_capacity(page.len()), 0, 0);
+    for (at, record) in page.records().enumerate() {
+        if bytes >= ENOUGH {
+            let detail = format!(
+                "the first {at} of these are more than {} MiB; ask for no more than {at} at a time",
+                ENOUGH >> 20
+            );
+            return Err(Problem::new(Kind::Invalid, detail).field("limit").into());
+        }
         match record {
-            Ok(record) => rows.extend(row(&record)?),
+            Ok(record) => {
+                if let Some(row) = row(&record)? {
+                    let row = to_raw_value(&row).map_err(|_| unwritten())?;
+                    bytes += row.get().len();
+                    rows.push(row);
+                }
+            }
             Err(Error::Damaged { .. }) => damaged += 1,
             Err(err) => return Err(err.into()),
         }
@@ -127,6 +146,10 @@ pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Response {
 pub(super) fn value<T: Serialize>(status: StatusCode, value: &T) -> Response {
     match serde_json::to_vec(value) {
         Ok(body) => json(status, body),
-        Err(_) => Problem::new(Kind::Internal, "the answer cannot be written").into_response(),
+        Err(_) => unwritten().into_response(),
     }
+}
+
+fn unwritten() -> Problem {
+    Problem::new(Kind::Internal, "the answer cannot be written")
 }

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::Method;
 use http_body_util::BodyExt;
-use runledger::Event;
+use runledger::{ErrorRecord, Event, Json, Run, RunError, Status};
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -48,6 +48,36 @@ fn a_list_goes_on_where_there_is_enough() {
         }
         assert_eq!(seqs, (1..=20).collect::<Vec<_>>(), "{path}");
         assert!(pages >= 3, "{path}: {pages}");
+    }
+}
+
+/// The older lists go on by an offset, and held a thousand records of any length. Who steps by the
+/// limit misses none of them.
+#[test]
+fn an_older_list_asks_for_a_smaller_limit() {
+    let site = Site::new();
+    let json = || Json::parse(format!("\"{}\"", "x".repeat(1 << 20))).unwrap();
+    for number in 1..=20 {
+        let error = RunError::new("x".repeat(1 << 20));
+        let run = Run::new(format!("r{number}"), "job", Status::Failed).unwrap();
+        site.ledger.append(run.metadata(json()).error(error)).unwrap();
+        site.ledger.append(Event::new("x").payload(json())).unwrap();
+        site.ledger.append(ErrorRecord::new("x", "x".repeat(1 << 20))).unwrap();
+    }
+    let admin = site.admin();
+    let lists = ["/api/automations/ledger", "/workflows/job/logs", "/api/events", "/api/errors"];
+    for path in lists {
+        let refused = admin.get(&format!("{path}?limit=1000"));
+        assert_eq!(refused.problem(400), ("invalid-value".into(), "limit".into()), "{path}");
+        let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+        let most = detail.split_whitespace().find_map(|word| word.parse::<usize>().ok()).unwrap();
+        assert!((2..=9).contains(&most), "{detail}");
+        let mut rows = 0;
+        for offset in (0..20).step_by(most) {
+            let page = admin.get(&format!("{path}?limit={most}&offset={offset}")).expect(200);
+            rows += page["items"].as_array().unwrap().len();
+        }
+        assert_eq!(rows, 20, "{path}");
     }
 }
 

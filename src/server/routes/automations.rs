@@ -13,7 +13,7 @@ use crate::model::{Body, Kind, Record, Status};
 use crate::server::access::{Caller, Failure, Read};
 use crate::server::app::App;
 use crate::server::problem::Problem;
-use crate::server::reply;
+use crate::server::reply::{self, Row};
 use crate::server::routes::paging::Offset;
 use crate::server::shape;
 use crate::server::words::{Word, Words};
@@ -38,7 +38,8 @@ struct Wanted {
 /// Runs, the newest first
 #[derive(Serialize, ToSchema)]
 struct Automations {
-    items: Vec<Automation>,
+    #[schema(value_type = Vec<Automation>)]
+    items: Vec<Row>,
     /// How many there are in all
     total: u64,
     limit: usize,

@@ -45,7 +45,7 @@ enum By {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Offset {
-    /// How many to give at the most
+    /// How many to give at the most; more than 8 MiB of them are refused, not cut short
     #[param(minimum = 1, maximum = 1000, default = 100)]
     pub(super) limit: Option<usize>,
     /// How many of the first to leave out

@@ -16,7 +16,7 @@ use crate::server::access::{Caller, Failure, Pen, Read, Write};
 use crate::server::app::App;
 use crate::server::input::{self, Input};
 use crate::server::problem::Problem;
-use crate::server::reply;
+use crate::server::reply::{self, Row};
 use crate::server::routes::paging::Offset;
 use crate::server::words::{Nothing, Word, Words};
 
@@ -90,7 +90,8 @@ fn given<'de, D: Deserializer<'de>>(_: D) -> Result<Option<u64>, D::Error> {
 /// Events, the newest first
 #[derive(Serialize, ToSchema)]
 struct EventLogs {
-    items: Vec<EventLog>,
+    #[schema(value_type = Vec<EventLog>)]
+    items: Vec<Row>,
     /// How many records could not be read and were left out
     #[serde(skip_serializing_if = "Option::is_none")]
     damaged: Option<u64>,
@@ -99,7 +100,8 @@ struct EventLogs {
 /// Errors, the newest first
 #[derive(Serialize, ToSchema)]
 struct ErrorLogs {
-    items: Vec<ErrorLog>,
+    #[schema(value_type = Vec<ErrorLog>)]
+    items: Vec<Row>,
     /// How many records could not be read and were left out
     #[serde(skip_serializing_if = "Option::is_none")]
     damaged: Option<u64>,

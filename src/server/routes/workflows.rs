@@ -15,7 +15,7 @@ use crate::query::Query;
 use crate::server::access::{Caller, Failure, Read, View};
 use crate::server::app::App;
 use crate::server::problem::{self, Problem};
-use crate::server::reply;
+use crate::server::reply::{self, Row};
 use crate::server::routes::paging::Offset;
 use crate::server::shape;
 use crate::server::words::{Nothing, Word, Words};
@@ -43,7 +43,8 @@ impl Wanted {
 /// Executions, the newest first
 #[derive(Serialize, ToSchema)]
 struct Logs {
-    items: Vec<Log>,
+    #[schema(value_type = Vec<Log>)]
+    items: Vec<Row>,
     limit: usize,
     offset: u64,
     /// How many records could not be read and were left out
