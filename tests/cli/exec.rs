@@ -47,6 +47,23 @@ fn a_command_that_fails_gives_the_end_of_its_stderr() {
     assert_eq!(ended["result"]["exit_code"], 3);
 }
 
+/// Of a last line that is longer than what is kept nothing was.
+#[test]
+fn the_end_of_a_long_last_line_is_kept() {
+    let bench = Bench::new();
+    for (id, end) in [("r", ""), ("q", "; echo >&2"), ("p", "; printf '\\n\\n' >&2")] {
+        let script = format!("head -c 9000 /dev/zero | tr '\\0' x >&2{end}; exit 1");
+        let said = bench.run(["exec", "--type", "t", "--id", id, "--", "sh", "-c", &script]);
+        assert_eq!(said.code, 1);
+        let ended = bench.records().pop().unwrap();
+        assert_eq!((&ended["run_id"], &ended["status"]), (&id.into(), &"failed".into()));
+        let stack = ended["stack"].as_str().unwrap_or_default();
+        assert!(stack.len() > 8_000 && stack.bytes().all(|byte| byte == b'x'), "{id}: {ended}");
+        let message = ended["message"].as_str().unwrap();
+        assert!(message.starts_with("exit code 1: xxx"), "{id}: {message}");
+    }
+}
+
 #[test]
 fn a_command_that_is_not_there() {
     let bench = Bench::new();

@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct Ended {
     /// Its exit code or the signal that killed it.
     pub(crate) status: ExitStatus,
-    /// The last 8 KiB of its stderr, from the start of a line on.
+    /// The last 8 KiB of its stderr, from the start of a line on where there is one in them.
     pub(crate) stderr: String,
     /// The first signal that was sent to stop it.
     pub(crate) interrupted: Option<i32>,
@@ -70,7 +70,7 @@ pub(crate) fn run(command: &[OsString], env: &[(&str, OsString)]) -> io::Result<
     handle.close();
     // An error means that the grace is over; what was read by then is the tail.
     let _ = done.recv_timeout(GRACE);
-    let stderr = text_of(&tail.lock().unwrap_or_else(PoisonError::into_inner));
+    let stderr = tail.lock().unwrap_or_else(PoisonError::into_inner).text();
     Ok(Ended { status, stderr, interrupted })
 }
 
@@ -85,8 +85,8 @@ fn passed_on() -> impl Iterator<Item = i32> {
 }
 
 /// Copies the command's stderr to this program's, and keeps its end.
-fn pass_through(stderr: Option<ChildStderr>) -> (Arc<Mutex<Vec<u8>>>, Receiver<()>) {
-    let tail = Arc::new(Mutex::new(Vec::new()));
+fn pass_through(stderr: Option<ChildStderr>) -> (Arc<Mutex<Tail>>, Receiver<()>) {
+    let tail = Arc::new(Mutex::new(Tail::default()));
     let (tell, done) = mpsc::channel();
     let shared = Arc::clone(&tail);
     thread::spawn(move || {
@@ -98,7 +98,7 @@ fn pass_through(stderr: Option<ChildStderr>) -> (Arc<Mutex<Vec<u8>>>, Receiver<(
     (tail, done)
 }
 
-fn copy(mut pipe: ChildStderr, tail: &Mutex<Vec<u8>>) {
+fn copy(mut pipe: ChildStderr, tail: &Mutex<Tail>) {
     let mut chunk = [0; TAIL_BYTES];
     loop {
         let piece = match pipe.read(&mut chunk) {
@@ -109,22 +109,33 @@ fn copy(mut pipe: ChildStderr, tail: &Mutex<Vec<u8>>) {
         };
         // The command goes on when nobody reads its messages.
         let _ = io::stderr().write_all(piece);
-        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-        tail.extend_from_slice(piece);
-        let excess = tail.len().saturating_sub(TAIL_BYTES);
-        tail.drain(..excess);
+        tail.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
     }
 }
 
-/// The tail as text, without the line that its start was cut from.
-fn text_of(tail: &[u8]) -> String {
-    let text = String::from_utf8_lossy(tail);
-    let whole = if tail.len() < TAIL_BYTES {
-        &*text
-    } else {
-        text.split_once('\n').map_or(&*text, |(_, rest)| rest)
-    };
-    whole.trim_end().to_owned()
+/// The end of what a command said.
+#[derive(Default)]
+struct Tail {
+    bytes: Vec<u8>,
+    /// Whether there was more before.
+    is_cut: bool,
+}
+
+impl Tail {
+    fn push(&mut self, piece: &[u8]) {
+        self.bytes.extend_from_slice(piece);
+        let excess = self.bytes.len().saturating_sub(TAIL_BYTES);
+        self.bytes.drain(..excess);
+        self.is_cut |= excess > 0;
+    }
+
+    /// As text, without the line that its start was cut from, unless there is no other.
+    fn text(&self) -> String {
+        let text = String::from_utf8_lossy(&self.bytes);
+        let text = text.trim_end();
+        let rest = text.split_once('\n').map(|(_, rest)| rest).filter(|_| self.is_cut);
+        rest.unwrap_or(text).to_owned()
+    }
 }
 
 /// Where signals go.
