@@ -64,6 +64,54 @@ fn the_end_of_a_long_last_line_is_kept() {
     }
 }
 
+/// The end of what the command had said was cut off when stderr was not read for a second.
+#[test]
+fn a_slow_reader_of_stderr_is_waited_for() {
+    let bench = Bench::new();
+    // More than a pipe holds, and less than two.
+    let script = "head -c 100000 /dev/zero | tr '\\0' x >&2; touch ended";
+    let mut program = bench.program();
+    let mut child = bench.start(program.args(["exec", "--type", "x", "--", "sh", "-c", script]));
+    while !bench.path("ended").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // It ends once it is read, and not before.
+    for _ in 0..75 {
+        if child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    let said = said(child.wait_with_output().unwrap());
+    assert_eq!((said.code, said.err.len()), (0, 100_000));
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_a_reader() {
+    let bench = Bench::new();
+    let script = "head -c 100000 /dev/zero >&2; touch ended";
+    let mut program = bench.program();
+    let mut child = bench.start(program.args(["exec", "--type", "x", "--", "sh", "-c", script]));
+    while !bench.path("ended").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // One that comes before the command has ended is the command's.
+    while child.try_wait().unwrap().is_none() {
+        bench.shell(&format!("kill -TERM {}", child.id()));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(states(&bench).1["kind"], "run");
+}
+
+/// What the command leaves behind may talk for ever.
+#[test]
+fn a_process_in_the_background_is_not_waited_for() {
+    let bench = Bench::new();
+    let script = "while :; do echo more >&2; done & exit 3";
+    let said = bench.run(["exec", "--type", "x", "--", "sh", "-c", script]);
+    assert_eq!(said.code, 3);
+    assert!(states(&bench).1["stack"].as_str().unwrap().contains("more\nmore"));
+}
+
 #[test]
 fn a_command_that_is_not_there() {
     let bench = Bench::new();

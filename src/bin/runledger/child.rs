@@ -2,16 +2,17 @@
 //! end of its stderr kept.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::process::{ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -22,7 +23,7 @@ use signal_hook::low_level::siginfo::{Cause, Origin};
 /// How much of the end of stderr is kept, in bytes.
 const TAIL_BYTES: usize = 8 << 10;
 
-/// How long the rest of stderr is waited for once the command has ended: a process that it left in
+/// How long the end of stderr is waited for once the command has ended: a process that it left in
 /// the background may hold the pipe open for ever.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -57,7 +58,7 @@ pub(crate) fn run(command: &[OsString], env: &[(&str, OsString)]) -> io::Result<
     command.envs(env.iter().map(|(name, value)| (name, value)));
     let mut child = command.spawn()?;
     relay.begin(i32::try_from(child.id()).ok().and_then(Pid::from_raw));
-    let (tail, done) = pass_through(child.stderr.take());
+    let copied = child.stderr.take().map(Copied::begin);
     if let Some(pid) = relay.pid() {
         // The process is not reaped before signals stop going to its id, which could be another's.
         while matches!(
@@ -67,10 +68,8 @@ pub(crate) fn run(command: &[OsString], env: &[(&str, OsString)]) -> io::Result<
     }
     let interrupted = relay.end();
     let status = child.wait()?;
+    let stderr = copied.map(|(copied, done)| copied.end(&done, &relay)).unwrap_or_default();
     handle.close();
-    // An error means that the grace is over; what was read by then is the tail.
-    let _ = done.recv_timeout(GRACE);
-    let stderr = tail.lock().unwrap_or_else(PoisonError::into_inner).text();
     Ok(Ended { status, stderr, interrupted })
 }
 
@@ -84,56 +83,85 @@ fn passed_on() -> impl Iterator<Item = i32> {
     [SIGINT, SIGTERM, SIGHUP].into_iter().filter(move |signal| (ignored >> (signal - 1)) & 1 == 0)
 }
 
-/// Copies the command's stderr to this program's, and keeps its end.
-fn pass_through(stderr: Option<ChildStderr>) -> (Arc<Mutex<Tail>>, Receiver<()>) {
-    let tail = Arc::new(Mutex::new(Tail::default()));
-    let (tell, done) = mpsc::channel();
-    let shared = Arc::clone(&tail);
-    thread::spawn(move || {
-        if let Some(pipe) = stderr {
-            copy(pipe, &shared);
-        }
-        let _ = tell.send(());
-    });
-    (tail, done)
+/// The stderr of a command, which is copied to this program's.
+struct Copied {
+    pipe: File,
+    tail: Mutex<Tail>,
 }
 
-fn copy(mut pipe: ChildStderr, tail: &Mutex<Tail>) {
-    let mut chunk = [0; TAIL_BYTES];
-    loop {
-        let piece = match pipe.read(&mut chunk) {
-            Ok(0) => return,
-            Ok(read) => chunk.get(..read).unwrap_or_default(),
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => return,
-        };
-        // The command goes on when nobody reads its messages.
-        let _ = io::stderr().write_all(piece);
-        tail.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
-    }
-}
-
-/// The end of what a command said.
+/// The end of what was copied.
 #[derive(Default)]
 struct Tail {
     bytes: Vec<u8>,
-    /// Whether there was more before.
-    is_cut: bool,
+    /// How many bytes were read in all.
+    read: u64,
+    /// How many of them this program's stderr has taken.
+    written: u64,
+}
+
+impl Copied {
+    /// Begins to copy. What is received comes when that has ended.
+    fn begin(stderr: ChildStderr) -> (Arc<Self>, Receiver<()>) {
+        let pipe = File::from(OwnedFd::from(stderr));
+        let copied = Arc::new(Self { pipe, tail: Mutex::default() });
+        let (tell, done) = mpsc::channel();
+        let shared = Arc::clone(&copied);
+        thread::spawn(move || {
+            shared.copy();
+            let _ = tell.send(());
+        });
+        (copied, done)
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn copy(&self) {
+        let mut chunk = [0; TAIL_BYTES];
+        loop {
+            let piece = match (&self.pipe).read(&mut chunk) {
+                Ok(0) => return,
+                Ok(read) => chunk.get(..read).unwrap_or_default(),
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return,
+            };
+            self.tail().push(piece);
+            // The command goes on when nobody reads its messages.
+            let _ = io::stderr().write_all(piece);
+            let mut tail = self.tail();
+            tail.written = tail.read;
+        }
+    }
+
+    /// Waits for all that was said by now, for as long as it takes to write it unless a signal
+    /// comes, and no more than the grace for what others say yet; gives the end of it.
+    fn end(&self, done: &Receiver<()>, relay: &Relay) -> String {
+        let due = self.tail().read + ioctl_fionread(&self.pipe).unwrap_or(0);
+        let is_behind = || {
+            let Tail { read, written, .. } = *self.tail();
+            // A piece may have been taken from the pipe that was not counted yet.
+            written < read.clamp(due, due + TAIL_BYTES as u64) && !relay.target().is_late
+        };
+        while done.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) && is_behind() {}
+        self.tail().text()
+    }
 }
 
 impl Tail {
     fn push(&mut self, piece: &[u8]) {
+        self.read += piece.len() as u64;
         self.bytes.extend_from_slice(piece);
         let excess = self.bytes.len().saturating_sub(TAIL_BYTES);
         self.bytes.drain(..excess);
-        self.is_cut |= excess > 0;
     }
 
     /// As text, without the line that its start was cut from, unless there is no other.
     fn text(&self) -> String {
         let text = String::from_utf8_lossy(&self.bytes);
         let text = text.trim_end();
-        let rest = text.split_once('\n').map(|(_, rest)| rest).filter(|_| self.is_cut);
+        let is_cut = self.read > self.bytes.len() as u64;
+        let rest = text.split_once('\n').map(|(_, rest)| rest).filter(|_| is_cut);
         rest.unwrap_or(text).to_owned()
     }
 }
@@ -148,6 +176,8 @@ struct Target {
     pid: Option<Pid>,
     early: Vec<i32>,
     ended: bool,
+    /// True when a signal came after that.
+    is_late: bool,
 }
 
 impl Relay {
@@ -163,6 +193,7 @@ impl Relay {
     fn receive(&self, origin: &Origin) {
         let mut target = self.target();
         if target.ended {
+            target.is_late = true;
             return;
         }
         target.first.get_or_insert(origin.signal);
