@@ -127,7 +127,11 @@ impl Batch {
             let (size, limit) = (records.len() as u64, MAX_BATCH_RECORDS as u64);
             return Err(Error::TooLarge { what: "a batch in records", size, limit });
         }
-        let states = States::new(catalog, records.iter().filter_map(run_of))?;
+        let runs = || records.iter().filter_map(run_of);
+        let states = match (States::new(catalog, runs()), on_reject) {
+            (Err(_), OnReject::Skip) => States::apart(catalog, runs()),
+            (states, _) => states?,
+        };
         let mut rejected = Vec::new();
         let mut taken = records.len();
         for (at, body) in records.iter().enumerate() {
@@ -349,7 +353,15 @@ fn run_of<'r>(body: &'r Body<'_>) -> Option<&'r Id<'r>> {
     }
 }
 
-/// True for an error that is one record's own fault.
+/// True for an error that is one record's own fault, or of what was read for it: the state that its
+/// run was in.
 fn is_of_record(err: &Error) -> bool {
-    matches!(err, Error::Invalid { .. } | Error::RunTransition { .. } | Error::TooLarge { .. })
+    matches!(
+        err,
+        Error::Invalid { .. }
+            | Error::RunTransition { .. }
+            | Error::TooLarge { .. }
+            | Error::Io { .. }
+            | Error::Damaged { .. }
+    )
 }

@@ -10,7 +10,8 @@ use crate::model::Body;
 
 impl Ledger {
     /// Appends records each on its own merits: those that cannot be taken have an error in their
-    /// place, and the others are appended, as few frames as they fit.
+    /// place, and the others are appended, as few frames as they fit. A state of a run is not taken
+    /// where the one before it cannot be read.
     ///
     /// # Errors
     /// Those of [`Ledger::append`] that no single record is to blame for. Some of the records may

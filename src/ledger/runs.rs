@@ -94,22 +94,28 @@ impl<'c> States<'c> {
         catalog: &'c Catalog,
         runs: impl Iterator<Item = &'r Id<'r>>,
     ) -> Result<Self> {
+        let mut states = Self::apart(catalog, runs);
+        if states.are_several() {
+            for stream in &mut states.streams {
+                stream.ahead = Some(look_ahead(&stream.list, catalog.seed, &states.hashes)?);
+            }
+        }
+        Ok(states)
+    }
+
+    /// Those of these runs, each looked for by itself: where a file cannot be read, that fails
+    /// for those alone that lie there.
+    pub(super) fn apart<'r>(catalog: &'c Catalog, runs: impl Iterator<Item = &'r Id<'r>>) -> Self {
         let hash = |run_id: &Id<'_>| key::id_hash(catalog.seed, run_id);
         let mut hashes = SmallVec::<[u64; 1]>::new();
         runs.for_each(|run_id| hashes.push(hash(run_id)));
         let mut streams = SmallVec::new();
-        if hashes.is_empty() {
-            return Ok(Self { catalog, hashes, streams });
+        if !hashes.is_empty() {
+            for number in catalog.in_use().and(RUN_STREAMS) {
+                streams.push(InStream { number, list: catalog.list(number), ahead: None });
+            }
         }
-        for number in catalog.in_use().and(RUN_STREAMS) {
-            let list = catalog.list(number);
-            let ahead = match hashes.len() {
-                1 => None,
-                _ => Some(look_ahead(&list, catalog.seed, &hashes)?),
-            };
-            streams.push(InStream { number, list, ahead });
-        }
-        Ok(Self { catalog, hashes, streams })
+        Self { catalog, hashes, streams }
     }
 
     /// True when there is more than one run, of which some may be the same.

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use runledger::{
-    Body, Class, Durability, Id, Json, Ledger, Limits, Order, Reader, Record, Run, Status,
-    Timestamp,
+    Body, Class, Durability, Error, Event, Id, Json, Ledger, Limits, Order, Reader, Record, Run,
+    Status, Timestamp,
 };
 
 use super::{DIR, options};
-use torture::disk::SimDisk;
+use torture::disk::{Fault, OpKind, SimDisk};
 use torture::rng::Rng;
 
 /// A ledger whose segments take some ten states; those of failed runs lie in a stream of their own.
@@ -47,6 +47,32 @@ fn all(disk: &SimDisk) -> Vec<Record<'static>> {
         record
     };
     query.fetch().unwrap().records().map(|record| untimed(record.unwrap())).collect()
+}
+
+/// A place that the disk could not read, under the newest state of one run, took with it all that
+/// was appended beside that run: of a queue some hundred records of others.
+#[test]
+fn a_state_that_cannot_be_read_takes_no_other_record_along() {
+    for others in [0, 1] {
+        let disk = SimDisk::new(1);
+        let ledger = options(&disk).open(DIR).unwrap();
+        let run = |id: &'static str, status| Body::Run(Run::new(id, "t", status).unwrap());
+        ledger.append_batch(&[run("begun", Status::Running)], Durability::Os).unwrap();
+        let mut batch = vec![Body::Event(Event::new("t")); 100];
+        batch.insert(50, run("begun", Status::Success));
+        batch.extend(vec![run("new", Status::Running); others]);
+        disk.set_faults(|op| {
+            let is_of_runs = op.path.to_string_lossy().contains("/runs/");
+            (op.kind == OpKind::Map && is_of_runs).then_some(Fault::Io)
+        });
+        let outcomes = ledger.append_each(&batch, Durability::Os).unwrap();
+        disk.clear_hooks();
+        let refused: Vec<_> =
+            outcomes.iter().enumerate().filter(|(_, outcome)| outcome.is_err()).collect();
+        assert!(matches!(refused[..], [(50, Err(Error::Io { .. }))]), "{refused:?}");
+        assert_eq!(ledger.query().count().unwrap(), 101 + others as u64);
+        ledger.append_batch(&[run("begun", Status::Success)], Durability::Os).unwrap();
+    }
 }
 
 /// The states of a batch are looked up together in the last segment of each stream, and one by one
