@@ -121,7 +121,8 @@ pub struct Config {
     /// three parts of 128 KiB are held at a time, one that comes and two that are at work, and more
     /// only where a line is longer; and what became of each, which is the answer.
     pub max_bulk_bytes: usize,
-    /// How long the headers of a request, and its body, may take to come.
+    /// How long the headers of a request may take to come, and each piece of its body. A body may
+    /// take as long in all, and a second more for each 8,000 bytes.
     pub read_timeout: Duration,
     /// How many requests may be at work in the ledger at a time; as many again wait.
     pub workers: usize,

@@ -1,5 +1,7 @@
 //! Bodies: of the right type, no longer than they may be, and here in time.
 
+use std::time::Duration;
+
 use axum::body::HttpBody;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
@@ -11,7 +13,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::model::{Body, Json, Kind};
 use crate::server::app::App;
 use crate::server::problem::{self, Problem};
+use crate::storage::{Disk, Storage};
 use crate::wire::{ParseOptions, parse_bytes};
+
+/// At what rate a body is to come at least, in bytes a millisecond.
+const LEAST_RATE: u64 = 8;
 
 /// Up to how many bytes a body is short.
 const SHORT: usize = 16 << 10;
@@ -57,18 +63,48 @@ impl Room {
     }
 }
 
+/// A body as it comes. Each piece is waited for as long as `read_timeout` says, and all of them
+/// together as long as that and the time that what came takes at the least rate: neither one that
+/// trickles nor one that stops holds its connection, and a long one may take its time.
+pub(super) struct Pieces {
+    body: axum::body::Body,
+    patience: Duration,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pieces {
+    pub(super) fn new(app: &App, body: axum::body::Body) -> Self {
+        Self { body, patience: app.config().read_timeout, waited: Duration::ZERO, bytes: 0 }
+    }
+
+    /// Waits for the next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// A problem when it does not come in time, or the body breaks off.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        let by_rate = Duration::from_millis(self.bytes / LEAST_RATE);
+        let due = self.patience.saturating_add(by_rate);
+        let left = due.saturating_sub(self.waited).min(self.patience);
+        let begun = Disk.monotonic();
+        let frame = tokio::time::timeout(left, self.body.frame()).await;
+        self.waited += Disk.monotonic().saturating_sub(begun);
+        let slow = |_| Problem::new(problem::Kind::Slow, "the body did not come in time");
+        let Some(frame) = frame.map_err(slow)? else { return Ok(None) };
+        let broken =
+            |_| Problem::new(problem::Kind::Body, "the body broke off or does not decompress");
+        let piece = frame.map_err(broken)?.into_data().unwrap_or_default();
+        self.bytes += piece.len() as u64;
+        Ok(Some(piece))
+    }
+}
+
 /// The whole body, when it is no longer than that and comes in time.
 pub(super) async fn whole(
     app: &App,
     body: axum::body::Body,
     limit: usize,
 ) -> Result<Held, Problem> {
-    let slow = |_| Problem::new(problem::Kind::Slow, "the body did not come in time");
-    let patience = app.config().read_timeout;
-    tokio::time::timeout(patience, take_in(app, body, limit)).await.map_err(slow)?
-}
-
-async fn take_in(app: &App, mut body: axum::body::Body, limit: usize) -> Result<Held, Problem> {
     let too_large = || {
         let detail = format!("the body is over the limit of {limit} bytes");
         Problem::new(problem::Kind::TooLarge, detail)
@@ -79,10 +115,8 @@ async fn take_in(app: &App, mut body: axum::body::Body, limit: usize) -> Result<
     }
     let mut bytes = BytesMut::new();
     let mut room = Room::default();
-    while let Some(frame) = body.frame().await {
-        let broken =
-            |_| Problem::new(problem::Kind::Body, "the body broke off or does not decompress");
-        let piece = frame.map_err(broken)?.into_data().unwrap_or_default();
+    let mut pieces = Pieces::new(app, body);
+    while let Some(piece) = pieces.next().await? {
         if bytes.len() + piece.len() > limit {
             return Err(too_large());
         }

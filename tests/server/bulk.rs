@@ -185,6 +185,57 @@ fn a_bulk_that_stops_to_come_tells_what_was_done() {
     assert!(only_the_first(&site, &refused) > 500);
 }
 
+/// A body that comes at a steady pace: so many pieces, one each tenth of a second.
+struct Steady {
+    piece: Bytes,
+    left: usize,
+    tick: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Steady {
+    fn body(piece: impl Into<Bytes>, left: usize) -> Body {
+        Body::from_stream(Self { piece: piece.into(), left, tick: None })
+    }
+}
+
+impl futures_core::Stream for Steady {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let sleep = || Box::pin(tokio::time::sleep(Duration::from_millis(100)));
+        if self.tick.get_or_insert_with(sleep).as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.tick = None;
+        let is_left = self.left > 0;
+        self.left -= usize::from(is_left);
+        Poll::Ready(is_left.then(|| Ok(self.piece.clone())))
+    }
+}
+
+/// Each piece had its time and there was no end to them: a byte now and then held a connection for
+/// ever.
+#[test]
+fn a_bulk_that_trickles_is_refused() {
+    let site = Site::with(|config| config.read_timeout = Duration::from_secs(1));
+    let request = site.user("ann").request(Method::POST, "/v1/bulk");
+    let request = request.header("content-type", "application/x-ndjson");
+    let refused = site.send(request.body(Steady::body("x", 50)).unwrap());
+    assert_eq!(refused.problem(408).0, "too-slow");
+}
+
+/// With a key, and where a body is one piece of JSON or of telemetry, the whole had to come in the
+/// time of a piece, however long it was.
+#[test]
+fn a_long_body_may_take_its_time() {
+    let site = Site::with(|config| config.read_timeout = Duration::from_secs(1));
+    let request = site.user("ann").request(Method::POST, "/v1/bulk").header("idempotency-key", "k");
+    let request = request.header("content-type", "application/x-ndjson");
+    let piece = event(1).repeat(20);
+    let taken = site.send(request.body(Steady::body(piece, 15)).unwrap());
+    assert_eq!(lines(&taken).len(), 300);
+}
+
 /// Parts are read side by side: none that comes after one that failed may be appended.
 #[test]
 fn a_bulk_whose_ledger_closes_tells_what_was_done() {

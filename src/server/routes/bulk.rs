@@ -3,12 +3,10 @@
 use std::collections::VecDeque;
 
 use axum::Extension;
-use axum::body::Body;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use serde::Serialize;
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
@@ -19,7 +17,7 @@ use crate::ledger::Durability;
 use crate::model;
 use crate::server::access::{Caller, Failure, Pen, Write};
 use crate::server::app::App;
-use crate::server::input::{self, Room};
+use crate::server::input::{self, Pieces, Room};
 use crate::server::once::DoneInPart;
 use crate::server::pool::Job;
 use crate::server::problem::{Kind, Problem, Shape};
@@ -100,7 +98,7 @@ async fn bulk(
 /// A body that is read in parts.
 struct Lines {
     app: App,
-    body: Body,
+    body: Pieces,
     /// How many bytes may come yet.
     limit: usize,
     /// What is left of the piece of the body that came last, which ends anywhere.
@@ -120,8 +118,9 @@ impl FromRequest<App> for Lines {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         input::check_type(request.headers(), "application/x-ndjson")?;
+        let body = Pieces::new(app, request.into_body());
         let (app, limit) = (app.clone(), app.config().max_bulk_bytes);
-        Ok(Self { app, body: request.into_body(), limit, piece: Bytes::new(), rest: Vec::new() })
+        Ok(Self { app, body, limit, piece: Bytes::new(), rest: Vec::new() })
     }
 }
 
@@ -147,12 +146,8 @@ impl Lines {
 
     /// Waits for the next piece; false at the end.
     async fn next_piece(&mut self) -> Result<bool, Problem> {
-        let patience = self.app.config().read_timeout;
-        let frame = tokio::time::timeout(patience, self.body.frame()).await;
-        let slow = |_| Problem::new(Kind::Slow, "the body did not come in time");
-        let Some(frame) = frame.map_err(slow)? else { return Ok(false) };
-        let broken = |_| Problem::new(Kind::Body, "the body broke off or does not decompress");
-        self.piece = frame.map_err(broken)?.into_data().unwrap_or_default();
+        let Some(piece) = self.body.next().await? else { return Ok(false) };
+        self.piece = piece;
         let over = || {
             let detail =
                 format!("the body is over the limit of {}", self.app.config().max_bulk_bytes);

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// How long a record's body may be, in bytes [default: 1 MiB]
     #[arg(long, value_name = "BYTES", env = "RUNLEDGER_MAX_BODY_BYTES")]
     max_body_bytes: Option<usize>,
-    /// Seconds that a request may take to come [default: 10]
+    /// Seconds that a request may take to come, and one more for each 8,000 bytes [default: 10]
     #[arg(long, value_name = "S", env = "RUNLEDGER_READ_TIMEOUT_S")]
     read_timeout_s: Option<u64>,
     /// Requests at work in the ledger at a time [default: 64]
