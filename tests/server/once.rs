@@ -3,6 +3,8 @@
 use axum::body::Body;
 use axum::http::Method;
 use runledger::server::Scope;
+use runledger::{Kind, Options};
+use torture::disk::{Fault, OpKind, SimDisk};
 
 use super::{Answer, Client, Site};
 
@@ -93,6 +95,35 @@ fn a_refusal_that_came_after_a_part_is_kept() {
     assert_eq!((again.status, &again.body), (first.status, &first.body));
     assert_eq!(again.header("idempotency-replayed"), "true");
     assert_eq!(again.header("content-type"), "application/problem+json");
+}
+
+/// The records of one kind were written and those of another could not be: the refusal told of
+/// none, was not kept, and what had been written was there twice when the bulk was sent again.
+#[test]
+fn a_bulk_that_was_done_by_half_is_not_done_again() {
+    let disk = SimDisk::new(1);
+    let options = Options::new().storage(disk.storage()).background(false);
+    let site = Site::over(|_| {}, |_| options.open("/ledger").unwrap());
+    let ann = site.user("ann");
+    let body = concat!(
+        r#"{"kind":"event","type":"x"}"#,
+        "\n",
+        r#"{"kind":"error","type":"x","message":"m"}"#,
+        "\n"
+    );
+    assert_eq!(post(&ann, "before", "/v1/bulk", body).status, 200);
+    disk.set_faults(|op| {
+        let is_of_errors = op.path.to_string_lossy().contains("/errors/");
+        (op.kind == OpKind::Write && is_of_errors).then_some(Fault::Io)
+    });
+    let first = post(&ann, "k", "/v1/bulk", body);
+    disk.clear_hooks();
+    let again = post(&ann, "k", "/v1/bulk", body);
+    assert_eq!(site.ledger.query().kind(Kind::Event).count().unwrap(), 2, "{}", again.text());
+    assert_eq!(first.problem(500).0, "internal");
+    assert!(first.text().contains("some may have been"), "{}", first.text());
+    assert_eq!((again.status, &again.body), (first.status, &first.body));
+    assert_eq!(again.header("idempotency-replayed"), "true");
 }
 
 /// Of many that are sent at a time, one is done.

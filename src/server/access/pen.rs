@@ -64,6 +64,11 @@ impl Pen<'_> {
         }
     }
 
+    /// What the caller is told of a failure.
+    pub(in crate::server) fn told(&self, failure: Failure) -> Problem {
+        failure.told(self.access)
+    }
+
     /// Returns once everything that was appended is on stable storage.
     pub(in crate::server) fn sync(&self) -> Result<(), Failure> {
         Ok(self.store.ledger.sync()?)

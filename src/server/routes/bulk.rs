@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::error::Error;
 use crate::ledger::Durability;
 use crate::model;
 use crate::server::access::{Caller, Failure, Pen, Write};
@@ -86,9 +87,12 @@ async fn bulk(
             let media = [(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"))];
             Ok((StatusCode::OK, media, bulk.outcomes).into_response())
         }
-        Err(problem) if bulk.appended > 0 => {
+        Err(problem) if bulk.appended > 0 || bulk.is_half_done => {
             let (lines, records) = (bulk.settled, bulk.appended);
-            let done = format!("of the {lines} lines before, {records} records were appended");
+            let mut done = format!("of the {lines} lines before, {records} records were appended");
+            if bulk.is_half_done {
+                done.push_str("; of those after them, some may have been");
+            }
             Ok((Extension(DoneInPart), problem.after(&done)).into_response())
         }
         Err(problem) => Err(problem),
@@ -174,6 +178,8 @@ struct Bulk {
     room: Room,
     /// What stopped the first part that was not done.
     stopped: Option<Problem>,
+    /// True when some of the records of that part may have been appended.
+    is_half_done: bool,
 }
 
 /// What became of a part.
@@ -181,6 +187,9 @@ struct Done {
     lines: usize,
     appended: usize,
     outcomes: Vec<u8>,
+    /// What stopped it, when records of one kind may have been appended before those of another
+    /// could not be. Then it tells of none.
+    stopped: Option<Problem>,
 }
 
 impl Bulk {
@@ -199,6 +208,7 @@ impl Bulk {
             outcomes: Vec::new(),
             room: Room::default(),
             stopped: None,
+            is_half_done: false,
         }
     }
 
@@ -225,9 +235,19 @@ impl Bulk {
             let read = Read::new(&part.text, before);
             let lost = |_| Problem::new(Kind::Internal, "what came before was not appended");
             turn.blocking_recv().map_err(lost)?;
-            let done = read.append(pen, lines)?;
-            // Nobody waits for the last one.
-            let _ = appended.send(());
+            let done = match read.append(pen, lines) {
+                Err(err @ Failure::Ledger(Error::Io { .. })) => Done {
+                    lines: 0,
+                    appended: 0,
+                    outcomes: Vec::new(),
+                    stopped: Some(pen.told(err)),
+                },
+                done => done?,
+            };
+            if done.stopped.is_none() {
+                // Nobody waits for the last one.
+                let _ = appended.send(());
+            }
             Ok(done)
         };
         self.at_work.push_back(self.caller.start_write(work).await?);
@@ -248,6 +268,10 @@ impl Bulk {
     }
 
     fn note(&mut self, done: Done) -> Result<(), Problem> {
+        if let Some(problem) = done.stopped {
+            self.is_half_done = true;
+            return Err(problem);
+        }
         self.settled += done.lines;
         self.appended += done.appended;
         self.room.grow_to(&self.app, self.outcomes.len() + done.outcomes.len())?;
@@ -284,8 +308,8 @@ impl<'t> Read<'t> {
     /// whatever else is asked for.
     fn append(self, pen: &Pen<'_>, lines: usize) -> Result<Done, Failure> {
         let mut results = pen.append_each(self.bodies, Durability::Os)?.into_iter();
-        let mut done =
-            Done { lines, appended: 0, outcomes: Vec::with_capacity(self.lines.len() * 32) };
+        let outcomes = Vec::with_capacity(self.lines.len() * 32);
+        let mut done = Done { lines, appended: 0, outcomes, stopped: None };
         for (line, read) in self.lines {
             let none = || Err(Problem::new(Kind::Internal, "the line has no outcome"));
             let result = read.and_then(|()| results.next().unwrap_or_else(none));
