@@ -6,53 +6,84 @@ use std::io::Write;
 use axum::body::Body;
 use axum::http::Method;
 use flate2::{Compression, write::GzEncoder};
+use runledger::Options;
 use runledger::server::Scope;
 use serde_json::{Value, json};
+use torture::disk::SimDisk;
 
 use super::{Answer, Client, Site};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const TRACE: &str = "5b8efff798038103d269b633813fc60c";
 
-/// The fields of OTLP's messages that are sent here: the key in JSON, the number, and what it is.
-fn fields(message: &str) -> &'static [(&'static str, u64, &'static str)] {
+/// A field: its key in JSON, its number, and what it is.
+type Field = (&'static str, u64, &'static str);
+
+const SPAN: &[Field] = &[
+    ("traceId", 1, "hex"),
+    ("spanId", 2, "hex"),
+    ("traceState", 3, "text"),
+    ("parentSpanId", 4, "hex"),
+    ("name", 5, "text"),
+    ("kind", 6, "varint"),
+    ("startTimeUnixNano", 7, "fixed64"),
+    ("endTimeUnixNano", 8, "fixed64"),
+    ("attributes", 9, "KeyValue"),
+    ("droppedAttributesCount", 10, "varint"),
+    ("events", 11, "Event"),
+    ("droppedEventsCount", 12, "varint"),
+    ("links", 13, "Link"),
+    ("droppedLinksCount", 14, "varint"),
+    ("status", 15, "Status"),
+    ("flags", 16, "fixed32"),
+];
+
+const LOG: &[Field] = &[
+    ("timeUnixNano", 1, "fixed64"),
+    ("severityNumber", 2, "varint"),
+    ("severityText", 3, "text"),
+    ("body", 5, "AnyValue"),
+    ("attributes", 6, "KeyValue"),
+    ("droppedAttributesCount", 7, "varint"),
+    ("flags", 8, "fixed32"),
+    ("traceId", 9, "hex"),
+    ("spanId", 10, "hex"),
+    ("observedTimeUnixNano", 11, "fixed64"),
+    ("eventName", 12, "text"),
+];
+
+/// The fields of OTLP's messages that are sent here.
+fn fields(message: &str) -> &'static [Field] {
     match message {
         "Request" => &[("resourceSpans", 1, "Resources"), ("resourceLogs", 1, "Resources")],
         "Resources" => {
             &[("resource", 1, "Resource"), ("scopeSpans", 2, "Scopes"), ("scopeLogs", 2, "Scopes")]
         }
-        "Resource" => &[("attributes", 1, "KeyValue")],
+        "Resource" => &[("attributes", 1, "KeyValue"), ("droppedAttributesCount", 2, "varint")],
         "Scopes" => &[("scope", 1, "Scope"), ("spans", 2, "Span"), ("logRecords", 2, "Log")],
-        "Scope" => &[("name", 1, "text"), ("version", 2, "text")],
-        "Span" => &[
+        "Scope" => &[
+            ("name", 1, "text"),
+            ("version", 2, "text"),
+            ("attributes", 3, "KeyValue"),
+            ("droppedAttributesCount", 4, "varint"),
+        ],
+        "Span" => SPAN,
+        "Link" => &[
             ("traceId", 1, "hex"),
             ("spanId", 2, "hex"),
             ("traceState", 3, "text"),
-            ("parentSpanId", 4, "hex"),
-            ("name", 5, "text"),
-            ("kind", 6, "varint"),
-            ("startTimeUnixNano", 7, "fixed64"),
-            ("endTimeUnixNano", 8, "fixed64"),
-            ("attributes", 9, "KeyValue"),
-            ("events", 11, "Event"),
-            ("status", 15, "Status"),
-            ("flags", 16, "fixed32"),
+            ("attributes", 4, "KeyValue"),
+            ("droppedAttributesCount", 5, "varint"),
+            ("flags", 6, "fixed32"),
         ],
-        "Event" => {
-            &[("timeUnixNano", 1, "fixed64"), ("name", 2, "text"), ("attributes", 3, "KeyValue")]
-        }
-        "Status" => &[("message", 2, "text"), ("code", 3, "varint")],
-        "Log" => &[
+        "Event" => &[
             ("timeUnixNano", 1, "fixed64"),
-            ("severityNumber", 2, "varint"),
-            ("severityText", 3, "text"),
-            ("body", 5, "AnyValue"),
-            ("attributes", 6, "KeyValue"),
-            ("traceId", 9, "hex"),
-            ("spanId", 10, "hex"),
-            ("observedTimeUnixNano", 11, "fixed64"),
-            ("eventName", 12, "text"),
+            ("name", 2, "text"),
+            ("attributes", 3, "KeyValue"),
+            ("droppedAttributesCount", 4, "varint"),
         ],
+        "Status" => &[("message", 2, "text"), ("code", 3, "varint")],
+        "Log" => LOG,
         "KeyValue" => &[("key", 1, "text"), ("value", 2, "AnyValue")],
         "AnyValue" => &[
             ("stringValue", 1, "text"),
@@ -224,7 +255,7 @@ fn a_root_span_is_a_run() {
         "created_at": "2025-10-09T08:53:20Z", "started_at": "2025-10-09T08:53:20Z",
         "finished_at": "2025-10-09T08:53:20.25Z", "duration_ms": 250,
         "metadata": {"span_id": "eee19b7ec3c1b174", "kind": "server", "scope": "lib",
-            "resource": {"service.name": "mailer"},
+            "resource": {"service.name": "mailer"}, "flags": 257, "trace_state": "a=b",
             "attributes": {"http.route": "/mail", "n": -9007199254740993_i64, "ok": true,
                 "ratio": 0.25, "list": ["a", null, {"k": "AP8="}]}}});
     assert_eq!(taken("/v1/traces", &traces(json!([root()]))), [run]);
@@ -288,7 +319,7 @@ fn a_span_within_another_is_an_event_that_took_time() {
         "user_id": "ann", "actor_type": "system", "actor_id": "mailer",
         "payload": {"span_id": "eee19b7ec3c1b174", "parent_span_id": "1111111111111111",
             "kind": "server", "scope": "lib", "resource": {"service.name": "mailer"},
-            "duration_ms": 250.0}});
+            "flags": 257, "trace_state": "a=b", "duration_ms": 250.0}});
     assert_eq!(taken("/v1/traces", &traces(json!([child]))), [event]);
 }
 
@@ -360,7 +391,7 @@ fn log_records_are_events_or_errors() {
     assert_eq!(
         told[0]["payload"],
         json!({"resource": {"service.name": "mailer"}, "scope": "app.mail",
-        "span_id": "eee19b7ec3c1b174"})
+        "span_id": "eee19b7ec3c1b174", "severity_text": "x"})
     );
     assert_eq!(
         part(1, &["type", "severity", "ts"]),
@@ -385,6 +416,83 @@ fn log_records_are_events_or_errors() {
         [json!("event"), Value::Null, Value::Null]
     );
     assert_eq!(told[5]["payload"]["attributes"], json!({"exception.stacktrace": "s"}));
+}
+
+/// What a span, a link or a log record says besides was dropped without a word.
+#[test]
+fn what_has_no_field_is_kept_with_the_rest() {
+    let attributes = json!([{"key": "k", "value": {"stringValue": "v"}}]);
+    let mut span = root();
+    span["attributes"] = json!([]);
+    span["links"] = json!([
+        {"traceId": TRACE, "spanId": "1111111111111111", "traceState": "c=d", "flags": 1,
+            "attributes": attributes, "droppedAttributesCount": 2},
+        {"spanId": "2222222222222222"}]);
+    for (key, count) in
+        [("droppedAttributesCount", 3), ("droppedEventsCount", 4), ("droppedLinksCount", 5)]
+    {
+        span[key] = json!(count);
+    }
+    span["events"] = json!([{"timeUnixNano": 1, "name": "e", "droppedAttributesCount": 6}]);
+    let mut body = traces(json!([span]));
+    body["resourceSpans"][0]["resource"] = json!({"droppedAttributesCount": 7});
+    body["resourceSpans"][0]["scopeSpans"][0]["scope"] = json!({"name": "lib", "version": "1.2",
+        "attributes": attributes, "droppedAttributesCount": 8});
+    let told = taken("/v1/traces", &body);
+    let of_scope = json!({"scope": "lib", "scope_version": "1.2", "scope_attributes": {"k": "v"},
+        "scope_dropped_attributes_count": 8, "resource_dropped_attributes_count": 7});
+    let mut metadata = json!({"span_id": "eee19b7ec3c1b174", "kind": "server", "flags": 257,
+        "trace_state": "a=b", "dropped_attributes_count": 3, "dropped_events_count": 4,
+        "dropped_links_count": 5, "links": [
+            {"trace_id": TRACE, "span_id": "1111111111111111", "trace_state": "c=d", "flags": 1,
+                "attributes": {"k": "v"}, "dropped_attributes_count": 2},
+            {"span_id": "2222222222222222"}]});
+    metadata.as_object_mut().unwrap().extend(of_scope.as_object().unwrap().clone());
+    assert_eq!(told[0]["metadata"], metadata);
+    assert_eq!(told[1]["payload"]["dropped_attributes_count"], 6);
+
+    let log = json!({"timeUnixNano": 1, "body": {"intValue": 0}, "flags": 1,
+        "droppedAttributesCount": 9, "severityNumber": 9, "severityText": "Info"});
+    let payload = taken("/v1/logs", &logs(json!([log])))[0]["payload"].clone();
+    let kept = ["body", "flags", "dropped_attributes_count", "severity_text"];
+    assert_eq!(kept.map(|key| payload[key].clone()), [json!(0), json!(1), json!(9), Value::Null]);
+}
+
+/// A log record whose severity is given as text alone was an event without one.
+#[test]
+fn a_severity_may_be_a_text() {
+    let log = |text: &str| json!({"timeUnixNano": 1, "severityText": text, "body": {}});
+    for (text, kind, severity) in [
+        ("ERROR", "error", "error"),
+        ("Fatal", "error", "critical"),
+        ("warn", "event", "warning"),
+        ("INFO2", "event", "info"),
+        ("debug", "event", "debug"),
+        ("TRACE", "event", "trace"),
+    ] {
+        let told = taken("/v1/logs", &logs(json!([log(text)])));
+        assert_eq!((&told[0]["kind"], &told[0]["severity"]), (&json!(kind), &json!(severity)));
+    }
+    let told = taken("/v1/logs", &logs(json!([log("odd")])));
+    assert_eq!(told[0]["severity"], Value::Null);
+    assert_eq!(told[0]["payload"]["severity_text"], "odd");
+    // What it says more precisely stays.
+    let told = taken("/v1/logs", &logs(json!([log("Notice")])));
+    assert_eq!(told[0]["severity"], "info");
+    assert_eq!(told[0]["payload"]["severity_text"], "Notice");
+}
+
+/// It was answered 507, at which who sends telemetry drops it.
+#[test]
+fn a_full_disk_is_a_reason_to_send_again() {
+    let disk = SimDisk::new(1);
+    let options = Options::new().storage(disk.storage()).background(false);
+    let site = Site::over(|_| {}, |_| options.open("/ledger").unwrap());
+    disk.set_capacity(Some(disk.used()));
+    let body = logs(json!([{"timeUnixNano": 1}])).to_string();
+    let refused = export(&site.user("ann"), "/v1/logs", "application/json", body.into());
+    assert_eq!(refused.problem(503).0, "unavailable");
+    assert_eq!(refused.header("retry-after"), "60");
 }
 
 /// Numbers that JSON has no digits for, in both encodings.

@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 use serde_json::Value;
 
+use crate::server::otlp::records::Rest;
 use crate::server::otlp::{Attributes, LogRecord, Refusal, Source, Span, SpanEvent, any};
-use crate::server::otlp::{MAX_EVENTS, TOO_MANY_EVENTS};
+use crate::server::otlp::{MAX_EVENTS, TOO_MANY_EVENTS, TOO_MANY_LINKS};
 
 /// A whole number, as one or, where it may have more than 53 bits, as text.
 struct Whole(i128);
@@ -147,17 +148,30 @@ fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Refusal> {
     serde_json::from_slice(json).map_err(|err| err.to_string().into())
 }
 
+fn number(given: Option<Whole>) -> u64 {
+    given.and_then(|number| u64::try_from(number.0).ok()).unwrap_or_default()
+}
+
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct ResourceOrScope {
     attributes: Option<Vec<KeyValue>>,
+    dropped_attributes_count: Option<Whole>,
     name: Option<String>,
+    version: Option<String>,
 }
 
 /// What tells of the spans or log records of a resource and one of its scopes.
 pub(super) fn source(resource: &[u8], scope: &[u8]) -> Result<Source, Refusal> {
     let resource: ResourceOrScope = read(resource)?;
     let scope: ResourceOrScope = read(scope)?;
-    Ok(Source { resource: attributes(resource.attributes), scope: scope.name.unwrap_or_default() })
+    let mut rest = Rest::default();
+    rest.add_number("resource_dropped_attributes_count", number(resource.dropped_attributes_count));
+    rest.add("scope_version", scope.version);
+    rest.add("scope_attributes", attributes(scope.attributes));
+    rest.add_number("scope_dropped_attributes_count", number(scope.dropped_attributes_count));
+    let name = scope.name.unwrap_or_default();
+    Ok(Source { resource: attributes(resource.attributes), scope: name, rest })
 }
 
 #[derive(Deserialize)]
@@ -165,14 +179,31 @@ pub(super) fn source(resource: &[u8], scope: &[u8]) -> Result<Source, Refusal> {
 struct SpanShape {
     trace_id: Option<Hex>,
     span_id: Option<Hex>,
+    trace_state: Option<String>,
     parent_span_id: Option<Hex>,
     name: Option<String>,
     kind: Option<i32>,
     start_time_unix_nano: Option<Whole>,
     end_time_unix_nano: Option<Whole>,
     attributes: Option<Vec<KeyValue>>,
+    dropped_attributes_count: Option<Whole>,
     events: Option<Vec<EventShape>>,
+    dropped_events_count: Option<Whole>,
+    links: Option<Vec<LinkShape>>,
+    dropped_links_count: Option<Whole>,
     status: Option<StatusShape>,
+    flags: Option<Whole>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LinkShape {
+    trace_id: Option<Hex>,
+    span_id: Option<Hex>,
+    trace_state: Option<String>,
+    attributes: Option<Vec<KeyValue>>,
+    dropped_attributes_count: Option<Whole>,
+    flags: Option<Whole>,
 }
 
 #[derive(Deserialize, Default)]
@@ -187,6 +218,7 @@ struct EventShape {
     time_unix_nano: Option<Whole>,
     name: Option<String>,
     attributes: Option<Vec<KeyValue>>,
+    dropped_attributes_count: Option<Whole>,
 }
 
 #[derive(Deserialize)]
@@ -195,8 +227,11 @@ struct LogShape {
     time_unix_nano: Option<Whole>,
     observed_time_unix_nano: Option<Whole>,
     severity_number: Option<i32>,
+    severity_text: Option<String>,
     body: Option<AnyValue>,
     attributes: Option<Vec<KeyValue>>,
+    dropped_attributes_count: Option<Whole>,
+    flags: Option<Whole>,
     trace_id: Option<Hex>,
     span_id: Option<Hex>,
     event_name: Option<String>,
@@ -217,11 +252,24 @@ pub(super) fn span(json: &[u8]) -> Result<Span, Refusal> {
     if events.len() > MAX_EVENTS {
         return Err(TOO_MANY_EVENTS.into());
     }
+    let links = shape.links.unwrap_or_default();
+    if links.len() > MAX_EVENTS {
+        return Err(TOO_MANY_LINKS.into());
+    }
+    let mut rest = Rest::default();
+    rest.add("trace_state", shape.trace_state);
+    rest.add_number("dropped_attributes_count", number(shape.dropped_attributes_count));
+    rest.add_number("dropped_events_count", number(shape.dropped_events_count));
+    rest.add_number("dropped_links_count", number(shape.dropped_links_count));
+    rest.add_number("flags", number(shape.flags));
     let events = events.into_iter().map(|event| {
+        let mut rest = Rest::default();
+        rest.add_number("dropped_attributes_count", number(event.dropped_attributes_count));
         Ok(SpanEvent {
             time: time(event.time_unix_nano)?,
             name: event.name.unwrap_or_default(),
             attributes: attributes(event.attributes),
+            rest,
         })
     });
     Ok(Span {
@@ -234,22 +282,40 @@ pub(super) fn span(json: &[u8]) -> Result<Span, Refusal> {
         end: time(shape.end_time_unix_nano)?,
         attributes: attributes(shape.attributes),
         events: events.collect::<Result<_, Refusal>>()?,
+        links: links.into_iter().map(link).collect(),
         status: status.code.unwrap_or_default(),
         message: status.message.unwrap_or_default(),
+        rest,
     })
+}
+
+fn link(shape: LinkShape) -> Value {
+    let mut link = Rest::default();
+    link.add("trace_id", shape.trace_id.map(|id| any::hex(&id.0)));
+    link.add("span_id", shape.span_id.map(|id| any::hex(&id.0)));
+    link.add("trace_state", shape.trace_state);
+    link.add("attributes", attributes(shape.attributes));
+    link.add_number("dropped_attributes_count", number(shape.dropped_attributes_count));
+    link.add_number("flags", number(shape.flags));
+    link.into()
 }
 
 pub(super) fn log_record(json: &[u8]) -> Result<LogRecord, Refusal> {
     let shape: LogShape = read(json)?;
+    let mut rest = Rest::default();
+    rest.add_number("dropped_attributes_count", number(shape.dropped_attributes_count));
+    rest.add_number("flags", number(shape.flags));
     Ok(LogRecord {
         time: time(shape.time_unix_nano)?,
         observed: time(shape.observed_time_unix_nano)?,
         severity: shape.severity_number.unwrap_or_default(),
+        severity_text: shape.severity_text.unwrap_or_default(),
         body: shape.body.map_or(Value::Null, Value::from),
         attributes: attributes(shape.attributes),
         trace_id: id(shape.trace_id),
         span_id: id(shape.span_id),
         event_name: shape.event_name.unwrap_or_default(),
+        rest,
     })
 }
 

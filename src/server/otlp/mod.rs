@@ -23,14 +23,17 @@ mod records;
 mod spans;
 mod walk;
 
+use records::Rest;
 use serde_json::{Map, Value};
 
 pub(super) use export::{Encoding, Export, Signal, take};
 
-/// The most events of one span: a sender's own bound is 128, unless it was told otherwise.
+/// The most events of one span, and the most links: a sender's own bound is 128 of each, unless it
+/// was told otherwise.
 const MAX_EVENTS: usize = 1000;
 
 const TOO_MANY_EVENTS: &str = "a span has more than 1000 events";
+const TOO_MANY_LINKS: &str = "a span has more than 1000 links";
 
 /// Attributes by their names.
 type Attributes = Map<String, Value>;
@@ -42,6 +45,7 @@ struct Source {
     resource: Attributes,
     /// The library or logger.
     scope: String,
+    rest: Rest,
 }
 
 /// A span. An id is empty where there is none.
@@ -56,9 +60,12 @@ struct Span {
     end: u64,
     attributes: Attributes,
     events: Vec<SpanEvent>,
+    /// Other spans, of whichever trace.
+    links: Vec<Value>,
     /// As spans have it: 2 is an error.
     status: i32,
     message: String,
+    rest: Rest,
 }
 
 /// Something that happened in a span.
@@ -67,6 +74,7 @@ struct SpanEvent {
     time: u64,
     name: String,
     attributes: Attributes,
+    rest: Rest,
 }
 
 /// A line of a log.
@@ -76,11 +84,13 @@ struct LogRecord {
     /// When it was seen, for those who do not know when it was.
     observed: u64,
     severity: i32,
+    severity_text: String,
     body: Value,
     attributes: Attributes,
     trace_id: Vec<u8>,
     span_id: Vec<u8>,
     event_name: String,
+    rest: Rest,
 }
 
 /// Why a span or a log record is not taken, or a whole request.

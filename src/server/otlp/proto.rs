@@ -6,8 +6,9 @@
 
 use serde_json::Value;
 
+use crate::server::otlp::records::Rest;
 use crate::server::otlp::{Attributes, LogRecord, Refusal, Source, Span, SpanEvent, any};
-use crate::server::otlp::{MAX_EVENTS, TOO_MANY_EVENTS};
+use crate::server::otlp::{MAX_EVENTS, TOO_MANY_EVENTS, TOO_MANY_LINKS};
 
 /// How deep values of attributes may lie in one another.
 const MAX_DEPTH: usize = 32;
@@ -18,7 +19,7 @@ pub(super) enum Held<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
-    Fixed32,
+    Fixed32(u32),
 }
 
 /// The fields of a message in their order, each with its number. Ends after the first error.
@@ -54,10 +55,7 @@ impl<'a> Fields<'a> {
                 let length = usize::try_from(self.varint()?).ok()?;
                 Held::Bytes(self.take(length)?)
             }
-            5 => {
-                self.take(4)?;
-                Held::Fixed32
-            }
+            5 => Held::Fixed32(u32::from_le_bytes(self.take(4)?.try_into().ok()?)),
             // Groups went out of use before there was OTLP.
             _ => return None,
         };
@@ -104,12 +102,29 @@ pub(super) fn last(message: &[u8], number: u64) -> Result<&[u8], Refusal> {
 
 /// What tells of the spans or log records of a resource and one of its scopes.
 pub(super) fn source(resource: &[u8], scope: &[u8]) -> Result<Source, Refusal> {
-    let mut source = Source { scope: text(last(scope, 1)?)?, ..Source::default() };
+    let mut source = Source::default();
     for field in fields(resource) {
-        if let (1, Held::Bytes(bytes)) = field? {
-            attribute(bytes, &mut source.resource)?;
+        match field? {
+            (1, Held::Bytes(bytes)) => attribute(bytes, &mut source.resource)?,
+            (2, Held::Varint(count)) => {
+                source.rest.add_number("resource_dropped_attributes_count", count);
+            }
+            _ => {}
         }
     }
+    let mut attributes = Attributes::new();
+    for field in fields(scope) {
+        match field? {
+            (1, Held::Bytes(bytes)) => source.scope = text(bytes)?,
+            (2, Held::Bytes(bytes)) => source.rest.add("scope_version", text(bytes)?),
+            (3, Held::Bytes(bytes)) => attribute(bytes, &mut attributes)?,
+            (4, Held::Varint(count)) => {
+                source.rest.add_number("scope_dropped_attributes_count", count)
+            }
+            _ => {}
+        }
+    }
+    source.rest.add("scope_attributes", attributes);
     Ok(source)
 }
 
@@ -119,16 +134,24 @@ pub(super) fn span(message: &[u8]) -> Result<Span, Refusal> {
         match field? {
             (1, Held::Bytes(bytes)) => span.trace_id = bytes.to_vec(),
             (2, Held::Bytes(bytes)) => span.span_id = bytes.to_vec(),
+            (3, Held::Bytes(bytes)) => span.rest.add("trace_state", text(bytes)?),
             (4, Held::Bytes(bytes)) => span.parent = bytes.to_vec(),
             (5, Held::Bytes(bytes)) => span.name = text(bytes)?,
             (6, Held::Varint(number)) => span.kind = enumerated(number),
             (7, Held::Fixed64(time)) => span.start = time,
             (8, Held::Fixed64(time)) => span.end = time,
             (9, Held::Bytes(bytes)) => attribute(bytes, &mut span.attributes)?,
+            (10, Held::Varint(count)) => span.rest.add_number("dropped_attributes_count", count),
             (11, Held::Bytes(_)) if span.events.len() == MAX_EVENTS => {
                 return Err(TOO_MANY_EVENTS.into());
             }
             (11, Held::Bytes(bytes)) => span.events.push(span_event(bytes)?),
+            (12, Held::Varint(count)) => span.rest.add_number("dropped_events_count", count),
+            (13, Held::Bytes(_)) if span.links.len() == MAX_EVENTS => {
+                return Err(TOO_MANY_LINKS.into());
+            }
+            (13, Held::Bytes(bytes)) => span.links.push(link(bytes)?),
+            (14, Held::Varint(count)) => span.rest.add_number("dropped_links_count", count),
             (15, Held::Bytes(bytes)) => {
                 for field in fields(bytes) {
                     match field? {
@@ -138,10 +161,28 @@ pub(super) fn span(message: &[u8]) -> Result<Span, Refusal> {
                     }
                 }
             }
+            (16, Held::Fixed32(flags)) => span.rest.add_number("flags", flags),
             _ => {}
         }
     }
     Ok(span)
+}
+
+fn link(message: &[u8]) -> Result<Value, Refusal> {
+    let (mut link, mut attributes) = (Rest::default(), Attributes::new());
+    for field in fields(message) {
+        match field? {
+            (1, Held::Bytes(bytes)) => link.add("trace_id", any::hex(bytes)),
+            (2, Held::Bytes(bytes)) => link.add("span_id", any::hex(bytes)),
+            (3, Held::Bytes(bytes)) => link.add("trace_state", text(bytes)?),
+            (4, Held::Bytes(bytes)) => attribute(bytes, &mut attributes)?,
+            (5, Held::Varint(count)) => link.add_number("dropped_attributes_count", count),
+            (6, Held::Fixed32(flags)) => link.add_number("flags", flags),
+            _ => {}
+        }
+    }
+    link.add("attributes", attributes);
+    Ok(link.into())
 }
 
 fn span_event(message: &[u8]) -> Result<SpanEvent, Refusal> {
@@ -151,6 +192,7 @@ fn span_event(message: &[u8]) -> Result<SpanEvent, Refusal> {
             (1, Held::Fixed64(time)) => event.time = time,
             (2, Held::Bytes(bytes)) => event.name = text(bytes)?,
             (3, Held::Bytes(bytes)) => attribute(bytes, &mut event.attributes)?,
+            (4, Held::Varint(count)) => event.rest.add_number("dropped_attributes_count", count),
             _ => {}
         }
     }
@@ -163,8 +205,11 @@ pub(super) fn log_record(message: &[u8]) -> Result<LogRecord, Refusal> {
         match field? {
             (1, Held::Fixed64(time)) => record.time = time,
             (2, Held::Varint(number)) => record.severity = enumerated(number),
+            (3, Held::Bytes(bytes)) => record.severity_text = text(bytes)?,
             (5, Held::Bytes(bytes)) => record.body = value(bytes, MAX_DEPTH)?,
             (6, Held::Bytes(bytes)) => attribute(bytes, &mut record.attributes)?,
+            (7, Held::Varint(count)) => record.rest.add_number("dropped_attributes_count", count),
+            (8, Held::Fixed32(flags)) => record.rest.add_number("flags", flags),
             (9, Held::Bytes(bytes)) => record.trace_id = bytes.to_vec(),
             (10, Held::Bytes(bytes)) => record.span_id = bytes.to_vec(),
             (11, Held::Fixed64(time)) => record.observed = time,
@@ -274,7 +319,7 @@ mod tests {
             (1, Held::Varint(150)),
             (2, Held::Fixed64(1)),
             (3, Held::Bytes(b"hi")),
-            (4, Held::Fixed32),
+            (4, Held::Fixed32(0)),
         ];
         assert_eq!(all(&whole), held.map(Ok));
         let ends = [0, 3, 12, 16, 21];

@@ -63,11 +63,20 @@ pub(super) fn take(attributes: &mut Attributes, key: &str) -> Option<String> {
 }
 
 /// What has no field of its own, by its name.
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Rest(Attributes);
 
+impl From<Rest> for Value {
+    fn from(rest: Rest) -> Self {
+        Self::Object(rest.0)
+    }
+}
+
 impl Rest {
-    pub(super) fn new(source: &Source, attributes: Attributes) -> Self {
-        let mut rest = Self(Attributes::new());
+    /// That of a span, an event of one or a log record, with what it was told by.
+    pub(super) fn new(source: &Source, attributes: Attributes, own: Self) -> Self {
+        let mut rest = own;
+        rest.0.extend(source.rest.0.clone());
         rest.add("resource", Value::Object(source.resource.clone()));
         rest.add("scope", Value::from(source.scope.as_str()));
         rest.add("attributes", Value::Object(attributes));
@@ -86,6 +95,11 @@ impl Rest {
         if !says_nothing {
             self.0.insert(key.to_owned(), value);
         }
+    }
+
+    /// Adds a number, unless it is 0: that is how protobuf has none.
+    pub(super) fn add_number(&mut self, key: &str, number: impl Into<u64>) {
+        self.add(key, Some(number.into()).filter(|number| *number > 0));
     }
 
     pub(super) fn json(self) -> Result<Option<Json<'static>>, Refusal> {
@@ -127,6 +141,7 @@ pub(super) fn error(
     name: String,
     source: &Source,
     mut attributes: Attributes,
+    rest: Rest,
 ) -> (ErrorRecord<'static>, Rest) {
     let error_type =
         self::name(&[exception.error_type.as_deref().unwrap_or_default(), &name], "error");
@@ -134,7 +149,7 @@ pub(super) fn error(
     error.stack = exception.stack.map(Cow::Owned);
     let endpoint = ["http.route", "url.path", "http.target"];
     error.endpoint = endpoint.iter().find_map(|key| take(&mut attributes, key)).map(Cow::Owned);
-    (error, Rest::new(source, attributes))
+    (error, Rest::new(source, attributes, rest))
 }
 
 /// An event, done by the service.
@@ -150,7 +165,12 @@ pub(super) fn event(name: String, source: &Source) -> Event<'static> {
 
 /// A log record as an error or an event.
 pub(super) fn of_log(log: LogRecord, source: &Source) -> Result<Told, Refusal> {
-    let LogRecord { mut attributes, body, severity, .. } = log;
+    let LogRecord { mut attributes, body, severity, severity_text, mut rest, .. } = log;
+    let severity = if severity == 0 { number_of(&severity_text) } else { severity };
+    let said = of_number(severity).map_or("", Severity::name);
+    if !said.starts_with(&severity_text.to_ascii_lowercase()) {
+        rest.add("severity_text", severity_text);
+    }
     let at = time(if log.time == 0 { log.observed } else { log.time })?;
     let trace = trace(&log.trace_id);
     let exception = Exception::take(&mut attributes);
@@ -164,7 +184,7 @@ pub(super) fn of_log(log: LogRecord, source: &Source) -> Result<Told, Refusal> {
         let mut event = event(name, source);
         event.severity = of_number(severity);
         event.message = (!text.is_empty()).then_some(Cow::Owned(text));
-        let mut rest = Rest::new(source, attributes);
+        let mut rest = Rest::new(source, attributes, rest);
         rest.add("body", body);
         rest.add("span_id", span_id(&log.span_id));
         event.payload = rest.json()?;
@@ -184,7 +204,7 @@ pub(super) fn of_log(log: LogRecord, source: &Source) -> Result<Told, Refusal> {
             body
         }
     };
-    let (mut error, mut rest) = error(exception, name, source, attributes);
+    let (mut error, mut rest) = error(exception, name, source, attributes, rest);
     error.severity = match of_number(severity) {
         Some(Severity::Critical) => Severity::Critical,
         Some(Severity::Error) | None => Severity::Error,
@@ -197,6 +217,19 @@ pub(super) fn of_log(log: LogRecord, source: &Source) -> Result<Told, Refusal> {
     error.run_id.clone_from(&trace);
     error.trace_id = trace;
     Ok(Told::one(error.into()))
+}
+
+/// The number of a severity that is given as text alone; 0 for one that is not known.
+fn number_of(text: &str) -> i32 {
+    match text.trim_end_matches(|it: char| it.is_ascii_digit()).to_ascii_uppercase().as_str() {
+        "TRACE" => 1,
+        "DEBUG" => 5,
+        "INFO" | "INFORMATION" | "NOTICE" => 9,
+        "WARN" | "WARNING" => 13,
+        "ERROR" | "ERR" => ERROR,
+        "FATAL" | "CRITICAL" | "ALERT" | "EMERGENCY" => 21,
+        _ => 0,
+    }
 }
 
 /// Four numbers each; 0 is none, and there are none above 24.

@@ -44,7 +44,11 @@ pub(super) fn span_of(run: &Run<'_>) -> Option<String> {
 }
 
 fn rest(span: &mut Span, source: &Source, id: &str) -> Rest {
-    let mut rest = Rest::new(source, std::mem::take(&mut span.attributes));
+    let own = std::mem::take(&mut span.rest);
+    let mut rest = Rest::new(source, std::mem::take(&mut span.attributes), own);
+    if !span.links.is_empty() {
+        rest.add("links", std::mem::take(&mut span.links));
+    }
     rest.add("span_id", id);
     rest.add("kind", kind(span.kind).unwrap_or_default());
     rest
@@ -121,7 +125,7 @@ fn of_event(
     trace: &Id<'static>,
     span: &str,
 ) -> Result<Body<'static>, Refusal> {
-    let SpanEvent { time, name, mut attributes } = event;
+    let SpanEvent { time, name, mut attributes, rest } = event;
     let at = records::time(time)?;
     let (trace, run) = (Some(trace.clone()), Some(trace.clone()));
     let exception = Exception::take(&mut attributes);
@@ -129,14 +133,14 @@ fn of_event(
     // The span's own record says where it comes from.
     let own = &Source::default();
     if let Some(exception) = exception {
-        let (mut error, mut rest) = records::error(exception, name, own, attributes);
+        let (mut error, mut rest) = records::error(exception, name, own, attributes, rest);
         rest.add("span_id", span);
         error.detail = rest.json()?;
         (error.created_at, error.trace_id, error.run_id) = (at, trace, run);
         return Ok(error.into());
     }
     let mut event = records::event(name, source);
-    let mut rest = Rest::new(own, attributes);
+    let mut rest = Rest::new(own, attributes, rest);
     rest.add("span_id", span);
     event.payload = rest.json()?;
     (event.created_at, event.trace_id, event.run_id) = (at, trace, run);
