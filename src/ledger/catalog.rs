@@ -321,7 +321,7 @@ impl Catalog {
 
 /// True when the other files may be fine: then they are served. A process that is out of memory or
 /// of file descriptors is not.
-pub(super) fn is_of_one_file(err: &Error) -> bool {
+pub(crate) fn is_of_one_file(err: &Error) -> bool {
     match err {
         Error::Damaged { .. } => true,
         Error::Io { source, .. } => !matches!(

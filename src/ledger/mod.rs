@@ -47,6 +47,7 @@ mod unsaid;
 mod verify;
 mod worker;
 
+pub(crate) use catalog::is_of_one_file;
 pub use checkpoint::{
     Checkpoint, OnRecord, OpenHead, ProofFinding, ProofReport, SealedHead, StreamHead, Tampering,
     verify_against,

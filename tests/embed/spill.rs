@@ -414,6 +414,30 @@ fn a_file_that_cannot_be_read_holds_nothing_up() {
     });
 }
 
+/// A process that had no file descriptor to spare, or was interrupted, took that for a fault of the
+/// file: what was in it was counted as lost, and its bytes as free.
+#[test]
+fn a_want_of_the_process_is_no_fault_of_a_file() {
+    within_a_minute(|| {
+        for kind in [OpKind::Open, OpKind::Read] {
+            let image = left_behind();
+            let [path] = &files(&image)[..] else { panic!("one file") };
+            let (path, fault) = (path.clone(), Fault::Interrupted);
+            image.set_faults(move |op| (op.kind == kind && op.path == path).then_some(fault));
+            let ledger = open(&image);
+            let (recorder, guard) = spilling(4).start(&ledger).unwrap();
+            while recorder.stats().last_error.is_none() {
+                thread::yield_now();
+            }
+            image.clear_hooks();
+            drop(guard);
+            assert_eq!(recorder.stats().failed, 0, "{kind:?}");
+            assert_eq!(texts(&ledger), numbers(1..20), "{kind:?}");
+            assert_eq!(files(&image), [] as [&Path; 0]);
+        }
+    });
+}
+
 /// Other files among them, of which one is longer than any that is written.
 #[test]
 fn what_is_no_spill_is_left_alone() {

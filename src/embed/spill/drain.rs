@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::embed::spill::Spilled;
 use crate::embed::spill::line::{self, Unread};
 use crate::error::Result;
-use crate::ledger::{Durability, Ledger};
+use crate::ledger::{Durability, Ledger, is_of_one_file};
 use crate::model::{Body, Kind, Timestamp};
 use crate::query::{Cursor, Order};
 use crate::storage::{OpenMode, Storage};
@@ -41,7 +41,7 @@ impl LeftOut {
 ///
 /// # Errors
 /// Those of an append, and [`Error::Io`](crate::Error::Io): the file is there as before, and so is
-/// one that cannot be read, which is left for the next recorder.
+/// one that cannot be read for a fault of its own, which is left for the next recorder.
 pub(in crate::embed) fn drain(
     ledger: &Ledger,
     durability: Durability,
@@ -58,6 +58,8 @@ pub(in crate::embed) fn drain(
     }
     let text = match read(storage, &dir.join(spilled.name()), spilled.bytes) {
         Ok(text) => text,
+        // Later there may be a file descriptor to spare.
+        Err(err) if !is_of_one_file(&err) => return Err(err),
         Err(err) => {
             // What comes behind it need not wait for a disk that may never read it.
             left_out.damaged = spilled.records.max(1);
