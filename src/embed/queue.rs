@@ -339,8 +339,8 @@ impl State {
     fn has_room(&self, bounds: &Bounds, weight: usize, is_run: bool) -> bool {
         let kept = |bound: usize| if is_run { bound / 4 } else { 0 };
         self.records == 0
-            || self.records < bounds.records + kept(bounds.records)
-                && self.bytes + weight <= bounds.bytes + kept(bounds.bytes)
+            || self.records < bounds.records.saturating_add(kept(bounds.records))
+                && self.bytes + weight <= bounds.bytes.saturating_add(kept(bounds.bytes))
     }
 
     /// True while records wait in files: what comes now has to wait behind them.

@@ -17,8 +17,10 @@ use crate::sync::thread::{self, JoinHandle};
 const THREAD: &str = "runledger-queue";
 
 /// Keeps a queue's thread. When it is dropped, all that waits is written, the thread ends and lets
-/// go of the ledger; what is recorded later is counted as failed. To be held until the end of
-/// `main`: at `std::process::exit` nothing is dropped.
+/// go of the ledger. What is recorded later is counted as failed. A thread that waits for room by
+/// then gets it yet; an append that is awaited ends with [`Error::Closed`], as nobody can tell
+/// whether its future is ever polled again. To be held until the end of `main`: at
+/// `std::process::exit` nothing is dropped.
 #[derive(Debug)]
 #[must_use = "the queue ends when its guard is dropped"]
 pub struct Guard {

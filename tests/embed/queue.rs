@@ -238,6 +238,25 @@ fn the_end_of_the_queue_waits_for_nobody_who_goes_on() {
     });
 }
 
+/// What is kept for states of runs besides was more than a number can say, and a panic.
+#[test]
+fn a_queue_without_a_bound_takes_states_of_runs() {
+    within_a_minute(|| {
+        let (ledger, storage, _dir) = ledger();
+        let (has_begun, release) = hold_up(&storage);
+        let options = Recorder::queue().records(usize::MAX).bytes(usize::MAX);
+        let (recorder, guard) = options.start(&ledger).unwrap();
+        recorder.record(event(0));
+        has_begun.recv().unwrap();
+        let run = || Run::new("r", "t", Status::Running).unwrap();
+        let is_taken = thread::scope(|scope| scope.spawn(|| recorder.record(run())).join());
+        drop(release);
+        drop(guard);
+        assert!(is_taken.unwrap());
+        assert_eq!(ledger.query().count().unwrap(), 2);
+    });
+}
+
 #[test]
 fn a_record_over_the_bound_goes_alone() {
     let (ledger, _, _dir) = ledger();
