@@ -53,7 +53,8 @@ fn escaped(text: &str, refused: impl Fn(char) -> bool) -> Cow<'_, str> {
 /// Controls (C0, DEL, C1), and the signs that change the direction of what follows.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -68,6 +69,15 @@ mod tests {
         assert_eq!(shown, "ok\\u{1b}[2J\\u{9b}31m\\u{7}\\r\\nroot:\\u{202e}gpj\\u{7f}");
         assert_eq!(block("a\n\tb\u{1b}\r"), "a\n\tb\\u{1b}\\r");
         assert!(matches!(line("Größe 日本語 👍"), Cow::Borrowed(_)));
+    }
+
+    /// The mark of Arabic letters was left out of those that Unicode has for the direction.
+    #[test]
+    fn no_sign_that_changes_the_direction_is_left() {
+        let marks = ['\u{61c}', '\u{200e}', '\u{200f}'];
+        let signs = ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}');
+        assert!(signs.chain(marks).all(is_unsafe));
+        assert_eq!(json("\"\u{61c}\""), "\"\\u061c\"");
     }
 
     #[test]
