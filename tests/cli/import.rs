@@ -98,6 +98,21 @@ fn refused_lines_are_named_and_kept_and_the_others_go_in() {
     assert_eq!(bench.records().len(), 9);
 }
 
+/// It was an empty line in the file of refused lines, and nothing told that it is not there.
+#[test]
+fn a_line_that_is_too_long_to_be_held_is_said_to_be_missing() {
+    let bench = Bench::new();
+    let said = bench.shell(
+        "(echo bad; head -c 100663297 /dev/zero | tr '\\0' x; echo; echo worse) \
+         | \"$runledger\" import - --rejects rejects.jsonl",
+    );
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(said.out.starts_with("imported 0 records, refused 3 lines"), "{}", said.out);
+    assert_eq!(fs::read(bench.path("rejects.jsonl")).unwrap(), b"bad\nworse\n");
+    let told = "1 refused lines, too long to be held, are not in rejects.jsonl";
+    assert!(said.err.contains(told), "{}", said.err);
+}
+
 #[test]
 fn lenient_drops_unknown_keys() {
     let bench = Bench::new();

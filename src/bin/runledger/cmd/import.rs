@@ -9,7 +9,7 @@ use runledger::wire::{self, LineError, ParseOptions};
 use runledger::{Body, Error, Ledger, Options};
 
 use crate::context::Context;
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Failure, Outcome, say};
 use crate::input::{self, Found, Lines};
 use crate::progress::Progress;
 use crate::writer::{self, Level};
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Drop keys that are unknown or of another kind instead of refusing the line
     #[arg(long)]
     lenient: bool,
-    /// Write the lines that are refused into this file, as they came
+    /// Write the lines that are refused into this file, as they came, but for those over 96 MiB
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
     /// What each batch must have reached before the next; the end is synced in any case
@@ -60,6 +60,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         lines: Vec::new(),
         taken: 0,
         refused: 0,
+        too_long: 0,
         progress: Progress::new(),
     };
     let mut outcome = Ok(());
@@ -73,6 +74,11 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let (taken, refused, elapsed) = (import.taken, import.refused, import.progress.elapsed());
     if let Some((path, mut file)) = import.rejects {
         file.flush().map_err(|err| Failure::io("write", path, err))?;
+        if import.too_long > 0 {
+            let (lines, path) = (import.too_long, path.display());
+            let told = format!("{lines} refused lines, too long to be held, are not in {path}");
+            say(&told);
+        }
     }
     let closed = ledger.close();
     summarize(taken, refused, elapsed)?;
@@ -123,6 +129,8 @@ struct Import<'a> {
     lines: Vec<(u64, Range<usize>)>,
     taken: u64,
     refused: u64,
+    /// Those among them that were not held.
+    too_long: u64,
     progress: Progress,
 }
 
@@ -136,7 +144,8 @@ impl Import<'_> {
                 Ok(Found::Line) => self.lines.push((lines.number(), start..self.text.len())),
                 Ok(Found::TooLong(bytes)) => {
                     let reason = LineError::TooLong { bytes, limit: MAX_LINE_BYTES };
-                    self.refuse(lines.name(), lines.number(), &advised(&reason), &[])?;
+                    self.too_long += 1;
+                    self.tell_refused(lines.name(), lines.number(), &advised(&reason));
                 }
                 Ok(Found::End) => return self.flush(&lines),
                 Err(err) => {
@@ -215,17 +224,21 @@ impl Import<'_> {
         reason: &str,
         line: &[u8],
     ) -> Result<(), Failure> {
-        self.refused += 1;
-        self.progress.aside(|| {
-            // Where stderr is closed, the count and the exit code still tell.
-            let _ = writeln!(io::stderr(), "{name}:{number}: {reason}");
-        });
+        self.tell_refused(name, number, reason);
         if let Some((path, file)) = &mut self.rejects {
             file.write_all(line)
                 .and_then(|()| file.write_all(b"\n"))
                 .map_err(|err| Failure::io("write", path, err))?;
         }
         Ok(())
+    }
+
+    fn tell_refused(&mut self, name: &str, number: u64, reason: &str) {
+        self.refused += 1;
+        self.progress.aside(|| {
+            // Where stderr is closed, the count and the exit code still tell.
+            let _ = writeln!(io::stderr(), "{name}:{number}: {reason}");
+        });
     }
 }
 
