@@ -9,7 +9,7 @@ use crate::ledger::audit;
 use crate::ledger::cleanup::Cleanup;
 use crate::ledger::ends::heads;
 use crate::ledger::handle::{Inner, Ledger};
-use crate::ledger::sealing::{Full, Sealing};
+use crate::ledger::sealing::Full;
 use crate::ledger::worker::Worker;
 use crate::segment::Segment;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -36,18 +36,18 @@ pub(super) struct Maintenance {
     /// True when appends made work that spares those to come a wait: the index of a segment lags,
     /// or few sequence numbers are reserved.
     due: AtomicBool,
-    state: Mutex<State>,
-    wake: Condvar,
+    pub(super) state: Mutex<State>,
+    pub(super) wake: Condvar,
     /// Told when a segment was sealed, or could not be.
-    sealed: Condvar,
+    pub(super) sealed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     stop: bool,
     /// True while the thread sleeps for a short time, and then looks for itself what is due.
     naps: bool,
-    full: Full,
+    pub(super) full: Full,
     /// Segments whose files were removed: the disk gets their space when they are let go.
     removed: Vec<Arc<Segment>>,
     worker: Option<Worker>,
@@ -87,42 +87,9 @@ impl Maintenance {
         self.due.load(Ordering::Acquire)
     }
 
-    /// Notes a segment to be sealed.
-    pub(super) fn note_full(&self, stream: usize, segment: Arc<Segment>) {
-        self.change_full(|full| full.push(stream, segment));
-        self.wake.notify_one();
-    }
-
-    /// Takes a segment that is dropped off the list.
-    pub(super) fn forget(&self, segment: &Arc<Segment>) {
-        self.state.lock().full.forget(segment);
-    }
-
-    /// The next segment to be sealed, once there is none before it in its stream that still is.
-    /// None when all are, when the list says that it no longer `goes_on`, or when the writer
-    /// `is_poisoned`.
-    pub(super) fn next_full(
-        &self,
-        goes_on: fn(&Full) -> bool,
-        is_poisoned: impl Fn() -> bool,
-    ) -> Option<Sealing<'_>> {
-        let mut state = self.state.lock();
-        loop {
-            if is_poisoned() {
-                state.full.clear();
-                return None;
-            }
-            if !goes_on(&state.full) {
-                return None;
-            }
-            if let Some((stream, segment)) = state.full.take() {
-                return Some(Sealing { maintenance: self, stream, segment });
-            }
-            if state.full.none_at_work() {
-                return None;
-            }
-            state = self.sealed.wait(state);
-        }
+    /// True when a segment is to be sealed at once.
+    fn has_full(&self) -> bool {
+        self.state.lock().full.is_due()
     }
 
     /// Changes the list of full segments, for those who wait for it.
@@ -142,11 +109,6 @@ impl Maintenance {
         }
     }
 
-    /// True when no segment waits for its footer.
-    pub(super) fn is_sealed_up(&self) -> bool {
-        self.state.lock().full.is_empty()
-    }
-
     /// Starts the thread, which ends with the ledger.
     pub(super) fn start(self: &Arc<Self>, inner: &Weak<Inner>, interval: Duration) -> Result<()> {
         let (maintenance, of) = (Arc::clone(self), Weak::clone(inner));
@@ -158,7 +120,7 @@ impl Maintenance {
     fn run(&self, inner: &Weak<Inner>, interval: Duration) {
         let clock = |inner: &Weak<Inner>| Some(inner.upgrade()?.options.storage.monotonic());
         let Some(mut round_began) = clock(inner) else { return };
-        let mut naps = MOST_NAPS;
+        let (mut synced, mut naps) = (round_began, MOST_NAPS);
         while self.pause(interval, naps < MOST_NAPS) {
             let Some(inner) = inner.upgrade() else { return };
             let removed = std::mem::take(&mut self.state.lock().removed);
@@ -169,9 +131,11 @@ impl Maintenance {
             }
             let now = inner.options.storage.monotonic();
             let is_round = now.saturating_sub(round_began) >= ROUND;
-            if is_round || !self.state.lock().full.waits() {
-                // What keeps a note from being written keeps appends from it, too, and they say so.
-                let _ = inner.seal_and_note();
+            if is_round {
+                self.change_full(Full::try_again);
+            }
+            if self.has_full() {
+                inner.seal_one();
             }
             naps = if is_due { 0 } else { MOST_NAPS.min(naps + 1) };
             if is_due {
@@ -183,9 +147,15 @@ impl Maintenance {
             if naps >= QUIET_NAPS {
                 inner.catalog.spares.clear();
             }
-            if self.dirty.swap(false, Ordering::AcqRel) && inner.sync().is_err() {
-                // The writer is poisoned now, and the next append says so.
-                continue;
+            // Between two seals, too: segments may fill as fast as they are sealed.
+            let now = inner.options.storage.monotonic();
+            let is_late = now.saturating_sub(synced) >= interval;
+            if (is_late || !self.has_full()) && self.dirty.swap(false, Ordering::AcqRel) {
+                synced = now;
+                if inner.sync().is_err() {
+                    // The writer is poisoned now, and the next append says so.
+                    continue;
+                }
             }
             if is_round {
                 round_began = now;

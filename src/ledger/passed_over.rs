@@ -4,6 +4,7 @@
 use crate::error::Result;
 use crate::ledger::audit::{self, SEGMENT_PASSED_OVER};
 use crate::ledger::handle::Inner;
+use crate::ledger::sealing::Full;
 use crate::segment::Segment;
 
 /// A segment that cannot be read, and the link that its stream's chain goes on from.
@@ -59,7 +60,7 @@ impl Inner {
         is_on_record.then_some(link)
     }
 
-    /// Seals the segments that are full. What they pass over is put on record first.
+    /// Seals the segments that are full by now. What they pass over is put on record first.
     ///
     /// # Errors
     /// As for an append, when a note cannot be written. A full disk is no error: what waits for
@@ -70,6 +71,15 @@ impl Inner {
             self.seal_full();
         }
         Ok(())
+    }
+
+    /// As [`Inner::seal_and_note`], one segment at the most, for who has other work besides.
+    pub(super) fn seal_one(&self) {
+        self.seal_next(Full::is_due);
+        // What keeps a note from being written keeps appends from it, too, and they say so.
+        if matches!(self.note_passed_over(), Ok(true)) {
+            self.maintenance.change_full(Full::try_again);
+        }
     }
 
     /// Puts on record what the next segment to be sealed passes over. True when that was owed, and

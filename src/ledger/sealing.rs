@@ -20,8 +20,8 @@ const MOST_UNSEALED: usize = 8;
 pub(super) struct Full {
     /// With the number of their stream, in the order of their ends.
     segments: VecDeque<(usize, Arc<Segment>)>,
-    /// The streams of which one is being sealed.
-    at_work: StreamSet,
+    /// Those that are being sealed.
+    at_work: Vec<(usize, Arc<Segment>)>,
     /// True when one of them has to wait: the disk has no room for its footer, or a note has to
     /// come before it.
     waits: bool,
@@ -29,9 +29,9 @@ pub(super) struct Full {
 
 /// A segment that is being sealed: no other one of its stream is until this is dropped.
 pub(super) struct Sealing<'a> {
-    pub(super) maintenance: &'a Maintenance,
-    pub(super) stream: usize,
-    pub(super) segment: Arc<Segment>,
+    maintenance: &'a Maintenance,
+    stream: usize,
+    segment: Arc<Segment>,
 }
 
 impl Full {
@@ -39,21 +39,26 @@ impl Full {
         self.segments.push_back((stream, segment));
     }
 
-    pub(super) fn forget(&mut self, segment: &Arc<Segment>) {
-        self.segments.retain(|(_, other)| !Arc::ptr_eq(other, segment));
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.segments.clear();
-    }
-
     /// Takes the first one of a stream of which none is being sealed.
-    pub(super) fn take(&mut self) -> Option<(usize, Arc<Segment>)> {
-        let is_free = |stream: usize| lane(stream).and(self.at_work).is_empty();
-        let next = self.segments.iter().position(|&(stream, _)| is_free(stream))?;
+    fn take(&mut self) -> Option<(usize, Arc<Segment>)> {
+        let next = self.segments.iter().position(|&(stream, _)| self.is_free(stream))?;
         let taken = self.segments.remove(next)?;
-        self.at_work.insert(taken.0);
+        self.at_work.push(taken.clone());
         Some(taken)
+    }
+
+    fn is_free(&self, stream: usize) -> bool {
+        let lane = lane(stream);
+        !self.at_work.iter().any(|&(at_work, _)| lane.contains(at_work))
+    }
+
+    fn ended(&mut self, segment: &Arc<Segment>) {
+        self.at_work.retain(|(_, other)| !Arc::ptr_eq(other, segment));
+    }
+
+    /// Has all be tried that had to wait.
+    pub(super) fn try_again(&mut self) {
+        self.waits = false;
     }
 
     /// Takes all that are not being sealed.
@@ -61,31 +66,66 @@ impl Full {
         std::mem::take(&mut self.segments)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.segments.is_empty()
-    }
-
-    pub(super) fn none_at_work(&self) -> bool {
-        self.at_work.is_empty()
-    }
-
-    /// True when there is one to be sealed at once.
+    /// True when there is one that can be sealed at once.
     pub(super) fn is_due(&self) -> bool {
-        !self.segments.is_empty() && !self.waits
+        !self.waits && self.segments.iter().any(|&(stream, _)| self.is_free(stream))
     }
 
-    pub(super) fn waits(&self) -> bool {
-        self.waits
+    /// True while one that began before this sequence number has no footer.
+    pub(super) fn has_before(&self, seq: u64) -> bool {
+        let mut all = self.segments.iter().chain(&self.at_work);
+        all.any(|(_, segment)| segment.first_seq() < seq)
     }
 
-    pub(super) fn is_long(&self) -> bool {
+    fn is_long(&self) -> bool {
         self.segments.len() > MOST_UNSEALED
     }
 }
 
 impl Drop for Sealing<'_> {
     fn drop(&mut self) {
-        self.maintenance.change_full(|full| full.at_work = full.at_work.without(self.stream));
+        self.maintenance.change_full(|full| full.ended(&self.segment));
+        self.maintenance.wake.notify_one();
+    }
+}
+
+impl Maintenance {
+    /// Notes a segment to be sealed.
+    pub(super) fn note_full(&self, stream: usize, segment: Arc<Segment>) {
+        self.change_full(|full| full.push(stream, segment));
+        self.wake.notify_one();
+    }
+
+    /// Takes a segment that is dropped off the list.
+    pub(super) fn forget(&self, segment: &Arc<Segment>) {
+        self.change_full(|full| full.segments.retain(|(_, other)| !Arc::ptr_eq(other, segment)));
+    }
+
+    /// The next segment to be sealed, once there is none before it in its stream that still is.
+    /// None when all are, when the list says that it no longer `goes_on`, or when the writer
+    /// `is_poisoned`.
+    fn next_full(
+        &self,
+        goes_on: impl Fn(&Full) -> bool,
+        is_poisoned: impl Fn() -> bool,
+    ) -> Option<Sealing<'_>> {
+        let mut state = self.state.lock();
+        loop {
+            if is_poisoned() {
+                state.full.segments.clear();
+                return None;
+            }
+            if !goes_on(&state.full) {
+                return None;
+            }
+            if let Some((stream, segment)) = state.full.take() {
+                return Some(Sealing { maintenance: self, stream, segment });
+            }
+            if state.full.at_work.is_empty() {
+                return None;
+            }
+            state = self.sealed.wait(state);
+        }
     }
 }
 
@@ -99,42 +139,39 @@ fn lane(stream: usize) -> StreamSet {
 }
 
 impl Inner {
-    /// Seals the segments that are full, and waits for those that another thread seals. One that
-    /// there is no space for stays as it is, to be tried again, and so does one that passes over
-    /// another without a note of it.
+    /// Seals the segments that are full by now, and waits for those that another thread seals. One
+    /// that there is no space for stays as it is, to be tried again, and so does one that passes
+    /// over another without a note of it.
     pub(super) fn seal_full(&self) {
-        self.seal_while(|_| true);
+        let now = self.sequence.peek();
+        while self.seal_next(|full| full.has_before(now)) {}
     }
 
     /// Seals segments, or waits for those that another thread seals, as long as too many wait.
     /// An append does this, so that it is one segment that it waits for, and not all.
     pub(super) fn seal_surplus(&self) {
-        self.seal_while(Full::is_long);
+        while self.seal_next(Full::is_long) {}
     }
 
-    fn seal_while(&self, goes_on: fn(&Full) -> bool) {
+    /// Seals the next segment, as long as the list `goes_on`. False when none was sealed.
+    pub(super) fn seal_next(&self, goes_on: impl Fn(&Full) -> bool) -> bool {
         let is_poisoned = || self.check_poisoned().is_err();
         // A sync that failed may have been that of their frames, and a second one would succeed all
         // the same: a footer must not vouch for them. The next opening sees.
-        while let Some(next) = self.maintenance.next_full(goes_on, is_poisoned) {
-            let seal = || self.seal(next.stream, &next.segment);
-            // The segment is on no list any more: a clean close would leave half a footer in it.
-            let stop = || self.poison("a segment was sealed, which ended in a panic");
-            match telling_of_panic(seal, stop) {
-                Ok(true) => self.maintenance.change_full(|full| full.waits = false),
-                Ok(false) | Err(Error::NoSpace { .. }) => {
-                    self.maintenance.change_full(|full| {
-                        full.segments.push_front((next.stream, Arc::clone(&next.segment)));
-                        full.waits = true;
-                    });
-                    return;
-                }
-                Err(err) => {
-                    self.poison(&err);
-                    return;
-                }
-            }
+        let Some(next) = self.maintenance.next_full(goes_on, is_poisoned) else { return false };
+        let seal = || self.seal(next.stream, &next.segment);
+        // The segment is on no list any more: a clean close would leave half a footer in it.
+        let stop = || self.poison("a segment was sealed, which ended in a panic");
+        let sealed = telling_of_panic(seal, stop);
+        match &sealed {
+            Ok(true) => self.maintenance.change_full(Full::try_again),
+            Ok(false) | Err(Error::NoSpace { .. }) => self.maintenance.change_full(|full| {
+                full.segments.push_front((next.stream, Arc::clone(&next.segment)));
+                full.waits = true;
+            }),
+            Err(err) => self.poison(err),
         }
+        matches!(sealed, Ok(true))
     }
 
     /// False when it has to wait for a note.
@@ -208,9 +245,10 @@ mod tests {
             [(); 4].map(|()| take(&mut full)),
             [Some(EVENTS), Some(ERRORS), Some(RUNS), None]
         );
-        full.at_work = full.at_work.without(RUNS);
+        let end = |full: &mut Full, stream| full.at_work.retain(|&(at, _)| at != stream);
+        end(&mut full, RUNS);
         assert_eq!([(); 2].map(|()| take(&mut full)), [Some(PENDING_RUNS), None]);
-        full.at_work = full.at_work.without(EVENTS);
+        end(&mut full, EVENTS);
         assert_eq!([(); 2].map(|()| take(&mut full)), [Some(EVENTS), None]);
     }
 
@@ -237,7 +275,7 @@ mod tests {
             assert_eq!(taken.recv_timeout(wait), Ok(Some(EVENTS)));
             assert_eq!(taken.recv_timeout(wait), Ok(None));
         });
-        assert!(maintenance.is_sealed_up());
+        assert!(!maintenance.change_full(|full| full.has_before(u64::MAX)));
     }
 
     /// The append that filled the ninth segment sealed all nine: at ten million records, where the

@@ -1,5 +1,6 @@
 //! The background thread, the close, and what is done without being asked.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use runledger::{Durability, Error, Event, Ledger, Options, Reader};
+use runledger::{Durability, Error, ErrorRecord, Event, Ledger, Options, Reader};
 
 use super::hooked::Hooked;
 use super::{DIR, options, within_a_minute};
@@ -174,6 +175,47 @@ fn sealed_segments_hold_no_files_open() {
     let ledger = options().open(dir.path()).unwrap();
     assert!(open_files() < 10, "{} after an opening", open_files());
     assert_eq!(ledger.query().fetch().unwrap().records().filter(|r| r.is_ok()).count(), 30);
+}
+
+/// The thread sealed until no segment was full, and synced only then: a bulk load that filled them
+/// as fast kept an error from the disk for as long as it went on, which was to be there after 200
+/// milliseconds.
+#[test]
+fn an_interval_ends_while_segments_fill_as_fast_as_they_are_sealed() {
+    within_a_minute(|| {
+        let disk = SimDisk::new(10);
+        let storage = Hooked::new(disk.storage());
+        let options = Options::new().storage(Arc::new(storage.clone())).segment_bytes(1 << 16);
+        let ledger = options.interval(Duration::from_millis(1)).open(DIR).unwrap();
+        let (begun, has_begun) = mpsc::channel();
+        let (go_on, may_go_on) = mpsc::channel::<()>();
+        let may_go_on = parking_lot::Mutex::new(may_go_on);
+        storage.set(move |operation, path| {
+            if is_upkeep() && operation == "sync" && !path.ends_with("SEQ") {
+                let _ = begun.send(path.to_owned());
+                let _ = may_go_on.lock().recv();
+            }
+        });
+        let fill = || {
+            let event = Event::new("t").message("x".repeat(40_000));
+            ledger.append_with(event, Durability::Os).unwrap();
+        };
+        (0..3).for_each(|_| fill());
+        let mut segments = BTreeSet::from([has_begun.recv().unwrap()]);
+        ledger.append_with(ErrorRecord::new("t", "m"), Durability::Interval).unwrap();
+        let is_synced = (0..100).any(|_| {
+            go_on.send(()).unwrap();
+            let path = has_begun.recv().unwrap();
+            let is_error = path.parent().unwrap().ends_with("errors");
+            // There is always one more to be sealed.
+            if segments.insert(path) {
+                fill();
+            }
+            is_error
+        });
+        assert!(is_synced, "{} segments were sealed before the error was synced", segments.len());
+        drop(go_on);
+    });
 }
 
 /// The sync of a full segment failed in an append, which stopped the writer; the thread then synced

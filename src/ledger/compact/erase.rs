@@ -267,6 +267,7 @@ impl Inner {
         // A close has to wait for it, as for the end of a clean-up.
         let _one_at_a_time = self.begin_cleaning()?;
         self.sync()?;
+        let now = self.sequence.peek();
         for (number, stream) in streams.filter_map(|it| Some((it, self.streams.get(it)?))) {
             let mut active = stream.lock();
             if active.segment.as_ref().is_some_and(|segment| !segment.is_empty())
@@ -277,9 +278,9 @@ impl Inner {
         }
         self.seal_full();
         self.check_poisoned()?;
-        match self.maintenance.is_sealed_up() {
-            true => Ok(()),
-            false => {
+        match self.maintenance.change_full(|full| full.has_before(now)) {
+            false => Ok(()),
+            true => {
                 let full = std::io::ErrorKind::StorageFull.into();
                 Err(Error::io("seal the segments of", self.catalog.layout.dir(), full))
             }
