@@ -11,7 +11,7 @@ use crate::index::{MemIndex, Table};
 use crate::segment::blocks::Source;
 use crate::segment::open::open_sealed;
 use crate::segment::recover::holes;
-use crate::segment::scan::{Bounds, DamagedRange, Scan, frame_len, scan};
+use crate::segment::scan::{Bounds, DamagedRange, Scan, frame_len, scan, scan_into};
 use crate::segment::sealed::SealedIndex;
 use crate::segment::{Draft, FRAMES_START, Findings, Segment, State, new_index};
 use crate::sync::atomic::Ordering;
@@ -121,7 +121,14 @@ impl Segment {
         // Of a segment that had no footer, all frames were compared when it was opened, or written
         // since: where one is missing now, what is left would make a silent half of an answer.
         let is_whole = self.unchecked.is_none() && findings.damaged.is_empty();
-        let (found, whole_to) = enter(index, source, &self.header, &bounds, is_whole)?;
+        let (found, whole_to, read) = enter(index, source, &self.header, &bounds, is_whole);
+        if read.is_err() {
+            // What is in the index is not to be entered once more: it would seem to be damage.
+            let before = |range: &&DamagedRange| range.end <= u64::from(whole_to);
+            findings.note_damage(found.damaged.iter().filter(before));
+            self.indexed.store(whole_to, Ordering::Release);
+            return read;
+        }
         if is_whole && whole_to < until {
             self.indexed.store(whole_to, Ordering::Release);
             let damage = found.damaged.first().map_or(Damage::Truncated, |range| range.damage);
@@ -158,9 +165,15 @@ impl Segment {
         let sealed = sealed.map(|(sealed, _)| sealed);
         let until = sealed.as_ref().map(|sealed| sealed.trailer.frames_end);
         let bounds = self.bounds(self.indexed(), until);
-        let (found, _) = enter(index, &self.file, &self.header, &bounds, false)?;
-        self.end.store(found.frames_end, Ordering::Release);
+        let (found, _, read) = enter(index, &self.file, &self.header, &bounds, false);
+        // Also of a file that could not be read any further: what is in the index is not to be
+        // entered once more. All else stays as it was then.
         self.indexed.store(found.frames_end, Ordering::Release);
+        if read.is_err() {
+            findings.note_damage(&found.damaged);
+        }
+        read?;
+        self.end.store(found.frames_end, Ordering::Release);
         findings.note(&found);
         let last_seq = index.last_seq().unwrap_or(0).max(self.last_seq());
         let is_whole = findings.damaged.is_empty() && findings.footer.is_none();
@@ -211,7 +224,8 @@ impl Segment {
     pub(super) fn enter_all(&self, index: &mut MemIndex, until: Option<u32>) -> Result<Scan> {
         let bounds = self.bounds(FRAMES_START, until);
         let source = self.source()?;
-        enter(index, source.as_dyn(), &self.header, &bounds, false).map(|(found, _)| found)
+        let (found, _, read) = enter(index, source.as_dyn(), &self.header, &bounds, false);
+        read.map(|()| found)
     }
 
     pub(super) fn bounds(&self, from: u32, until: Option<u32>) -> Bounds<'_> {
@@ -246,21 +260,21 @@ impl Findings {
 
     /// Adds damage, unless it is known: frames are scanned when they are looked for, and again
     /// when they are entered into the index.
-    fn note_damage(&mut self, ranges: &[DamagedRange]) {
+    fn note_damage<'a>(&mut self, ranges: impl IntoIterator<Item = &'a DamagedRange>) {
         let known: HashSet<_> = self.damaged.iter().map(|range| range.start).collect();
-        self.damaged.extend(ranges.iter().filter(|range| !known.contains(&range.start)));
+        self.damaged.extend(ranges.into_iter().filter(|range| !known.contains(&range.start)));
     }
 }
 
 /// Enters frames into an index; of those that are known to be `whole`, none that follow a gap.
-/// Gives besides up to where they followed one another.
+/// Gives besides up to where they followed one another, and whether the file could be read.
 fn enter(
     index: &mut MemIndex,
     file: &dyn Source,
     header: &SegmentHeader,
     bounds: &Bounds<'_>,
     whole: bool,
-) -> Result<(Scan, u32)> {
+) -> (Scan, u32, Result<()>) {
     let mut next_seq = match index.rows().checked_sub(1) {
         Some(row) => index.seq(row) + 1,
         None => header.first_seq,
@@ -289,8 +303,9 @@ fn enter(
         }
         Ok(())
     };
-    let found = scan(file, bounds, &mut visit)?;
-    Ok((found, whole_to))
+    let mut found = Scan::begun_at(bounds.from);
+    let read = scan_into(&mut found, file, bounds, &mut visit);
+    (found, whole_to, read)
 }
 
 #[cfg(test)]

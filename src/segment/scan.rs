@@ -49,8 +49,23 @@ pub(crate) struct Scan {
     pub(crate) synced: u32,
     /// The last frame with records that the visitor took, and where it begins.
     pub(crate) last: Option<(u64, FrameHeader)>,
-    /// Up to where it was scanned; no frame begins between there and the bounds.
+    /// Up to where it was scanned; no frame begins between there and the bounds. Unknown after an
+    /// error.
     pub(crate) reached: u64,
+}
+
+impl Scan {
+    /// Nothing yet.
+    pub(crate) const fn begun_at(from: u32) -> Self {
+        Self {
+            frames_end: from,
+            damaged: Vec::new(),
+            tail: None,
+            synced: 0,
+            last: None,
+            reached: 0,
+        }
+    }
 }
 
 /// What frames are bound to, and where to look for them.
@@ -99,17 +114,24 @@ pub(crate) fn scan(
     bounds: &Bounds<'_>,
     visit: &mut VisitFrame<'_>,
 ) -> Result<Scan> {
+    let mut found = Scan::begun_at(bounds.from);
+    scan_into(&mut found, file, bounds, visit)?;
+    Ok(found)
+}
+
+/// As [`scan`], into what tells also after an error what was found before it.
+///
+/// # Errors
+/// As for [`scan`].
+pub(crate) fn scan_into(
+    found: &mut Scan,
+    file: &dyn Source,
+    bounds: &Bounds<'_>,
+    visit: &mut VisitFrame<'_>,
+) -> Result<()> {
     let len = file.len()?.min(u64::from(u32::MAX));
     let end = bounds.until.map_or(len, |until| len.min(u64::from(until)));
     let mut scanner = Scanner { window: Window::new(file, end), salt: bounds.salt, end };
-    let mut found = Scan {
-        frames_end: bounds.from,
-        damaged: Vec::new(),
-        tail: None,
-        synced: 0,
-        last: None,
-        reached: 0,
-    };
     let mut at = u64::from(bounds.from);
     // What is wrong where no whole frame follows: nothing, unless the file ends too early.
     let mut last = (Damage::Truncated, None);
@@ -162,7 +184,7 @@ pub(crate) fn scan(
         at = until;
     }
     found.reached = at;
-    Ok(found)
+    Ok(())
 }
 
 /// The length of a frame with its header.

@@ -11,7 +11,7 @@ use runledger::{
 
 use super::hooked::Hooked;
 use super::{DIR, at_once, options, within_a_minute};
-use torture::disk::{Fault, SimDisk};
+use torture::disk::{Fault, OpKind, SimDisk};
 
 const EVENTS: usize = 12_000;
 
@@ -210,4 +210,42 @@ fn a_query_beside_a_refresh_shows_each_run_once() {
     storage.set(|_, _| {});
     assert_eq!(statuses(&reader), states(AFTER));
     assert!(asked.load(Ordering::SeqCst) > 5);
+}
+
+/// A read that failed once, behind others that went well, left their frames in the index and not
+/// noted as such: the next look took them for frames out of their order. `stats` told of damage
+/// until a restart, and the segment could be neither compacted nor erased from.
+#[test]
+fn a_read_that_fails_once_is_no_damage() {
+    let mut failures = [0; 2];
+    for failing in 1..10 {
+        let disk = SimDisk::new(failing);
+        let fail_once = || {
+            let mut reads = 0;
+            disk.set_faults(move |op| {
+                let is_its = op.kind == OpKind::Read && op.path.parent()?.ends_with("events");
+                reads += u64::from(is_its);
+                (is_its && reads == failing).then_some(Fault::Io)
+            });
+        };
+        let ledger = options(&disk).open(DIR).unwrap();
+        let append = |count| {
+            for _ in 0..count {
+                let event = Event::new("t").message("x".repeat(20_000));
+                ledger.append_with(event, Durability::Os).unwrap();
+            }
+        };
+        append(1);
+        let beside = Reader::with_storage(DIR, disk.storage()).unwrap();
+        append(49);
+        for (reader, failures) in [&beside, ledger.reader()].into_iter().zip(&mut failures) {
+            let count = || reader.refresh().and_then(|()| reader.query().count());
+            fail_once();
+            *failures += u64::from(count().is_err());
+            assert_eq!(count().unwrap(), 50, "read {failing}");
+            let losses = reader.stats().unwrap().losses;
+            assert!(!losses.is_damaged(), "read {failing}: {losses:?}");
+        }
+    }
+    assert!(failures.iter().all(|&failures| failures > 3), "{failures:?}");
 }
