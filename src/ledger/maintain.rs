@@ -134,7 +134,7 @@ impl Maintenance {
             if is_round {
                 self.change_full(Full::try_again);
             }
-            if self.has_full() {
+            if is_due || self.has_full() {
                 inner.seal_one();
             }
             naps = if is_due { 0 } else { MOST_NAPS.min(naps + 1) };

@@ -103,7 +103,10 @@ impl Inner {
             return Ok(false);
         }
         self.sync()?;
-        self.passed_over.lock().on_record.extend(owed);
+        let mut known = self.passed_over.lock();
+        // What waited for it may be dropped by now, and not be sealed any more.
+        known.owed.retain(|it| !owed.contains(it));
+        known.on_record.extend(owed);
         Ok(true)
     }
 

@@ -22,9 +22,9 @@ pub(super) struct Full {
     segments: VecDeque<(usize, Arc<Segment>)>,
     /// Those that are being sealed.
     at_work: Vec<(usize, Arc<Segment>)>,
-    /// True when one of them has to wait: the disk has no room for its footer, or a note has to
+    /// The streams of which one has to wait: the disk has no room for its footer, or a note has to
     /// come before it.
-    waits: bool,
+    waiting: StreamSet,
 }
 
 /// A segment that is being sealed: no other one of its stream is until this is dropped.
@@ -35,11 +35,13 @@ pub(super) struct Sealing<'a> {
 }
 
 impl Full {
+    /// Adds one. Those before it that had to wait are tried again.
     pub(super) fn push(&mut self, stream: usize, segment: Arc<Segment>) {
         self.segments.push_back((stream, segment));
+        self.waiting = lane(stream).fold(self.waiting, StreamSet::without);
     }
 
-    /// Takes the first one of a stream of which none is being sealed.
+    /// Takes the first one of a stream of which none is being sealed or has to wait.
     fn take(&mut self) -> Option<(usize, Arc<Segment>)> {
         let next = self.segments.iter().position(|&(stream, _)| self.is_free(stream))?;
         let taken = self.segments.remove(next)?;
@@ -49,7 +51,11 @@ impl Full {
 
     fn is_free(&self, stream: usize) -> bool {
         let lane = lane(stream);
-        !self.at_work.iter().any(|&(at_work, _)| lane.contains(at_work))
+        !self.waits(stream) && !self.at_work.iter().any(|&(at_work, _)| lane.contains(at_work))
+    }
+
+    fn waits(&self, stream: usize) -> bool {
+        !lane(stream).and(self.waiting).is_empty()
     }
 
     fn ended(&mut self, segment: &Arc<Segment>) {
@@ -58,7 +64,7 @@ impl Full {
 
     /// Has all be tried that had to wait.
     pub(super) fn try_again(&mut self) {
-        self.waits = false;
+        self.waiting = StreamSet::NONE;
     }
 
     /// Takes all that are not being sealed.
@@ -68,17 +74,33 @@ impl Full {
 
     /// True when there is one that can be sealed at once.
     pub(super) fn is_due(&self) -> bool {
-        !self.waits && self.segments.iter().any(|&(stream, _)| self.is_free(stream))
+        self.segments.iter().any(|&(stream, _)| self.is_free(stream))
     }
 
-    /// True while one that began before this sequence number has no footer.
-    pub(super) fn has_before(&self, seq: u64) -> bool {
+    /// True while one that began before this sequence number is being sealed, or can be.
+    fn is_due_before(&self, seq: u64) -> bool {
+        let due = self.segments.iter().filter(|(stream, _)| !self.waits(*stream));
+        due.chain(&self.at_work).any(|(_, segment)| segment.first_seq() < seq)
+    }
+
+    /// True while one of these streams that began before this sequence number has no footer.
+    pub(super) fn has_before(&self, seq: u64, streams: StreamSet) -> bool {
         let mut all = self.segments.iter().chain(&self.at_work);
-        all.any(|(_, segment)| segment.first_seq() < seq)
+        all.any(|(stream, segment)| streams.contains(*stream) && segment.first_seq() < seq)
     }
 
     fn is_long(&self) -> bool {
         self.segments.len() > MOST_UNSEALED
+    }
+}
+
+impl Sealing<'_> {
+    /// Puts the segment back, and has those of its stream wait.
+    fn has_to_wait(&self) {
+        self.maintenance.change_full(|full| {
+            full.segments.push_front((self.stream, Arc::clone(&self.segment)));
+            full.waiting.insert(self.stream);
+        });
     }
 }
 
@@ -102,7 +124,7 @@ impl Maintenance {
     }
 
     /// The next segment to be sealed, once there is none before it in its stream that still is.
-    /// None when all are, when the list says that it no longer `goes_on`, or when the writer
+    /// None when all are or have to wait, when the list says that it no longer `goes_on`, or when the writer
     /// `is_poisoned`.
     fn next_full(
         &self,
@@ -141,10 +163,11 @@ fn lane(stream: usize) -> StreamSet {
 impl Inner {
     /// Seals the segments that are full by now, and waits for those that another thread seals. One
     /// that there is no space for stays as it is, to be tried again, and so does one that passes
-    /// over another without a note of it.
+    /// over another without a note of it; those of other streams do not wait for it.
     pub(super) fn seal_full(&self) {
+        self.maintenance.change_full(Full::try_again);
         let now = self.sequence.peek();
-        while self.seal_next(|full| full.has_before(now)) {}
+        while self.seal_next(|full| full.is_due_before(now)) {}
     }
 
     /// Seals segments, or waits for those that another thread seals, as long as too many wait.
@@ -153,7 +176,7 @@ impl Inner {
         while self.seal_next(Full::is_long) {}
     }
 
-    /// Seals the next segment, as long as the list `goes_on`. False when none was sealed.
+    /// Seals the next segment, as long as the list `goes_on`. False when there is none.
     pub(super) fn seal_next(&self, goes_on: impl Fn(&Full) -> bool) -> bool {
         let is_poisoned = || self.check_poisoned().is_err();
         // A sync that failed may have been that of their frames, and a second one would succeed all
@@ -162,16 +185,17 @@ impl Inner {
         let seal = || self.seal(next.stream, &next.segment);
         // The segment is on no list any more: a clean close would leave half a footer in it.
         let stop = || self.poison("a segment was sealed, which ended in a panic");
-        let sealed = telling_of_panic(seal, stop);
-        match &sealed {
-            Ok(true) => self.maintenance.change_full(Full::try_again),
-            Ok(false) | Err(Error::NoSpace { .. }) => self.maintenance.change_full(|full| {
-                full.segments.push_front((next.stream, Arc::clone(&next.segment)));
-                full.waits = true;
-            }),
-            Err(err) => self.poison(err),
+        match telling_of_panic(seal, stop) {
+            Ok(true) => {}
+            Ok(false) => {
+                next.has_to_wait();
+                // The thread writes the note.
+                self.maintenance.note_due();
+            }
+            Err(Error::NoSpace { .. }) => next.has_to_wait(),
+            Err(err) => self.poison(&err),
         }
-        matches!(sealed, Ok(true))
+        true
     }
 
     /// False when it has to wait for a note.
@@ -275,7 +299,7 @@ mod tests {
             assert_eq!(taken.recv_timeout(wait), Ok(Some(EVENTS)));
             assert_eq!(taken.recv_timeout(wait), Ok(None));
         });
-        assert!(!maintenance.change_full(|full| full.has_before(u64::MAX)));
+        assert!(!maintenance.change_full(|full| full.has_before(u64::MAX, StreamSet::ALL)));
     }
 
     /// The append that filled the ninth segment sealed all nine: at ten million records, where the

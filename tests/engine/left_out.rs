@@ -6,12 +6,18 @@
 //! was lost, and after a crash the second opening put a gap on record that there never was.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use runledger::{Compaction, Durability, Event, Ledger, Options, Run, Status, verify};
+use runledger::{
+    Compaction, Durability, Erasure, Error, ErrorRecord, Event, Field, Id, Ledger, Options, Run,
+    Status, verify,
+};
 use torture::disk::{Fault, OpKind, SimDisk};
 
-use super::DIR;
+use super::hooked::Hooked;
+use super::{DIR, within_a_minute};
 
 fn options(disk: &SimDisk) -> Options {
     super::options(disk).segment_bytes(64 << 10).reserve_bytes(0)
@@ -200,6 +206,66 @@ fn the_background_notes_what_it_passes_over() {
     ledger.close().unwrap();
     disk.clear_hooks();
     is_whole(&disk, 20);
+}
+
+fn sealed(ledger: &Ledger, stream: &str) -> u64 {
+    let stats = ledger.reader().stats().unwrap();
+    stats.streams.iter().find(|it| it.name == stream).map_or(0, |it| it.sealed)
+}
+
+/// One segment that had to wait for a note was always the next to be sealed: until upkeep came, no
+/// segment of any stream was, and all their indexes stayed in memory. An erasure wrote no note, and
+/// said that the disk was full.
+#[test]
+fn a_segment_that_waits_for_a_note_holds_up_no_other_stream() {
+    let disk = ledger(true);
+    refuse(&disk, &segments(&disk, "events")[1]);
+    let ledger = options(&disk).open(DIR).unwrap();
+    append(&ledger, 4);
+    for _ in 0..8 {
+        let error = ErrorRecord::new("t", "x".repeat(20_000));
+        ledger.append_with(error, Durability::Os).unwrap();
+    }
+    assert_eq!(notes(&ledger, "segment.passed_over"), 0);
+    assert_eq!(sealed(&ledger, "errors"), 2);
+    let erasure = Erasure::of(Field::User, Id::new("nobody").unwrap()).unwrap();
+    let refused = ledger.erase(&erasure).unwrap_err();
+    assert!(matches!(refused, Error::Damaged { .. }), "{refused}");
+    assert_eq!(notes(&ledger, "segment.passed_over"), 1);
+    ledger.close().unwrap();
+    disk.clear_hooks();
+    is_whole(&disk, 20);
+}
+
+/// It was an append that met the segment, and the thread came to write the note a minute later.
+#[test]
+fn the_background_notes_what_an_append_passes_over() {
+    within_a_minute(|| {
+        let disk = ledger(true);
+        refuse(&disk, &segments(&disk, "events")[1]);
+        let storage = Hooked::new(disk.storage());
+        let options = options(&disk).background(true).storage(Arc::new(storage.clone()));
+        let ledger = options.open(DIR).unwrap();
+        let filled = Arc::new(AtomicBool::new(false));
+        let is_filled = Arc::clone(&filled);
+        // The thread looks at the clock before it seals.
+        storage.set(move |operation, _| {
+            let is_thread = std::thread::current().name() == Some("runledger");
+            while operation == "monotonic" && is_thread && !is_filled.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        append(&ledger, 40);
+        filled.store(true, Ordering::SeqCst);
+        let is_noted = (0..20_000).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            notes(&ledger, "segment.passed_over") == 1
+        });
+        assert!(is_noted);
+        ledger.close().unwrap();
+        disk.clear_hooks();
+        is_whole(&disk, 48);
+    });
 }
 
 const HOUR: Duration = Duration::from_secs(60 * 60);

@@ -276,9 +276,9 @@ impl Inner {
                 self.maintenance.note_full(number, full);
             }
         }
-        self.seal_full();
+        self.seal_and_note()?;
         self.check_poisoned()?;
-        match self.maintenance.change_full(|full| full.has_before(now)) {
+        match self.maintenance.change_full(|full| full.has_before(now, streams)) {
             false => Ok(()),
             true => {
                 let full = std::io::ErrorKind::StorageFull.into();
