@@ -25,6 +25,8 @@ pub(super) struct Full {
     /// The streams of which one has to wait: the disk has no room for its footer, or a note has to
     /// come before it.
     waiting: StreamSet,
+    /// The streams of which segments are being dropped: none is sealed.
+    held: StreamSet,
 }
 
 /// A segment that is being sealed: no other one of its stream is until this is dropped.
@@ -33,6 +35,9 @@ pub(super) struct Sealing<'a> {
     stream: usize,
     segment: Arc<Segment>,
 }
+
+/// Streams of which no segment is sealed until this is dropped.
+pub(super) struct Held<'a>(&'a Maintenance);
 
 impl Full {
     /// Adds one. Those before it that had to wait are tried again.
@@ -55,7 +60,7 @@ impl Full {
     }
 
     fn waits(&self, stream: usize) -> bool {
-        !lane(stream).and(self.waiting).is_empty()
+        !lane(stream).and(self.waiting.or(self.held)).is_empty()
     }
 
     fn ended(&mut self, segment: &Arc<Segment>) {
@@ -111,6 +116,13 @@ impl Drop for Sealing<'_> {
     }
 }
 
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.change_full(|full| full.held = StreamSet::NONE);
+        self.0.wake.notify_one();
+    }
+}
+
 impl Maintenance {
     /// Notes a segment to be sealed.
     pub(super) fn note_full(&self, stream: usize, segment: Arc<Segment>) {
@@ -123,9 +135,22 @@ impl Maintenance {
         self.change_full(|full| full.segments.retain(|(_, other)| !Arc::ptr_eq(other, segment)));
     }
 
+    /// Keeps the segments of these streams from being sealed, and waits for the one that just is.
+    /// Who calls this has the right to drop segments, which one has at a time.
+    pub(super) fn hold(&self, streams: StreamSet) -> Held<'_> {
+        let lanes = streams.map(lane).fold(StreamSet::NONE, StreamSet::or);
+        let held = Held(self);
+        let mut state = self.state.lock();
+        state.full.held = lanes;
+        while state.full.at_work.iter().any(|&(stream, _)| lanes.contains(stream)) {
+            state = self.sealed.wait(state);
+        }
+        held
+    }
+
     /// The next segment to be sealed, once there is none before it in its stream that still is.
-    /// None when all are or have to wait, when the list says that it no longer `goes_on`, or when the writer
-    /// `is_poisoned`.
+    /// None when all are or have to wait, when the list says that it no longer `goes_on`, or when
+    /// the writer `is_poisoned`.
     fn next_full(
         &self,
         goes_on: impl Fn(&Full) -> bool,

@@ -8,7 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use runledger::storage::OpenMode;
 use runledger::{
-    Body, Cleanup, Error, Event, Json, Kind, Ledger, Options, Reader, Run, Status, Timestamp,
+    Body, Cleanup, Error, ErrorRecord, Event, Json, Kind, Ledger, Options, Reader, Run, Status,
+    Timestamp, verify,
 };
 
 use super::hooked::Hooked;
@@ -321,4 +322,45 @@ fn a_clock_that_starts_years_ahead_drops_nothing() {
     disk.advance(30 * HOUR);
     ledger.maintain().unwrap();
     assert_eq!(ledger.query().count().unwrap(), 1);
+}
+
+/// A segment expired that was full and not sealed yet. It was sealed when its note was made, which
+/// told no hash of it, and the next one named it: `verify` called that damage.
+#[test]
+fn nothing_is_sealed_onto_a_segment_that_is_just_dropped() {
+    let disk = SimDisk::new(9);
+    let storage = Hooked::new(disk.storage());
+    let options = short(&disk).segment_bytes(64 << 10).storage(Arc::new(storage.clone()));
+    let ledger = options.open(DIR).unwrap();
+    let fill = |segments| {
+        for _ in 0..segments {
+            ledger.append(Event::new("t").message("x".repeat(40_000))).unwrap();
+        }
+    };
+    fill(1);
+    let first = segments(&disk, "events").remove(0);
+    let full = first.clone();
+    disk.set_faults(move |op| {
+        (op.kind == OpKind::Write && op.path == full).then_some(Fault::NoSpace)
+    });
+    disk.advance(HOUR * 2);
+    fill(2);
+    let (writer, free, is_noted) = (ledger.clone(), disk.clone(), AtomicBool::new(false));
+    storage.set(move |operation, path| {
+        let is_note =
+            operation == "sync" && path.parent().is_some_and(|dir| dir.ends_with("audit"));
+        if is_note && !is_noted.swap(true, Ordering::SeqCst) {
+            // There is room for footers again, and the next segment that is full has all sealed.
+            free.clear_hooks();
+            for _ in 0..2 {
+                writer.append(ErrorRecord::new("t", "x".repeat(40_000))).unwrap();
+            }
+        }
+    });
+    let report = ledger.cleanup(&Cleanup::retention(), false).unwrap();
+    assert_eq!(report.dropped().count(), 1);
+    assert!(!disk.files().contains(&first));
+    storage.set(|_, _| {});
+    ledger.close().unwrap();
+    assert_eq!(verify(DIR, disk.storage()).unwrap().findings, []);
 }

@@ -184,6 +184,11 @@ impl Inner {
         if candidates.is_empty() {
             return Ok(());
         }
+        let mut touched = StreamSet::NONE;
+        candidates.iter().for_each(|candidate| touched.insert(candidate.stream));
+        // One that was sealed after its note was made would have a hash that the note does not
+        // tell, and that the next segment names.
+        let _none_is_sealed = self.maintenance.hold(touched);
         let notes: Vec<_> = candidates.iter().map(dropped_note).collect::<Result<_>>()?;
         if !is_planted(Bug::RemoveBeforeTheNote) {
             notes.iter().try_for_each(|note| self.note(note))?;
@@ -193,7 +198,6 @@ impl Inner {
         for candidate in &candidates {
             self.forget_head(candidate.stream, &candidate.segment)?;
         }
-        let mut touched = StreamSet::NONE;
         let mut removed = Vec::with_capacity(candidates.len());
         for candidate in candidates {
             self.maintenance.forget(&candidate.segment);
@@ -202,7 +206,6 @@ impl Inner {
             // next opening, which must not follow a clean close.
             let gone = self.options.storage.remove(candidate.segment.path());
             gone.inspect_err(|err| self.poison(err))?;
-            touched.insert(candidate.stream);
             report.segments.push(candidate.plan);
             removed.push(candidate.segment);
         }

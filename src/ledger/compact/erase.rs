@@ -264,7 +264,7 @@ impl Inner {
 
     /// Ends and seals all segments of these streams that hold anything.
     pub(super) fn seal_all(&self, streams: StreamSet) -> Result<()> {
-        // A close has to wait for it, as for the end of a clean-up.
+        // A close has to wait for it, as for the end of a clean-up, and nothing is dropped here.
         let _one_at_a_time = self.begin_cleaning()?;
         self.sync()?;
         let now = self.sequence.peek();
