@@ -63,6 +63,8 @@ enum Step {
         queue: Arc<Queue>,
         body: Box<Body<'static>>,
         sync: bool,
+        /// Where it waits in the queue, once it was polled.
+        place: Option<u64>,
     },
     /// The writer has it.
     Sent(Arc<Outcome>),
@@ -71,7 +73,7 @@ enum Step {
 
 impl Append {
     pub(super) fn queued(queue: Arc<Queue>, body: Body<'_>, sync: bool) -> Self {
-        Self(Step::Waits { queue, body: Box::new(body.into_owned()), sync })
+        Self(Step::Waits { queue, body: Box::new(body.into_owned()), sync, place: None })
     }
 
     pub(super) const fn done(result: Result<u64>) -> Self {
@@ -85,9 +87,11 @@ impl Future for Append {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<u64>> {
         loop {
             match &mut self.0 {
-                Step::Waits { queue, body, sync } => {
+                Step::Waits { queue, body, sync, place } => {
+                    place.take().into_iter().for_each(|place| queue.leave(place));
                     let outcome = Arc::new(Outcome::default());
-                    if !queue.send(body, *sync, &outcome, context.waker()) {
+                    *place = queue.send(body, *sync, &outcome, context.waker());
+                    if place.is_some() {
                         return Poll::Pending;
                     }
                     self.0 = Step::Sent(outcome);
@@ -98,6 +102,15 @@ impl Future for Append {
                     return Poll::Ready(result.take().unwrap_or(Err(Error::Closed)));
                 }
             }
+        }
+    }
+}
+
+impl Drop for Append {
+    fn drop(&mut self) {
+        // Of those who give up there is no bound.
+        if let Step::Waits { queue, place: Some(place), .. } = &self.0 {
+            queue.leave(*place);
         }
     }
 }

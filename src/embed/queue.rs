@@ -6,6 +6,7 @@
 #[cfg(all(test, loom))]
 mod exhausted;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -91,8 +92,9 @@ struct State {
     losses: Losses,
     /// Threads that wait for room.
     blocked: usize,
-    /// Futures that do.
-    asleep: Vec<Waker>,
+    /// Futures that do, each in a place of its own, and how many places were given.
+    asleep: BTreeMap<u64, Waker>,
+    places: u64,
     /// Where records wait that found no room.
     spill: Option<Spill>,
     /// How many were written there, and how many of them are done with.
@@ -165,34 +167,41 @@ impl Queue {
         true
     }
 
-    /// Takes a record of which somebody waits to hear. False when there is no room: then the waker
-    /// is woken when there is.
+    /// Takes a record of which somebody waits to hear. Where there is no room the waker is woken
+    /// once there is; what comes then is its place, for [`Queue::leave`].
     pub(super) fn send(
         &self,
         body: &Body<'static>,
         sync: bool,
         outcome: &Arc<Outcome>,
         waker: &Waker,
-    ) -> bool {
+    ) -> Option<u64> {
         let weight = pending::weight(body);
         let mut state = self.state.lock();
         if state.ends || state.ended {
             outcome.set(Err(Error::Closed));
-            return true;
+            return None;
         }
         if !state.has_room(&self.bounds, weight, false) {
-            if !state.asleep.iter().any(|asleep| asleep.will_wake(waker)) {
-                state.asleep.push(waker.clone());
-            }
+            state.places += 1;
+            let place = state.places;
+            state.asleep.insert(place, waker.clone());
             self.hurry(&mut state);
-            return false;
+            return Some(place);
         }
         let pending = state.take(weight);
         pending.wants_sync |= sync;
         pending.push_with_reply(body.borrowed(), weight, outcome);
         state.hurry = true;
         self.wake(&mut state);
-        true
+        None
+    }
+
+    /// For a future that no longer waits in this place.
+    pub(super) fn leave(&self, place: u64) {
+        // What a waker drops may be another such future: the lock is given back before.
+        let waker = self.state.lock().asleep.remove(&place);
+        drop(waker);
     }
 
     /// Returns once all that was taken before is written, or cannot be.
@@ -299,7 +308,7 @@ impl Queue {
             self.written.notify_all();
             std::mem::take(&mut state.asleep)
         };
-        asleep.into_iter().for_each(Waker::wake);
+        asleep.into_values().for_each(Waker::wake);
     }
 
     /// For the writer, however it ends: what waits will not be written.
@@ -318,7 +327,7 @@ impl Queue {
             (std::mem::take(&mut state.pending), std::mem::take(&mut state.asleep))
         };
         drop(left);
-        asleep.into_iter().for_each(Waker::wake);
+        asleep.into_values().for_each(Waker::wake);
     }
 
     /// What was lost so far.

@@ -1,11 +1,14 @@
 //! Records that come faster than they are written.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use runledger::embed::{Recorder, WhenFull};
+use runledger::embed::{Append, Recorder, WhenFull};
 use runledger::{Body, Durability, Error, ErrorRecord, Event, Kind, Run, RunError, Status};
 use serde::Deserialize;
 
@@ -289,4 +292,43 @@ fn what_the_ledger_cannot_take_is_counted_and_told_when_it_can() {
     drop(guard);
     assert_eq!((in_place.stats().failed, recorder.stats().failed), (1, 1));
     drop(dir);
+}
+
+/// A task, of which this counts how many there are.
+struct Task(#[expect(dead_code, reason = "counted")] Arc<()>);
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// While the writer hung, each append that was given up before it found room left its waker, and
+/// the task with it, in the queue, past all its bounds.
+#[test]
+fn an_append_that_is_given_up_leaves_nothing_in_the_queue() {
+    within_a_minute(|| {
+        let (ledger, storage, _dir) = ledger();
+        let (has_begun, release) = hold_up(&storage);
+        let (recorder, guard) = Recorder::queue().records(1).start(&ledger).unwrap();
+        recorder.record(event(0));
+        has_begun.recv().unwrap();
+        let tasks = Arc::new(());
+        let poll_in_a_task = |append: &mut Append| {
+            let waker = Waker::from(Arc::new(Task(Arc::clone(&tasks))));
+            let polled = Pin::new(append).poll(&mut Context::from_waker(&waker));
+            assert!(polled.is_pending());
+        };
+        let mut patient = recorder.append(event(1), Durability::Os);
+        (0..3).for_each(|_| poll_in_a_task(&mut patient));
+        for _ in 0..100 {
+            poll_in_a_task(&mut recorder.append(event(2), Durability::Os));
+        }
+        let held = Arc::strong_count(&tasks) - 1;
+        drop(release);
+        storage.set(|_, _| {});
+        assert_eq!(held, 1, "tasks, of which one waits");
+        smol::block_on(patient).unwrap();
+        drop(guard);
+        assert_eq!(Arc::strong_count(&tasks) - 1, 0);
+        assert_eq!(events(&ledger).len(), 2);
+    });
 }
