@@ -323,9 +323,11 @@ pub(super) fn passed_over(passed: &PassedOver) -> Event<'static> {
 /// goes with it is told by the segment that follows.
 pub(super) fn unreadable(path: &Path, link: Option<[u8; 32]>) -> Event<'static> {
     let links = Links { hash: link.map(hex), new_hash: None };
-    system(SEGMENT_REPAIRED, &links)
-        .severity(Severity::Warning)
-        .message(format!("{} was set aside: its header is damaged", path.display()))
+    let event = system(SEGMENT_REPAIRED, &links).severity(Severity::Warning);
+    let mut event =
+        event.message(format!("{} was set aside: its header is damaged", path.display()));
+    event.trace_id = Id::new(file_in_ledger(path)).ok();
+    event
 }
 
 /// The links that a note tells: of the segment that is gone, and of the one in its place.

@@ -238,7 +238,7 @@ impl Inner {
     /// Of a batch that was written by half a state may be missing that came between two of its run.
     /// The one before both is put on record as overtaken; where that fails, an opening does it.
     fn settle_half(&self) {
-        if let Err(err) = self.note_overtaken(Lost::Nothing) {
+        if let Err(err) = self.note_overtaken(&Lost::Nothing) {
             self.poison(&err);
         }
     }

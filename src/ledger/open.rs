@@ -343,7 +343,8 @@ impl Inner {
             // What was on record may be nowhere but in the kernel, and is not noted again.
             is_noted |= is_marked;
             // Before the notes on what was lost: who finds these does not look again.
-            is_noted |= self.note_overtaken(Lost::by(notes, !unsaid.is_empty()))?;
+            let lost = Lost::by(&self.catalog, notes, !unsaid.is_empty());
+            is_noted |= self.note_overtaken(&lost)?;
         }
         for note in notes {
             self.note(note)?;

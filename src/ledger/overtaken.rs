@@ -1,18 +1,20 @@
 //! States of runs that seem to be the newest although they are not: the state that came between
 //! them and a later one is lost, and a state names the one before it and no other.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::ledger::audit::{self, HOLE_COVERED, TAIL_CUT};
+use crate::ledger::audit::{self, HOLE_COVERED, SEGMENT_MISSING, TAIL_CUT};
 use crate::ledger::catalog::{Catalog, is_of_one_file};
-use crate::ledger::classes::RUN_STREAMS;
+use crate::ledger::classes::{RUN_STREAMS, STREAM_KINDS};
 use crate::ledger::handle::Inner;
 use crate::ledger::reader::Reader;
-use crate::model::{Body, Event, Kind, Severity};
-use crate::query::Order;
+use crate::model::{Body, Event, Id, Kind, Severity};
+use crate::query::{Cursor, Order};
+use crate::segment::{Name, Segment};
 
 /// How many states are looked at at a time.
 const PAGE: usize = 4096;
@@ -51,18 +53,20 @@ impl Catalog {
         RUN_STREAMS.for_each(|stream| self.mark_superseded(stream, seq, by));
     }
 
-    /// The states that later ones name as the ones before them, and that are nowhere; with the
-    /// later ones as far as these are known, which they are in segments without a footer.
-    fn lost_priors(&self, lost: Lost) -> Result<Vec<(u64, Option<u64>)>> {
+    /// The states that later ones in this segment name as the ones before them, and that are lost;
+    /// with the later ones as far as these are known, which they are without a footer.
+    ///
+    /// A state that is nowhere was mostly left out by a compaction, and nothing before it is there.
+    fn lost_priors(&self, segment: &Segment, lost: &Lost) -> Result<Vec<(u64, Option<u64>)>> {
+        let is_sealed = segment.is_sealed();
+        if is_sealed && !matches!(lost, Lost::Synced(_)) {
+            return Ok(Vec::new());
+        }
         let mut priors = Vec::new();
-        for segment in self.in_use().and(RUN_STREAMS).flat_map(|stream| self.stream(stream)) {
-            if segment.is_sealed() && lost != Lost::Any {
-                continue;
-            }
-            for (seq, by) in readable(segment.supersedes())?.unwrap_or_default() {
-                if readable(self.holds_state(seq))? == Some(false) {
-                    priors.push((seq, by));
-                }
+        for (seq, by) in readable(segment.supersedes())?.unwrap_or_default() {
+            let may_be_lost = !is_sealed || lost.takes(seq);
+            if may_be_lost && readable(self.holds_state(seq))? == Some(false) {
+                priors.push((seq, by));
             }
         }
         Ok(priors)
@@ -78,26 +82,54 @@ fn readable<T>(found: Result<T>) -> Result<Option<T>> {
 }
 
 /// What is lost of the ledger, as far as an opening knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Lost {
     /// Nothing. In streams of their own, states come onto stable storage in any order.
     Nothing,
     /// Something that was not synced. What is in a sealed segment was, after all that it follows.
     Unsynced,
-    /// What was synced, too.
-    Any,
+    /// What was synced, too, of these sequence numbers.
+    Synced(Vec<Range<u64>>),
 }
 
 impl Lost {
     /// What these notes of an opening tell, and whether there was more that none tells yet.
-    pub(super) fn by(notes: &[Event<'_>], is_unsaid: bool) -> Self {
-        let is_unsynced = |note: &Event<'_>| [TAIL_CUT, HOLE_COVERED].contains(&&*note.event_type);
-        match notes.iter().all(is_unsynced) {
+    pub(super) fn by(catalog: &Catalog, notes: &[Event<'_>], is_unsaid: bool) -> Self {
+        let is_synced = |note: &&Event<'_>| ![TAIL_CUT, HOLE_COVERED].contains(&&*note.event_type);
+        let ranges = notes.iter().filter(is_synced).filter_map(|note| lost_range(catalog, note));
+        let ranges: Vec<_> = ranges.collect();
+        match ranges.is_empty() {
+            false => Self::Synced(ranges),
             true if notes.is_empty() && !is_unsaid => Self::Nothing,
             true => Self::Unsynced,
-            false => Self::Any,
         }
     }
+
+    fn takes(&self, seq: u64) -> bool {
+        matches!(self, Self::Synced(ranges) if ranges.iter().any(|range| range.contains(&seq)))
+    }
+}
+
+/// The numbers of the states that may be lost with the segment that a note is about; `None` when it
+/// is none of runs.
+fn lost_range(catalog: &Catalog, note: &Event<'_>) -> Option<Range<u64>> {
+    let name = note.trace_id.as_ref().map(ToString::to_string).unwrap_or_default();
+    let (stream, file) = name.split_once('/').unwrap_or_default();
+    let stream = STREAM_KINDS.iter().position(|(name, _)| *name == stream);
+    let (Some(stream), Some(name)) = (stream, Name::parse(file)) else { return Some(0..u64::MAX) };
+    if !RUN_STREAMS.contains(stream) {
+        return None;
+    }
+    let starts: Vec<_> = catalog.stream(stream).iter().map(|it| it.first_seq()).collect();
+    let (before, behind) = starts.split_at(starts.partition_point(|&it| it < name.first_seq));
+    Some(match note.event_type == SEGMENT_MISSING {
+        // The one before it may have been another, too.
+        true => before.last().copied().unwrap_or(0)..name.first_seq,
+        false => {
+            let next = behind.iter().find(|&&it| it > name.first_seq);
+            name.first_seq..next.copied().unwrap_or(u64::MAX)
+        }
+    })
 }
 
 impl Reader {
@@ -125,30 +157,24 @@ impl Inner {
     ///
     /// # Errors
     /// As for a note, or when a segment cannot be read.
-    pub(super) fn note_overtaken(&self, lost: Lost) -> Result<bool> {
-        if lost == Lost::Nothing && !self.catalog.has_several_of_runs() {
+    pub(super) fn note_overtaken(&self, lost: &Lost) -> Result<bool> {
+        if *lost == Lost::Nothing && !self.catalog.has_several_of_runs() {
             return Ok(false);
         }
         let mut is_noted = false;
-        for id in self.runs_without_prior(lost)? {
-            let newest = self.reader.query().kind(Kind::Run).run(&id).order(Order::SeqDescending);
-            let newest = readable(newest.limit(usize::MAX - 1).fetch())?.unwrap_or_default();
-            let mut seqs = newest.seqs();
-            let Some(by) = seqs.next() else { continue };
-            for seq in seqs {
-                self.note(&run_overtaken(seq, by))?;
-                self.catalog.mark_in_any_stream(seq, by);
-                is_noted = true;
+        for stream in self.catalog.in_use().and(RUN_STREAMS) {
+            for segment in self.catalog.stream(stream) {
+                is_noted |= self.note_overtaken_before(&segment, lost)?;
             }
         }
         Ok(is_noted)
     }
 
-    /// The runs of which a state is there, and the one before that is nowhere.
-    fn runs_without_prior(&self, lost: Lost) -> Result<BTreeSet<String>> {
-        let mut runs = BTreeSet::new();
+    /// The same for the runs of which a state is in this segment, and the one before it is lost.
+    fn note_overtaken_before(&self, segment: &Segment, lost: &Lost) -> Result<bool> {
+        let mut is_noted = false;
         let mut unnamed = HashSet::new();
-        for (prior, by) in self.catalog.lost_priors(lost)? {
+        for (prior, by) in self.catalog.lost_priors(segment, lost)? {
             let Some(by) = by else {
                 unnamed.insert(prior);
                 continue;
@@ -157,25 +183,83 @@ impl Inner {
             let stored = self.reader.get(by).ok();
             let record = stored.as_ref().and_then(|stored| stored.record().ok());
             if let Some(Body::Run(run)) = record.map(|record| record.body) {
-                runs.insert(run.run_id.to_string());
+                is_noted |= self.note_overtaken_of(&run.run_id)?;
             }
         }
         if unnamed.is_empty() {
-            return Ok(runs);
+            return Ok(is_noted);
         }
         // A footer tells of the states that are named, and not by which ones.
         let states = self.reader.query().kind(Kind::Run).history(true).order(Order::Seq);
-        let mut states = states.limit(PAGE);
-        loop {
-            let Some(page) = readable(states.fetch())? else { return Ok(runs) };
+        let states = states.up_to(Cursor::after_seq(segment.last_seq())).limit(PAGE);
+        let mut at = Some(Cursor::after_seq(segment.first_seq().saturating_sub(1)));
+        while let Some(cursor) = at {
+            let Some(page) = readable(states.clone().after(cursor).fetch())? else { break };
             for record in page.records().filter_map(Result::ok) {
                 let is_without = record.supersedes.is_some_and(|prior| unnamed.contains(&prior));
                 if let (true, Body::Run(run)) = (is_without, record.body) {
-                    runs.insert(run.run_id.to_string());
+                    is_noted |= self.note_overtaken_of(&run.run_id)?;
                 }
             }
-            let Some(next) = page.next() else { return Ok(runs) };
-            states = states.after(next);
+            at = page.next();
         }
+        Ok(is_noted)
+    }
+
+    /// The same for one run.
+    fn note_overtaken_of(&self, run: &Id<'_>) -> Result<bool> {
+        let states = self.reader.query().kind(Kind::Run).run(&run.to_string());
+        let newest = states.order(Order::SeqDescending).limit(usize::MAX - 1).fetch();
+        let newest = readable(newest)?.unwrap_or_default();
+        let mut seqs = newest.seqs();
+        let Some(by) = seqs.next() else { return Ok(false) };
+        let mut is_noted = false;
+        for seq in seqs {
+            self.note(&run_overtaken(seq, by))?;
+            self.catalog.mark_in_any_stream(seq, by);
+            is_noted = true;
+        }
+        Ok(is_noted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::audit::SEGMENT_REPAIRED;
+    use crate::ledger::classes::RUNS;
+    use crate::ledger::{Compaction, Options};
+    use crate::model::{Run, Status};
+
+    /// After a loss of one segment each run was looked at of which a compaction had left out the
+    /// first state, which is nearly every one: minutes, and a list of all of them in memory.
+    #[test]
+    fn what_a_compaction_has_left_out_is_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new().background(false).segment_bytes(64 << 10);
+        let ledger = options.open(dir.path()).unwrap();
+        for status in [Status::Pending, Status::Running, Status::Success] {
+            for run in 0..2000 {
+                ledger.append(Run::new(format!("run-{run}"), "t", status).unwrap()).unwrap();
+            }
+        }
+        ledger.compact(&Compaction::new()).unwrap();
+        let catalog = &ledger.inner.catalog;
+        let last = || catalog.stream(RUNS).last().unwrap().first_seq();
+        let (before, mut other) = (last(), 0);
+        while last() == before {
+            let run = Run::new(format!("other-{other}"), "t", Status::Running).unwrap();
+            ledger.append(run).unwrap();
+            other += 1;
+        }
+        let segments = catalog.stream(RUNS);
+        let priors = |note: Event<'static>| -> usize {
+            let lost = Lost::by(catalog, &[note], false);
+            segments.iter().map(|it| catalog.lost_priors(it, &lost).unwrap().len()).sum()
+        };
+        let repaired = |segment: &Segment| audit::note(SEGMENT_REPAIRED, segment, &());
+        assert_eq!(priors(repaired(segments.last().unwrap())), 0);
+        let of_no_segment = audit::system(SEGMENT_REPAIRED, &());
+        assert!(priors(of_no_segment) > 1000, "none is left out");
     }
 }
