@@ -223,7 +223,12 @@ impl SeqFile {
             self.put(read)?;
             self.unsure = None;
         }
-        let generation = self.generation + 1;
+        // At the end it stays there: gone round, the slot would count as older than the other.
+        let generation = self.generation.checked_add(1).ok_or(Error::TooLarge {
+            what: "a generation of the file SEQ",
+            size: u64::MAX,
+            limit: u64::MAX - 1,
+        })?;
         self.put(&SeqState { generation, bound, clean, heads: self.heads.clone() })?;
         self.generation = generation;
         self.is_clean = clean;
@@ -234,5 +239,28 @@ impl SeqFile {
     fn put(&self, state: &SeqState) -> Result<()> {
         self.file.write_at(&state.encode(&self.ledger), state.offset())?;
         self.file.sync()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Disk;
+
+    /// Only a file that was made for it has the last generation. After it came the first: numbers
+    /// were reserved in a slot that counted as older than the other.
+    #[test]
+    fn nothing_is_reserved_after_the_last_generation() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, ledger) = (dir.path().join("SEQ"), [7; 16]);
+        let state = SeqState { generation: u64::MAX, bound: 9, clean: true, heads: Vec::new() };
+        let mut bytes = vec![0; usize::try_from(state.offset()).unwrap()];
+        bytes.extend(state.encode(&ledger));
+        std::fs::write(&path, bytes).unwrap();
+        let found = read(&Disk, &path, &ledger).unwrap();
+        assert_eq!(found.state, Some(state));
+        let sequence = Sequence::open(&Disk, &path, ledger, &found, None, Vec::new()).unwrap();
+        let refused = sequence.take(1).unwrap_err();
+        assert!(matches!(refused, Error::TooLarge { .. }), "{refused}");
     }
 }
