@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use crate::error::{Error, Result};
+use crate::error::{Damage, Error, Result};
 use crate::format::identity::Identity;
 use crate::format::key;
 use crate::format::trailer::Trailer;
@@ -169,6 +169,18 @@ impl Catalog {
         self.unreadable.lock().clone()
     }
 
+    /// An error when a segment of one of these streams cannot be read: what it holds is unknown.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], which names the first of them.
+    pub(super) fn check_readable(&self, streams: StreamSet) -> Result<()> {
+        let unreadable = self.unreadable.lock();
+        match unreadable.iter().find(|it| streams.contains(it.stream)) {
+            Some(it) => Err(Error::damaged(&it.path, 0, Damage::Unreadable)),
+            None => Ok(()),
+        }
+    }
+
     /// The trailer of a segment that could not be read, when it can be now.
     pub(crate) fn look_again(&self, unreadable: &Unreadable) -> Option<Trailer> {
         let (name, kind) = STREAM_KINDS.get(unreadable.stream)?;
@@ -305,7 +317,7 @@ impl Catalog {
         let is_its = header.first_seq == name.first_seq && header.covers == name.covers();
         if header.kind != kind || header.stream != stream || !is_its {
             // A file that was put in another's place.
-            return Err(Error::damaged(path, 0, crate::error::Damage::HeaderChecksum));
+            return Err(Error::damaged(path, 0, Damage::HeaderChecksum));
         }
         Ok(segment)
     }

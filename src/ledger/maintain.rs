@@ -211,7 +211,7 @@ impl Ledger {
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) or [`Error::Poisoned`](crate::Error::Poisoned) when a sync
     /// fails, [`Error::NoSpace`](crate::Error::NoSpace) when a run that is still open cannot be
-    /// carried forward.
+    /// carried forward; [`Error::Damaged`](crate::Error::Damaged) as for [`Ledger::cleanup`].
     pub fn maintain(&self) -> Result<()> {
         self.inner.check_writable()?;
         self.inner.sync()?;

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::key;
 use crate::index::Table;
 use crate::ledger::append::with_batch;
-use crate::ledger::classes::AUDIT_STREAM;
+use crate::ledger::classes::{AUDIT_STREAM, StreamSet};
 use crate::ledger::handle::Ledger;
 use crate::ledger::reader::Reader;
 use crate::model::{ActorType, Body, Event, Field, FieldSet, Id, Severity, Timestamp};
@@ -39,10 +39,12 @@ impl Reader {
     /// [`verify`](crate::verify) names it.
     ///
     /// # Errors
-    /// [`Error::Io`] when a segment of the notes cannot be read.
+    /// [`Error::Io`] when a segment of the notes cannot be read, and [`Error::Damaged`] when it had
+    /// to be left out for that: a pin may lie in it.
     pub fn pins(&self) -> Result<Vec<Pin>> {
         let notes = self.audit().record_type(RUN_PINNED).record_type(RUN_UNPINNED);
         let page = notes.order(Order::Seq).limit(usize::MAX - 1).fetch()?;
+        self.catalog().check_readable(StreamSet::of_one(AUDIT_STREAM))?;
         let mut pins = BTreeMap::new();
         for note in page.records().filter_map(Result::ok) {
             let seq = note.seq;

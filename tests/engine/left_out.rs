@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use runledger::{
-    Compaction, Durability, Erasure, Error, ErrorRecord, Event, Field, Id, Ledger, Options, Run,
-    Status, verify,
+    Cleanup, Compaction, Durability, Erasure, Error, ErrorRecord, Event, Field, Id, Ledger,
+    Options, Run, Status, verify,
 };
 use torture::disk::{Fault, OpKind, SimDisk};
 
@@ -335,4 +335,40 @@ fn no_state_is_left_out_while_the_one_before_it_may_come_back() {
     ledger.compact(&Compaction::new()).unwrap();
     assert_eq!(ledger.query().history(true).count().unwrap(), 1);
     assert_eq!(ledger.query().status(Status::Success).count().unwrap(), 1);
+}
+
+/// What is pinned is told by notes alone. The user of a service could not read those that another
+/// one had made, and took it that nothing was pinned: what had been was dropped, for good.
+#[test]
+fn nothing_is_dropped_while_a_pin_may_lie_in_what_cannot_be_read() {
+    let disk = SimDisk::new(4);
+    let ledger = options(&disk).open(DIR).unwrap();
+    for id in ["held", "other"] {
+        ledger.append(Run::new(id, "t", Status::Cancelled).unwrap()).unwrap();
+        disk.advance(HOUR * 24);
+        ledger.maintain().unwrap();
+    }
+    ledger.pin("held", "evidence").unwrap();
+    ledger.close().unwrap();
+    refuse(&disk, &segments(&disk, "audit")[0]);
+    let ledger = options(&disk).open(DIR).unwrap();
+    ledger.maintain().expect("nothing is due");
+    disk.advance(HOUR * 24 * 400);
+    let names_the_file = |outcome: runledger::Result<()>| match outcome {
+        Err(Error::Damaged { path, .. }) => assert!(path.parent().unwrap().ends_with("audit")),
+        other => panic!("{other:?}"),
+    };
+    let cleanup = Cleanup::older_than(HOUR);
+    names_the_file(ledger.reader().pins().map(drop));
+    names_the_file(ledger.maintain());
+    names_the_file(ledger.cleanup(&cleanup, false).map(drop));
+    names_the_file(ledger.cleanup(&cleanup.status(Status::Cancelled), false).map(drop));
+    ledger.append(Event::new("appends go on")).unwrap();
+    ledger.close().unwrap();
+    disk.clear_hooks();
+    let ledger = options(&disk).open(DIR).unwrap();
+    assert_eq!(ledger.query().run("other").count().unwrap(), 1);
+    ledger.cleanup(&Cleanup::retention(), false).unwrap();
+    assert_eq!(ledger.query().run("held").count().unwrap(), 1);
+    assert_eq!(ledger.query().run("other").count().unwrap(), 0);
 }

@@ -72,9 +72,8 @@ impl Inner {
         now: i64,
         report: &mut CleanupReport,
     ) -> Result<()> {
-        let pins = self.reader.pins()?;
         let (mut easy, mut hard) = (Vec::new(), Vec::new());
-        for mut candidate in plan(&self.reader, cleanup, retention, &pins, now)? {
+        for mut candidate in plan(&self.reader, cleanup, retention, now)? {
             if candidate.plan.dropped_for.is_some() && !self.retire(&candidate) {
                 candidate.keep(Keep::Appended);
             }

@@ -64,7 +64,7 @@ impl Reader {
         }
         let now = catalog.storage.now();
         let cleanup = Cleanup::retention();
-        let candidates = plan(self, &cleanup, &retention, &self.pins()?, now)?;
+        let candidates = plan(self, &cleanup, &retention, now)?;
         let mut kept = Vec::new();
         for candidate in candidates {
             let records = counts.get(candidate.segment.path()).copied();

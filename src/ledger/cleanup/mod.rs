@@ -210,7 +210,9 @@ impl Reader {
     ///
     /// # Errors
     /// [`Error::Policy`](crate::Error::Policy) when the file says what cannot be taken;
-    /// [`Error::Io`](crate::Error::Io) when it, a directory or a segment cannot be read.
+    /// [`Error::Io`](crate::Error::Io) when it, a directory or a segment cannot be read;
+    /// [`Error::Damaged`](crate::Error::Damaged) when records are due, and a pin on them may lie in
+    /// a segment of notes that cannot be read.
     pub fn plan_cleanup(&self, cleanup: &Cleanup, retention: &Retention) -> Result<CleanupReport> {
         let retention = retention.clone().over(&self.policy()?);
         self.plan_cleanup_at(cleanup, &retention, self.catalog().storage.now())
@@ -234,7 +236,7 @@ impl Reader {
         retention: &Retention,
         now: i64,
     ) -> Result<CleanupReport> {
-        let mut candidates = plan::plan(self, cleanup, retention, &self.pins()?, now)?;
+        let mut candidates = plan::plan(self, cleanup, retention, now)?;
         if let Some(status) = cleanup.status {
             status::plan_rewrites(self, &mut candidates, cleanup, status, now)?;
         }
@@ -262,7 +264,9 @@ impl Ledger {
     /// [`Error::NoSpace`](crate::Error::NoSpace) when a run cannot be carried forward: its segment
     /// and those after it are kept then, and the space of those before it is free already;
     /// [`Error::Policy`](crate::Error::Policy) when it goes by the retention, and nothing of the
-    /// file `runledger.toml` was ever understood; [`Error::Io`](crate::Error::Io) or
+    /// file `runledger.toml` was ever understood; [`Error::Damaged`](crate::Error::Damaged) when
+    /// records are due, and a pin on them may lie in a segment of notes that cannot be read:
+    /// nothing is dropped then; [`Error::Io`](crate::Error::Io) or
     /// [`Error::Poisoned`](crate::Error::Poisoned).
     pub fn cleanup(&self, cleanup: &Cleanup, dry_run: bool) -> Result<CleanupReport> {
         self.inner.check_writable()?;

@@ -89,7 +89,6 @@ pub(super) fn plan(
     reader: &Reader,
     cleanup: &Cleanup,
     retention: &Retention,
-    pins: &[Pin],
     now: i64,
 ) -> Result<Vec<Candidate>> {
     let catalog = reader.catalog();
@@ -123,8 +122,8 @@ pub(super) fn plan(
         keep_others(reader, &mut candidates, cleanup, status, now)?;
     }
     match retention.cap().filter(|_| by_retention) {
-        Some(cap) => apply_cap(catalog, &mut candidates, pins, cap)?,
-        None => settle(&mut candidates, pins)?,
+        Some(cap) => apply_cap(reader, &mut candidates, cap)?,
+        None => settle(reader, &mut candidates)?,
     }
     find_last_results(catalog, &mut candidates, now)?;
     keep_what_is_carried(&mut candidates)?;
@@ -233,13 +232,18 @@ pub(super) fn words(age: Duration) -> String {
 }
 
 /// Keeps what may not go, whatever is due.
-fn settle(candidates: &mut [Candidate], pins: &[Pin]) -> Result<()> {
+fn settle(reader: &Reader, candidates: &mut [Candidate]) -> Result<()> {
+    if candidates.iter().all(|it| it.plan.dropped_for.is_none()) {
+        // What is pinned need not be known, and while notes cannot be read it is not.
+        return Ok(());
+    }
+    let pins = reader.pins()?;
     for candidate in candidates.iter_mut().filter(|it| it.plan.dropped_for.is_some()) {
-        if candidate.is_pinned_by(pins)? {
+        if candidate.is_pinned_by(&pins)? {
             candidate.keep(Keep::Pinned);
         }
     }
-    keep_what_supersedes(candidates, pins)
+    keep_what_supersedes(candidates, &pins)
 }
 
 /// Drops the oldest segments of a class until it keeps to its limits.
@@ -260,12 +264,8 @@ fn apply_limits(candidates: &mut [Candidate], class: Class, limits: &Limits) {
 }
 
 /// Drops the oldest segments until the whole directory takes no more than `cap` bytes.
-fn apply_cap(
-    catalog: &Catalog,
-    candidates: &mut [Candidate],
-    pins: &[Pin],
-    cap: u64,
-) -> Result<()> {
+fn apply_cap(reader: &Reader, candidates: &mut [Candidate], cap: u64) -> Result<()> {
+    let catalog = reader.catalog();
     let mut before = allocated(catalog, catalog.layout.dir())?;
     if before > cap && catalog.storage.exists(&catalog.layout.lost())? {
         // Copies of what was cut go before any record does.
@@ -273,7 +273,7 @@ fn apply_cap(
     }
     loop {
         let mut planned = candidates.to_vec();
-        settle(&mut planned, pins)?;
+        settle(reader, &mut planned)?;
         let going = planned.iter().filter(|candidate| candidate.plan.dropped_for.is_some());
         let mut total = before.saturating_sub(going.map(|candidate| candidate.plan.bytes).sum());
         let mut oldest: Vec<_> =

@@ -158,9 +158,7 @@ fn walk(
     report: &mut ErasureReport,
     visit: &mut Visit<'_>,
 ) -> Result<bool> {
-    if let Some(unreadable) = catalog.unreadable().iter().find(|it| it.stream != AUDIT_STREAM) {
-        return Err(Error::damaged(&unreadable.path, 0, Damage::Unreadable));
-    }
+    catalog.check_readable(StreamSet::ALL.without(AUDIT_STREAM))?;
     let mut is_any = false;
     // The notes behind what they are about, but for the states that tell which runs go.
     let streams = catalog.in_use().without(AUDIT_STREAM);

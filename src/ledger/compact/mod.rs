@@ -122,7 +122,9 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::NoSpace`](crate::Error::NoSpace) when there is no room for a new segment: what was
-    /// compacted before stays so; [`Error::Closed`](crate::Error::Closed),
+    /// compacted before stays so; [`Error::Damaged`](crate::Error::Damaged) when records have
+    /// expired, and a pin on them may lie in a segment of notes that cannot be read;
+    /// [`Error::Closed`](crate::Error::Closed),
     /// [`Error::Poisoned`](crate::Error::Poisoned) or [`Error::Io`](crate::Error::Io).
     pub fn compact(&self, compaction: &Compaction) -> Result<CompactionReport> {
         self.inner.check_writable()?;
