@@ -156,13 +156,18 @@ impl Catalog {
     /// # Errors
     /// As for [`Catalog::holds_state`].
     pub(super) fn may_hold_state(&self, seq: u64) -> Result<bool> {
+        Ok(self.may_come_back(seq) || self.holds_state(seq)?)
+    }
+
+    /// True when there may be a state of a run with this number in a segment that cannot be read.
+    pub(super) fn may_come_back(&self, seq: u64) -> bool {
         let may_hold = |it: &Unreadable| {
             let is_after = |holder: &Arc<Segment>| holder.first_seq() >= it.first_seq;
             RUN_STREAMS.contains(it.stream)
                 && it.first_seq <= seq
                 && !self.list(it.stream).holder(seq).is_some_and(is_after)
         };
-        Ok(self.unreadable().iter().any(may_hold) || self.holds_state(seq)?)
+        self.unreadable().iter().any(may_hold)
     }
 
     pub(crate) fn unreadable(&self) -> Vec<Unreadable> {

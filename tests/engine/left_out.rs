@@ -308,10 +308,8 @@ fn a_compaction_goes_over_no_segment_that_cannot_be_read() {
     }
 }
 
-/// The state before the one that was to be left out lay in a segment that could not be read, and
-/// counted as gone: once it could be read again, the run was pending beside its success.
-#[test]
-fn no_state_is_left_out_while_the_one_before_it_may_come_back() {
+/// A run that is pending in one segment and ends in the next.
+fn run_in_two_segments() -> SimDisk {
     let disk = SimDisk::new(3);
     let ledger = options(&disk).open(DIR).unwrap();
     let run = |status| Run::new("r", "t", status).unwrap();
@@ -323,6 +321,14 @@ fn no_state_is_left_out_while_the_one_before_it_may_come_back() {
         ledger.maintain().unwrap();
     }
     ledger.close().unwrap();
+    disk
+}
+
+/// The state before the one that was to be left out lay in a segment that could not be read, and
+/// counted as gone: once it could be read again, the run was pending beside its success.
+#[test]
+fn no_state_is_left_out_while_the_one_before_it_may_come_back() {
+    let disk = run_in_two_segments();
     refuse(&disk, &segments(&disk, "runs")[0]);
     let ledger = options(&disk).open(DIR).unwrap();
     ledger.compact(&Compaction::new()).unwrap();
@@ -371,4 +377,29 @@ fn nothing_is_dropped_while_a_pin_may_lie_in_what_cannot_be_read() {
     ledger.cleanup(&Cleanup::retention(), false).unwrap();
     assert_eq!(ledger.query().run("held").count().unwrap(), 1);
     assert_eq!(ledger.query().run("other").count().unwrap(), 0);
+}
+
+/// Retention dropped the segment with the end of the run, which it carried forward as the last
+/// success of its type. That names the state before it and no other, and the first came back.
+#[test]
+fn no_state_is_dropped_while_the_one_before_it_may_come_back() {
+    for by_hand in [false, true] {
+        let disk = run_in_two_segments();
+        refuse(&disk, &segments(&disk, "runs")[0]);
+        let ledger = options(&disk).open(DIR).unwrap();
+        disk.advance(HOUR * 24 * 400);
+        match by_hand {
+            false => ledger.maintain().unwrap(),
+            true => drop(ledger.cleanup(&Cleanup::older_than(HOUR), false).unwrap()),
+        }
+        ledger.close().unwrap();
+        disk.clear_hooks();
+        let ledger = options(&disk).open(DIR).unwrap();
+        assert_eq!(ledger.query().count().unwrap(), 1, "the run is there once, {by_hand}");
+        assert_eq!(ledger.query().status(Status::Success).count().unwrap(), 1);
+        // Now that it can be read, they go together.
+        ledger.cleanup(&Cleanup::retention(), false).unwrap();
+        assert_eq!(ledger.query().history(true).count().unwrap(), 1);
+        assert_eq!(ledger.query().status(Status::Success).count().unwrap(), 1);
+    }
 }

@@ -243,7 +243,7 @@ fn settle(reader: &Reader, candidates: &mut [Candidate]) -> Result<()> {
             candidate.keep(Keep::Pinned);
         }
     }
-    keep_what_supersedes(candidates, &pins)
+    keep_what_supersedes(reader.catalog(), candidates, &pins)
 }
 
 /// Drops the oldest segments of a class until it keeps to its limits.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::error::Result;
 use crate::index::{SUPERSEDED, Table};
+use crate::ledger::catalog::Catalog;
 use crate::ledger::cleanup::Keep;
 use crate::ledger::cleanup::plan::Candidate;
 use crate::ledger::pins::Pin;
@@ -13,13 +14,17 @@ use crate::segment::{Segment, TableRef};
 
 /// Keeps the segments whose later states have earlier ones in segments that are kept. A segment of
 /// nothing but earlier states goes along instead: nobody asks for it but who asks for history.
-pub(super) fn keep_what_supersedes(candidates: &mut [Candidate], pins: &[Pin]) -> Result<()> {
+pub(super) fn keep_what_supersedes(
+    catalog: &Catalog,
+    candidates: &mut [Candidate],
+    pins: &[Pin],
+) -> Result<()> {
     // Those that were found to have to stay, whatever else goes.
     let mut stay = HashSet::new();
     loop {
         let mut is_settled = true;
         for at in 0..candidates.len() {
-            match verdict(candidates, at, &stay, pins)? {
+            match verdict(catalog, candidates, at, &stay, pins)? {
                 Verdict::Goes => continue,
                 Verdict::Stays => {
                     stay.insert(at);
@@ -52,6 +57,7 @@ enum Verdict {
 }
 
 fn verdict(
+    catalog: &Catalog,
     candidates: &[Candidate],
     at: usize,
     stay: &HashSet<usize>,
@@ -63,6 +69,9 @@ fn verdict(
     let Some(going) = going else { return Ok(Verdict::Goes) };
     let mut earlier: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
     for (seq, _) in going.segment.supersedes()? {
+        if catalog.may_come_back(seq) && !catalog.holds_state(seq)? {
+            return Ok(Verdict::Stays);
+        }
         let mut start = 0;
         // The candidates of a stream stand side by side, in the order of their numbers.
         for of_stream in candidates.chunk_by(|one, next| one.stream == next.stream) {
