@@ -157,6 +157,35 @@ fn half_a_batch_makes_no_run_two() {
     assert_eq!((runs, state(ledger.reader(), "a")), (3, Status::Running));
 }
 
+/// The note on that found no space. A close forgot it and counted as clean, so that the next
+/// opening did not look for it either: the run was two, for good.
+#[test]
+fn a_close_forgets_no_note_that_is_owed() {
+    let disk = disk();
+    let split = |disk: &SimDisk| options(disk).class(failed(), Limits::new()).open(DIR).unwrap();
+    let ledger = split(&disk);
+    ledger.append(run("b", Status::Failed)).unwrap();
+    ledger.append(run("a", Status::Running)).unwrap();
+    disk.set_faults(|op| {
+        let path = op.path.to_string_lossy();
+        let is_full = path.contains("runs.failed") || path.contains("audit");
+        (op.kind == OpKind::Write && is_full).then_some(Fault::NoSpace)
+    });
+    let states = [run("a", Status::Failed), run("a", Status::Running).attempt(2u32)];
+    let half = ledger.append_batch(&states.map(Body::Run), Durability::Os);
+    assert!(matches!(half, Err(Error::Io { .. })), "{half:?}");
+    let closed = ledger.close();
+    disk.clear_hooks();
+    for opening in 0..2 {
+        let ledger = split(&disk);
+        let runs = [("failed".to_owned(), 1), ("running".to_owned(), 1)];
+        assert_eq!(by_status(ledger.reader()), runs, "opening {opening}");
+        assert_eq!(notes(ledger.reader(), "run.overtaken"), 1);
+        ledger.close().unwrap();
+    }
+    assert!(matches!(closed, Err(Error::NoSpace { .. })), "{closed:?}");
+}
+
 /// Runs go from stream to stream while others look: each is to be seen once, in one state, by the
 /// writer's own queries and by a reader that follows.
 #[test]

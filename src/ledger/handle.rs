@@ -199,6 +199,16 @@ impl Inner {
         self.check_poisoned()
     }
 
+    /// An error when a note is owed, as there was no space for it: after a clean close no opening
+    /// looks for what it was to tell.
+    pub(super) fn check_noted(&self) -> Result<()> {
+        if self.owed_notes.lock().is_empty() {
+            return Ok(());
+        }
+        let full = std::io::ErrorKind::StorageFull.into();
+        Err(Error::io("write the notes of", self.catalog.layout.dir(), full))
+    }
+
     pub(super) fn check_poisoned(&self) -> Result<()> {
         match self.poisoned.get() {
             Some(cause) => Err(Error::Poisoned {

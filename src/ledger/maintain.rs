@@ -224,8 +224,8 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) or [`Error::NoSpace`](crate::Error::NoSpace) when the end of
-    /// a segment cannot be written; [`Error::Poisoned`](crate::Error::Poisoned) when that happened
-    /// before. The ledger is closed all the same, and the next opening recovers it.
+    /// a segment, or an owed note, cannot be written; [`Error::Poisoned`](crate::Error::Poisoned)
+    /// when that happened before. The ledger is closed all the same: the next opening recovers it.
     pub fn close(&self) -> Result<()> {
         self.inner.close()
     }
@@ -351,6 +351,7 @@ impl Inner {
         // What still waits is sealed by the next opening.
         let waiting = self.maintenance.change_full(Full::take_all);
         waiting.iter().try_for_each(|(_, segment)| trim(segment))?;
+        self.check_noted()?;
         self.sequence.close(|known| heads(&self.catalog, known))
     }
 }
