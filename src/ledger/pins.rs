@@ -119,7 +119,10 @@ impl Ledger {
     }
 
     /// Writes a note that counts only once it is on stable storage.
-    fn put_on_record(&self, mut note: Event<'static>) -> Result<()> {
+    ///
+    /// # Errors
+    /// As for an append: on a full disk, too.
+    pub(super) fn put_on_record(&self, mut note: Event<'static>) -> Result<()> {
         let now = self.inner.options.storage.now();
         note.created_at = Some(Timestamp::from_nanos(now));
         with_batch(|batch| {

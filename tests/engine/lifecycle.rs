@@ -12,7 +12,7 @@ use runledger::{
 
 use super::DIR;
 use super::hooked::Hooked;
-use torture::disk::{Cut, Keep, KeepNames, SimDisk};
+use torture::disk::{Cut, Fault, Keep, KeepNames, OpKind, SimDisk};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -294,6 +294,30 @@ fn a_run_that_never_comes_is_put_on_record_once() {
     ledger.maintain().unwrap();
     assert_eq!(missed().len(), 3, "a run from the future hides nothing");
     assert!(missed()[2].contains("since late of"), "{:?}", missed());
+}
+
+/// Ok was said of an expectation that had found no space, or was nowhere but in the kernel: nobody
+/// missed the runs after a crash.
+#[test]
+fn what_is_expected_is_kept_or_refused() {
+    let bench = Bench::new(9);
+    let ledger = bench.open();
+    bench.disk.set_faults(|op| {
+        let is_note = op.path.to_string_lossy().contains("audit");
+        (op.kind == OpKind::Write && is_note).then_some(Fault::NoSpace)
+    });
+    let expect = || ledger.expect_run("backup", MINUTE, MINUTE);
+    assert!(matches!(expect(), Err(Error::NoSpace { .. })));
+    bench.disk.clear_hooks();
+    expect().unwrap();
+    let types = |ledger: &Ledger| ledger.reader().expected_runs().unwrap().len();
+    let nothing = Cut { files: Keep::Nothing, names: KeepNames::Nothing, seed: 0 };
+    bench.disk.lose_power(nothing, || drop(ledger));
+    let ledger = bench.open();
+    assert_eq!(types(&ledger), 1);
+    assert!(ledger.expect_run_no_longer("backup").unwrap());
+    bench.disk.lose_power(nothing, || drop(ledger));
+    assert_eq!(types(&bench.open()), 0);
 }
 
 /// What the engine closes at an opening can be lost to a power cut like any append: then the next

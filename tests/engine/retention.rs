@@ -195,6 +195,30 @@ fn a_note_without_space_is_written_later() {
     assert_eq!(notes(&reader, "segment.dropped"), 1);
 }
 
+/// The space for the note was that of the segment which it is about. What was written after all was
+/// nowhere but in the kernel when the clean-up was done, and a power cut took it.
+#[test]
+fn a_note_that_was_written_late_outlives_a_power_cut() {
+    let disk = SimDisk::new(13);
+    let ledger = short(&disk).reserve_bytes(0).open(DIR).unwrap();
+    ledger.append(event(1)).unwrap();
+    disk.advance(2 * HOUR);
+    let mut is_first = true;
+    disk.set_faults(move |op| {
+        let is_audit = op.path.to_string_lossy().contains("audit");
+        let is_refused = is_audit && op.kind == OpKind::Write && std::mem::take(&mut is_first);
+        is_refused.then_some(Fault::NoSpace)
+    });
+    let report = ledger.cleanup(&Cleanup::retention(), false).unwrap();
+    assert_eq!((report.dropped().count(), notes(ledger.reader(), "segment.dropped")), (1, 1));
+    disk.clear_hooks();
+    let nothing = Cut { files: Keep::Nothing, names: KeepNames::Nothing, seed: 0 };
+    disk.lose_power(nothing, || drop(ledger));
+    let ledger = options(&disk).open(DIR).unwrap();
+    assert_eq!(ledger.query().count().unwrap(), 0);
+    assert_eq!(notes(ledger.reader(), "segment.dropped"), 1);
+}
+
 /// An opening that failed halfway, before it had removed again what a crash had brought back,
 /// closed the ledger as if all were well; the next opening left the records where they were.
 #[test]

@@ -219,7 +219,10 @@ impl Inner {
             notes.iter().try_for_each(|note| self.note(note))?;
         }
         self.maintenance.let_go(removed);
-        self.write_owed_notes()
+        let is_owed = !self.owed_notes.lock().is_empty();
+        self.write_owed_notes()?;
+        // The files are gone for good, and so the word of them has to be there.
+        if is_owed { self.sync() } else { Ok(()) }
     }
 
     /// Has the file `SEQ` tell nothing of a segment that goes.

@@ -69,7 +69,8 @@ impl Ledger {
     /// Expects a run of this type to be created at least so `often`, and allows it to be late by
     /// `grace`; both are counted in whole seconds. It takes the place of what was expected of the
     /// type before. One that never comes is told by [`Reader::expected_runs`], and put on record
-    /// once, as a note `run.missed`, by the writer's opening or within a minute.
+    /// once, as a note `run.missed`, by the writer's opening or within a minute. Returns once what
+    /// is expected is on stable storage.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -119,7 +120,7 @@ impl Ledger {
         }
         self.inner.check_writable()?;
         let terms = Terms { run_type: run_type.to_owned(), every_seconds, grace_seconds };
-        self.inner.note(&about(RUN_EXPECTED, run_type, &terms).message(message))
+        self.put_on_record(about(RUN_EXPECTED, run_type, &terms).message(message))
     }
 }
 
