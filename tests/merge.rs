@@ -297,3 +297,44 @@ fn what_cannot_be_read_is_merged_when_it_can_be() {
     refuse();
     assert_eq!(ledger.merge_from(&reader(&disk)).unwrap(), Default::default());
 }
+
+/// The mark of a merge had found no space, or lay in a segment that could not be read: the next one
+/// passed for the first, and added everything once more.
+#[test]
+fn a_merge_whose_mark_cannot_be_written_or_read_adds_nothing() {
+    let other = edge(1, 5);
+    let expected = seqs(&reader(&other));
+    let merged = |ledger: &Ledger| {
+        let mut merged = origins(ledger.reader()).into_values().next().unwrap();
+        merged.sort_unstable();
+        merged
+    };
+    let central = SimDisk::new(9);
+    let refuse = |kind: OpKind, stream: &'static str, fault: Fault| {
+        central.set_faults(move |op| {
+            (op.kind == kind && op.path.to_string_lossy().contains(stream)).then_some(fault)
+        });
+    };
+    let ledger = open(&central);
+    refuse(OpKind::Write, "/audit/", Fault::NoSpace);
+    let full = ledger.merge_from(&reader(&other));
+    central.clear_hooks();
+    central.die(|| drop(ledger));
+    let ledger = open(&central);
+    ledger.merge_from(&reader(&other)).unwrap();
+    assert_eq!(merged(&ledger), expected);
+    assert!(matches!(full, Err(Error::NoSpace { .. })), "{full:?}");
+    ledger.close().unwrap();
+    for stream in ["/audit/", "/events/", "/runs/"] {
+        refuse(OpKind::Open, stream, Fault::Io);
+        let ledger = open(&central);
+        let unread = ledger.merge_from(&reader(&other));
+        ledger.close().unwrap();
+        central.clear_hooks();
+        let ledger = open(&central);
+        assert_eq!(merged(&ledger), expected, "{stream}");
+        assert!(matches!(unread, Err(Error::Damaged { .. })), "{stream}: {unread:?}");
+        assert_eq!(ledger.merge_from(&reader(&other)).unwrap(), Default::default());
+        ledger.close().unwrap();
+    }
+}

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::ledger::Durability;
 use crate::ledger::audit::{LEDGER_MERGED, system};
 use crate::ledger::catalog::{Catalog, Unreadable};
-use crate::ledger::classes::{AUDIT_STREAM, STREAM_KINDS};
+use crate::ledger::classes::{AUDIT_STREAM, STREAM_KINDS, StreamSet};
 use crate::ledger::handle::Ledger;
 use crate::ledger::lifecycle::Author;
 use crate::ledger::reader::Reader;
@@ -115,8 +115,10 @@ impl Ledger {
     /// looks after them.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the other ledger is this one; else as for [`Ledger::append`], and as
-    /// for [`Query::fetch`] of the other. What was added before an error stays.
+    /// [`Error::Invalid`] when the other ledger is this one; [`Error::Damaged`] when a segment of
+    /// this one cannot be read, as nobody can tell what of the other is in it; else as for
+    /// [`Ledger::append`], and as for [`Query::fetch`] of the other. What was added before an error
+    /// stays.
     pub fn merge_from(&self, other: &Reader) -> Result<MergeReport> {
         let identity = |reader: &Reader| {
             let catalog = reader.catalog();
@@ -131,6 +133,7 @@ impl Ledger {
                 "another one, not a copy of this",
             ));
         }
+        self.inner.catalog.check_readable(StreamSet::ALL)?;
         let (merged, present) = self.merged_to(ledger)?;
         let mut merge = Merge {
             into: self,
@@ -204,8 +207,7 @@ impl Ledger {
         let id = Id::from_uuid(ledger);
         let mut note = system(LEDGER_MERGED, merged).message(format!("ledger {id} was merged"));
         note.trace_id = Some(id);
-        self.inner.note(&note)?;
-        self.sync()
+        self.put_on_record(note)
     }
 }
 
