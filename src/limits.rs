@@ -12,6 +12,13 @@ pub const MAX_NAME_BYTES: usize = 256;
 /// Longest encoded record in bytes (16 MiB).
 pub const MAX_RECORD_BYTES: usize = 16 << 20;
 
+/// What an open state of a run leaves of that, in bytes: room for what the engine may add to the
+/// next one, which is the state that it follows, and why the run was abandoned.
+pub(crate) const ROOM_AFTER_OPEN: usize = 1 << 10;
+
+/// What the last state of a run leaves of it: when it is carried forward, it follows itself.
+pub(crate) const ROOM_AFTER_END: usize = 32;
+
 /// Most records in one batch, which is one frame in each stream that it touches.
 pub const MAX_BATCH_RECORDS: usize = 65_536;
 

@@ -10,7 +10,7 @@ use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{RUNS, STREAM_KINDS, StreamSet, tag_of};
 use crate::ledger::part::{Part, Refused};
 use crate::ledger::runs::{Newest, States, Wanted, merge};
-use crate::limits::MAX_BATCH_RECORDS;
+use crate::limits::{MAX_BATCH_RECORDS, MAX_RECORD_BYTES, ROOM_AFTER_END, ROOM_AFTER_OPEN};
 use crate::model::{Body, Fingerprint, Id, Kind, Run, Status, Timestamp};
 use crate::segment::NewState;
 
@@ -42,6 +42,8 @@ pub(super) struct Batch {
     pub(super) is_urgent: bool,
     /// True when runs in it may be given as abandoned.
     pub(super) may_abandon: bool,
+    /// True when it is the engine's own, which has the room in a record that others leave to it.
+    pub(super) is_engines: bool,
 }
 
 /// A state of a run in a batch: the stream of its part, and its number among the states there.
@@ -282,9 +284,18 @@ impl Batch {
         let (prior, prior_stream) = prior;
         let stream = self.split.route(Kind::Run, next.run.status.code());
         let place = self.records;
+        let limit = match next.run.status.is_terminal() {
+            _ if self.is_engines => usize::MAX,
+            true => MAX_RECORD_BYTES - ROOM_AFTER_END,
+            false => MAX_RECORD_BYTES - ROOM_AFTER_OPEN,
+        };
         let Some(part) = self.parts.get_mut(stream) else { return Err(Error::Closed) };
         let offset = part.payload_len();
-        let pushed = part.push(place, |bytes, gap| codec::encode_next(bytes, gap, prior, next));
+        let pushed = part.push(place, |bytes, gap| {
+            let start = bytes.len();
+            codec::encode_next(bytes, gap, prior, next)?;
+            check_size(bytes.len() - start, limit)
+        });
         let number = part.states.len();
         if pushed.is_ok() {
             let relative_seq = place - part.first;
@@ -328,6 +339,7 @@ impl Batch {
     ) -> Result<bool> {
         self.reset();
         self.split = split;
+        self.is_engines = true;
         let states = States::new(catalog, std::iter::once(&run.run_id))?;
         let wanted = states.wanted(0, &run.run_id).surely();
         let found = states.newest(&wanted)?;
@@ -343,6 +355,16 @@ impl Batch {
         self.put(stream, body)?;
         self.finish();
         Ok(())
+    }
+}
+
+fn check_size(size: usize, limit: usize) -> Result<()> {
+    match size <= limit {
+        true => Ok(()),
+        false => {
+            let (size, limit) = (size as u64, limit as u64);
+            Err(Error::TooLarge { what: "a state of a run in bytes", size, limit })
+        }
     }
 }
 

@@ -56,6 +56,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a value out of bounds, [`Error::TooLarge`] for a record over 16 MiB,
+    /// of which an open run leaves 1 KiB and one that has ended 32 bytes to the ledger itself;
     /// [`Error::RunTransition`] for a run that cannot go where it is sent; [`Error::NoSpace`] when
     /// the disk is full; [`Error::Poisoned`] after an I/O error, [`Error::Io`] when it is this
     /// one's; [`Error::Closed`] after [`Ledger::close`]. After any of them nothing of the record is
@@ -121,6 +122,7 @@ impl Inner {
         on_reject: OnReject,
     ) -> Result<Appended> {
         let write = |batch: &mut Batch| {
+            batch.is_engines = author == Author::Engine;
             batch.may_abandon = author != Author::Caller || self.options.restores;
             self.write(batch, author, records, on_reject)
         };

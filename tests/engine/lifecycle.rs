@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use runledger::limits::{DEFAULT_SEGMENT_BYTES, MAX_RECORD_BYTES};
 use runledger::storage::{Fate, Storage};
 use runledger::{
-    Body, Cleanup, Durability, Error, Event, Kind, Ledger, Options, Order, Owner, Process, Record,
-    Run, RunHandle, Status, Timestamp,
+    Body, Cleanup, Durability, Error, Event, Json, Kind, Ledger, Options, Order, Owner, Process,
+    Record, Run, RunHandle, Status, Timestamp,
 };
 
 use super::DIR;
@@ -294,6 +295,42 @@ fn a_run_that_never_comes_is_put_on_record_once() {
     ledger.maintain().unwrap();
     assert_eq!(missed().len(), 3, "a run from the future hides nothing");
     assert!(missed()[2].contains("since late of"), "{:?}", missed());
+}
+
+/// The engine adds to what it was given: why a run was abandoned, or which state it follows. One
+/// that took all of a record could not be closed, and the ledger not be opened; nor could it be
+/// carried forward, and nothing expired any more.
+#[test]
+fn the_largest_runs_are_closed_and_carried_like_others() {
+    let bench = Bench::new(10);
+    let options = bench.options().segment_bytes(DEFAULT_SEGMENT_BYTES);
+    let ledger = options.retention(Kind::Run, Some(MINUTE)).open(DIR).unwrap();
+    let append_largest = |run: Run<'static>| {
+        let of = |len: usize| run.clone().metadata(Json::from_value(&"x".repeat(len)).unwrap());
+        let mut len = MAX_RECORD_BYTES - 16;
+        while let Err(err) = ledger.append(of(len)) {
+            let Error::TooLarge { size, limit, .. } = err else { panic!("{err}") };
+            len -= usize::try_from(size - limit).unwrap();
+        }
+        assert!(len < MAX_RECORD_BYTES - 16);
+    };
+    append_largest(running("owned").owner(bench.storage.owner(4711)));
+    append_largest(running("nobody's"));
+    append_largest(Run::new("ended", "import", Status::Success).unwrap());
+    ledger.append(Run::new("other", "import", Status::Skipped).unwrap()).unwrap();
+    bench.disk.advance(2 * MINUTE);
+    for (carried, results) in [(2, 1), (2, 1)] {
+        let report = ledger.cleanup(&Cleanup::retention(), false).unwrap();
+        assert_eq!((report.carried, report.results), (carried, results), "{report:?}");
+        ledger.append(Run::new("more", "import", Status::Skipped).unwrap()).unwrap();
+        bench.disk.advance(2 * MINUTE);
+    }
+    ledger.close().unwrap();
+    bench.all_have(Fate::Ended);
+    let ledger = bench.open();
+    assert_eq!(run(&ledger, "owned").status, Status::Abandoned);
+    assert_eq!(run(&ledger, "nobody's").status, Status::Running);
+    assert_eq!(run(&ledger, "ended").status, Status::Success);
 }
 
 /// Ok was said of an expectation that had found no space, or was nowhere but in the kernel: nobody

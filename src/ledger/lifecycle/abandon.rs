@@ -39,6 +39,8 @@ impl Inner {
                 match self.append_as(Author::Engine, &run, Durability::Interval, OnReject::FailAll)
                 {
                     Ok(_) | Err(Error::RunTransition { .. }) => {}
+                    // It has no room for more: that is its own matter, and keeps no other open.
+                    Err(err @ Error::TooLarge { .. }) => unread.push(err),
                     Err(err) => return Err(err),
                 }
             }
