@@ -52,6 +52,11 @@ pub(super) struct Believed {
     pub(super) jump: Option<i64>,
 }
 
+/// True when the clock was set back from the one time to the other.
+pub(super) const fn is_set_back(from: i64, to: i64) -> bool {
+    from.saturating_sub(to) > SET_BACK
+}
+
 impl Look {
     fn at(storage: &dyn Storage) -> Self {
         Self { wall: storage.now(), monotonic: storage.monotonic() }

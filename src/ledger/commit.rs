@@ -9,6 +9,7 @@ use crate::format::header::SegmentHeader;
 use crate::ledger::Durability;
 use crate::ledger::append::{Batch, Encoded, OnReject, with_batch};
 use crate::ledger::classes::{RUN_STREAMS, RUNS};
+use crate::ledger::clock::is_set_back;
 use crate::ledger::handle::{Inner, Ledger};
 use crate::ledger::lifecycle::Author;
 use crate::ledger::maintain::is_old;
@@ -312,7 +313,7 @@ impl Inner {
                 self.poison(err);
             }
         })?;
-        active.appended(segment, part.bytes.len(), part.count);
+        active.appended(segment, part.bytes.len(), part.count, now);
         if Segment::is_slice_full(at, segment.end()) {
             self.maintenance.note_due();
         }
@@ -372,6 +373,8 @@ impl Inner {
             || end <= u64::from(active.roll.bytes)
                 && active.records < active.roll.records
                 && !is_old(segment, now, self.options.segment_age)
+                // Of the times in a segment the last one alone is known later.
+                && !is_set_back(active.newest_at, now)
     }
 
     /// Writes a batch of one of the engine's own notes.

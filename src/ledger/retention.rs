@@ -13,9 +13,10 @@ pub(super) fn arrivals(recorded: &[(i64, i64)], now: i64) -> Vec<i64> {
     let is_sane = |time: i64| (FIRST_SANE..=now).contains(&time);
     let mut arrivals = Vec::with_capacity(recorded.len());
     let mut latest = i64::MIN;
-    for (at, &(_, last)) in recorded.iter().enumerate() {
+    for (at, &(first, last)) in recorded.iter().enumerate() {
         if is_sane(last) {
-            latest = latest.max(last);
+            // The clock may have been set back within the segment, too.
+            latest = latest.max(if is_sane(first) { first.max(last) } else { last });
             arrivals.push(latest);
             continue;
         }
@@ -49,6 +50,7 @@ mod tests {
     #[test]
     fn a_clock_set_back_makes_nothing_look_older() {
         assert_eq!(days(&[(900, 910), (10, 20), (911, 920)]), [910, 910, 920]);
+        assert_eq!(days(&[(20, 10)]), [20]);
     }
 
     #[test]

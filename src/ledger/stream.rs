@@ -33,6 +33,8 @@ pub(super) struct Active {
     pub(super) records: u64,
     /// When it is full.
     pub(super) roll: Roll,
+    /// When its newest record arrived; 0 when it has none.
+    pub(super) newest_at: i64,
     /// How much was done since the opening, in bytes appended and segments made: the position that
     /// a sync has to reach.
     pub(super) written: u64,
@@ -56,6 +58,7 @@ impl Stream {
         roll: Roll,
     ) -> Self {
         let records = segment.as_ref().map_or(0, |segment| segment.records_at_opening());
+        let last = segment.as_ref().and_then(|segment| segment.last_at_opening());
         let synced_to = segment.as_ref().map_or(0, |segment| segment.synced_at_opening());
         // What a killed writer left in the kernel counts as the first append.
         let mut unsynced = full;
@@ -70,6 +73,7 @@ impl Stream {
                 segment,
                 records,
                 roll,
+                newest_at: last.map_or(0, |(_, recorded_at)| recorded_at),
                 synced_to,
                 written,
                 unsynced,
@@ -121,10 +125,11 @@ impl Stream {
 }
 
 impl Active {
-    /// Notes an append of so many bytes and records to the active segment.
-    pub(super) fn appended(&mut self, segment: &Arc<Segment>, bytes: usize, records: u32) {
+    /// Notes an append of so many bytes and records to the active segment, at this time.
+    pub(super) fn appended(&mut self, segment: &Arc<Segment>, bytes: usize, records: u32, at: i64) {
         self.written += bytes as u64;
         self.records += u64::from(records);
+        self.newest_at = self.newest_at.max(at);
         // Only the last segment is ever appended to.
         if !self.unsynced.last().is_some_and(|last| Arc::ptr_eq(last, segment)) {
             self.unsynced.push(Arc::clone(segment));
@@ -139,6 +144,7 @@ impl Active {
         self.written += 1;
         self.synced_to = 0;
         self.records = 0;
+        self.newest_at = 0;
         self.segment.replace(segment)
     }
 
@@ -146,6 +152,7 @@ impl Active {
     pub(super) fn retire(&mut self) -> Option<Arc<Segment>> {
         self.synced_to = 0;
         self.records = 0;
+        self.newest_at = 0;
         self.segment.take()
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use runledger::storage::OpenMode;
 use runledger::{
-    Body, Cleanup, Error, ErrorRecord, Event, Json, Kind, Ledger, Options, Reader, Run, Status,
-    Timestamp, verify,
+    Body, Cleanup, Compaction, Error, ErrorRecord, Event, Json, Kind, Ledger, Options, Reader, Run,
+    Status, Timestamp, verify,
 };
 
 use super::hooked::Hooked;
@@ -256,6 +256,60 @@ fn a_segment_from_the_future_grows_old() {
     disk.set_now(now);
     ledger.append(event(1)).unwrap();
     assert_eq!(segments(&disk, "events").len(), 2);
+}
+
+/// A segment tells when its first and its last record arrived. Between the two the clock was set
+/// back, and what came before that expired with what came after it.
+#[test]
+fn what_came_before_a_clock_was_set_back_does_not_expire_early() {
+    const NOW: i64 = 1_795_000_000_000_000_000;
+    let hours = |hours: i64| NOW + hours * 3_600_000_000_000;
+    for is_first in [true, false] {
+        let disk = SimDisk::new(14);
+        disk.set_now(hours(-2));
+        let ledger = short(&disk).open(DIR).unwrap();
+        if !is_first {
+            ledger.append(Event::new("old")).unwrap();
+        }
+        disk.set_now(hours(0));
+        ledger.append(Event::new("young")).unwrap();
+        disk.set_now(hours(-1));
+        ledger.append(Event::new("other")).unwrap();
+        disk.set_now(hours(0));
+        disk.advance(HOUR / 60);
+        ledger.maintain().unwrap();
+        let young = || ledger.query().record_type("young").count().unwrap();
+        assert_eq!(young(), 1, "after a minute, {is_first}");
+        disk.advance(HOUR);
+        ledger.maintain().unwrap();
+        assert_eq!(young(), 0, "after an hour, {is_first}");
+    }
+}
+
+/// Small segments were merged over a clock that had been set back: the times of the whole were
+/// those of the first and the last of them, and what came between expired early.
+#[test]
+fn a_compaction_hides_no_clock_that_was_set_back() {
+    const NOW: i64 = 1_795_000_000_000_000_000;
+    let disk = SimDisk::new(15);
+    let days = HOUR * 24;
+    disk.set_now(NOW - 15 * 3_600_000_000_000);
+    let options = options(&disk).segment_age(HOUR).retention(Kind::Event, Some(32 * days));
+    let ledger = options.open(DIR).unwrap();
+    for hours in [-15, 0, -18] {
+        disk.set_now(NOW + hours * 3_600_000_000_000);
+        ledger.append(Event::new("e")).unwrap();
+        disk.advance(2 * HOUR);
+        ledger.maintain().unwrap();
+    }
+    ledger.compact(&Compaction::new()).unwrap();
+    disk.advance(16 * HOUR + 32 * days - HOUR);
+    ledger.maintain().unwrap();
+    let left = |ledger: &Ledger| ledger.query().since(Timestamp::from_nanos(NOW)).count().unwrap();
+    assert_eq!(left(&ledger), 1, "it is not 32 days old");
+    disk.advance(2 * HOUR);
+    ledger.maintain().unwrap();
+    assert_eq!(left(&ledger), 0);
 }
 
 /// Copies of torn tails count towards the cap on the disk; with more of them than the cap allows,

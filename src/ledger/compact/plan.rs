@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{AUDIT_STREAM, Class, STREAM_KINDS};
+use crate::ledger::clock::is_set_back;
 use crate::ledger::compact::expiry::Expiry;
 use crate::ledger::compact::fold::Fold;
 use crate::ledger::compact::weed::Weeding;
@@ -82,13 +83,14 @@ impl Group {
 
     /// True when another segment can be merged with these: the whole is no larger than a segment
     /// is to be, and its records arrived within `span`, so that none waits long for another one to
-    /// expire.
+    /// expire, and in their order, so that none expires with one that came before it.
     fn has_room(&self, segment: &Segment, overview: &Overview, most: u64, span: Duration) -> bool {
         let Some((min, max)) = self.arrived else { return true };
         let (first, last) = overview.summary.recorded;
         let span = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         self.bytes + u64::from(segment.end()) <= most
             && min.min(first).abs_diff(max.max(last)) <= span
+            && !is_set_back(max, first)
     }
 
     /// True when none of the segments that cannot be read, which begin with these sequence numbers,
