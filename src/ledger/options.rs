@@ -121,7 +121,8 @@ impl Options {
 
     /// How many bytes of disk the whole directory may take: beyond, the copies of what recovery has
     /// cut go, and then the oldest segments. Segments are no larger than a sixteenth of it, so that
-    /// not everything goes at once. `None` leaves the bound to the file `runledger.toml`; without
+    /// not everything goes at once; where pins and the like take more than that by themselves, the
+    /// newest of each stream stay. `None` leaves the bound to the file `runledger.toml`; without
     /// one there is none.
     pub fn max_bytes(mut self, bytes: Option<u64>) -> Self {
         self.retention = self.retention.max_bytes(bytes);

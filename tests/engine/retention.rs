@@ -312,6 +312,28 @@ fn a_compaction_hides_no_clock_that_was_set_back() {
     assert_eq!(left(&ledger), 0);
 }
 
+/// What is pinned took more than the cap alone. All else was dropped in each round, for nothing:
+/// the ledger kept no record of the minute.
+#[test]
+fn a_cap_that_cannot_be_met_leaves_the_newest_records() {
+    const CAP: u64 = 2 << 20;
+    let disk = SimDisk::new(16);
+    let ledger = options(&disk).max_bytes(Some(CAP)).open(DIR).unwrap();
+    let large = Json::from_value(&"x".repeat(3 << 20)).unwrap();
+    ledger.append(run("held", Status::Skipped).metadata(large)).unwrap();
+    ledger.pin("held", "evidence").unwrap();
+    for n in 0..2000 {
+        ledger.append(event(n).message("x".repeat(1000))).unwrap();
+        if n % 100 == 99 {
+            ledger.maintain().unwrap();
+            let newest = ledger.query().kind(Kind::Event).since(Timestamp::from_nanos(n));
+            assert_eq!(newest.count().unwrap(), 1, "{n}");
+            assert!(ledger.reader().stats().unwrap().allocated_bytes < (3 << 20) + CAP);
+        }
+    }
+    assert_eq!(ledger.query().run("held").count().unwrap(), 1);
+}
+
 /// Copies of torn tails count towards the cap on the disk; with more of them than the cap allows,
 /// every record was dropped for them, again and again. And a segment as large as the cap was
 /// dropped whole, with all that there was, as soon as it was full.

@@ -21,6 +21,10 @@ use crate::planted::{Bug, is_planted};
 use crate::segment::{OpenState, Pinned, Segment};
 use crate::sync::MutexGuard;
 
+/// So often a clean-up looks whether the cap on the disk is met. What is appended meanwhile is for
+/// the next one.
+const MOST_ROUNDS: usize = 16;
+
 impl Inner {
     /// The right to end and to drop segments: one at a time, and none when a close has begun.
     ///
@@ -51,7 +55,7 @@ impl Inner {
         if cleanup.older_than.is_none() {
             report.copies = self.expire_copies(now)?;
         }
-        loop {
+        for _ in 0..MOST_ROUNDS {
             let dropped = report.dropped().count();
             report.segments.retain(|plan| plan.dropped_for.is_some());
             self.clean_once(cleanup, &retention, now, &mut report)?;

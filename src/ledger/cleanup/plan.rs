@@ -271,16 +271,38 @@ fn apply_cap(reader: &Reader, candidates: &mut [Candidate], cap: u64) -> Result<
         // Copies of what was cut go before any record does.
         before = before.saturating_sub(allocated(catalog, &catalog.layout.lost())?);
     }
+    let mut planned = candidates.to_vec();
+    if !drop_oldest(reader, &mut planned, before, cap, &[])? {
+        // What cannot go is over the cap alone: what came this minute is not dropped for that.
+        let streams = candidates.chunk_by(|one, next| one.stream == next.stream);
+        let newest = streams.filter_map(|it| it.iter().rfind(|it| it.overview.rows > 0));
+        let spared: Vec<_> = newest.map(|it| it.segment.first_seq()).collect();
+        planned = candidates.to_vec();
+        drop_oldest(reader, &mut planned, before, cap, &spared)?;
+    }
+    candidates.clone_from_slice(&planned);
+    Ok(())
+}
+
+/// Drops the oldest of these segments, but for those that are spared, until of `before` bytes no
+/// more than `cap` are left. False when there are more in the end.
+fn drop_oldest(
+    reader: &Reader,
+    candidates: &mut [Candidate],
+    before: u64,
+    cap: u64,
+    spared: &[u64],
+) -> Result<bool> {
     loop {
         let mut planned = candidates.to_vec();
         settle(reader, &mut planned)?;
         let going = planned.iter().filter(|candidate| candidate.plan.dropped_for.is_some());
         let mut total = before.saturating_sub(going.map(|candidate| candidate.plan.bytes).sum());
-        let mut oldest: Vec<_> =
-            candidates.iter_mut().filter(|candidate| candidate.may_go()).collect();
+        let may_go = |it: &&mut Candidate| it.may_go() && !spared.contains(&it.segment.first_seq());
+        let mut oldest: Vec<_> = candidates.iter_mut().filter(may_go).collect();
         if total <= cap || oldest.is_empty() {
             candidates.clone_from_slice(&planned);
-            return Ok(());
+            return Ok(total <= cap);
         }
         oldest.sort_by_key(|candidate| (candidate.arrived, candidate.segment.first_seq()));
         for candidate in oldest {
