@@ -1,5 +1,6 @@
 //! Runs that nobody ends: what is closed as abandoned, when, and what is left alone.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -295,6 +296,65 @@ fn a_run_that_never_comes_is_put_on_record_once() {
     ledger.maintain().unwrap();
     assert_eq!(missed().len(), 3, "a run from the future hides nothing");
     assert!(missed()[2].contains("since late of"), "{:?}", missed());
+}
+
+/// A type whose last run was damaged kept the misses of all others from being noted.
+#[test]
+fn a_damaged_run_hides_no_miss() {
+    let bench = Bench::new(11);
+    let ledger = bench.open();
+    ledger.append(Run::new("victim", "archive", Status::Success).unwrap()).unwrap();
+    bench.disk.advance(48 * 60 * MINUTE);
+    ledger.maintain().unwrap();
+    for name in ["archive", "backup"] {
+        ledger.expect_run(name, MINUTE, MINUTE).unwrap();
+    }
+    ledger.close().unwrap();
+    let is_of_runs = |path: &&PathBuf| path.to_string_lossy().contains("/runs/");
+    let path = bench.disk.files().iter().find(is_of_runs).unwrap().clone();
+    let mut bytes = bench.disk.peek(&path);
+    let at = bytes.windows(6).position(|it| it == b"victim").unwrap();
+    bytes[at] ^= 1;
+    bench.disk.poke(&path, bytes);
+    let ledger = bench.open();
+    assert!(ledger.query().kind(Kind::Run).fetch().unwrap().records().next().unwrap().is_err());
+    bench.disk.advance(10 * MINUTE);
+    ledger.maintain().unwrap();
+    assert_eq!(notes(&ledger, "run.missed").len(), 2);
+    assert_eq!(ledger.reader().expected_runs().unwrap().len(), 2);
+}
+
+/// Two types that begin alike had one trace between them, and of the notes under that the newest
+/// alone was looked at: each of the two was noted again in every round.
+#[test]
+fn misses_of_types_that_begin_alike_are_noted_once() {
+    let bench = Bench::new(12);
+    let ledger = bench.open();
+    for end in ["a", "b"] {
+        ledger.expect_run(&("x".repeat(128) + end), MINUTE, MINUTE).unwrap();
+    }
+    bench.disk.advance(10 * MINUTE);
+    for _ in 0..3 {
+        ledger.maintain().unwrap();
+    }
+    assert_eq!(notes(&ledger, "run.missed").len(), 2);
+}
+
+/// The clock was ahead when runs were first expected. No miss was noted until that time had come.
+#[test]
+fn a_clock_that_was_ahead_hides_no_miss() {
+    let bench = Bench::new(13);
+    let ledger = bench.open();
+    let now = bench.disk.now_without_tick();
+    bench.disk.advance(300 * 24 * 60 * MINUTE);
+    ledger.expect_run("backup", MINUTE, MINUTE).unwrap();
+    bench.disk.set_now(now);
+    ledger.append(Run::new("last", "backup", Status::Success).unwrap()).unwrap();
+    ledger.maintain().unwrap();
+    assert_eq!(notes(&ledger, "run.missed").len(), 0);
+    bench.disk.advance(10 * MINUTE);
+    ledger.maintain().unwrap();
+    assert_eq!(notes(&ledger, "run.missed").len(), 1);
 }
 
 /// The engine adds to what it was given: why a run was abandoned, or which state it follows. One
