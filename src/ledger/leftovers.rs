@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::STREAM_KINDS;
+use crate::ledger::cleanup::allocated;
 use crate::ledger::handle::Inner;
 use crate::ledger::policy::Retention;
 use crate::storage::Storage;
@@ -79,25 +80,32 @@ pub(super) fn leftovers(catalog: &Catalog) -> Result<Vec<Leftover>> {
     Ok(found)
 }
 
-/// Those that have been kept for longer than any record is.
+/// Those that retention removes: what has been kept for longer than any record is, and the oldest
+/// of the others as long as the directory takes more than its cap, so that no record goes to make
+/// room for them.
 ///
 /// # Errors
 /// As for [`leftovers`].
-pub(super) fn expired(catalog: &Catalog, retention: &Retention, now: i64) -> Result<Vec<Leftover>> {
+pub(super) fn going(catalog: &Catalog, retention: &Retention, now: i64) -> Result<Vec<Leftover>> {
     // What is kept for ever has no term, and copies of it have none.
-    let Some(longest) = retention.longest() else { return Ok(Vec::new()) };
-    let longest = i64::try_from(longest.as_nanos()).unwrap_or(i64::MAX);
+    let longest = retention.longest();
+    let longest = longest.map(|it| i64::try_from(it.as_nanos()).unwrap_or(i64::MAX));
+    let mut over = match retention.cap() {
+        Some(cap) => allocated(catalog, catalog.layout.dir())?.saturating_sub(cap),
+        None => 0,
+    };
     let mut found = leftovers(catalog)?;
-    found.retain(|leftover| leftover.modified.saturating_add(longest) < now);
+    found.sort_by_key(|leftover| leftover.modified);
+    found.retain(|leftover| {
+        let is_old = longest.is_some_and(|it| leftover.modified.saturating_add(it) < now);
+        let goes = is_old || over > 0;
+        over = over.saturating_sub(if goes { leftover.allocated } else { 0 });
+        goes
+    });
     Ok(found)
 }
 
 impl Inner {
-    /// Removes the copies that have been kept for longer than any record is.
-    pub(super) fn expire_copies(&self, now: i64) -> Result<Copies> {
-        self.remove_copies(&expired(&self.catalog, &self.policy.current(), now)?)
-    }
-
     /// Removes these: first that is on record, then they go, as segments do.
     pub(super) fn remove_copies(&self, leftovers: &[Leftover]) -> Result<Copies> {
         let copies = Copies::of(leftovers);

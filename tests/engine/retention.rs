@@ -400,6 +400,30 @@ fn copies_go_for_the_cap_when_that_is_on_record() {
     assert_eq!(ledger.query().count().unwrap(), 1);
 }
 
+/// A dry run knew nothing of the copies that go for the cap, and would have dropped records for
+/// those among the segments. The clean-up itself did not tell of them either.
+#[test]
+fn a_dry_run_tells_of_the_copies_that_go_for_the_cap() {
+    const CAP: u64 = 2 << 20;
+    for name in ["lost/runs-1.bin", "streams/events/00000000000000000007.torn"] {
+        let disk = SimDisk::new(17);
+        let capped = || options(&disk).max_bytes(Some(CAP)).open(DIR).unwrap();
+        capped().append(event(1)).unwrap();
+        let copy = Path::new(DIR).join(name);
+        disk.storage().create_dir_all(copy.parent().unwrap()).unwrap();
+        disk.storage().open(&copy, OpenMode::CreateNew).unwrap().allocate(2 * CAP).unwrap();
+        let ledger = capped();
+        let told = |is_dry: bool| {
+            let report = ledger.cleanup(&Cleanup::retention(), is_dry).unwrap();
+            (report.dropped().count(), report.copies.files, report.copies.bytes)
+        };
+        let planned = told(true);
+        assert_eq!(planned, told(false), "{name}");
+        assert_eq!(planned, (0, 1, 2 * CAP), "{name}");
+        assert!(!disk.files().contains(&copy));
+    }
+}
+
 /// A machine that started with its clock years ahead dropped all of its records a minute later.
 #[test]
 fn a_clock_that_starts_years_ahead_drops_nothing() {

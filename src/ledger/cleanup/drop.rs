@@ -13,7 +13,7 @@ use crate::ledger::cleanup::plan::{Candidate, allocated, open_runs, plan};
 use crate::ledger::cleanup::{Cleanup, CleanupReport, Keep};
 use crate::ledger::handle::Inner;
 use crate::ledger::history::Sums;
-use crate::ledger::leftovers::leftovers;
+use crate::ledger::leftovers::going;
 use crate::ledger::lifecycle::Author;
 use crate::ledger::policy::Retention;
 use crate::model::{Body, Record, Run};
@@ -49,11 +49,8 @@ impl Inner {
         let mut report = CleanupReport::default();
         let before = allocated(&self.catalog, self.catalog.layout.dir())?;
         let retention = self.policy.current();
-        if let (Some(cap), None) = (retention.cap(), cleanup.older_than) {
-            self.drop_copies(cap)?;
-        }
         if cleanup.older_than.is_none() {
-            report.copies = self.expire_copies(now)?;
+            report.copies = self.remove_copies(&going(&self.catalog, &retention, now)?)?;
         }
         for _ in 0..MOST_ROUNDS {
             let dropped = report.dropped().count();
@@ -112,20 +109,6 @@ impl Inner {
             self.drop_segments(group.into_iter().map(|(it, _)| it).collect(), report)?;
         }
         Ok(())
-    }
-
-    /// Removes copies of what recovery and repair have cut, as long as the directory takes more
-    /// than `cap` bytes: records must not go to make room for them.
-    fn drop_copies(&self, cap: u64) -> Result<()> {
-        let mut total = allocated(&self.catalog, self.catalog.layout.dir())?;
-        let mut copies = leftovers(&self.catalog)?;
-        copies.sort_by_key(|copy| copy.modified);
-        copies.retain(|copy| {
-            let is_over = total > cap;
-            total = total.saturating_sub(if is_over { copy.allocated } else { 0 });
-            is_over
-        });
-        self.remove_copies(&copies).map(drop)
     }
 
     /// Ends the segment, if it is the one that is written. False when something was appended to it

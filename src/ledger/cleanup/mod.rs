@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::ledger::classes::{Class, STREAM_KINDS};
 use crate::ledger::handle::Ledger;
-use crate::ledger::leftovers::{Copies, expired};
+use crate::ledger::leftovers::{Copies, going};
 use crate::ledger::policy::{self, Retention};
 use crate::ledger::reader::Reader;
 use crate::model::{Kind, Status, Timestamp};
@@ -78,8 +78,8 @@ pub struct CleanupReport {
     /// How many runs were, or would be, carried forward as the newest success or failure of their
     /// type: when a thing last worked can so be told for ever.
     pub results: u64,
-    /// Copies of what recovery and repair have cut, kept for longer than any record is, that were
-    /// removed or would be.
+    /// Copies of what recovery and repair have cut that were removed or would be: they were kept
+    /// for longer than any record is, or the directory takes more than its cap.
     pub copies: Copies,
     /// How many bytes of disk the directory took less afterwards, by the blocks that are allocated
     /// to its files; 0 for a plan.
@@ -249,7 +249,7 @@ impl Reader {
             report.segments.push(candidate.plan);
         }
         if cleanup.older_than.is_none() {
-            report.copies = Copies::of(&expired(self.catalog(), retention, now)?);
+            report.copies = Copies::of(&going(self.catalog(), retention, now)?);
         }
         Ok(report)
     }

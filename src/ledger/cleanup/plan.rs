@@ -13,6 +13,7 @@ use crate::ledger::cleanup::status::{judge_by_status, keep_others};
 use crate::ledger::cleanup::supersede::keep_what_supersedes;
 use crate::ledger::cleanup::{Cleanup, Keep, SegmentPlan};
 use crate::ledger::displaced::held;
+use crate::ledger::leftovers::{Copies, going};
 use crate::ledger::pins::{Pin, holds_run};
 use crate::ledger::policy::{Limits, Retention, Term};
 use crate::ledger::reader::Reader;
@@ -122,7 +123,12 @@ pub(super) fn plan(
         keep_others(reader, &mut candidates, cleanup, status, now)?;
     }
     match retention.cap().filter(|_| by_retention) {
-        Some(cap) => apply_cap(reader, &mut candidates, cap)?,
+        Some(cap) => {
+            // Copies of what was cut go before any record does.
+            let copies = Copies::of(&going(catalog, retention, now)?);
+            let before = allocated(catalog, catalog.layout.dir())?.saturating_sub(copies.bytes);
+            apply_cap(reader, &mut candidates, before, cap)?;
+        }
         None => settle(reader, &mut candidates)?,
     }
     find_last_results(catalog, &mut candidates, now)?;
@@ -263,14 +269,9 @@ fn apply_limits(candidates: &mut [Candidate], class: Class, limits: &Limits) {
     }
 }
 
-/// Drops the oldest segments until the whole directory takes no more than `cap` bytes.
-fn apply_cap(reader: &Reader, candidates: &mut [Candidate], cap: u64) -> Result<()> {
-    let catalog = reader.catalog();
-    let mut before = allocated(catalog, catalog.layout.dir())?;
-    if before > cap && catalog.storage.exists(&catalog.layout.lost())? {
-        // Copies of what was cut go before any record does.
-        before = before.saturating_sub(allocated(catalog, &catalog.layout.lost())?);
-    }
+/// Drops the oldest segments until the whole directory, which takes `before` bytes without the
+/// copies that go, takes no more than `cap`.
+fn apply_cap(reader: &Reader, candidates: &mut [Candidate], before: u64, cap: u64) -> Result<()> {
     let mut planned = candidates.to_vec();
     if !drop_oldest(reader, &mut planned, before, cap, &[])? {
         // What cannot go is over the cap alone: what came this minute is not dropped for that.

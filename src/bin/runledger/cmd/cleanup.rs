@@ -104,7 +104,7 @@ fn print(report: &CleanupReport, dry_run: bool, screen: &Screen) -> io::Result<(
     if report.copies.files > 0 {
         writeln!(
             out,
-            "{}{} ({}) of what was cut or replaced, older than any record is kept",
+            "{}{} ({}) of what was cut or replaced",
             if dry_run { "would remove " } else { "removed " },
             human::plural(report.copies.files, "file"),
             human::bytes(report.copies.bytes),
