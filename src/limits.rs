@@ -9,7 +9,8 @@ pub const MAX_ID_BYTES: usize = 128;
 /// Longest type or subject kind in bytes of UTF-8.
 pub const MAX_NAME_BYTES: usize = 256;
 
-/// Longest encoded record in bytes (16 MiB).
+/// Longest encoded record in bytes (16 MiB). An open state of a run leaves 1 KiB of it to the
+/// ledger itself, and its last one 32 bytes.
 pub const MAX_RECORD_BYTES: usize = 16 << 20;
 
 /// What an open state of a run leaves of that, in bytes: room for what the engine may add to the

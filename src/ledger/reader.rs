@@ -105,8 +105,30 @@ impl Reader {
     ///
     /// The records of one stream come in the order of their numbers, so that who goes on in each
     /// behind the highest that it saw there misses none. Of two streams, also of one kind, the
-    /// record with the higher number may come first.
-    #[doc(hidden)]
+    /// record with the higher number may come first. The stream of a class is there once it has a
+    /// segment: the list is to be asked for after each [`Reader::refresh`].
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    ///
+    /// use runledger::{Cursor, Event, Ledger, Order, Reader};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let ledger = Ledger::open(dir.path())?;
+    /// let reader = Reader::open(dir.path())?;
+    /// let mut seen = BTreeMap::new();
+    /// for said in ["one", "two"] {
+    ///     ledger.append(Event::new("step").message(said))?;
+    ///     reader.refresh()?;
+    ///     for (stream, query) in reader.by_stream() {
+    ///         let last = seen.entry(stream).or_insert(0);
+    ///         let page = query.order(Order::Seq).after(Cursor::after_seq(*last)).fetch()?;
+    ///         assert_eq!(page.len(), usize::from(stream == "events"));
+    ///         *last = page.seqs().last().unwrap_or(*last);
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn by_stream(&self) -> Vec<(&'static str, Query)> {
         let of_records = self.catalog.in_use().without(AUDIT_STREAM);
         let query = |stream: usize| {
