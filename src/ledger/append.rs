@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::codec::{self, NextRun, Prior, RunState};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{RUNS, STREAM_KINDS, StreamSet, tag_of};
-use crate::ledger::part::{Part, Refused};
+use crate::ledger::part::{OnReject, Part, Refused};
 use crate::ledger::runs::{Newest, States, Wanted, merge};
 use crate::limits::{MAX_BATCH_RECORDS, MAX_RECORD_BYTES, ROOM_AFTER_END, ROOM_AFTER_OPEN};
 use crate::model::{Body, Fingerprint, Id, Kind, Run, Status, Timestamp};
@@ -40,9 +40,9 @@ pub(super) struct Batch {
     is_full: bool,
     /// True when it may have the space that is held back for a full disk.
     pub(super) is_urgent: bool,
-    /// True when runs in it may be given as abandoned.
-    pub(super) may_abandon: bool,
-    /// True when it is the engine's own, which has the room in a record that others leave to it.
+    /// True when no caller is its author, but the engine, this one or that of a ledger which it is
+    /// taken over from: runs in it may be abandoned, and take the room in a record that is left to
+    /// the engine.
     pub(super) is_engines: bool,
 }
 
@@ -64,15 +64,6 @@ pub(super) struct Encoded {
     pub(super) rejected: Vec<Option<Error>>,
     /// How many of the records were looked at.
     pub(super) taken: usize,
-}
-
-/// What becomes of a batch with a record that cannot be taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OnReject {
-    /// Nothing of it is appended.
-    FailAll,
-    /// The others are appended.
-    Skip,
 }
 
 thread_local! {
@@ -129,11 +120,7 @@ impl Batch {
             let (size, limit) = (records.len() as u64, MAX_BATCH_RECORDS as u64);
             return Err(Error::TooLarge { what: "a batch in records", size, limit });
         }
-        let runs = || records.iter().filter_map(run_of);
-        let states = match (States::new(catalog, runs()), on_reject) {
-            (Err(_), OnReject::Skip) => States::apart(catalog, runs()),
-            (states, _) => states?,
-        };
+        let states = States::new(catalog, records.iter().filter_map(run_of), on_reject)?;
         let mut rejected = Vec::new();
         let mut taken = records.len();
         for (at, body) in records.iter().enumerate() {
@@ -189,7 +176,7 @@ impl Batch {
     fn push_run(&mut self, states: &States<'_>, run: &Run<'_>, now: Timestamp) -> Result<()> {
         let wanted = states.wanted(self.runs, &run.run_id);
         self.runs += 1;
-        if run.status == Status::Abandoned && !self.may_abandon {
+        if run.status == Status::Abandoned && !self.is_engines {
             let expected = "a status that its owner can tell: the ledger abandons runs by itself";
             return Err(Error::invalid("status", run.status.name(), expected));
         }
@@ -340,7 +327,7 @@ impl Batch {
         self.reset();
         self.split = split;
         self.is_engines = true;
-        let states = States::new(catalog, std::iter::once(&run.run_id))?;
+        let states = States::new(catalog, std::iter::once(&run.run_id), OnReject::FailAll)?;
         let wanted = states.wanted(0, &run.run_id).surely();
         let found = states.newest(&wanted)?;
         let Some(found) = found.filter(|found| found.seq == seq) else { return Ok(false) };

@@ -2,10 +2,10 @@
 
 use crate::error::Result;
 use crate::ledger::Durability;
-use crate::ledger::append::OnReject;
 use crate::ledger::commit::Appended;
 use crate::ledger::handle::{Inner, Ledger};
 use crate::ledger::lifecycle::Author;
+use crate::ledger::part::OnReject;
 use crate::model::Body;
 
 impl Ledger {

@@ -7,14 +7,14 @@ use smallvec::SmallVec;
 use crate::error::{Error, Result};
 use crate::format::header::SegmentHeader;
 use crate::ledger::Durability;
-use crate::ledger::append::{Batch, Encoded, OnReject, with_batch};
+use crate::ledger::append::{Batch, Encoded, with_batch};
 use crate::ledger::classes::{RUN_STREAMS, RUNS};
 use crate::ledger::clock::is_set_back;
 use crate::ledger::handle::{Inner, Ledger};
 use crate::ledger::lifecycle::Author;
 use crate::ledger::maintain::is_old;
 use crate::ledger::overtaken::Lost;
-use crate::ledger::part::Part;
+use crate::ledger::part::{OnReject, Part};
 use crate::ledger::stream::{Active, Stream};
 use crate::model::{Body, Kind, Timestamp};
 use crate::planted::{Bug, is_planted};
@@ -123,16 +123,16 @@ impl Inner {
         on_reject: OnReject,
     ) -> Result<Appended> {
         let write = |batch: &mut Batch| {
-            batch.is_engines = author == Author::Engine;
-            batch.may_abandon = author != Author::Caller || self.options.restores;
+            batch.is_engines = author != Author::Caller || self.options.restores;
             self.write(batch, author, records, on_reject)
         };
         let (appended, positions) = with_batch(write).inspect_err(|err| match err {
             Error::NoSpace { .. } => self.reserve.note_refused(self.options.storage.now()),
             _ => drop(self.refused.fetch_add(1, Ordering::Relaxed)),
         })?;
-        let rejected = appended.encoded.rejected.iter().filter(|outcome| outcome.is_some()).count();
-        if rejected > 0 {
+        let rejected = &appended.encoded.rejected;
+        if !rejected.is_empty() {
+            let rejected = rejected.iter().flatten().count();
             self.refused.fetch_add(rejected as u64, Ordering::Relaxed);
         }
         match durability {
@@ -154,13 +154,13 @@ impl Inner {
         on_reject: OnReject,
     ) -> Result<(Appended, Positions)> {
         self.check_writable()?;
+        let has_runs = records.iter().any(|body| body.kind() == Kind::Run);
         let ends_a_run =
             |body: &Body<'_>| matches!(body, Body::Run(run) if run.status.is_terminal());
-        let is_urgent = author == Author::Engine || records.iter().any(ends_a_run);
+        let is_urgent = author == Author::Engine || has_runs && records.iter().any(ends_a_run);
         let now = self.options.storage.now();
         let time = Timestamp::from_nanos(now);
         let split = self.policy.split();
-        let has_runs = records.iter().any(|body| body.kind() == Kind::Run);
         let runs = self.streams.get(RUNS).filter(|_| has_runs);
         for _ in 0..OPTIMISTIC_TRIES {
             let version = runs.map(Stream::version);

@@ -186,6 +186,7 @@ impl Inner {
     }
 
     /// An error when nothing may be appended or changed.
+    #[inline(always)]
     pub(super) fn check_writable(&self) -> Result<()> {
         self.check_process()?;
         self.check_open()

@@ -93,6 +93,15 @@ impl Part {
     }
 }
 
+/// What becomes of a batch with a record that cannot be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnReject {
+    /// Nothing of it is appended.
+    FailAll,
+    /// The others are appended.
+    Skip,
+}
+
 /// Why a record did not go into a frame.
 #[derive(Debug)]
 pub(super) enum Refused {

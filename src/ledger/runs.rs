@@ -11,6 +11,7 @@ use crate::format::key;
 use crate::index::{Row, StatePlace, Table, UnderHash};
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::RUN_STREAMS;
+use crate::ledger::part::OnReject;
 use crate::model::{Field, FieldSet, Id, Run, Status, Timestamp};
 use crate::query::{SegmentList, confirm};
 use crate::segment::{NewestState, Pinned, Segment, StatesAhead, TableRef};
@@ -86,36 +87,35 @@ impl Wanted<'_> {
 }
 
 impl<'c> States<'c> {
-    /// Those of these runs. Several are looked for at once.
+    /// Those of these runs. Several are looked for at once. With [`OnReject::Skip`] each is looked
+    /// for by itself where that fails: it fails then for those alone whose states cannot be read.
     ///
     /// # Errors
     /// When a file cannot be read.
     pub(super) fn new<'r>(
         catalog: &'c Catalog,
         runs: impl Iterator<Item = &'r Id<'r>>,
+        on_reject: OnReject,
     ) -> Result<Self> {
-        let mut states = Self::apart(catalog, runs);
-        if states.are_several() {
-            for stream in &mut states.streams {
-                stream.ahead = Some(look_ahead(&stream.list, catalog.seed, &states.hashes)?);
-            }
-        }
-        Ok(states)
-    }
-
-    /// Those of these runs, each looked for by itself: where a file cannot be read, that fails
-    /// for those alone that lie there.
-    pub(super) fn apart<'r>(catalog: &'c Catalog, runs: impl Iterator<Item = &'r Id<'r>>) -> Self {
         let hash = |run_id: &Id<'_>| key::id_hash(catalog.seed, run_id);
         let mut hashes = SmallVec::<[u64; 1]>::new();
         runs.for_each(|run_id| hashes.push(hash(run_id)));
         let mut streams = SmallVec::new();
-        if !hashes.is_empty() {
-            for number in catalog.in_use().and(RUN_STREAMS) {
-                streams.push(InStream { number, list: catalog.list(number), ahead: None });
-            }
+        if hashes.is_empty() {
+            return Ok(Self { catalog, hashes, streams });
         }
-        Self { catalog, hashes, streams }
+        for number in catalog.in_use().and(RUN_STREAMS) {
+            let list = catalog.list(number);
+            let ahead = match hashes.len() {
+                1 => None,
+                _ => match look_ahead(&list, catalog.seed, &hashes) {
+                    Err(_) if on_reject == OnReject::Skip => None,
+                    found => Some(found?),
+                },
+            };
+            streams.push(InStream { number, list, ahead });
+        }
+        Ok(Self { catalog, hashes, streams })
     }
 
     /// True when there is more than one run, of which some may be the same.

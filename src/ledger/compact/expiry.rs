@@ -11,6 +11,7 @@ use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{Class, RUN_STREAMS, tag_of};
 use crate::ledger::cleanup::last_results;
 use crate::ledger::displaced::{Tags, held};
+use crate::ledger::part::OnReject;
 use crate::ledger::policy::{Retention, Term};
 use crate::ledger::reader::Reader;
 use crate::ledger::retention::arrivals;
@@ -116,7 +117,7 @@ impl Expiry {
     /// # Errors
     /// When that state cannot be read. One that is damaged has not expired.
     pub(super) fn takes_state_of(&self, catalog: &Catalog, run_id: &Id<'_>) -> Result<bool> {
-        let states = States::new(catalog, std::iter::once(run_id))?;
+        let states = States::new(catalog, std::iter::once(run_id), OnReject::FailAll)?;
         let found = states.newest(&states.wanted(0, run_id).surely())?;
         let Some(found) = found else { return Ok(false) };
         let Some(run) = found.state()? else { return Ok(false) };

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::Durability;
-use crate::ledger::append::OnReject;
 use crate::ledger::cleanup::open_runs;
 use crate::ledger::handle::Inner;
 use crate::ledger::lifecycle::Author;
+use crate::ledger::part::OnReject;
 use crate::model::{Body, Owner, Process, Run, RunError, Status, Timestamp};
 use crate::segment::{OpenState, Pinned, Segment};
 use crate::storage::{Fate, Storage};
