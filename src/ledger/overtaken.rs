@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::ledger::audit::{self, HOLE_COVERED, SEGMENT_MISSING, TAIL_CUT};
 use crate::ledger::catalog::{Catalog, is_of_one_file};
-use crate::ledger::classes::{RUN_STREAMS, STREAM_KINDS};
+use crate::ledger::classes::{AUDIT_STREAM, RUN_STREAMS, STREAM_KINDS};
 use crate::ledger::handle::Inner;
 use crate::ledger::reader::Reader;
 use crate::model::{Body, Event, Id, Kind, Severity};
@@ -117,19 +117,23 @@ fn lost_range(catalog: &Catalog, note: &Event<'_>) -> Option<Range<u64>> {
     let (stream, file) = name.split_once('/').unwrap_or_default();
     let stream = STREAM_KINDS.iter().position(|(name, _)| *name == stream);
     let (Some(stream), Some(name)) = (stream, Name::parse(file)) else { return Some(0..u64::MAX) };
+    if stream == AUDIT_STREAM {
+        // It may have told of any state that it is overtaken.
+        return Some(0..u64::MAX);
+    }
     if !RUN_STREAMS.contains(stream) {
         return None;
     }
     let starts: Vec<_> = catalog.stream(stream).iter().map(|it| it.first_seq()).collect();
     let (before, behind) = starts.split_at(starts.partition_point(|&it| it < name.first_seq));
-    Some(match note.event_type == SEGMENT_MISSING {
+    let previous = before.last().copied().unwrap_or(0);
+    if note.event_type == SEGMENT_MISSING {
         // The one before it may have been another, too.
-        true => before.last().copied().unwrap_or(0)..name.first_seq,
-        false => {
-            let next = behind.iter().find(|&&it| it > name.first_seq);
-            name.first_seq..next.copied().unwrap_or(u64::MAX)
-        }
-    })
+        return Some(previous..name.first_seq);
+    }
+    let next = behind.iter().find(|&&it| it > name.first_seq).copied().unwrap_or(u64::MAX);
+    // With one that is gone those before it may be, of which nothing tells but the next one.
+    Some(if starts.contains(&name.first_seq) { name.first_seq } else { previous }..next)
 }
 
 impl Reader {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use runledger::{Durability, Json, Ledger, Reader, Run, Status, repair, verify};
+use runledger::{Class, Durability, Json, Ledger, Limits, Reader, Run, Status, repair, verify};
 use torture::disk::{Cut, Keep, KeepNames, SimDisk};
 
 use super::{DIR, options};
@@ -20,10 +20,26 @@ fn state(status: Status, size: usize) -> Run<'static> {
     run.metadata(Json::from_value(&status.name().repeat(size)).unwrap())
 }
 
-fn files_of_runs(disk: &SimDisk) -> Vec<PathBuf> {
+fn files_of(disk: &SimDisk, stream: &str) -> Vec<PathBuf> {
     let mut files = disk.files();
-    files.retain(|path| path.to_string_lossy().contains("/runs/"));
+    files.retain(|path| path.parent().is_some_and(|dir| dir.ends_with(stream)));
     files
+}
+
+/// Damages what has this text in it.
+fn damage(disk: &SimDisk, stream: &str, text: &str) {
+    for path in files_of(disk, stream) {
+        let mut bytes = disk.peek(&path);
+        let places = bytes.windows(text.len()).position(|it| it == text.as_bytes());
+        places.into_iter().for_each(|at| bytes[at] ^= 1);
+        disk.poke(&path, bytes);
+    }
+}
+
+/// Ends the segments that are written.
+fn seal(disk: &SimDisk, ledger: &Ledger) {
+    disk.advance(Duration::from_secs(40 * 24 * 60 * 60));
+    ledger.maintain().unwrap();
 }
 
 /// The run is there once, as it ended, for the writer and for who reads beside it.
@@ -58,18 +74,11 @@ fn a_repair_that_loses_a_state_makes_no_run_two() {
         for status in STATES {
             ledger.append(state(status, 10)).unwrap();
             if is_sealed && (is_spread || status == Status::Success) {
-                disk.advance(Duration::from_secs(40 * 24 * 60 * 60));
-                ledger.maintain().unwrap();
+                seal(&disk, &ledger);
             }
         }
         ledger.close().unwrap();
-        let lost = Status::Running.name().repeat(10);
-        for path in files_of_runs(&disk) {
-            let mut bytes = disk.peek(&path);
-            let places = bytes.windows(lost.len()).position(|it| it == lost.as_bytes());
-            places.into_iter().for_each(|at| bytes[at] ^= 1);
-            disk.poke(&path, bytes);
-        }
+        damage(&disk, "runs", &Status::Running.name().repeat(10));
         assert!(verify(DIR, disk.storage()).unwrap().is_damaged(), "{label}");
         repair(DIR, disk.storage(), false).unwrap();
         assert!(!verify(DIR, disk.storage()).unwrap().is_damaged(), "{label}");
@@ -77,6 +86,40 @@ fn a_repair_that_loses_a_state_makes_no_run_two() {
         assert_eq!(reader.query().history(true).count().unwrap(), 2, "{label}");
         assert_eq!(reader.query().count().unwrap(), 1, "{label}");
         stays_one(&disk, &label);
+        // The word of what is overtaken may be lost in its turn.
+        let ledger = options(&disk).open(DIR).unwrap();
+        seal(&disk, &ledger);
+        ledger.close().unwrap();
+        damage(&disk, "audit", "run.overtaken");
+        repair(DIR, disk.storage(), false).unwrap();
+        stays_one(&disk, &format!("{label}, without the word of it"));
+    }
+}
+
+/// Of the files at the end of a stream that are gone the last one alone is known. What was lost in
+/// those before it counted as there, so that the state before that was the newest once more.
+#[test]
+fn segments_that_are_gone_make_no_run_two() {
+    let disk = SimDisk::new(2);
+    let failed = Class::status(Status::Failed);
+    let open = || options(&disk).class(failed.clone(), Limits::new()).open(DIR).unwrap();
+    let ledger = open();
+    for state in [("r", Status::Pending), ("r", Status::Running), ("other", Status::Running)] {
+        seal(&disk, &ledger);
+        ledger.append(Run::new(state.0, "t", state.1).unwrap()).unwrap();
+    }
+    ledger.append(Run::new("r", "t", Status::Failed).unwrap()).unwrap();
+    seal(&disk, &ledger);
+    ledger.close().unwrap();
+    let mut files = files_of(&disk, "runs");
+    files.sort();
+    assert_eq!(files.len(), 3, "{files:?}");
+    files[1..].iter().for_each(|file| disk.storage().remove(file).unwrap());
+    for opening in 0..2 {
+        let ledger = open();
+        let states = ledger.query().history(true).count().unwrap();
+        assert_eq!((ledger.query().count().unwrap(), states), (1, 2), "opening {opening}");
+        ledger.close().unwrap();
     }
 }
 
