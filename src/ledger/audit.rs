@@ -1,5 +1,6 @@
 //! What the engine itself puts on record: what was cut, covered or dropped.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -359,15 +360,20 @@ impl Inner {
     }
 
     /// Puts a note on record. What it is about was done, so a full disk is no error: the note is
-    /// owed then, and written as soon as there is space.
+    /// owed then, and written as soon as there is space. One that comes after a close is not.
     ///
     /// # Errors
     /// As for an append, but for a full disk.
     pub(super) fn note(&self, event: &Event<'static>) -> Result<()> {
         let mut event = event.clone();
         event.created_at.get_or_insert(Timestamp::from_nanos(self.options.storage.now()));
-        self.owed_notes.lock().push_back(event);
-        self.write_owed_notes()
+        let mut owed = self.owed_notes.lock();
+        owed.push_back(event);
+        let written = self.write_notes(&mut owed);
+        if matches!(written, Err(Error::Closed)) {
+            owed.pop_back();
+        }
+        written
     }
 
     /// Writes the notes for which there was no space before, as far as there is now.
@@ -375,7 +381,10 @@ impl Inner {
     /// # Errors
     /// As for an append, but for a full disk.
     pub(super) fn write_owed_notes(&self) -> Result<()> {
-        let mut owed = self.owed_notes.lock();
+        self.write_notes(&mut self.owed_notes.lock())
+    }
+
+    fn write_notes(&self, owed: &mut VecDeque<Event<'static>>) -> Result<()> {
         while let Some(event) = owed.front() {
             let now = self.options.storage.now();
             let written = with_batch(|batch| {

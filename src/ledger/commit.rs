@@ -168,6 +168,7 @@ impl Inner {
             batch.is_urgent = is_urgent;
             let targets = self.lock_parts(batch, None);
             if runs.map(Stream::version) == version {
+                self.check_open()?;
                 return self.write_frames(batch, encoded, targets, now);
             }
         }
@@ -175,6 +176,7 @@ impl Inner {
         let encoded = batch.encode(&self.catalog, split, records, time, on_reject)?;
         batch.is_urgent = is_urgent;
         let targets = self.lock_parts(batch, runs_lock);
+        self.check_open()?;
         self.write_frames(batch, encoded, targets, now)
     }
 
@@ -202,7 +204,8 @@ impl Inner {
         numbers.filter_map(lock).collect()
     }
 
-    /// Writes the frames of a batch, whose streams are locked.
+    /// Writes the frames of a batch, whose streams are locked. Under the locks it was looked whether
+    /// that may be: a close takes them before it gives up the numbers and the files.
     pub(super) fn write_frames(
         &self,
         batch: &mut Batch,
@@ -210,8 +213,6 @@ impl Inner {
         mut targets: Targets<'_>,
         now: i64,
     ) -> Result<(Appended, Positions)> {
-        // Under the locks, which a close takes before it gives up the numbers and the files.
-        self.check_open()?;
         let first_seq = self.take_seqs(u64::from(batch.records))?;
         // All space is found before anything is written, so that a full disk takes no part of a
         // batch and leaves out another.
@@ -381,6 +382,7 @@ impl Inner {
     pub(super) fn write_note(&self, batch: &mut Batch, now: i64) -> Result<()> {
         batch.is_urgent = true;
         let targets = self.lock_parts(batch, None);
+        self.check_notable()?;
         let nothing = Encoded { rejected: Vec::new(), taken: 1 };
         self.write_frames(batch, nothing, targets, now).map(drop)
     }

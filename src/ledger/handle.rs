@@ -22,8 +22,8 @@ use crate::model::{Event, Owner, Timestamp};
 use crate::planted::{Bug, is_planted};
 use crate::query::{Events, Query};
 use crate::storage::Storage;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock, RwLockReadGuard};
 
 /// A ledger, open for writing.
 ///
@@ -77,6 +77,10 @@ pub(super) struct Inner {
     /// Why nothing may be appended any more.
     pub(super) poisoned: OnceLock<String>,
     pub(super) closed: AtomicBool,
+    /// Held by who may put something on record at the end of what it does: a close waits for that.
+    pub(super) jobs: RwLock<()>,
+    /// True when nothing is put on record any more, either.
+    pub(super) ended: AtomicBool,
     /// Space held back for a full disk.
     pub(super) reserve: Reserve,
     /// Appends that were refused for what they held and not yet put on record.
@@ -198,6 +202,27 @@ impl Inner {
             return Err(Error::Closed);
         }
         self.check_poisoned()
+    }
+
+    /// As [`Inner::check_open`], for the engine's own notes: what has begun before a close is put on
+    /// record yet.
+    pub(super) fn check_notable(&self) -> Result<()> {
+        if self.ended.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        self.check_poisoned()
+    }
+
+    /// The right to do what is put on record at its end.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Poisoned`], or [`Error::Locked`] in a fork.
+    pub(super) fn begin_job(&self) -> Result<RwLockReadGuard<'_, ()>> {
+        // A fork may have the lock as it was taken by a thread that it does not have.
+        self.check_process()?;
+        let job = self.jobs.read();
+        self.check_open()?;
+        Ok(job)
     }
 
     /// An error when a note is owed, as there was no space for it: after a clean close no opening

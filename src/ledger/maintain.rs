@@ -257,6 +257,7 @@ impl Inner {
     /// Begins new segments where the old are old enough, then drops what has expired. Runs whose
     /// owners are gone are abandoned before that.
     fn retain(&self) -> Result<()> {
+        let _is_waited_for = self.begin_job()?;
         self.note_full_disk(false)?;
         self.write_owed_notes()?;
         self.note_refused()?;
@@ -313,10 +314,12 @@ impl Inner {
         if self.closed.swap(true, Ordering::AcqRel) {
             return self.check_poisoned();
         }
-        // What has begun to write segments anew, to end or to drop them comes to its end first. All
-        // that comes now is refused, and touches no file.
+        // What has begun to write segments anew, to end or to drop them comes to its end first, and
+        // is put on record. All that comes now is refused, and touches no file.
         self.compactor.stop();
+        drop(self.jobs.write());
         drop(self.cleaning.lock());
+        self.ended.store(true, Ordering::Release);
         let sealed = self.seal_or_trim();
         self.maintenance.stop();
         let outcome = noted.and(sealed.and_then(|()| self.finish()));

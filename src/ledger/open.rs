@@ -27,8 +27,8 @@ use crate::model::Event;
 use crate::planted::{Bug, is_planted};
 use crate::segment::{Loss, Name, Segment};
 use crate::storage::{OpenMode, Storage};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64};
+use crate::sync::{Mutex, RwLock};
 
 impl Ledger {
     pub(super) fn open_with(dir: &Path, options: Options) -> Result<Self> {
@@ -268,6 +268,8 @@ fn assemble(
         poisoned: OnceLock::new(),
         reserve,
         closed: AtomicBool::new(false),
+        jobs: RwLock::new(()),
+        ended: AtomicBool::new(false),
         refused: AtomicU64::new(0),
         pid: std::process::id(),
         owner: OnceLock::new(),

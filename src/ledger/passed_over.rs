@@ -70,6 +70,8 @@ impl Inner {
         while self.note_passed_over()? {
             self.seal_full();
         }
+        // The background may have written the note just now.
+        self.seal_full();
         Ok(())
     }
 

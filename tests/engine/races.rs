@@ -3,12 +3,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use runledger::{Cleanup, Compaction, Durability, Error, Event, Ledger, Options, Run, Status};
+use runledger::{
+    Cleanup, Compaction, Durability, Erasure, Error, Event, Field, Id, Ledger, Options, Reader,
+    Run, Status,
+};
 
 use super::hooked::Hooked;
 use super::{DIR, is_draft, within_a_minute};
@@ -43,7 +46,24 @@ fn once_on(
     });
 }
 
-/// Has the ledger closed, and opened by another writer, when the next append or round looks at the
+/// As [`once_on`], in another thread, which has a while for it before the operation begins.
+fn meanwhile_on(
+    storage: &Hooked,
+    operation: &'static str,
+    is_it: impl Fn(&Path) -> bool + Send + Sync + 'static,
+    act: impl FnOnce() + Send + 'static,
+) {
+    once_on(storage, operation, is_it, move || {
+        let (done, is_done) = mpsc::channel();
+        std::thread::spawn(move || {
+            act();
+            let _ = done.send(());
+        });
+        let _ = is_done.recv_timeout(A_WHILE);
+    });
+}
+
+/// Has the ledger closed, and opened by another writer, when the next append looks at the
 /// clock. What comes is that writer, and the disk as it has left it.
 fn changes_hands_at_next_look(
     ledger: &Ledger,
@@ -94,18 +114,31 @@ fn an_append_that_a_close_overtakes_reserves_no_numbers() {
 /// A round of upkeep that had begun before the close ended and sealed an old segment after it: over
 /// the frames that another writer was appending there.
 #[test]
-fn upkeep_that_a_close_overtakes_seals_nothing() {
-    let disk = SimDisk::new(2);
-    let storage = Hooked::new(disk.storage());
-    let ledger = open(&storage);
-    ledger.append_with(Event::new("old"), Durability::Os).unwrap();
-    disk.advance(Duration::from_secs(2 * 24 * 3600));
-    let second = changes_hands_at_next_look(&ledger, &storage, &disk);
-    let refused = ledger.maintain();
-    assert!(matches!(refused, Err(Error::Closed)), "{refused:?}");
-    let (second, left) = second.lock().take().unwrap();
-    assert_untouched(&disk, &left);
-    assert_eq!(second.query().count().unwrap(), 3);
+fn a_close_waits_for_upkeep() {
+    within_a_minute(|| {
+        let disk = SimDisk::new(2);
+        let storage = Hooked::new(disk.storage());
+        let ledger = open(&storage);
+        ledger.append_with(Event::new("old"), Durability::Os).unwrap();
+        disk.advance(Duration::from_secs(2 * 24 * 3600));
+        let (told, changed_hands) = mpsc::channel();
+        let (closed, storage_of_second, of_disk) = (ledger.clone(), storage.clone(), disk.clone());
+        meanwhile_on(
+            &storage,
+            "now",
+            |_| true,
+            move || {
+                closed.close().unwrap();
+                let second = append_to_second(&storage_of_second);
+                told.send((second, of_disk.fork())).unwrap();
+            },
+        );
+        let refused = ledger.maintain();
+        assert!(matches!(refused, Err(Error::Closed)), "{refused:?}");
+        let (second, left) = changed_hands.recv().unwrap();
+        assert_untouched(&disk, &left);
+        assert_eq!(second.query().count().unwrap(), 2);
+    });
 }
 
 /// A close did not wait for a clean-up: its files went after the lock was given up, and with them
@@ -119,16 +152,15 @@ fn a_close_waits_for_a_clean_up() {
         ledger.append_with(Event::new("old"), Durability::Os).unwrap();
         let (told, appended) = mpsc::channel();
         let (closed, storage_of_second) = (ledger.clone(), storage.clone());
-        once(&storage, "remove", move || {
-            let (done, is_done) = mpsc::channel();
-            std::thread::spawn(move || {
+        meanwhile_on(
+            &storage,
+            "remove",
+            |_| true,
+            move || {
                 closed.close().unwrap();
-                let second = append_to_second(&storage_of_second);
-                let _ = done.send(());
-                told.send(second).unwrap();
-            });
-            let _ = is_done.recv_timeout(A_WHILE);
-        });
+                told.send(append_to_second(&storage_of_second)).unwrap();
+            },
+        );
         ledger.cleanup(&Cleanup::older_than(Duration::ZERO), false).unwrap();
         drop(appended.recv().unwrap());
         let again = open(&Hooked::new(disk.power_cut(NOTHING).storage()));
@@ -149,24 +181,31 @@ fn open_with_sealed(storage: &Hooked, disk: &SimDisk) -> Ledger {
 /// that was another writer's by then: those that this one had given out were given out again after
 /// a crash.
 #[test]
-fn a_compaction_that_a_close_overtakes_takes_nothing_back() {
-    let disk = SimDisk::new(6);
-    let storage = Hooked::new(disk.storage());
-    let ledger = open_with_sealed(&storage, &disk);
-    let (told, given_out) = mpsc::channel();
-    let (closed, storage_of_second) = (ledger.clone(), storage.clone());
-    once(&storage, "now", move || {
-        closed.close().unwrap();
-        let second = open(&storage_of_second);
-        let seq = second.append_with(Event::new("of the second"), Durability::Os).unwrap();
-        told.send((second, seq)).unwrap();
+fn a_compaction_beside_a_close_takes_nothing_back() {
+    within_a_minute(|| {
+        let disk = SimDisk::new(6);
+        let storage = Hooked::new(disk.storage());
+        let ledger = open_with_sealed(&storage, &disk);
+        let (told, given_out) = mpsc::channel();
+        let (closed, storage_of_second) = (ledger.clone(), storage.clone());
+        meanwhile_on(
+            &storage,
+            "now",
+            |_| true,
+            move || {
+                closed.close().unwrap();
+                let second = open(&storage_of_second);
+                let seq = second.append_with(Event::new("of the second"), Durability::Os).unwrap();
+                told.send((second, seq)).unwrap();
+            },
+        );
+        let refused = ledger.compact(&Compaction::new());
+        assert!(matches!(refused, Err(Error::Closed)), "{refused:?}");
+        let (_second, seq) = given_out.recv().unwrap();
+        let again = open(&Hooked::new(disk.power_cut(NOTHING).storage()));
+        let next = again.append(Event::new("after the crash")).unwrap();
+        assert!(next > seq, "{next} is given out, and {seq} was before");
     });
-    let refused = ledger.compact(&Compaction::new());
-    assert!(matches!(refused, Err(Error::Closed)), "{refused:?}");
-    let (_second, seq) = given_out.recv().unwrap();
-    let again = open(&Hooked::new(disk.power_cut(NOTHING).storage()));
-    let next = again.append(Event::new("after the crash")).unwrap();
-    assert!(next > seq, "{next} is given out, and {seq} was before");
 }
 
 /// A close did not wait for a compaction: the draft of that lay behind a clean close, after which
@@ -179,14 +218,9 @@ fn a_close_waits_for_a_compaction() {
         let ledger = open_with_sealed(&storage, &disk);
         let (told, left) = mpsc::channel();
         let (closed, of_disk) = (ledger.clone(), disk.clone());
-        once_on(&storage, "write", is_draft, move || {
-            let (done, is_done) = mpsc::channel();
-            std::thread::spawn(move || {
-                closed.close().unwrap();
-                told.send(of_disk.kill()).unwrap();
-                let _ = done.send(());
-            });
-            let _ = is_done.recv_timeout(A_WHILE);
+        meanwhile_on(&storage, "write", is_draft, move || {
+            closed.close().unwrap();
+            told.send(of_disk.kill()).unwrap();
         });
         let _ = ledger.compact(&Compaction::new());
         let left = left.recv().unwrap();
@@ -195,36 +229,101 @@ fn a_close_waits_for_a_compaction() {
     });
 }
 
+/// What was put on record after the close had begun was refused, and counted as owed: the close
+/// said that the disk is full, and was no clean one.
+#[test]
+fn what_has_begun_before_a_close_is_on_record_after_it() {
+    within_a_minute(|| {
+        let disk = SimDisk::new(9);
+        let storage = Hooked::new(disk.storage());
+        let ledger = open_with_sealed(&storage, &disk);
+        let is_sealed = Arc::new(AtomicBool::new(false));
+        let (told, closed) = mpsc::channel();
+        let (closes, appends, of_draft) = (ledger.clone(), ledger.clone(), is_sealed.clone());
+        let told = Mutex::new(Some(told));
+        storage.set(move |operation, path| {
+            if operation == "sync" && is_draft(path) {
+                of_draft.store(true, SeqCst);
+            }
+            // It is looked at last, and then the word of the compaction is written.
+            let is_last = operation == "list" && of_draft.load(SeqCst);
+            let Some(told) = is_last.then(|| told.lock().take()).flatten() else { return };
+            let closes = closes.clone();
+            std::thread::spawn(move || told.send(closes.close()));
+            while appends.append_with(Event::new("beside"), Durability::Os).is_ok() {
+                std::thread::yield_now();
+            }
+        });
+        let report = ledger.compact(&Compaction::new()).unwrap();
+        assert!(is_sealed.load(SeqCst) && report.rewrites.len() == 1, "{report:?}");
+        closed.recv().unwrap().unwrap();
+        assert_eq!(notes(&disk, "segment.compacted"), 1);
+    });
+}
+
+/// Whether an erasure that a close broke off is on record was a matter of chance: the records of
+/// some segments were gone, and nothing told by whom, if the close came first.
+#[test]
+fn an_erasure_that_a_close_breaks_off_is_on_record() {
+    within_a_minute(|| {
+        let disk = SimDisk::new(10);
+        let storage = Hooked::new(disk.storage());
+        let ledger = open(&storage);
+        let user = || Id::new("u").unwrap();
+        for _ in 0..2 {
+            ledger.append_with(Event::new("of u").user_id(user()), Durability::Os).unwrap();
+            ledger.append_with(Event::new("of none"), Durability::Os).unwrap();
+            disk.advance(Duration::from_secs(2 * 24 * 3600));
+            ledger.maintain().unwrap();
+        }
+        let (told, closed) = mpsc::channel();
+        let (closes, drafts) = (ledger.clone(), AtomicUsize::new(0));
+        let is_second = move |path: &Path| is_draft(path) && drafts.fetch_add(1, SeqCst) > 0;
+        meanwhile_on(&storage, "sync", is_second, move || told.send(closes.close()).unwrap());
+        let erased = ledger.erase(&Erasure::of(Field::User, user()).unwrap());
+        closed.recv().unwrap().unwrap();
+        assert_eq!(notes(&disk, "records.erased"), 1, "{erased:?}");
+    });
+}
+
+/// How many notes of this type there are.
+fn notes(disk: &SimDisk, note: &str) -> u64 {
+    let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
+    reader.audit().record_type(note).count().unwrap()
+}
+
 /// A clean-up by status that had begun before the close sealed a short segment after it: over
 /// records that another writer had appended there, and was told are on stable storage.
 #[test]
-fn a_clean_up_that_a_close_overtakes_seals_nothing() {
-    let disk = SimDisk::new(8);
-    let storage = Hooked::new(disk.storage());
-    let ledger = open(&storage);
-    let append = |ledger: &Ledger, run: &str, status| {
-        ledger.append_with(Run::new(run, "t", status).unwrap(), Durability::Sync).unwrap();
-    };
-    append(&ledger, "skipped", Status::Skipped);
-    append(&ledger, "done", Status::Success);
-    disk.advance(Duration::from_secs(3600));
-    let (told, changed_hands) = mpsc::channel();
-    let (closed, storage_of_second, of_disk) = (ledger.clone(), storage.clone(), disk.clone());
-    // What the directory takes is added up before segments are dropped and after that, and then
-    // before runs are taken out of those that stay.
-    let looks = AtomicUsize::new(0);
-    let is_third = move |path: &Path| path == Path::new(DIR) && looks.fetch_add(1, SeqCst) == 2;
-    once_on(&storage, "list", is_third, move || {
-        closed.close().unwrap();
-        let second = open(&storage_of_second);
-        append(&second, "of the second", Status::Success);
-        told.send((second, of_disk.fork())).unwrap();
+fn a_clean_up_beside_a_close_seals_nothing_after_it() {
+    within_a_minute(|| {
+        let disk = SimDisk::new(8);
+        let storage = Hooked::new(disk.storage());
+        let ledger = open(&storage);
+        let append = |ledger: &Ledger, run: &str, status| {
+            ledger.append_with(Run::new(run, "t", status).unwrap(), Durability::Sync).unwrap();
+        };
+        append(&ledger, "skipped", Status::Skipped);
+        append(&ledger, "done", Status::Success);
+        disk.advance(Duration::from_secs(3600));
+        let (told, changed_hands) = mpsc::channel();
+        let (closed, storage_of_second, of_disk) = (ledger.clone(), storage.clone(), disk.clone());
+        // What the directory takes is added up before segments are dropped and after that, and then
+        // before runs are taken out of those that stay.
+        let looks = AtomicUsize::new(0);
+        let is_third = move |path: &Path| path == Path::new(DIR) && looks.fetch_add(1, SeqCst) == 2;
+        meanwhile_on(&storage, "list", is_third, move || {
+            closed.close().unwrap();
+            let second = open(&storage_of_second);
+            append(&second, "of the second", Status::Success);
+            told.send((second, of_disk.fork())).unwrap();
+        });
+        let skipped = Cleanup::older_than(Duration::ZERO).status(Status::Skipped);
+        let refused = ledger.cleanup(&skipped, false);
+        assert!(matches!(refused, Err(Error::Closed)), "{refused:?}");
+        let (_second, left) = changed_hands.recv().unwrap();
+        assert_untouched(&disk, &left);
     });
-    let skipped = Cleanup::older_than(Duration::ZERO).status(Status::Skipped);
-    let refused = ledger.cleanup(&skipped, false);
-    assert!(matches!(refused, Err(Error::Closed)), "{refused:?}");
-    let (_second, left) = changed_hands.recv().unwrap();
-    assert_untouched(&disk, &left);
 }
 
 /// Of two threads that closed the ledger, one was told that all was done while the other had not
@@ -238,15 +337,15 @@ fn who_closes_too_waits_for_the_close() {
         ledger.append_with(Event::new("t"), Durability::Os).unwrap();
         let (told, cut) = mpsc::channel();
         let (closed, of_disk) = (ledger.clone(), disk.clone());
-        once(&storage, "sync", move || {
-            let (done, is_done) = mpsc::channel();
-            std::thread::spawn(move || {
+        meanwhile_on(
+            &storage,
+            "sync",
+            |_| true,
+            move || {
                 closed.close().unwrap();
                 told.send(of_disk.power_cut(NOTHING)).unwrap();
-                let _ = done.send(());
-            });
-            let _ = is_done.recv_timeout(A_WHILE);
-        });
+            },
+        );
         let _ = ledger.close();
         let again = open(&Hooked::new(cut.recv().unwrap().storage()));
         assert_eq!(again.query().count().unwrap(), 1);

@@ -269,7 +269,7 @@ impl Ledger {
     /// nothing is dropped then; [`Error::Io`](crate::Error::Io) or
     /// [`Error::Poisoned`](crate::Error::Poisoned).
     pub fn cleanup(&self, cleanup: &Cleanup, dry_run: bool) -> Result<CleanupReport> {
-        self.inner.check_writable()?;
+        let _is_waited_for = self.inner.begin_job()?;
         if cleanup.older_than.is_none() {
             self.inner.check_policy()?;
         }

@@ -111,7 +111,7 @@ impl Ledger {
     /// erased; [`Error::NoSpace`], [`Error::Closed`], [`Error::Poisoned`] or another
     /// [`Error::Io`].
     pub fn erase(&self, erasure: &Erasure) -> Result<ErasureReport> {
-        self.inner.check_writable()?;
+        let _is_waited_for = self.inner.begin_job()?;
         let mut report = ErasureReport::default();
         let erased = self.inner.erase(erasure, &mut report);
         let mut noted = Ok(());

@@ -127,7 +127,6 @@ impl Ledger {
     /// [`Error::Closed`](crate::Error::Closed),
     /// [`Error::Poisoned`](crate::Error::Poisoned) or [`Error::Io`](crate::Error::Io).
     pub fn compact(&self, compaction: &Compaction) -> Result<CompactionReport> {
-        self.inner.check_writable()?;
         self.inner.compact(compaction, &mut |_| self.inner.check_writable())
     }
 }

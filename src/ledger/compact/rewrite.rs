@@ -80,6 +80,7 @@ impl Inner {
         compaction: &Compaction,
         pace: &mut Pace<'_>,
     ) -> Result<CompactionReport> {
+        let _is_waited_for = self.begin_job()?;
         let mut report = CompactionReport::default();
         let retention = self.policy.current();
         let expiry = match self.policy.is_unknown() {
