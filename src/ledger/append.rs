@@ -32,6 +32,9 @@ pub(super) struct Batch {
     pub(super) records: u32,
     /// The newest states of runs, when the batch has several.
     newest: HashTable<StateAt>,
+    /// The hashes of the keys of those of which a state was refused as the one before it could not
+    /// be read: what comes later in the batch would take its place.
+    unread: Vec<u64>,
     /// A copy of such a state: the bytes that it stands in move while the next one is encoded.
     state: Vec<u8>,
     /// What an error's fingerprint is made from.
@@ -83,11 +86,13 @@ pub(super) fn with_batch<R>(work: impl FnOnce(&mut Batch) -> R) -> R {
 impl Batch {
     /// Empties it.
     fn reset(&mut self) {
-        self.runs = 0;
+        if std::mem::take(&mut self.runs) > 0 {
+            self.newest.clear();
+            self.unread.clear();
+        }
         self.records = 0;
         self.is_full = false;
         self.is_urgent = false;
-        self.newest.clear();
         for stream in std::mem::take(&mut self.used) {
             if let Some(part) = self.parts.get_mut(stream) {
                 part.clear();
@@ -184,6 +189,10 @@ impl Batch {
             return self.put_run(states, run, now, wanted).map(drop);
         }
         let hash = wanted.hash;
+        if self.unread.contains(&hash) {
+            let cause = std::io::Error::other("the state before it in the batch was refused");
+            return Err(Error::io("read a state in", states.catalog.layout.dir(), cause));
+        }
         let parts = &self.parts;
         let is_of = |at: &StateAt| {
             parts.get(at.stream).is_some_and(|part| part.is_state_of(at.number, hash, &run.run_id))
@@ -196,7 +205,11 @@ impl Batch {
                 }
             }
             None => {
-                let next = self.put_run(states, run, now, wanted)?;
+                let put = self.put_run(states, run, now, wanted);
+                if matches!(put, Err(Error::Io { .. } | Error::Damaged { .. })) {
+                    self.unread.push(hash);
+                }
+                let next = put?;
                 let parts = &self.parts;
                 let hash_of = |at: &StateAt| {
                     let states = parts.get(at.stream).map(|part| &part.states);

@@ -54,7 +54,7 @@ pub(super) struct Believed {
 
 /// True when the clock was set back from the one time to the other.
 pub(super) const fn is_set_back(from: i64, to: i64) -> bool {
-    from.saturating_sub(to) > SET_BACK
+    to < from && from.abs_diff(to) > SET_BACK.unsigned_abs()
 }
 
 impl Look {

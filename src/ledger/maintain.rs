@@ -368,8 +368,7 @@ fn trim(segment: &Segment) -> Result<()> {
 /// True when the segment was begun `age` ago, or is from as far in the future: then the clock was
 /// wrong, and records from now on are not to wait for that time to expire.
 pub(super) fn is_old(segment: &Segment, now: i64, age: Duration) -> bool {
-    let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
-    now.abs_diff(segment.header().created_at) >= age
+    Duration::from_nanos(now.abs_diff(segment.header().created_at)) >= age
 }
 
 #[cfg(test)]

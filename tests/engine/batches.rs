@@ -75,6 +75,32 @@ fn a_state_that_cannot_be_read_takes_no_other_record_along() {
     }
 }
 
+/// The state before could not be read once, and then it could: the first state of a run in a batch
+/// was refused, and the second taken in its place. A merge that was gone on with put the first one
+/// behind it, and the run was as it had been.
+#[test]
+fn after_a_state_that_is_refused_unread_no_later_one_of_its_batch_is_taken() {
+    let disk = SimDisk::new(1);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let run = |id: &'static str, attempt: u32| {
+        Body::Run(Run::new(id, "t", Status::Running).unwrap().attempt(attempt))
+    };
+    ledger.append_batch(&[run("a", 1), run("b", 1)], Durability::Os).unwrap();
+    let mut left = 2;
+    disk.set_faults(move |op| {
+        let is_of_runs = op.path.to_string_lossy().contains("/runs/");
+        let fails = op.kind == OpKind::Map && is_of_runs && left > 0;
+        left -= u32::from(fails);
+        fails.then_some(Fault::Io)
+    });
+    let batch = [run("a", 2), run("b", 2), run("a", 3), run("b", 3)];
+    let outcomes = ledger.append_each(&batch, Durability::Os).unwrap();
+    disk.clear_hooks();
+    let taken: Vec<_> = outcomes.iter().map(Result::is_ok).collect();
+    assert_eq!(taken, [false, true, false, true], "{outcomes:?}");
+    assert!(matches!(outcomes[2], Err(Error::Io { .. })), "{outcomes:?}");
+}
+
 /// The states of a batch are looked up together in the last segment of each stream, and one by one
 /// in those before it.
 #[test]

@@ -102,7 +102,7 @@ fn a_repair_that_loses_a_state_makes_no_run_two() {
 fn segments_that_are_gone_make_no_run_two() {
     let disk = SimDisk::new(2);
     let failed = Class::status(Status::Failed);
-    let open = || options(&disk).class(failed.clone(), Limits::new()).open(DIR).unwrap();
+    let open = || options(&disk).class(failed, Limits::new()).open(DIR).unwrap();
     let ledger = open();
     for state in [("r", Status::Pending), ("r", Status::Running), ("other", Status::Running)] {
         seal(&disk, &ledger);
