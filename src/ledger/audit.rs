@@ -1,13 +1,11 @@
 //! What the engine itself puts on record: what was cut, covered or dropped.
 
-use std::collections::VecDeque;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::ledger::append::with_batch;
-use crate::ledger::classes::{AUDIT_STREAM, Class};
+use crate::ledger::classes::Class;
 use crate::ledger::ends::MissingEnd;
 use crate::ledger::handle::Inner;
 use crate::ledger::passed_over::PassedOver;
@@ -357,47 +355,5 @@ impl Inner {
                     .message(format!("{count} appends were refused")),
             ),
         }
-    }
-
-    /// Puts a note on record. What it is about was done, so a full disk is no error: the note is
-    /// owed then, and written as soon as there is space. One that comes after a close is not.
-    ///
-    /// # Errors
-    /// As for an append, but for a full disk.
-    pub(super) fn note(&self, event: &Event<'static>) -> Result<()> {
-        let mut event = event.clone();
-        event.created_at.get_or_insert(Timestamp::from_nanos(self.options.storage.now()));
-        let mut owed = self.owed_notes.lock();
-        owed.push_back(event);
-        let written = self.write_notes(&mut owed);
-        if matches!(written, Err(Error::Closed)) {
-            owed.pop_back();
-        }
-        written
-    }
-
-    /// Writes the notes for which there was no space before, as far as there is now.
-    ///
-    /// # Errors
-    /// As for an append, but for a full disk.
-    pub(super) fn write_owed_notes(&self) -> Result<()> {
-        self.write_notes(&mut self.owed_notes.lock())
-    }
-
-    fn write_notes(&self, owed: &mut VecDeque<Event<'static>>) -> Result<()> {
-        while let Some(event) = owed.front() {
-            let now = self.options.storage.now();
-            let written = with_batch(|batch| {
-                let body = Body::Event(event.borrowed());
-                batch.encode_note(AUDIT_STREAM, &body)?;
-                self.write_note(batch, now)
-            });
-            match written {
-                Ok(()) => drop(owed.pop_front()),
-                Err(Error::NoSpace { .. }) => return Ok(()),
-                Err(err) => return Err(err),
-            }
-        }
-        Ok(())
     }
 }

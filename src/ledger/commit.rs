@@ -204,8 +204,8 @@ impl Inner {
         numbers.filter_map(lock).collect()
     }
 
-    /// Writes the frames of a batch, whose streams are locked. Under the locks it was looked whether
-    /// that may be: a close takes them before it gives up the numbers and the files.
+    /// Writes the frames of a batch, whose streams are locked. Under the locks it was looked
+    /// whether that may be: a close takes them before it gives up the numbers and the files.
     pub(super) fn write_frames(
         &self,
         batch: &mut Batch,

@@ -204,8 +204,8 @@ impl Inner {
         self.check_poisoned()
     }
 
-    /// As [`Inner::check_open`], for the engine's own notes: what has begun before a close is put on
-    /// record yet.
+    /// As [`Inner::check_open`], for the engine's own notes: what has begun before a close is put
+    /// on record yet.
     pub(super) fn check_notable(&self) -> Result<()> {
         if self.ended.load(Ordering::Acquire) {
             return Err(Error::Closed);
@@ -223,16 +223,6 @@ impl Inner {
         let job = self.jobs.read();
         self.check_open()?;
         Ok(job)
-    }
-
-    /// An error when a note is owed, as there was no space for it: after a clean close no opening
-    /// looks for what it was to tell.
-    pub(super) fn check_noted(&self) -> Result<()> {
-        if self.owed_notes.lock().is_empty() {
-            return Ok(());
-        }
-        let full = std::io::ErrorKind::StorageFull.into();
-        Err(Error::io("write the notes of", self.catalog.layout.dir(), full))
     }
 
     pub(super) fn check_poisoned(&self) -> Result<()> {

@@ -24,6 +24,7 @@ mod merge;
 mod open;
 mod options;
 mod overtaken;
+mod owed;
 mod panics;
 mod part;
 mod passed_over;
