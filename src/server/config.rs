@@ -121,8 +121,8 @@ pub struct Config {
     /// three parts of 128 KiB are held at a time, one that comes and two that are at work, and more
     /// only where a line is longer; and what became of each, which is the answer.
     pub max_bulk_bytes: usize,
-    /// How long the headers of a request may take to come, and each piece of its body. A body may
-    /// take as long in all, and a second more for each 8,000 bytes.
+    /// How long the headers of a request may take to come, and how long its body may keep the
+    /// server waiting. Each piece of it gives back a second for each 8,000 bytes, and no more.
     pub read_timeout: Duration,
     /// How many requests may be at work in the ledger at a time; as many again wait.
     pub workers: usize,

@@ -63,19 +63,19 @@ impl Room {
     }
 }
 
-/// A body as it comes. Each piece is waited for as long as `read_timeout` says, and all of them
-/// together as long as that and the time that what came takes at the least rate: neither one that
-/// trickles nor one that stops holds its connection, and a long one may take its time.
+/// A body as it comes. It is waited for as long as `read_timeout` says, and each piece gives back
+/// the time that it takes at the least rate: neither a body that trickles nor one that stops holds
+/// its connection, and a long one may take its time. What comes faster earns no more: it would pay
+/// for hours of a trickle.
 pub(super) struct Pieces {
     body: axum::body::Body,
     patience: Duration,
     waited: Duration,
-    bytes: u64,
 }
 
 impl Pieces {
     pub(super) fn new(app: &App, body: axum::body::Body) -> Self {
-        Self { body, patience: app.config().read_timeout, waited: Duration::ZERO, bytes: 0 }
+        Self { body, patience: app.config().read_timeout, waited: Duration::ZERO }
     }
 
     /// Waits for the next piece; `None` at the end.
@@ -83,9 +83,7 @@ impl Pieces {
     /// # Errors
     /// A problem when it does not come in time, or the body breaks off.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
-        let by_rate = Duration::from_millis(self.bytes / LEAST_RATE);
-        let due = self.patience.saturating_add(by_rate);
-        let left = due.saturating_sub(self.waited).min(self.patience);
+        let left = self.patience.saturating_sub(self.waited);
         let begun = Disk.monotonic();
         let frame = tokio::time::timeout(left, self.body.frame()).await;
         self.waited += Disk.monotonic().saturating_sub(begun);
@@ -94,7 +92,8 @@ impl Pieces {
         let broken =
             |_| Problem::new(problem::Kind::Body, "the body broke off or does not decompress");
         let piece = frame.map_err(broken)?.into_data().unwrap_or_default();
-        self.bytes += piece.len() as u64;
+        let by_rate = Duration::from_micros(piece.len() as u64 * 1000 / LEAST_RATE);
+        self.waited = self.waited.saturating_sub(by_rate);
         Ok(Some(piece))
     }
 }

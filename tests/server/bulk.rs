@@ -1,5 +1,6 @@
 //! Many lines at a time, and everything out again.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -185,16 +186,15 @@ fn a_bulk_that_stops_to_come_tells_what_was_done() {
     assert!(only_the_first(&site, &refused) > 500);
 }
 
-/// A body that comes at a steady pace: so many pieces, one each tenth of a second.
+/// A body that comes at a steady pace: a piece each tenth of a second.
 struct Steady {
-    piece: Bytes,
-    left: usize,
+    pieces: VecDeque<Bytes>,
     tick: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl Steady {
-    fn body(piece: impl Into<Bytes>, left: usize) -> Body {
-        Body::from_stream(Self { piece: piece.into(), left, tick: None })
+    fn body(pieces: impl IntoIterator<Item = Bytes>) -> Body {
+        Body::from_stream(Self { pieces: pieces.into_iter().collect(), tick: None })
     }
 }
 
@@ -207,9 +207,7 @@ impl futures_core::Stream for Steady {
             return Poll::Pending;
         }
         self.tick = None;
-        let is_left = self.left > 0;
-        self.left -= usize::from(is_left);
-        Poll::Ready(is_left.then(|| Ok(self.piece.clone())))
+        Poll::Ready(self.pieces.pop_front().map(Ok))
     }
 }
 
@@ -220,7 +218,22 @@ fn a_bulk_that_trickles_is_refused() {
     let site = Site::with(|config| config.read_timeout = Duration::from_secs(1));
     let request = site.user("ann").request(Method::POST, "/v1/bulk");
     let request = request.header("content-type", "application/x-ndjson");
-    let refused = site.send(request.body(Steady::body("x", 50)).unwrap());
+    let trickle = std::iter::repeat_n(Bytes::from_static(b"x"), 50);
+    let refused = site.send(request.body(Steady::body(trickle)).unwrap());
+    assert_eq!(refused.problem(408).0, "too-slow");
+}
+
+/// What came fast paid for what came late: four bodies that had sent nearly all at once held the
+/// room of all bodies for hours with a byte now and then.
+#[test]
+fn a_bulk_that_trickles_after_it_came_fast_is_refused() {
+    let site = Site::with(|config| config.read_timeout = Duration::from_secs(1));
+    let request = site.user("ann").request(Method::POST, "/v1/bulk");
+    let request = request.header("content-type", "application/x-ndjson");
+    let fast = Bytes::from(event(1).repeat(70));
+    let trickle = std::iter::repeat_n(Bytes::from_static(b"x"), 50);
+    let body = Steady::body(std::iter::once(fast).chain(trickle));
+    let refused = site.send(request.body(body).unwrap());
     assert_eq!(refused.problem(408).0, "too-slow");
 }
 
@@ -231,8 +244,8 @@ fn a_long_body_may_take_its_time() {
     let site = Site::with(|config| config.read_timeout = Duration::from_secs(1));
     let request = site.user("ann").request(Method::POST, "/v1/bulk").header("idempotency-key", "k");
     let request = request.header("content-type", "application/x-ndjson");
-    let piece = event(1).repeat(20);
-    let taken = site.send(request.body(Steady::body(piece, 15)).unwrap());
+    let pieces = std::iter::repeat_n(Bytes::from(event(1).repeat(20)), 15);
+    let taken = site.send(request.body(Steady::body(pieces)).unwrap());
     assert_eq!(lines(&taken).len(), 300);
 }
 
