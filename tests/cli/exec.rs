@@ -1,7 +1,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use runledger::Ledger;
+use runledger::{Ledger, Timestamp};
 use serde_json::Value;
 
 use super::{Bench, said};
@@ -83,6 +83,54 @@ fn a_slow_reader_of_stderr_is_waited_for() {
     }
     let said = said(child.wait_with_output().unwrap());
     assert_eq!((said.code, said.err.len()), (0, 100_000));
+}
+
+/// Once there are two states of a run. Nobody reads what the program says until then.
+fn until_it_is_logged(bench: &Bench) -> (Value, Value) {
+    for _ in 0..600 {
+        if bench.records().len() == 2 {
+            return states(bench);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("the end of the run was not logged in 30 s")
+}
+
+/// The end of a run was logged only after all that the command had said was written: late, and not
+/// at all where the program was killed while nobody read its stderr.
+#[test]
+fn the_end_is_logged_though_nobody_reads_stderr() {
+    let bench = Bench::new();
+    // What the opening has to say, with a policy that cannot be read, does not fit any more either.
+    let script = "head -c 100000 /dev/zero | tr '\\0' x >&2; echo no >ledger/runledger.toml; \
+                  touch ended; exit 3";
+    let mut program = bench.program();
+    let mut child = bench.start(program.args(["exec", "--type", "x", "--", "sh", "-c", script]));
+    while !bench.path("ended").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (_, ended) = until_it_is_logged(&bench);
+    assert!(ended["message"].as_str().unwrap().starts_with("exit code 3: xxx"), "{ended}");
+    assert_eq!(ended["stack"].as_str().unwrap().len(), 8192);
+    assert_eq!(child.try_wait().unwrap(), None, "there is more to write than a pipe holds");
+    let said = said(child.wait_with_output().unwrap());
+    assert_eq!(said.code, 3);
+    let (copied, told) = said.err.split_at(100_000);
+    assert!(copied.bytes().all(|byte| byte == b'x'));
+    assert!(told.starts_with("runledger: nothing expires until this is mended: "), "{told}");
+}
+
+/// A run had ended when it was logged, a second after a command that left a process behind.
+#[test]
+fn a_run_ends_when_its_command_does() {
+    let bench = Bench::new();
+    let said = bench.run(["exec", "--type", "x", "--", "sh", "-c", "sleep 5 >/dev/null & exit 0"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    let (_, ended) = states(&bench);
+    let time = |key: &str| ended[key].as_str().unwrap().parse::<Timestamp>().unwrap().as_nanos();
+    let late = time("recorded_at") - time("finished_at");
+    // It waits so long for what the process may have to say.
+    assert!(late >= 1_000_000_000, "{late} ns");
 }
 
 #[test]

@@ -7,18 +7,20 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use runledger::Timestamp;
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
-use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::iterator::{Handle, SignalsInfo};
 use signal_hook::low_level::siginfo::{Cause, Origin};
+
+use crate::context;
 
 /// How much of the end of stderr is kept, in bytes.
 const TAIL_BYTES: usize = 8 << 10;
@@ -27,17 +29,29 @@ const TAIL_BYTES: usize = 8 << 10;
 /// the background may hold the pipe open for ever.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// From how many bytes of stderr on that are read and not written yet no more are read.
+const MOST_WAITING: usize = 8 << 10;
+
+/// How often a wait for who reads stderr looks whether a signal came.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// How a command ended.
 pub(crate) struct Ended {
     /// Its exit code or the signal that killed it.
     pub(crate) status: ExitStatus,
+    /// When.
+    pub(crate) at: Timestamp,
     /// The last 8 KiB of its stderr, from the start of a line on where there is one in them.
     pub(crate) stderr: String,
     /// The first signal that was sent to stop it.
     pub(crate) interrupted: Option<i32>,
+    copied: Option<Arc<Copied>>,
+    relay: Arc<Relay>,
+    signals: Handle,
 }
 
-/// Runs a command to its end, with these variables added to its environment.
+/// Runs a command to its end, with these variables added to its environment. What it said may wait
+/// to be written yet.
 ///
 /// # Errors
 /// When the command cannot be started.
@@ -68,9 +82,20 @@ pub(crate) fn run(command: &[OsString], env: &[(&str, OsString)]) -> io::Result<
     }
     let interrupted = relay.end();
     let status = child.wait()?;
-    let stderr = copied.map(|(copied, done)| copied.end(&done, &relay)).unwrap_or_default();
-    handle.close();
-    Ok(Ended { status, stderr, interrupted })
+    let at = context::clock();
+    let stderr = copied.as_ref().map(|copied| copied.read_to_end()).unwrap_or_default();
+    Ok(Ended { status, at, stderr, interrupted, copied, relay, signals: handle })
+}
+
+impl Ended {
+    /// Says this after what the command has said, and waits until both are written, for as long as
+    /// it takes unless a signal comes.
+    pub(crate) fn finish(self, words: &str) {
+        if let Some(copied) = self.copied {
+            copied.write_to_end(words, &self.relay);
+        }
+        self.signals.close();
+    }
 }
 
 /// The signals that are passed on. One that this program was started to ignore, as `nohup` has it,
@@ -83,84 +108,139 @@ fn passed_on() -> impl Iterator<Item = i32> {
     [SIGINT, SIGTERM, SIGHUP].into_iter().filter(move |signal| (ignored >> (signal - 1)) & 1 == 0)
 }
 
-/// The stderr of a command, which is copied to this program's.
+/// The stderr of a command, which is copied to this program's. One thread reads it and another one
+/// writes, so that its end is known when nobody takes what is written.
 struct Copied {
     pipe: File,
-    tail: Mutex<Tail>,
+    state: Mutex<State>,
+    changed: Condvar,
 }
 
-/// The end of what was copied.
 #[derive(Default)]
-struct Tail {
-    bytes: Vec<u8>,
-    /// How many bytes were read in all.
-    read: u64,
-    /// How many of them this program's stderr has taken.
+struct State {
+    /// The end of what was read.
+    tail: Vec<u8>,
+    /// What is to be written.
+    waiting: Vec<u8>,
+    /// How many bytes were to be written in all, and how many were.
+    taken: u64,
     written: u64,
+    /// Up to how many bytes are read however many wait.
+    due: u64,
+    /// True once nothing more is read.
+    is_at_end: bool,
 }
 
 impl Copied {
-    /// Begins to copy. What is received comes when that has ended.
-    fn begin(stderr: ChildStderr) -> (Arc<Self>, Receiver<()>) {
+    /// Begins to copy.
+    fn begin(stderr: ChildStderr) -> Arc<Self> {
         let pipe = File::from(OwnedFd::from(stderr));
-        let copied = Arc::new(Self { pipe, tail: Mutex::default() });
-        let (tell, done) = mpsc::channel();
-        let shared = Arc::clone(&copied);
-        thread::spawn(move || {
-            shared.copy();
-            let _ = tell.send(());
-        });
-        (copied, done)
+        let copied = Arc::new(Self { pipe, state: Mutex::default(), changed: Condvar::default() });
+        for work in [Self::read, Self::write] {
+            let shared = Arc::clone(&copied);
+            thread::spawn(move || work(&shared));
+        }
+        copied
     }
 
-    fn tail(&self) -> MutexGuard<'_, Tail> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn copy(&self) {
+    /// Waits for as long as that is so.
+    fn wait_while(&self, is_so: impl FnMut(&mut State) -> bool) -> MutexGuard<'_, State> {
+        self.changed.wait_while(self.state(), is_so).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for as long as that is so, and no longer than this.
+    fn wait_a_while(
+        &self,
+        time: Duration,
+        is_so: impl FnMut(&mut State) -> bool,
+    ) -> MutexGuard<'_, State> {
+        let waited = self.changed.wait_timeout_while(self.state(), time, is_so);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn read(&self) {
         let mut chunk = [0; TAIL_BYTES];
         loop {
-            let piece = match (&self.pipe).read(&mut chunk) {
-                Ok(0) => return,
-                Ok(read) => chunk.get(..read).unwrap_or_default(),
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => return,
-            };
-            self.tail().push(piece);
-            // The command goes on when nobody reads its messages.
-            let _ = io::stderr().write_all(piece);
-            let mut tail = self.tail();
-            tail.written = tail.read;
+            drop(self.wait_while(|it| it.waiting.len() >= MOST_WAITING && it.taken >= it.due));
+            match (&self.pipe).read(&mut chunk) {
+                Ok(read @ 1..) => {
+                    let piece = chunk.get(..read).unwrap_or_default();
+                    let mut state = self.state();
+                    state.keep(piece);
+                    state.push(piece);
+                }
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => {
+                    self.state().is_at_end = true;
+                    return self.changed.notify_all();
+                }
+            }
+            self.changed.notify_all();
         }
     }
 
-    /// Waits for all that was said by now, for as long as it takes to write it unless a signal
-    /// comes, and no more than the grace for what others say yet; gives the end of it.
-    fn end(&self, done: &Receiver<()>, relay: &Relay) -> String {
-        let due = self.tail().read + ioctl_fionread(&self.pipe).unwrap_or(0);
-        let is_behind = || {
-            let Tail { read, written, .. } = *self.tail();
+    fn write(&self) {
+        loop {
+            let piece = std::mem::take(&mut self.wait_while(|it| it.waiting.is_empty()).waiting);
+            // The command goes on when nobody reads its messages.
+            let _ = io::stderr().write_all(&piece);
+            self.state().written += piece.len() as u64;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for all that was said by now, and no more than the grace for what others say yet;
+    /// gives the end of it.
+    fn read_to_end(&self) -> String {
+        let said = {
+            let mut state = self.state();
+            let said = state.taken + ioctl_fionread(&self.pipe).unwrap_or(0);
             // A piece may have been taken from the pipe that was not counted yet.
-            written < read.clamp(due, due + TAIL_BYTES as u64) && !relay.target().is_late
+            state.due = said + TAIL_BYTES as u64;
+            said
         };
-        while done.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) && is_behind() {}
-        self.tail().text()
+        self.changed.notify_all();
+        drop(self.wait_a_while(GRACE, |it| !it.is_at_end));
+        self.wait_while(|it| !it.is_at_end && it.taken < said).text()
+    }
+
+    /// Says this, too, and waits until all that is to be written by now is, or a signal comes.
+    fn write_to_end(&self, words: &str, relay: &Relay) {
+        let taken = {
+            let mut state = self.state();
+            state.push(words.as_bytes());
+            state.taken
+        };
+        self.changed.notify_all();
+        while !relay.target().is_late {
+            if self.wait_a_while(LOOK, |it| it.written < taken).written >= taken {
+                return;
+            }
+        }
     }
 }
 
-impl Tail {
-    fn push(&mut self, piece: &[u8]) {
-        self.read += piece.len() as u64;
-        self.bytes.extend_from_slice(piece);
-        let excess = self.bytes.len().saturating_sub(TAIL_BYTES);
-        self.bytes.drain(..excess);
+impl State {
+    fn keep(&mut self, piece: &[u8]) {
+        self.tail.extend_from_slice(piece);
+        let excess = self.tail.len().saturating_sub(TAIL_BYTES);
+        self.tail.drain(..excess);
     }
 
-    /// As text, without the line that its start was cut from, unless there is no other.
+    fn push(&mut self, piece: &[u8]) {
+        self.taken += piece.len() as u64;
+        self.waiting.extend_from_slice(piece);
+    }
+
+    /// The end as text, without the line that its start was cut from, unless there is no other.
     fn text(&self) -> String {
-        let text = String::from_utf8_lossy(&self.bytes);
+        let text = String::from_utf8_lossy(&self.tail);
         let text = text.trim_end();
-        let is_cut = self.read > self.bytes.len() as u64;
+        let is_cut = self.taken > self.tail.len() as u64;
         let rest = text.split_once('\n').map(|(_, rest)| rest).filter(|_| is_cut);
         rest.unwrap_or(text).to_owned()
     }

@@ -109,5 +109,10 @@ fn code_of(err: &Error) -> ExitCode {
 /// Writes one line to stderr under the program's name.
 pub(crate) fn say(text: &str) {
     // Where stderr is closed there is nowhere left to say so.
-    let _ = writeln!(io::stderr(), "runledger: {text}");
+    let _ = io::stderr().write_all(line(text).as_bytes());
+}
+
+/// What is said, under the program's name.
+pub(crate) fn line(text: &str) -> String {
+    format!("runledger: {text}\n")
 }

@@ -42,13 +42,21 @@ impl From<Level> for Durability {
 /// # Errors
 /// [`Error::Locked`] when the other writer outlasts the patience; else as [`Options::open`].
 pub(crate) fn open(ctx: &Context, patience: Duration) -> Result<Ledger> {
+    open_untold(ctx, patience).inspect(tell)
+}
+
+/// As [`open`], and says nothing: who reads stderr may not be there, and is not to be waited for.
+///
+/// # Errors
+/// As for [`open`].
+pub(crate) fn open_untold(ctx: &Context, patience: Duration) -> Result<Ledger> {
     let start = Disk.monotonic();
     loop {
         match Options::new().background(false).open(ctx.dir()) {
             Err(Error::Locked { .. }) if Disk.monotonic() - start < patience => {
                 thread::sleep(PAUSE);
             }
-            opened => return opened.inspect(tell),
+            opened => return opened,
         }
     }
 }
@@ -58,12 +66,18 @@ const MOST_LINES: usize = 3;
 
 /// Says on stderr what the opening found.
 pub(crate) fn tell(ledger: &Ledger) {
+    told(ledger).iter().for_each(|line| say(line));
+}
+
+/// What is to be said of what the opening found.
+pub(crate) fn told(ledger: &Ledger) -> Vec<String> {
     let noticed = ledger.noticed();
-    noticed.iter().take(MOST_LINES).for_each(|line| say(line));
+    let mut lines: Vec<_> = noticed.iter().take(MOST_LINES).cloned().collect();
     match noticed.len().saturating_sub(MOST_LINES) {
         0 => {}
-        more => say(&format!("and {more} more such notes: `runledger events --audit`")),
+        more => lines.push(format!("and {more} more such notes: `runledger events --audit`")),
     }
+    lines
 }
 
 /// Opens a ledger that is there, to look after it.

@@ -12,7 +12,7 @@ use signal_hook::low_level::signal_name;
 use crate::args;
 use crate::child::{self, Ended};
 use crate::context::{self, Context};
-use crate::exit::{Failure, Outcome, say};
+use crate::exit::{Failure, Outcome, line, say};
 use crate::writer::{self, Level};
 
 /// Run a command and log it as a run
@@ -76,32 +76,40 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     };
     let state = |status| state(args, &run_id, status, ctx.now());
     let begun = state(Status::Running).at(ctx.now()).metadata(about(&args.command)?);
-    if let Err(err) = log(args, ctx, begun, START_PATIENCE) {
+    let mut words = Vec::new();
+    let logged = log(args, ctx, begun, START_PATIENCE, &mut words);
+    words.drain(..).for_each(|line| say(&line));
+    if let Err(err) = logged {
         if args.strict {
             return Err(err.into());
         }
         say(&format!("the start of the run is not logged: {err}"));
     }
-    let (ended, code) = match child::run(&args.command, &environment(args, ctx, &run_id)) {
+    let ran = child::run(&args.command, &environment(args, ctx, &run_id));
+    let (run, code) = match &ran {
         Ok(ended) => {
-            let code = exit_code(&ended);
-            (outcome(state(Status::Success), &ended, code)?, code)
+            let code = exit_code(ended);
+            (outcome(state(Status::Success), ended, code)?.at(ended.at), code)
         }
         Err(err) => {
             let program = args.command.first().map(|program| program.display().to_string());
             let text = format!("cannot run {}: {err}", program.unwrap_or_default());
-            say(&text);
+            words.push(text.clone());
             let code = if err.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
-            (with_status(state(Status::Failed), Status::Failed, RunError::new(text)), code)
+            let run = with_status(state(Status::Failed), Status::Failed, RunError::new(text));
+            (run.at(context::clock()), code)
         }
     };
-    if let Err(err) = log(args, ctx, ended.at(context::clock()), writer::PATIENCE) {
-        say(&format!("the end of the run is not logged: {err}"));
-        if args.strict && code == 0 {
-            return Ok(Outcome::Code(2));
-        }
+    let logged = log(args, ctx, run, writer::PATIENCE, &mut words);
+    if let Err(err) = &logged {
+        words.push(format!("the end of the run is not logged: {err}"));
     }
-    Ok(Outcome::Code(code))
+    // Only now: nobody may be reading.
+    match ran {
+        Ok(ended) => ended.finish(&words.iter().map(|text| line(text)).collect::<String>()),
+        Err(_) => words.iter().for_each(|text| say(text)),
+    }
+    Ok(Outcome::Code(if logged.is_err() && args.strict && code == 0 { 2 } else { code }))
 }
 
 /// The run in this status, with what does not change.
@@ -116,9 +124,17 @@ fn state<'a>(args: &'a Args, id: &'a Id<'_>, status: Status, start: Timestamp) -
     run
 }
 
-/// Appends, and closes the ledger again, so that others can write while the command runs.
-fn log(args: &Args, ctx: &Context, run: Run<'_>, patience: Duration) -> Result<()> {
-    let ledger = writer::open(ctx, patience)?;
+/// Appends, and closes the ledger again, so that others can write while the command runs. Adds to
+/// the words what is to be said of what the opening found.
+fn log(
+    args: &Args,
+    ctx: &Context,
+    run: Run<'_>,
+    patience: Duration,
+    words: &mut Vec<String>,
+) -> Result<()> {
+    let ledger = writer::open_untold(ctx, patience)?;
+    words.extend(writer::told(&ledger));
     let owner = ledger.owner();
     ledger.append_with(run.owner(owner), args.durability.into())?;
     ledger.close()
