@@ -30,7 +30,8 @@ const ENOUGH: usize = 8 << 20;
 ///
 /// Who comes back goes on behind the last record that it saw, by its number: none is left out and
 /// none comes twice. A thread of its own reads, and no further ahead than 500 records or 8 MiB of
-/// them, so that a slow taker costs little memory. After an error there is nothing more.
+/// them, so that a slow taker costs little memory. After an error that is not
+/// [`Error::Damaged`] there is nothing more.
 ///
 /// ```
 /// use runledger::embed::Follow;
@@ -70,7 +71,8 @@ struct State {
 
 impl Follow {
     /// Follows the ledger behind the record with this number (0 for all): those records that the
-    /// narrowed query asks for. It keeps the ledger open.
+    /// narrowed query asks for. One that is damaged, and might be one of them, is an error in its
+    /// place. It keeps the ledger open.
     ///
     /// # Errors
     /// [`Error::Io`] when the operating system has no thread to give.
@@ -110,7 +112,8 @@ impl Shared {
         loop {
             // First the bound, so that the query sees all up to it.
             let settled = ledger.settled();
-            let query = narrow(ledger.query().history(true)).order(Order::Seq).limit(AHEAD);
+            let query = narrow(ledger.query().history(true)).or_damaged();
+            let query = query.order(Order::Seq).limit(AHEAD);
             let mut more = false;
             if settled > place {
                 let page = query.after(Cursor::after_seq(place)).fetch()?;

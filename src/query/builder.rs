@@ -175,8 +175,25 @@ impl Query {
         self
     }
 
-    /// Where a text is looked for, also records that are damaged and might hold it, in their place.
-    pub(crate) fn or_damaged(mut self) -> Self {
+    /// Where a text is looked for, also records that are damaged and might hold it, in their place:
+    /// each is an error there, and the search goes on behind it. Without this one ends the search.
+    ///
+    /// ```
+    /// # use runledger::{Event, Ledger};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let ledger = Ledger::open(dir.path().join("ledger"))?;
+    /// # ledger.append(Event::new("a").message("needle"))?;
+    /// let page = ledger.query().text("needle").or_damaged().fetch()?;
+    /// for (seq, record) in page.seqs().zip(page.records()) {
+    ///     match record {
+    ///         Ok(record) => println!("{seq}: {}", record.body.type_name()),
+    ///         Err(err) => eprintln!("{seq} might hold it: {err}"),
+    ///     }
+    /// }
+    /// # assert_eq!(page.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn or_damaged(mut self) -> Self {
         self.filter.damaged = true;
         self
     }
@@ -241,7 +258,8 @@ impl Query {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a value that was not valid or a cursor of another order;
-    /// [`Error::Damaged`] when a text is to be found and a record cannot be read;
+    /// [`Error::Damaged`] when a text is to be found and a record cannot be read, but for
+    /// [`Query::or_damaged`];
     /// [`Error::Io`] when a segment cannot be.
     pub fn fetch(&self) -> Result<Page> {
         self.check()?;

@@ -1,12 +1,13 @@
 //! What is awaited, on two executors.
 
 use std::future::Future;
+use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use runledger::embed::{Follow, Recorder};
-use runledger::{Body, Durability, ErrorRecord, Event, Kind, Ledger, Run, Status};
+use runledger::{Body, Durability, Error, ErrorRecord, Event, Kind, Ledger, Run, Status};
 use smol::stream::StreamExt;
 
 use super::ledger;
@@ -141,6 +142,32 @@ fn a_stream_gives_each_record_once_and_goes_on_where_it_was_left() {
             assert!(seen.windows(2).all(|pair| pair[0] < pair[1]));
             let all = ledger.query().history(true).limit(10_000).fetch().unwrap();
             assert_eq!(all.len(), seen.len());
+        })
+    });
+}
+
+/// One who looked for a text while following was told of a damaged record, and of nothing after it.
+#[test]
+fn a_stream_with_a_text_goes_on_behind_damage() {
+    on_each(|| {
+        Box::pin(async {
+            let (ledger, _, dir) = ledger();
+            for name in ["one", "two", "three"] {
+                ledger.append(ErrorRecord::new(name, "needle")).unwrap();
+            }
+            assert_eq!(ledger.query().count().unwrap(), 3);
+            let stream = dir.path().join("ledger/streams/errors");
+            let path = std::fs::read_dir(stream).unwrap().next().unwrap().unwrap().path();
+            let bytes = std::fs::read(&path).unwrap();
+            let mut frames = memchr::memmem::find_iter(&bytes, b"\xf7RLf");
+            let second = frames.nth(1).unwrap() as u64;
+            let file = std::fs::File::options().write(true).open(path).unwrap();
+            file.write_all_at(b"damaged", second).unwrap();
+            let mut follow = Follow::new(&ledger, 0, |query| query.text("needle")).unwrap();
+            assert_eq!(follow.next().await.unwrap().unwrap().seq, 1);
+            let damaged = follow.next().await.unwrap();
+            assert!(matches!(damaged, Err(Error::Damaged { .. })), "{damaged:?}");
+            assert_eq!(follow.next().await.unwrap().unwrap().seq, 3);
         })
     });
 }

@@ -81,6 +81,22 @@ fn an_export_has_its_number_in_its_place() {
     assert_eq!(rows[1], "5,,,,,,,,,,,", "{csv}");
 }
 
+/// With a text to look for, an export and a list ended there for good, though neither does without
+/// one. What is damaged might hold it, and is told of.
+#[test]
+fn a_search_goes_on_behind_it() {
+    let site = site();
+    let page = site.admin().get("/v1/errors?text=no").expect(200);
+    let types: Vec<_> = page["items"].as_array().unwrap().iter().map(|it| &it["type"]).collect();
+    let (three, one) = (json!("three"), json!("one"));
+    assert_eq!((types, &page["damaged"]), (vec![&three, &one], &json!(1)));
+    let text = site.admin().get("/v1/export?text=no").text();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = |line: &Value| (line["seq"].as_u64().unwrap(), line.get("damaged").is_some());
+    let told: Vec<_> = lines.iter().map(told).collect();
+    assert_eq!(told, [(2, true), (5, true), (7, false), (8, true), (9, false)]);
+}
+
 /// The values of a field were refused, and with them the overview and a report, where all records
 /// of one value were damaged: its name is in them alone.
 #[test]

@@ -73,7 +73,8 @@ async fn export(
     };
     let history = form.history.unwrap_or(false);
     let ask = move |view: &View<'_>| {
-        let query = filter.apply(view.query()).history(history).order(Order::Seq).limit(AT_ONCE);
+        let query = filter.apply(view.query()).or_damaged().history(history);
+        let query = query.order(Order::Seq).limit(AT_ONCE);
         let first = piece(&query, None, kind)?;
         Ok((query, first))
     };

@@ -55,7 +55,8 @@ pub(super) async fn list(
     paging: Paging,
     ask: impl FnOnce(&View<'_>) -> Result<Query, Failure> + Send + 'static,
 ) -> Result<Response, Problem> {
-    let page = caller.look(move |view| reply::page(&paging.apply(ask(view)?)?.fetch()?)).await?;
+    let look = move |view: &View<'_>| reply::page(&paging.apply(ask(view)?)?.or_damaged().fetch()?);
+    let page = caller.look(look).await?;
     Ok(reply::json(StatusCode::OK, page))
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         let outcome = write_page(args, path, &query, ctx)?;
         return query::whole(&reader, outcome);
     }
-    query = query.history(!args.current).order(Order::Seq).limit(PAGE);
+    query = query.or_damaged().history(!args.current).order(Order::Seq).limit(PAGE);
     let Some(path) = &args.output else {
         let mut out = BufWriter::new(io::stdout().lock());
         let outcome = write_all(query, &mut out)?;

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let out = BufWriter::new(io::stdout().lock());
     let mut printer = Printer::mixed(args.output == Shape::Json, &screen, out);
     let narrow = |query: Query| -> Result<Query, Failure> {
-        let query = args.filter.apply(query.history(true), ctx)?;
+        let query = args.filter.apply(query.history(true), ctx)?.or_damaged();
         Ok(args.kind.iter().fold(query, |query, kind| query.kind(*kind)))
     };
     let seen = show_last(narrow(reader.query())?, args.limit, &mut printer)?;
