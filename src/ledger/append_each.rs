@@ -6,6 +6,7 @@ use crate::ledger::commit::Appended;
 use crate::ledger::handle::{Inner, Ledger};
 use crate::ledger::lifecycle::Author;
 use crate::ledger::part::OnReject;
+use crate::ledger::stopped::Stopped;
 use crate::model::Body;
 
 impl Ledger {
@@ -21,6 +22,15 @@ impl Ledger {
         records: &[Body<'_>],
         durability: Durability,
     ) -> Result<Vec<Result<u64>>> {
+        Ok(self.append_each_or_stop(records, durability)?)
+    }
+
+    /// As [`Ledger::append_each`]; the error says whether some of the records may be there.
+    pub(crate) fn append_each_or_stop(
+        &self,
+        records: &[Body<'_>],
+        durability: Durability,
+    ) -> Result<Vec<Result<u64>>, Stopped> {
         self.inner.append_each_as(Author::Caller, records, durability)
     }
 }
@@ -32,11 +42,12 @@ impl Inner {
         author: Author,
         records: &[Body<'_>],
         durability: Durability,
-    ) -> Result<Vec<Result<u64>>> {
+    ) -> Result<Vec<Result<u64>>, Stopped> {
         let mut outcomes = Vec::with_capacity(records.len());
         while let Some(rest) = records.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
+            let appended = self.append_as(author, rest, durability, OnReject::Skip);
             let Appended { first_seq, encoded } =
-                self.append_as(author, rest, durability, OnReject::Skip)?;
+                appended.map_err(|it| it.after(outcomes.iter().any(Result::is_ok)))?;
             let mut next = first_seq;
             let mut rejected = encoded.rejected.into_iter();
             for _ in 0..encoded.taken {

@@ -15,6 +15,7 @@ use crate::ledger::lifecycle::Author;
 use crate::ledger::maintain::is_old;
 use crate::ledger::overtaken::Lost;
 use crate::ledger::part::{OnReject, Part};
+use crate::ledger::stopped::Stopped;
 use crate::ledger::stream::{Active, Stream};
 use crate::model::{Body, Kind, Timestamp};
 use crate::planted::{Bug, is_planted};
@@ -111,7 +112,7 @@ impl Inner {
         durability: Durability,
         on_reject: OnReject,
     ) -> Result<Appended> {
-        self.append_as(Author::Caller, records, durability, on_reject)
+        Ok(self.append_as(Author::Caller, records, durability, on_reject)?)
     }
 
     /// Appends what this author has to say.
@@ -121,15 +122,16 @@ impl Inner {
         records: &[Body<'_>],
         durability: Durability,
         on_reject: OnReject,
-    ) -> Result<Appended> {
+    ) -> Result<Appended, Stopped> {
         let write = |batch: &mut Batch| {
             batch.is_engines = author != Author::Caller || self.options.restores;
             self.write(batch, author, records, on_reject)
         };
-        let (appended, positions) = with_batch(write).inspect_err(|err| match err {
-            Error::NoSpace { .. } => self.reserve.note_refused(self.options.storage.now()),
-            _ => drop(self.refused.fetch_add(1, Ordering::Relaxed)),
-        })?;
+        let (appended, positions) =
+            with_batch(write).inspect_err(|stopped| match stopped.error {
+                Error::NoSpace { .. } => self.reserve.note_refused(self.options.storage.now()),
+                _ => drop(self.refused.fetch_add(1, Ordering::Relaxed)),
+            })?;
         let rejected = &appended.encoded.rejected;
         if !rejected.is_empty() {
             let rejected = rejected.iter().flatten().count();
@@ -137,7 +139,7 @@ impl Inner {
         }
         match durability {
             Durability::Sync if is_planted(Bug::AcknowledgeBeforeSync) => {}
-            Durability::Sync => self.wait_synced(&positions)?,
+            Durability::Sync => self.wait_synced(&positions).map_err(Stopped::by_sync)?,
             Durability::Interval => self.maintenance.note_dirty(),
             Durability::Os => {}
         }
@@ -152,7 +154,7 @@ impl Inner {
         author: Author,
         records: &[Body<'_>],
         on_reject: OnReject,
-    ) -> Result<(Appended, Positions)> {
+    ) -> Result<(Appended, Positions), Stopped> {
         self.check_writable()?;
         let has_runs = records.iter().any(|body| body.kind() == Kind::Run);
         let ends_a_run =
@@ -212,7 +214,7 @@ impl Inner {
         encoded: Encoded,
         mut targets: Targets<'_>,
         now: i64,
-    ) -> Result<(Appended, Positions)> {
+    ) -> Result<(Appended, Positions), Stopped> {
         let first_seq = self.take_seqs(u64::from(batch.records))?;
         // All space is found before anything is written, so that a full disk takes no part of a
         // batch and leaves out another.
@@ -225,7 +227,7 @@ impl Inner {
                 continue;
             };
             if let Err(err) = self.write_part(&mut target.active, segment, part, first_seq, now) {
-                outcome = Err(if positions.is_empty() { err } else { half_written(err) });
+                outcome = Err(Stopped::by_write(err, !positions.is_empty()));
                 break;
             }
             positions.push((target.number, target.active.written));
@@ -384,16 +386,7 @@ impl Inner {
         let targets = self.lock_parts(batch, None);
         self.check_notable()?;
         let nothing = Encoded { rejected: Vec::new(), taken: 1 };
-        self.write_frames(batch, nothing, targets, now).map(drop)
-    }
-}
-
-/// The error of a batch of which one kind was written before another could not be. A disk that is
-/// full after it had reserved the space is no mere lack of space, which would promise that nothing
-/// was written.
-fn half_written(err: Error) -> Error {
-    match err {
-        Error::NoSpace { path, source } => Error::Io { operation: "write", path, source },
-        other => other,
+        self.write_frames(batch, nothing, targets, now)?;
+        Ok(())
     }
 }

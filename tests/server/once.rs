@@ -126,6 +126,33 @@ fn a_bulk_that_was_done_by_half_is_not_done_again() {
     assert_eq!(again.header("idempotency-replayed"), "true");
 }
 
+/// One of which nothing could be written, as where no more files may be open, was taken for one
+/// that was done by half: it was answered so for a day, whatever became of the disk.
+#[test]
+fn a_bulk_of_which_nothing_was_written_may_be_sent_again() {
+    let disk = SimDisk::new(1);
+    let options = Options::new().storage(disk.storage()).background(false);
+    let site = Site::over(|_| {}, |_| options.open("/ledger").unwrap());
+    let ann = site.user("ann");
+    let body = concat!(
+        r#"{"kind":"event","type":"x"}"#,
+        "\n",
+        r#"{"kind":"error","type":"x","message":"m"}"#,
+        "\n"
+    );
+    disk.set_faults(|op| {
+        let is_of_errors = op.path.to_string_lossy().contains("/errors/");
+        (op.kind == OpKind::Create && is_of_errors).then_some(Fault::Io)
+    });
+    let first = post(&ann, "k", "/v1/bulk", body);
+    disk.clear_hooks();
+    assert_eq!(first.problem(500).0, "internal");
+    assert!(!first.text().contains("some may have been"), "{}", first.text());
+    let again = post(&ann, "k", "/v1/bulk", body);
+    assert_eq!(again.status, 200, "{}", again.text());
+    assert_eq!(site.ledger.query().count().unwrap(), 2);
+}
+
 /// Of many that are sent at a time, one is done.
 #[test]
 fn a_race_is_done_once() {

@@ -149,12 +149,9 @@ impl Inner {
             // carrying: its end lies elsewhere.
             let mut next = Run::with_id(run.run_id, run.run_type, run.status);
             next.origin = run.origin;
-            match self.append_as(
-                Author::Engine,
-                &[Body::Run(next)],
-                Durability::Os,
-                OnReject::FailAll,
-            ) {
+            let next = [Body::Run(next)];
+            let carry = self.append_as(Author::Engine, &next, Durability::Os, OnReject::FailAll);
+            match carry.map_err(Error::from) {
                 Ok(_) => carried += 1,
                 Err(Error::RunTransition { .. }) => {}
                 Err(err) => return Err(err),

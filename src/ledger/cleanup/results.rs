@@ -254,7 +254,8 @@ impl Inner {
             let targets = self.lock_parts(batch, runs);
             self.check_open()?;
             let nothing = Encoded { rejected: Vec::new(), taken: 1 };
-            self.write_frames(batch, nothing, targets, now).map(|_| true)
+            self.write_frames(batch, nothing, targets, now)?;
+            Ok(true)
         })
     }
 }

@@ -36,8 +36,9 @@ impl Inner {
             };
             for run in gone {
                 let run = [Body::Run(run)];
-                match self.append_as(Author::Engine, &run, Durability::Interval, OnReject::FailAll)
-                {
+                let (durability, reject) = (Durability::Interval, OnReject::FailAll);
+                let closed = self.append_as(Author::Engine, &run, durability, reject);
+                match closed.map_err(Error::from) {
                     Ok(_) | Err(Error::RunTransition { .. }) => {}
                     // It has no room for more: that is its own matter, and keeps no other open.
                     Err(err @ Error::TooLarge { .. }) => unread.push(err),

@@ -9,6 +9,7 @@ mod view;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::ledger::Stopped;
 use crate::model::{Body, Field, Id, Timestamp};
 use crate::query::Query;
 use crate::server::auth::{Granted, Scope};
@@ -103,7 +104,18 @@ const fn bit(scope: Scope) -> u8 {
 #[derive(Debug)]
 pub(super) enum Failure {
     Ledger(Error),
+    /// The ledger's as well, of records of which some may have been appended.
+    InPart(Error),
     Problem(Problem),
+}
+
+impl From<Stopped> for Failure {
+    fn from(stopped: Stopped) -> Self {
+        match stopped.is_in_part {
+            true => Self::InPart(stopped.error),
+            false => Self::Ledger(stopped.error),
+        }
+    }
 }
 
 impl From<Error> for Failure {
@@ -121,7 +133,7 @@ impl From<Problem> for Failure {
 impl Failure {
     fn told(self, access: &Access) -> Problem {
         match self {
-            Self::Ledger(err) => Problem::of(&err, access.sees_all()),
+            Self::Ledger(err) | Self::InPart(err) => Problem::of(&err, access.sees_all()),
             Self::Problem(problem) => problem,
         }
     }

@@ -45,7 +45,8 @@ impl Pen<'_> {
             results.push(claimed.map(|()| 0).map_err(|failure| failure.told(self.access)));
             is_taken
         });
-        let mut appended = self.store.ledger.append_each(&bodies, durability)?.into_iter();
+        let appended = self.store.ledger.append_each_or_stop(&bodies, durability)?;
+        let mut appended = appended.into_iter();
         for result in results.iter_mut().filter(|result| result.is_ok()) {
             if let Some(seq) = appended.next() {
                 *result = seq.map_err(|err| Problem::of(&err, self.access.sees_all()));

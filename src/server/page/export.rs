@@ -127,7 +127,7 @@ impl Report {
 
 fn told(failure: Failure) -> Error {
     match failure {
-        Failure::Ledger(err) => err,
+        Failure::Ledger(err) | Failure::InPart(err) => err,
         Failure::Problem(problem) => Error::invalid("report", &problem.detail, "a page"),
     }
 }

@@ -48,7 +48,7 @@ fn find(view: &View<'_>, seq: u64) -> Result<Stored, Failure> {
     let missing = || Problem::not_found("record", &seq.to_string());
     view.record(Kind::Run, seq).map_err(|failure| match failure {
         Failure::Problem(_) => missing().into(),
-        failure @ Failure::Ledger(_) => failure,
+        failure => failure,
     })
 }
 

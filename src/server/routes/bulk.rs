@@ -13,7 +13,6 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::error::Error;
 use crate::ledger::Durability;
 use crate::model;
 use crate::server::access::{Caller, Failure, Pen, Write};
@@ -236,7 +235,7 @@ impl Bulk {
             let lost = |_| Problem::new(Kind::Internal, "what came before was not appended");
             turn.blocking_recv().map_err(lost)?;
             let done = match read.append(pen, lines) {
-                Err(err @ Failure::Ledger(Error::Io { .. })) => Done {
+                Err(err @ Failure::InPart(_)) => Done {
                     lines: 0,
                     appended: 0,
                     outcomes: Vec::new(),
