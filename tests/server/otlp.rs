@@ -9,7 +9,7 @@ use flate2::{Compression, write::GzEncoder};
 use runledger::Options;
 use runledger::server::Scope;
 use serde_json::{Value, json};
-use torture::disk::SimDisk;
+use torture::disk::{Fault, OpKind, SimDisk};
 
 use super::{Answer, Client, Site};
 
@@ -493,6 +493,35 @@ fn a_full_disk_is_a_reason_to_send_again() {
     let refused = export(&site.user("ann"), "/v1/logs", "application/json", body.into());
     assert_eq!(refused.problem(503).0, "unavailable");
     assert_eq!(refused.header("retry-after"), "60");
+}
+
+/// A disk that was full after a part of a request was appended was answered 503, too: all of it was
+/// sent again, and its log records were there twice.
+#[test]
+fn what_was_appended_in_part_is_not_sent_again() {
+    let disk = SimDisk::new(1);
+    let options = Options::new().storage(disk.storage()).background(false);
+    let site = Site::over(|_| {}, |_| options.open("/ledger").unwrap());
+    let ann = site.user("ann");
+    let send = |count: usize| {
+        let log = json!({"timeUnixNano": 1, "body": {"stringValue": "x".repeat(1000)}});
+        let body = logs(Value::Array(vec![log; count])).to_string();
+        export(&ann, "/v1/logs", "application/json", body.into())
+    };
+    assert_eq!(send(1).expect(200), json!({}));
+    let mut writes = 0;
+    disk.set_faults(move |op| {
+        let is_of_events = op.path.to_string_lossy().contains("/events/");
+        writes += usize::from(op.kind == OpKind::Write && is_of_events);
+        (op.kind == OpKind::Write && is_of_events && writes > 1).then_some(Fault::NoSpace)
+    });
+    let answer = send(600).expect(200);
+    disk.clear_hooks();
+    let kept = site.ledger.query().user("ann").count().unwrap() - 1;
+    assert!(kept > 0 && kept < 600, "{kept}");
+    let partial = &answer["partialSuccess"];
+    assert_eq!(partial["rejectedLogRecords"], (600 - kept).to_string());
+    assert!(partial["errorMessage"].as_str().unwrap().contains("full"), "{partial}");
 }
 
 /// Numbers that JSON has no digits for, in both encodings.

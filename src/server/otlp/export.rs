@@ -91,7 +91,7 @@ pub(in crate::server) fn take(
     signal: Signal,
     durability: Durability,
 ) -> Result<Taken, Failure> {
-    let Export { encoding, body, max_item } = export;
+    let Export { encoding, body, .. } = export;
     let items = walk::items(*encoding, signal, &body.bytes).map_err(|broken| match broken {
         Broken::Malformed(why) => Problem::new(Kind::Body, why),
         Broken::TooMany => {
@@ -106,28 +106,14 @@ pub(in crate::server) fn take(
         of: Vec::new(),
         runs: HashSet::new(),
         bytes: 0,
-        taken: Taken { encoding: *encoding, signal, refused: 0, reason: String::new() },
+        waiting: 0,
+        accepted: 0,
+        is_in_part: false,
+        reason: String::new(),
     };
-    let mut known: Option<(&Item<'_>, Result<Source, Refusal>)> = None;
-    for item in &items {
-        let source = match &known {
-            Some((before, source)) if before.is_of_the_same(item) => source,
-            _ => &known.insert((item, source(*encoding, item))).1,
-        };
-        let told = match source {
-            Err(why) => Err(why.clone()),
-            Ok(_) if item.item.len() > *max_item => {
-                Err(format!("it is over the limit of {max_item} bytes").into())
-            }
-            Ok(source) => read(*encoding, signal, item.item, source),
-        };
-        match told {
-            Err(why) => batch.taken.refuse(&why),
-            Ok(told) => batch.add(told, item.item.len())?,
-        }
-    }
-    batch.append()?;
-    Ok(batch.taken)
+    let done = batch.take(export, signal, &items);
+    let (refused, reason) = batch.end(items.len(), done)?;
+    Ok(Taken { encoding: *encoding, signal, refused, reason })
 }
 
 impl Item<'_> {
@@ -169,10 +155,40 @@ struct Batch<'p> {
     /// The runs among them.
     runs: HashSet<Id<'static>>,
     bytes: usize,
-    taken: Taken,
+    /// How many spans or log records they are of.
+    waiting: usize,
+    /// How many are in the ledger whole.
+    accepted: usize,
+    /// True once something of the request may have been appended.
+    is_in_part: bool,
+    /// Why the first was refused.
+    reason: String,
 }
 
 impl Batch<'_> {
+    fn take(&mut self, export: &Export, signal: Signal, items: &[Item<'_>]) -> Result<(), Failure> {
+        let Export { encoding, max_item, .. } = export;
+        let mut known: Option<(&Item<'_>, Result<Source, Refusal>)> = None;
+        for item in items {
+            let source = match &known {
+                Some((before, source)) if before.is_of_the_same(item) => source,
+                _ => &known.insert((item, source(*encoding, item))).1,
+            };
+            let told = match source {
+                Err(why) => Err(why.clone()),
+                Ok(_) if item.item.len() > *max_item => {
+                    Err(format!("it is over the limit of {max_item} bytes").into())
+                }
+                Ok(source) => read(*encoding, signal, item.item, source),
+            };
+            match told {
+                Err(why) => self.refuse(&why),
+                Ok(told) => self.add(told, item.item.len())?,
+            }
+        }
+        self.append()
+    }
+
     fn add(&mut self, told: Told, bytes: usize) -> Result<(), Failure> {
         if let Some((trace, span)) = &told.run {
             // It may be one that waits to be appended, too.
@@ -184,12 +200,14 @@ impl Batch<'_> {
                 && spans::span_of(&run).as_ref() == Some(span)
             {
                 // The same span, sent again by one who has not had the answer.
+                self.accepted += 1;
                 return Ok(());
             }
         }
         let first = self.bodies.len();
         self.of.extend(told.bodies.iter().map(|_| first));
         self.bodies.extend(told.bodies);
+        self.waiting += 1;
         self.bytes += bytes;
         if self.bytes >= AT_ONCE { self.append() } else { Ok(()) }
     }
@@ -202,25 +220,49 @@ impl Batch<'_> {
         self.runs.clear();
         let bodies = std::mem::take(&mut self.bodies);
         let of = std::mem::take(&mut self.of);
+        let results = self.pen.append_each(bodies, self.durability)?;
+        self.accepted += std::mem::take(&mut self.waiting);
         let mut last = None;
-        for (result, of) in self.pen.append_each(bodies, self.durability)?.iter().zip(of) {
-            // One that was refused in part counts once.
-            if let Err(problem) = result
-                && last.replace(of) != Some(of)
-            {
-                self.taken.refuse(problem.detail());
+        for (result, of) in results.iter().zip(of) {
+            match result {
+                Ok(_) => self.is_in_part = true,
+                // One that was refused in part counts once.
+                Err(problem) if last.replace(of) != Some(of) => {
+                    self.accepted -= 1;
+                    self.refuse(problem.detail());
+                }
+                Err(_) => {}
             }
         }
         Ok(())
     }
-}
 
-impl Taken {
     fn refuse(&mut self, why: &str) {
-        self.refused += 1;
-        if self.refused == 1 {
+        if self.reason.is_empty() {
             self.reason = why.chars().take(MAX_REASON).collect();
         }
+    }
+
+    /// How many of so many are refused, and why the first was. Once something of a request may have
+    /// been appended, nothing is answered at which all of it would be sent again.
+    fn end(mut self, items: usize, done: Result<(), Failure>) -> Result<(usize, String), Failure> {
+        if let Err(failure) = done {
+            self.is_in_part |= matches!(failure, Failure::InPart(_));
+            let mut problem = self.pen.told(failure);
+            if !self.is_in_part {
+                // Who sends telemetry sends it again at a few statuses alone, of which 507 is none.
+                if problem.kind == Kind::NoSpace {
+                    problem.kind = Kind::Unavailable;
+                }
+                return Err(problem.into());
+            }
+            if self.accepted == 0 {
+                problem.kind = Kind::Internal;
+                return Err(problem.after("some of it may have been appended").into());
+            }
+            self.refuse(problem.detail());
+        }
+        Ok((items - self.accepted, self.reason))
     }
 }
 

@@ -8,7 +8,7 @@ use utoipa_axum::routes;
 use crate::server::access::{Caller, Write};
 use crate::server::app::App;
 use crate::server::otlp::{self, Export, Signal};
-use crate::server::problem::{Kind, Problem};
+use crate::server::problem::Problem;
 use crate::server::routes::records::Sure;
 use crate::server::words::{Nothing, Words};
 
@@ -64,13 +64,6 @@ async fn take(
     signal: Signal,
 ) -> Result<Response, Problem> {
     let durability = sure.durability(&app);
-    let taken = caller.write(move |pen| otlp::take(pen, &export, signal, durability)).await;
-    let taken = taken.map_err(|mut problem| {
-        // Who sends telemetry sends it again at a few statuses alone, of which 507 is none.
-        if problem.kind == Kind::NoSpace {
-            problem.kind = Kind::Unavailable;
-        }
-        problem
-    })?;
+    let taken = caller.write(move |pen| otlp::take(pen, &export, signal, durability)).await?;
     Ok(taken.into_response())
 }
