@@ -4,9 +4,9 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
-use runledger::Ledger;
+use runledger::{Durability, Ledger, Options, Run, RunError, Status};
 
-use super::{Bench, gzip, sample, shared};
+use super::{Bench, gzip, said, sample, shared};
 
 const GOOD: &str = r#"{"kind":"event","type":"fine"}"#;
 
@@ -265,6 +265,40 @@ fn the_public_sets_go_in() {
         assert_eq!((named, said.err.lines().count()), (refused, refused), "{name}");
         assert_eq!(bench.run(["verify", "--quiet"]).code, 0, "{name}");
     }
+}
+
+/// A line whose run could not be read was counted as refused, as if it were at fault: the import
+/// went on, ended with 1, and did not say that this line is to be imported again.
+#[test]
+fn an_import_stops_where_the_ledger_cannot_be_read() {
+    let bench = Bench::new();
+    let options = Options::new().segment_bytes(64 << 10).background(false);
+    let ledger = options.open(bench.ledger()).unwrap();
+    for number in 0..100 {
+        let run = Run::new(format!("run-{number}"), "t", Status::Failed).unwrap();
+        ledger.append_with(run.error(RunError::new("x".repeat(1000))), Durability::Os).unwrap();
+    }
+    ledger.close().unwrap();
+    let mut program = bench.program();
+    program.args(["import", "-", "--rejects", "rejects"]).stdin(Stdio::piped());
+    let mut child = bench.start(&mut program);
+    let mut pipe = child.stdin.take().unwrap();
+    writeln!(pipe, "{GOOD}").unwrap();
+    let is_in = || bench.run(["events", "--count"]).out == "1\n";
+    assert!((0..500).any(|_| is_in() || pause()), "the ledger is open when its line is in");
+    let segment = bench.ledger().join("streams/runs/00000000000000000001.seg");
+    fs::OpenOptions::new().write(true).open(segment).unwrap().set_len(0).unwrap();
+    // One piece, and so one batch.
+    let line = r#"{"kind":"run","type":"t","run_id":"run-0","status":"running","attempt":2}"#;
+    pipe.write_all(format!("{line}\n{GOOD}\n").as_bytes()).unwrap();
+    drop(pipe);
+    let said = said(child.wait_with_output().unwrap());
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.out.starts_with("imported 2 records, refused 1 lines"), "{}", said.out);
+    let told: Vec<_> = said.err.lines().collect();
+    assert!(told[0].contains(":2: ") && told[0].contains("damaged"), "{}", said.err);
+    assert!(told[1].contains("the import stopped behind "), "{}", said.err);
+    assert_eq!(fs::read_to_string(bench.path("rejects")).unwrap(), format!("{line}\n"));
 }
 
 /// Who follows a service through a pipe sees each line when it comes, not when the batch is full.

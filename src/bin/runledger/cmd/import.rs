@@ -17,7 +17,8 @@ use crate::writer::{self, Level};
 /// Import JSON lines, one record a line
 ///
 /// A line that is refused is named on stderr as FILE:LINE: REASON, and the others go in. The exit
-/// code is then 1. gzip and zstd are told by the file's first bytes.
+/// code is then 1. Where the ledger is at fault, and not the line, the import stops and says from
+/// which line on it is to be gone on with. gzip and zstd are told by the file's first bytes.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
@@ -199,13 +200,38 @@ impl Import<'_> {
         let Some((first, _)) = places.first() else { return Ok(()) };
         let results = self.ledger.append_each(&bodies, self.args.durability.into());
         let results = results.map_err(|err| self.stopped(name, *first, err))?;
-        for (result, (number, line)) in results.into_iter().zip(places) {
+        let mut failed = None;
+        for ((result, body), (number, line)) in results.into_iter().zip(&bodies).zip(places) {
+            let result = match result {
+                // What could not be read may be read the next time.
+                Err(err) if !is_of_line(&err) => self.append_again(body),
+                result => result.map(drop),
+            };
             match result {
-                Ok(_) => self.taken += 1,
-                Err(reason) => self.refuse(name, number, &reason.to_string(), line)?,
+                Ok(()) => self.taken += 1,
+                Err(reason) => {
+                    self.refuse(name, number, &reason.to_string(), line)?;
+                    failed = failed.or(Some(reason).filter(|reason| !is_of_line(reason)));
+                }
             }
         }
-        Ok(())
+        let last = batch.last().map_or(0, |(number, _)| *number);
+        failed.map_or(Ok(()), |source| Err(self.stopped_behind(name, last, source)))
+    }
+
+    fn append_again(&self, body: &Body<'_>) -> runledger::Result<()> {
+        let body = std::slice::from_ref(body);
+        self.ledger.append_batch(body, self.args.durability.into()).map(drop)
+    }
+
+    /// The others of the batch are in when it is known that one is not.
+    fn stopped_behind(&self, name: &str, line: u64, source: Error) -> Failure {
+        let place = format!(
+            "the import stopped behind {name}:{line}, the {} records up to there are in, but for \
+             the lines that are named above: import those, and the rest from behind that line on",
+            self.taken
+        );
+        Failure::Stopped { place, source }
     }
 
     fn stopped(&self, name: &str, line: u64, source: Error) -> Failure {
@@ -240,6 +266,14 @@ impl Import<'_> {
             let _ = writeln!(io::stderr(), "{name}:{number}: {reason}");
         });
     }
+}
+
+/// True when the line is at fault, and not the ledger.
+fn is_of_line(err: &Error) -> bool {
+    matches!(
+        err,
+        Error::Invalid { .. } | Error::RunTransition { .. } | Error::TooLarge { .. }
+    )
 }
 
 /// Why a line was refused, and the word that takes it all the same.
