@@ -524,6 +524,35 @@ fn what_was_appended_in_part_is_not_sent_again() {
     assert!(partial["errorMessage"].as_str().unwrap().contains("full"), "{partial}");
 }
 
+/// A run that could not be read when its span came was refused for good, though the disk might give
+/// it the next time.
+#[test]
+fn what_cannot_be_read_now_is_a_reason_to_send_again() {
+    let disk = SimDisk::new(1);
+    let options = Options::new().storage(disk.storage()).background(false);
+    let site = Site::over(|_| {}, |_| options.open("/ledger").unwrap());
+    let ann = site.user("ann");
+    let send = |spans: Value| {
+        export(&ann, "/v1/traces", "application/json", traces(spans).to_string().into())
+    };
+    assert_eq!(send(json!([root()])).expect(200), json!({}));
+    disk.set_faults(|op| {
+        let is_of_runs = op.path.to_string_lossy().contains("/runs/");
+        (op.kind == OpKind::Map && is_of_runs).then_some(Fault::Io)
+    });
+    let refused = send(json!([root()]));
+    assert_eq!(refused.problem(503).0, "unavailable");
+    assert_eq!(refused.header("retry-after"), "60");
+    // Others that came with it are taken, once.
+    let mut child = root();
+    child["parentSpanId"] = json!("1111111111111111");
+    let answer = send(json!([root(), child])).expect(200);
+    disk.clear_hooks();
+    assert_eq!(answer["partialSuccess"]["rejectedSpans"], "1", "{answer}");
+    assert_eq!(records(&ann).len(), 2);
+    assert_eq!(send(json!([root()])).expect(200), json!({}));
+}
+
 /// Numbers that JSON has no digits for, in both encodings.
 #[test]
 fn numbers_that_are_none_are_kept_by_name() {

@@ -33,7 +33,7 @@ impl Pen<'_> {
         &self,
         mut bodies: Vec<Body<'_>>,
         durability: Durability,
-    ) -> Result<Vec<Result<u64, Problem>>, Failure> {
+    ) -> Result<Vec<Result<u64, Failure>>, Failure> {
         let _held = self.store.hold_all(bodies.iter().filter_map(|body| match body {
             Body::Run(run) => Some(&run.run_id),
             _ => None,
@@ -42,14 +42,14 @@ impl Pen<'_> {
         bodies.retain_mut(|body| {
             let claimed = self.claim(body);
             let is_taken = claimed.is_ok();
-            results.push(claimed.map(|()| 0).map_err(|failure| failure.told(self.access)));
+            results.push(claimed.map(|()| 0));
             is_taken
         });
         let appended = self.store.ledger.append_each_or_stop(&bodies, durability)?;
         let mut appended = appended.into_iter();
         for result in results.iter_mut().filter(|result| result.is_ok()) {
             if let Some(seq) = appended.next() {
-                *result = seq.map_err(|err| Problem::of(&err, self.access.sees_all()));
+                *result = seq.map_err(Failure::from);
             }
         }
         let taken = results.iter().filter(|result| result.is_ok()).count();

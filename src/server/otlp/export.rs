@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::error::Error;
 use crate::ledger::Durability;
 use crate::model::{Body, Id};
 use crate::server::access::{Failure, Pen};
@@ -110,6 +111,7 @@ pub(in crate::server) fn take(
         accepted: 0,
         is_in_part: false,
         reason: String::new(),
+        unread: None,
     };
     let done = batch.take(export, signal, &items);
     let (refused, reason) = batch.end(items.len(), done)?;
@@ -163,6 +165,8 @@ struct Batch<'p> {
     is_in_part: bool,
     /// Why the first was refused.
     reason: String,
+    /// Why the first was whose run could not be read, which may pass.
+    unread: Option<Problem>,
 }
 
 impl Batch<'_> {
@@ -195,13 +199,18 @@ impl Batch<'_> {
             if !self.runs.insert(trace.clone()) {
                 self.append()?;
             }
-            if let Some(stored) = self.pen.own_run(&trace.to_string())?
-                && let Body::Run(run) = stored.record()?.body
-                && spans::span_of(&run).as_ref() == Some(span)
-            {
-                // The same span, sent again by one who has not had the answer.
-                self.accepted += 1;
-                return Ok(());
+            match self.span_of(trace) {
+                Ok(known) if known.as_ref() == Some(span) => {
+                    // The same span, sent again by one who has not had the answer.
+                    self.accepted += 1;
+                    return Ok(());
+                }
+                Ok(_) => {}
+                Err(failure @ Failure::Ledger(Error::Io { .. })) => {
+                    self.fail(failure);
+                    return Ok(());
+                }
+                Err(failure) => return Err(failure),
             }
         }
         let first = self.bodies.len();
@@ -210,6 +219,13 @@ impl Batch<'_> {
         self.waiting += 1;
         self.bytes += bytes;
         if self.bytes >= AT_ONCE { self.append() } else { Ok(()) }
+    }
+
+    /// The span that the run of a trace was made of, where there is one.
+    fn span_of(&self, trace: &Id<'_>) -> Result<Option<String>, Failure> {
+        let Some(stored) = self.pen.own_run(&trace.to_string())? else { return Ok(None) };
+        let Body::Run(run) = stored.record()?.body else { return Ok(None) };
+        Ok(spans::span_of(&run))
     }
 
     fn append(&mut self) -> Result<(), Failure> {
@@ -223,18 +239,39 @@ impl Batch<'_> {
         let results = self.pen.append_each(bodies, self.durability)?;
         self.accepted += std::mem::take(&mut self.waiting);
         let mut last = None;
-        for (result, of) in results.iter().zip(of) {
+        for (result, of) in results.into_iter().zip(of) {
             match result {
                 Ok(_) => self.is_in_part = true,
                 // One that was refused in part counts once.
-                Err(problem) if last.replace(of) != Some(of) => {
-                    self.accepted -= 1;
-                    self.refuse(problem.detail());
+                Err(failure) => {
+                    self.accepted -= usize::from(last.replace(of) != Some(of));
+                    self.fail(failure);
                 }
-                Err(_) => {}
             }
         }
         Ok(())
+    }
+
+    /// Notes that one was refused for this.
+    fn fail(&mut self, failure: Failure) {
+        let is_unread = matches!(failure, Failure::Ledger(Error::Io { .. }));
+        let problem = self.again(failure);
+        self.refuse(problem.detail());
+        if is_unread {
+            self.unread.get_or_insert(problem);
+        }
+    }
+
+    /// What is told of a failure. Who sends telemetry sends it again at a few statuses alone, of
+    /// which 507 and 500 are none.
+    fn again(&self, failure: Failure) -> Problem {
+        let may_pass = matches!(failure, Failure::Ledger(Error::NoSpace { .. } | Error::Io { .. }));
+        let mut problem = self.pen.told(failure);
+        if !may_pass {
+            return problem;
+        }
+        problem.kind = Kind::Unavailable;
+        problem.retry_after(60)
     }
 
     fn refuse(&mut self, why: &str) {
@@ -246,21 +283,22 @@ impl Batch<'_> {
     /// How many of so many are refused, and why the first was. Once something of a request may have
     /// been appended, nothing is answered at which all of it would be sent again.
     fn end(mut self, items: usize, done: Result<(), Failure>) -> Result<(usize, String), Failure> {
-        if let Err(failure) = done {
-            self.is_in_part |= matches!(failure, Failure::InPart(_));
-            let mut problem = self.pen.told(failure);
-            if !self.is_in_part {
-                // Who sends telemetry sends it again at a few statuses alone, of which 507 is none.
-                if problem.kind == Kind::NoSpace {
-                    problem.kind = Kind::Unavailable;
-                }
-                return Err(problem.into());
+        let is_stopped = done.is_err();
+        let failed = match done {
+            Err(failure) => {
+                self.is_in_part |= matches!(failure, Failure::InPart(_));
+                Some(self.again(failure))
             }
-            if self.accepted == 0 {
+            Ok(()) => self.unread.take(),
+        };
+        match failed {
+            Some(problem) if !self.is_in_part => return Err(problem.into()),
+            Some(mut problem) if is_stopped && self.accepted == 0 => {
                 problem.kind = Kind::Internal;
                 return Err(problem.after("some of it may have been appended").into());
             }
-            self.refuse(problem.detail());
+            Some(problem) => self.refuse(problem.detail()),
+            None => {}
         }
         Ok((items - self.accepted, self.reason))
     }

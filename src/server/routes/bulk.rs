@@ -306,7 +306,8 @@ impl<'t> Read<'t> {
     /// Appends the records, and writes what became of each line. They are in the kernel then,
     /// whatever else is asked for.
     fn append(self, pen: &Pen<'_>, lines: usize) -> Result<Done, Failure> {
-        let mut results = pen.append_each(self.bodies, Durability::Os)?.into_iter();
+        let results = pen.append_each(self.bodies, Durability::Os)?.into_iter();
+        let mut results = results.map(|result| result.map_err(|failure| pen.told(failure)));
         let outcomes = Vec::with_capacity(self.lines.len() * 32);
         let mut done = Done { lines, appended: 0, outcomes, stopped: None };
         for (line, read) in self.lines {
