@@ -28,16 +28,21 @@ fn site() -> Site {
     // The index knows them before they are damaged.
     assert_eq!(site.ledger.query().count().unwrap(), 9);
     for stream in ["runs", "events", "errors"] {
-        let folder = site.folder.path().join("ledger/streams").join(stream);
-        let path = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
-        let bytes = std::fs::read(&path).unwrap();
-        let (magic, header) = FRAME;
-        let second = memchr::memmem::find_iter(&bytes, magic).nth(1).unwrap();
-        let damaged: Vec<_> = bytes[second..second + header].iter().map(|it| !it).collect();
-        let file = File::options().write(true).open(path).unwrap();
-        file.write_all_at(&damaged, second as u64).unwrap();
+        damage(&site, stream);
     }
     site
+}
+
+/// Damages the second record of a stream, which the index knows.
+fn damage(site: &Site, stream: &str) {
+    let folder = site.folder.path().join("ledger/streams").join(stream);
+    let path = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let bytes = std::fs::read(&path).unwrap();
+    let (magic, header) = FRAME;
+    let second = memchr::memmem::find_iter(&bytes, magic).nth(1).unwrap();
+    let damaged: Vec<_> = bytes[second..second + header].iter().map(|it| !it).collect();
+    let file = File::options().write(true).open(path).unwrap();
+    file.write_all_at(&damaged, second as u64).unwrap();
 }
 
 /// Each of these lists was refused for as long as such a record was on its page.
@@ -107,4 +112,24 @@ fn a_value_without_a_name_is_passed_over() {
     assert_eq!(runs["items"], json!([of("one", 2), of("three", 2)]));
     let traces = site.ledger.query().count_by(Field::Trace).unwrap();
     assert_eq!(traces, [("one".to_owned(), 1), ("three".to_owned(), 1)]);
+}
+
+/// One damaged run was the end of every request with a span of its trace: the server failed.
+#[test]
+fn telemetry_of_it_takes_no_other_along() {
+    let site = Site::new();
+    let traces = ["1", "2", "3"].map(|digit| digit.repeat(32));
+    let export = |traces: &[String]| {
+        let span = |trace| json!({"traceId": trace, "spanId": "1111111111111111", "name": "s"});
+        let spans: Vec<_> = traces.iter().map(span).collect();
+        let body = json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]});
+        site.user("ann").post("/v1/traces", &body.to_string()).expect(200)
+    };
+    for trace in &traces[..2] {
+        assert_eq!(export(std::slice::from_ref(trace)), json!({}));
+    }
+    assert_eq!(site.ledger.query().count().unwrap(), 2);
+    damage(&site, "runs");
+    assert_eq!(export(&traces)["partialSuccess"]["rejectedSpans"], "1");
+    assert_eq!(site.user("ann").get(&format!("/v1/runs/{}", traces[2])).status, 200);
 }

@@ -205,7 +205,8 @@ impl Batch<'_> {
                     self.accepted += 1;
                     return Ok(());
                 }
-                Ok(_) => {}
+                // What is damaged is not known to be the same.
+                Ok(_) | Err(Failure::Ledger(Error::Damaged { .. })) => {}
                 Err(failure @ Failure::Ledger(Error::Io { .. })) => {
                     self.fail(failure);
                     return Ok(());
