@@ -553,6 +553,27 @@ fn what_cannot_be_read_now_is_a_reason_to_send_again() {
     assert_eq!(send(json!([root()])).expect(200), json!({}));
 }
 
+/// A span was refused for links beyond those that are kept, and in JSON for the id of one that is
+/// none.
+#[test]
+fn no_link_costs_its_span() {
+    let mut span = root();
+    span["links"] = json!(vec![json!({"traceId": TRACE}); 1002]);
+    span["droppedLinksCount"] = json!(3);
+    let told = taken("/v1/traces", &traces(json!([span])));
+    let metadata = &told[0]["metadata"];
+    assert_eq!(metadata["links"].as_array().map(Vec::len), Some(1000));
+    assert_eq!(metadata["dropped_links_count"], 5);
+
+    let site = Site::new();
+    let ann = site.user("ann");
+    span["links"] = json!([{"traceId": "5g", "spanId": 7, "flags": 1}, {"traceId": TRACE}]);
+    let body = traces(json!([span])).to_string();
+    let answer = export(&ann, "/v1/traces", "application/json", body.into());
+    assert_eq!(answer.expect(200), json!({}));
+    assert_eq!(records(&ann)[0]["metadata"]["links"], json!([{"flags": 1}, {"trace_id": TRACE}]));
+}
+
 /// Numbers that JSON has no digits for, in both encodings.
 #[test]
 fn numbers_that_are_none_are_kept_by_name() {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::server::otlp::records::Rest;
 use crate::server::otlp::{Attributes, LogRecord, Refusal, Source, Span, SpanEvent, any};
-use crate::server::otlp::{MAX_EVENTS, TOO_MANY_EVENTS, TOO_MANY_LINKS};
+use crate::server::otlp::{MAX_EVENTS, MAX_LINKS, TOO_MANY_EVENTS};
 
 /// A whole number, as one or, where it may have more than 53 bits, as text.
 struct Whole(i128);
@@ -89,6 +89,11 @@ impl<'de> Deserialize<'de> for Hex {
         };
         json.deserialize_any(Scalar(read, "an id in hexadecimal digits"))
     }
+}
+
+/// The id of another span: one that is none says nothing, and costs no more than itself.
+fn of_other<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Hex>, D::Error> {
+    Ok(Value::deserialize(json)?.as_str().and_then(unhex).map(Hex))
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -198,7 +203,9 @@ struct SpanShape {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct LinkShape {
+    #[serde(default, deserialize_with = "of_other")]
     trace_id: Option<Hex>,
+    #[serde(default, deserialize_with = "of_other")]
     span_id: Option<Hex>,
     trace_state: Option<String>,
     attributes: Option<Vec<KeyValue>>,
@@ -253,14 +260,11 @@ pub(super) fn span(json: &[u8]) -> Result<Span, Refusal> {
         return Err(TOO_MANY_EVENTS.into());
     }
     let links = shape.links.unwrap_or_default();
-    if links.len() > MAX_EVENTS {
-        return Err(TOO_MANY_LINKS.into());
-    }
+    let more_links = links.len().saturating_sub(MAX_LINKS) as u64;
     let mut rest = Rest::default();
     rest.add("trace_state", shape.trace_state);
     rest.add_number("dropped_attributes_count", number(shape.dropped_attributes_count));
     rest.add_number("dropped_events_count", number(shape.dropped_events_count));
-    rest.add_number("dropped_links_count", number(shape.dropped_links_count));
     rest.add_number("flags", number(shape.flags));
     let events = events.into_iter().map(|event| {
         let mut rest = Rest::default();
@@ -282,7 +286,8 @@ pub(super) fn span(json: &[u8]) -> Result<Span, Refusal> {
         end: time(shape.end_time_unix_nano)?,
         attributes: attributes(shape.attributes),
         events: events.collect::<Result<_, Refusal>>()?,
-        links: links.into_iter().map(link).collect(),
+        links: links.into_iter().take(MAX_LINKS).map(link).collect(),
+        dropped_links: number(shape.dropped_links_count).saturating_add(more_links),
         status: status.code.unwrap_or_default(),
         message: status.message.unwrap_or_default(),
         rest,

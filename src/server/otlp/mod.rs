@@ -28,12 +28,14 @@ use serde_json::{Map, Value};
 
 pub(super) use export::{Encoding, Export, Signal, take};
 
-/// The most events of one span, and the most links: a sender's own bound is 128 of each, unless it
-/// was told otherwise.
+/// The most events of one span: a sender's own bound is 128, unless it was told otherwise.
 const MAX_EVENTS: usize = 1000;
 
 const TOO_MANY_EVENTS: &str = "a span has more than 1000 events";
-const TOO_MANY_LINKS: &str = "a span has more than 1000 links";
+
+/// How many links of a span are kept; the rest count as dropped. A sender's own bound is the same
+/// as for events.
+const MAX_LINKS: usize = 1000;
 
 /// Attributes by their names.
 type Attributes = Map<String, Value>;
@@ -62,6 +64,8 @@ struct Span {
     events: Vec<SpanEvent>,
     /// Other spans, of whichever trace.
     links: Vec<Value>,
+    /// How many more there were.
+    dropped_links: u64,
     /// As spans have it: 2 is an error.
     status: i32,
     message: String,

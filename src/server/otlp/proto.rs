@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::server::otlp::records::Rest;
 use crate::server::otlp::{Attributes, LogRecord, Refusal, Source, Span, SpanEvent, any};
-use crate::server::otlp::{MAX_EVENTS, TOO_MANY_EVENTS, TOO_MANY_LINKS};
+use crate::server::otlp::{MAX_EVENTS, MAX_LINKS, TOO_MANY_EVENTS};
 
 /// How deep values of attributes may lie in one another.
 const MAX_DEPTH: usize = 32;
@@ -129,7 +129,7 @@ pub(super) fn source(resource: &[u8], scope: &[u8]) -> Result<Source, Refusal> {
 }
 
 pub(super) fn span(message: &[u8]) -> Result<Span, Refusal> {
-    let mut span = Span::default();
+    let (mut span, mut more_links) = (Span::default(), 0);
     for field in fields(message) {
         match field? {
             (1, Held::Bytes(bytes)) => span.trace_id = bytes.to_vec(),
@@ -147,11 +147,9 @@ pub(super) fn span(message: &[u8]) -> Result<Span, Refusal> {
             }
             (11, Held::Bytes(bytes)) => span.events.push(span_event(bytes)?),
             (12, Held::Varint(count)) => span.rest.add_number("dropped_events_count", count),
-            (13, Held::Bytes(_)) if span.links.len() == MAX_EVENTS => {
-                return Err(TOO_MANY_LINKS.into());
-            }
+            (13, Held::Bytes(_)) if span.links.len() == MAX_LINKS => more_links += 1,
             (13, Held::Bytes(bytes)) => span.links.push(link(bytes)?),
-            (14, Held::Varint(count)) => span.rest.add_number("dropped_links_count", count),
+            (14, Held::Varint(count)) => span.dropped_links = count,
             (15, Held::Bytes(bytes)) => {
                 for field in fields(bytes) {
                     match field? {
@@ -165,6 +163,7 @@ pub(super) fn span(message: &[u8]) -> Result<Span, Refusal> {
             _ => {}
         }
     }
+    span.dropped_links = span.dropped_links.saturating_add(more_links);
     Ok(span)
 }
 

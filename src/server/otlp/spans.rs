@@ -49,6 +49,7 @@ fn rest(span: &mut Span, source: &Source, id: &str) -> Rest {
     if !span.links.is_empty() {
         rest.add("links", std::mem::take(&mut span.links));
     }
+    rest.add_number("dropped_links_count", span.dropped_links);
     rest.add("span_id", id);
     rest.add("kind", kind(span.kind).unwrap_or_default());
     rest
