@@ -72,5 +72,6 @@ pub use reader::Reader;
 pub use repair::{RepairAction, RepairReport, repair};
 pub use run_handle::RunHandle;
 pub use stats::{Losses, Stats, StreamStats};
+#[cfg(feature = "server")]
 pub(crate) use stopped::Stopped;
 pub use verify::{Finding, VerifyReport, verify};
