@@ -177,6 +177,7 @@ impl Query {
 
     /// Where a text is looked for, also records that are damaged and might hold it, in their place:
     /// each is an error there, and the search goes on behind it. Without this one ends the search.
+    /// [`Query::count_by`] leaves out what nothing tells the name of.
     ///
     /// ```
     /// # use runledger::{Event, Ledger};
@@ -278,11 +279,11 @@ impl Query {
     }
 
     /// How many of the records that match carry each value of a field, the most frequent value
-    /// first and equally frequent ones by name. Records without a value are not counted. Nor are
-    /// those of a value in a segment where all of them are damaged: nothing there tells its name.
+    /// first and equally frequent ones by name. Records without a value are not counted.
     ///
     /// # Errors
-    /// As for [`Query::fetch`].
+    /// As for [`Query::fetch`]; [`Error::Damaged`] also when of a value no record in a segment can
+    /// be read, so that nothing there tells its name: with [`Query::or_damaged`] it is not counted.
     pub fn count_by(&self, field: Field) -> Result<Vec<(String, u64)>> {
         self.check()?;
         let counts = count(&self.view, &self.filter, Some(field))?;

@@ -66,7 +66,7 @@ fn count_in<T: Table>(
     field: Option<Field>,
     counts: &mut Counts,
 ) -> Result<()> {
-    let mut groups = Groups::new(pinned.segment().kind(), field);
+    let mut groups = Groups::new(pinned.segment().kind(), field, filter.damaged);
     let (low, high) = plan.window(table);
     let few = (high - low) as usize / FEW_OF;
     let by_tag = filter.text.is_none().then(|| plan.not_by_tag(few)).flatten();
@@ -129,11 +129,14 @@ struct Groups {
     codes: HashMap<Code, u64>,
     /// Rows whose codes the table keeps no column of, to be looked up in the postings.
     rows: Vec<Row>,
+    /// True when values are left out of which no record can be read.
+    passes_damaged: bool,
 }
 
 impl Groups {
-    fn new(kind: Kind, field: Option<Field>) -> Self {
-        Self { kind, field, total: 0, tags: [0; 32], codes: HashMap::new(), rows: Vec::new() }
+    fn new(kind: Kind, field: Option<Field>, passes_damaged: bool) -> Self {
+        let (tags, codes, rows) = ([0; 32], HashMap::new(), Vec::new());
+        Self { kind, field, total: 0, tags, codes, rows, passes_damaged }
     }
 
     /// Counts all rows of the window whose tags match, but for those that are overtaken; nothing
@@ -247,7 +250,7 @@ impl Groups {
         }
         self.look_up_rows(table, field);
         for (code, count) in self.codes {
-            if let Some(name) = key_name(pinned, table, field, code)? {
+            if let Some(name) = key_name(pinned, table, field, code, self.passes_damaged)? {
                 *names.entry(name).or_default() += count;
             }
         }
@@ -283,12 +286,14 @@ fn tag_name(kind: Kind, field: Field, tag: u8) -> Option<&'static str> {
     }
 }
 
-/// The text of a key, from the first record of it that can be read; `None` when all are damaged.
+/// The text of a key, from the first record of it that can be read; `None` when all are damaged,
+/// and that is to be passed over.
 fn key_name<T: Table>(
     pinned: &Pinned,
     table: &T,
     field: Field,
     code: Code,
+    passes_damaged: bool,
 ) -> Result<Option<String>> {
     let mut name = Ok(None);
     table.for_each_posting(field, code, &mut |row| match pinned
@@ -304,7 +309,7 @@ fn key_name<T: Table>(
             name = Ok(text);
             ControlFlow::Break(())
         }
-        Err(Error::Damaged { .. }) => ControlFlow::Continue(()),
+        Err(Error::Damaged { .. }) if passes_damaged => ControlFlow::Continue(()),
         Err(err) => {
             name = Err(err);
             ControlFlow::Continue(())

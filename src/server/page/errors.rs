@@ -336,7 +336,7 @@ fn find(
     let (mut items, _) = Item::all(&page, None, clock, OTHERS)?;
     // All are errors here, one below the other.
     items.iter_mut().for_each(|item| item.next_error = None);
-    let runs = query.count_by(Field::Run)?.into_iter().take(RUNS);
+    let runs = query.or_damaged().count_by(Field::Run)?.into_iter().take(RUNS);
     let run =
         |(id, count): (String, u64)| (run_place(&id), shown::clipped(&id, 60), human::count(count));
     Ok(Some(Whole {

@@ -77,7 +77,7 @@ impl Report {
         let (rows, _) = Row::all(&runs, &self.clock, &self.links).map_err(told)?;
         let begin = all.records().find_map(|record| record.ok()?.body.created_at());
         let (mut items, damaged) = Item::all(&all, begin, &self.clock, ROOM).map_err(told)?;
-        let waterfall = match query.count_by(Field::Trace)?.len() {
+        let waterfall = match query.clone().or_damaged().count_by(Field::Trace)?.len() {
             1 => Some(self.waterfall(&runs, &items)),
             _ => None,
         };

@@ -300,7 +300,7 @@ fn find(
     let query = cursor.into_iter().fold(query, Query::after);
     let found = search(query, wanted.text.as_deref(), search::MOST)?;
     let (rows, damaged) = Row::all(&found.page, clock, links)?;
-    let types = view.query().kind(Kind::Run).count_by(Field::Type)?.into_iter();
+    let types = view.query().kind(Kind::Run).or_damaged().count_by(Field::Type)?.into_iter();
     // What cannot be shown as it is cannot be chosen; a link still leads to it.
     let types = types.map(|(name, _)| name).filter(|name| escape::line(name) == name.as_str());
     let mut types: Vec<_> = types.take(MOST_TYPES).collect();

@@ -219,7 +219,7 @@ fn look(view: &View<'_>, range: Range, clock: &Clock) -> Result<Seen, Failure> {
     let since = begins.first().copied().unwrap_or_default();
     let mut lengths = Vec::new();
     let runs = runs.since(since);
-    for (name, count) in runs.count_by(Field::Type)?.into_iter().take(TYPES) {
+    for (name, count) in runs.clone().or_damaged().count_by(Field::Type)?.into_iter().take(TYPES) {
         lengths.push(Lengths::of(&runs, name, count)?);
     }
     let longest = lengths.iter().flat_map(|it| it.nanos).max().unwrap_or(0);

@@ -160,7 +160,7 @@ async fn values(
     Words(filter, most): Words<AnyFilter, Most>,
 ) -> Result<Response, Problem> {
     let work = move |view: &View<'_>| {
-        let values = filter.apply(view.query()).count_by(field.0)?;
+        let values = filter.apply(view.query()).or_damaged().count_by(field.0)?;
         Ok(Values { items: counts(values, most.limit()?) })
     };
     Ok(reply::value(StatusCode::OK, &caller.look(work).await?))

@@ -36,7 +36,8 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         args.filter.check(kind)?;
         query = query.kind(kind);
     }
-    let counts = query.count_by(args.field)?.into_iter().take(args.limit.unwrap_or(usize::MAX));
+    let counts = query.or_damaged().count_by(args.field)?.into_iter();
+    let counts = counts.take(args.limit.unwrap_or(usize::MAX));
     let counts: Vec<_> = counts.map(Count::from).collect();
     let out = BufWriter::new(io::stdout().lock());
     counts::by_value(args.field, &counts, args.output, &Screen::stdout(ctx), out)?;
