@@ -254,6 +254,21 @@ impl Error {
     pub(crate) fn damaged(path: &Path, offset: u64, damage: Damage) -> Self {
         Self::Damaged { path: path.to_owned(), offset, damage }
     }
+
+    /// True for an error that is the fault of the record that was to be appended, which would be
+    /// refused again: [`Error::Invalid`], [`Error::RunTransition`] and [`Error::TooLarge`]. Any
+    /// other is the ledger's.
+    ///
+    /// ```
+    /// use runledger::{Error, Run, Status};
+    ///
+    /// let refused = Run::new("", "backup", Status::Running).unwrap_err();
+    /// assert!(refused.is_of_record());
+    /// assert!(!Error::Closed.is_of_record());
+    /// ```
+    pub const fn is_of_record(&self) -> bool {
+        matches!(self, Self::Invalid { .. } | Self::RunTransition { .. } | Self::TooLarge { .. })
+    }
 }
 
 #[cfg(test)]

@@ -253,7 +253,7 @@ impl InPlace {
             }
             Err(err) => {
                 let mut losses = self.losses.lock();
-                if is_of_record(&err) {
+                if err.is_of_record() {
                     losses.refused += 1;
                     losses.last_error = Some(err.to_string());
                 } else {
@@ -288,11 +288,6 @@ pub(super) fn own(run: &mut Run<'_>, ledger: &Ledger) {
     if !run.status.is_terminal() {
         run.owner.get_or_insert_with(|| Box::new(ledger.owner()));
     }
-}
-
-/// True for an error that is the record's own fault.
-const fn is_of_record(err: &Error) -> bool {
-    matches!(err, Error::Invalid { .. } | Error::RunTransition { .. } | Error::TooLarge { .. })
 }
 
 impl QueueOptions {

@@ -135,7 +135,7 @@ impl Batch {
                     taken = at;
                     break;
                 }
-                (Err(err), OnReject::Skip) if is_of_record(&err) => {
+                (Err(err), OnReject::Skip) if err.is_of_record() || is_unread(&err) => {
                     rejected.resize_with(at, || None);
                     rejected.push(Some(err));
                 }
@@ -206,7 +206,7 @@ impl Batch {
             }
             None => {
                 let put = self.put_run(states, run, now, wanted);
-                if matches!(put, Err(Error::Io { .. } | Error::Damaged { .. })) {
+                if put.as_ref().is_err_and(is_unread) {
                     self.unread.push(hash);
                 }
                 let next = put?;
@@ -375,15 +375,7 @@ fn run_of<'r>(body: &'r Body<'_>) -> Option<&'r Id<'r>> {
     }
 }
 
-/// True for an error that is one record's own fault, or of what was read for it: the state that its
-/// run was in.
-fn is_of_record(err: &Error) -> bool {
-    matches!(
-        err,
-        Error::Invalid { .. }
-            | Error::RunTransition { .. }
-            | Error::TooLarge { .. }
-            | Error::Io { .. }
-            | Error::Damaged { .. }
-    )
+/// True for an error of what was read for one record: the state that its run was in.
+const fn is_unread(err: &Error) -> bool {
+    matches!(err, Error::Io { .. } | Error::Damaged { .. })
 }

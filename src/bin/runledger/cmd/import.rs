@@ -204,14 +204,14 @@ impl Import<'_> {
         for ((result, body), (number, line)) in results.into_iter().zip(&bodies).zip(places) {
             let result = match result {
                 // What could not be read may be read the next time.
-                Err(err) if !is_of_line(&err) => self.append_again(body),
+                Err(err) if !err.is_of_record() => self.append_again(body),
                 result => result.map(drop),
             };
             match result {
                 Ok(()) => self.taken += 1,
                 Err(reason) => {
                     self.refuse(name, number, &reason.to_string(), line)?;
-                    failed = failed.or(Some(reason).filter(|reason| !is_of_line(reason)));
+                    failed = failed.or(Some(reason).filter(|reason| !reason.is_of_record()));
                 }
             }
         }
@@ -266,14 +266,6 @@ impl Import<'_> {
             let _ = writeln!(io::stderr(), "{name}:{number}: {reason}");
         });
     }
-}
-
-/// True when the line is at fault, and not the ledger.
-fn is_of_line(err: &Error) -> bool {
-    matches!(
-        err,
-        Error::Invalid { .. } | Error::RunTransition { .. } | Error::TooLarge { .. }
-    )
 }
 
 /// Why a line was refused, and the word that takes it all the same.
