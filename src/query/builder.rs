@@ -329,11 +329,7 @@ impl Query {
         self
     }
 
-    /// Tells what is wrong with the question, without asking it.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] as for [`Query::fetch`].
-    pub(crate) fn check(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         if let Some(Invalid { what, value, expected }) = self.invalid.clone() {
             return Err(Error::Invalid { what, value, expected });
         }

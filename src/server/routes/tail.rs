@@ -170,11 +170,6 @@ impl Look {
         let query = self.filter.apply(view.query().history(true)).or_damaged();
         let mut events = Vec::new();
         let Some(place) = self.place else {
-            if self.last == 0 {
-                // A query for none would look for the first, and read all for a text.
-                query.check()?;
-                return Ok(Seen { events, place: settled, more: false });
-            }
             let page = query.order(Order::SeqDescending).limit(self.last).fetch()?;
             let mut last = settled;
             for stored in (0..page.len()).rev().filter_map(|at| page.get(at)) {

@@ -65,10 +65,6 @@ fn show_last<W: Write>(
     limit: usize,
     printer: &mut Printer<'_, W>,
 ) -> Result<Outcome, Failure> {
-    if limit == 0 {
-        // A query for none would look for the first, and read all for a text.
-        return Ok(query::found(false));
-    }
     let page = query.order(Order::SeqDescending).limit(limit).fetch()?;
     let mut outcome = query::found(!page.is_empty());
     for at in (0..page.len()).rev() {
