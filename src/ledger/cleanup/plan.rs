@@ -122,14 +122,15 @@ pub(super) fn plan(
     if let Some(status) = cleanup.status {
         keep_others(reader, &mut candidates, cleanup, status, now)?;
     }
+    let mut settling = Settling { reader, pins: None };
     match retention.cap().filter(|_| by_retention) {
         Some(cap) => {
             // Copies of what was cut go before any record does.
             let copies = Copies::of(&going(catalog, retention, now)?);
             let before = allocated(catalog, catalog.layout.dir())?.saturating_sub(copies.bytes);
-            apply_cap(reader, &mut candidates, before, cap)?;
+            settling.apply_cap(&mut candidates, before, cap)?;
         }
-        None => settle(reader, &mut candidates)?,
+        None => settling.settle(&mut candidates)?,
     }
     find_last_results(catalog, &mut candidates, now)?;
     keep_what_is_carried(&mut candidates)?;
@@ -237,21 +238,6 @@ pub(super) fn words(age: Duration) -> String {
     }
 }
 
-/// Keeps what may not go, whatever is due.
-fn settle(reader: &Reader, candidates: &mut [Candidate]) -> Result<()> {
-    if candidates.iter().all(|it| it.plan.dropped_for.is_none()) {
-        // What is pinned need not be known, and while notes cannot be read it is not.
-        return Ok(());
-    }
-    let pins = reader.pins()?;
-    for candidate in candidates.iter_mut().filter(|it| it.plan.dropped_for.is_some()) {
-        if candidate.is_pinned_by(&pins)? {
-            candidate.keep(Keep::Pinned);
-        }
-    }
-    keep_what_supersedes(reader.catalog(), candidates, &pins)
-}
-
 /// Drops the oldest segments of a class until it keeps to its limits.
 fn apply_limits(candidates: &mut [Candidate], class: Class, limits: &Limits) {
     let kept = || candidates.iter().filter(|candidate| candidate.plan.dropped_for.is_none());
@@ -269,49 +255,78 @@ fn apply_limits(candidates: &mut [Candidate], class: Class, limits: &Limits) {
     }
 }
 
-/// Drops the oldest segments until the whole directory, which takes `before` bytes without the
-/// copies that go, takes no more than `cap`.
-fn apply_cap(reader: &Reader, candidates: &mut [Candidate], before: u64, cap: u64) -> Result<()> {
-    let mut planned = candidates.to_vec();
-    if !drop_oldest(reader, &mut planned, before, cap, &[])? {
-        // What cannot go is over the cap alone: what came this minute is not dropped for that.
-        let streams = candidates.chunk_by(|one, next| one.stream == next.stream);
-        let newest = streams.filter_map(|it| it.iter().rfind(|it| it.overview.rows > 0));
-        let spared: Vec<_> = newest.map(|it| it.segment.first_seq()).collect();
-        planned = candidates.to_vec();
-        drop_oldest(reader, &mut planned, before, cap, &spared)?;
-    }
-    candidates.clone_from_slice(&planned);
-    Ok(())
+/// What settles which of the segments that are due may go.
+struct Settling<'r> {
+    reader: &'r Reader,
+    /// What is pinned, once something was due.
+    pins: Option<Vec<Pin>>,
 }
 
-/// Drops the oldest of these segments, but for those that are spared, until of `before` bytes no
-/// more than `cap` are left. False when there are more in the end.
-fn drop_oldest(
-    reader: &Reader,
-    candidates: &mut [Candidate],
-    before: u64,
-    cap: u64,
-    spared: &[u64],
-) -> Result<bool> {
-    loop {
-        let mut planned = candidates.to_vec();
-        settle(reader, &mut planned)?;
-        let going = planned.iter().filter(|candidate| candidate.plan.dropped_for.is_some());
-        let mut total = before.saturating_sub(going.map(|candidate| candidate.plan.bytes).sum());
-        let may_go = |it: &&mut Candidate| it.may_go() && !spared.contains(&it.segment.first_seq());
-        let mut oldest: Vec<_> = candidates.iter_mut().filter(may_go).collect();
-        if total <= cap || oldest.is_empty() {
-            candidates.clone_from_slice(&planned);
-            return Ok(total <= cap);
+impl Settling<'_> {
+    /// Keeps what may not go, whatever is due.
+    fn settle(&mut self, candidates: &mut [Candidate]) -> Result<()> {
+        if candidates.iter().all(|it| it.plan.dropped_for.is_none()) {
+            // What is pinned need not be known, and while notes cannot be read it is not.
+            return Ok(());
         }
-        oldest.sort_by_key(|candidate| (candidate.arrived, candidate.segment.first_seq()));
-        for candidate in oldest {
-            if total <= cap {
-                break;
+        let pins = match &mut self.pins {
+            Some(pins) => pins,
+            unread => unread.insert(self.reader.pins()?),
+        };
+        for candidate in candidates.iter_mut().filter(|it| it.plan.dropped_for.is_some()) {
+            if candidate.is_pinned_by(pins)? {
+                candidate.keep(Keep::Pinned);
             }
-            total = total.saturating_sub(candidate.plan.bytes);
-            candidate.drop_for(format!("the ledger takes more than {cap} bytes"));
+        }
+        keep_what_supersedes(self.reader.catalog(), candidates, pins)
+    }
+
+    /// Drops the oldest segments until the whole directory, which takes `before` bytes without the
+    /// copies that go, takes no more than `cap`.
+    fn apply_cap(&mut self, candidates: &mut [Candidate], before: u64, cap: u64) -> Result<()> {
+        let mut planned = candidates.to_vec();
+        if !self.drop_oldest(&mut planned, before, cap, &[])? {
+            // What cannot go is over the cap alone: what came this minute is not dropped for that.
+            let streams = candidates.chunk_by(|one, next| one.stream == next.stream);
+            let newest = streams.filter_map(|it| it.iter().rfind(|it| it.overview.rows > 0));
+            let spared: Vec<_> = newest.map(|it| it.segment.first_seq()).collect();
+            planned = candidates.to_vec();
+            self.drop_oldest(&mut planned, before, cap, &spared)?;
+        }
+        candidates.clone_from_slice(&planned);
+        Ok(())
+    }
+
+    /// Drops the oldest of these segments, but for those that are spared, until of `before` bytes
+    /// no more than `cap` are left. False when there are more in the end.
+    fn drop_oldest(
+        &mut self,
+        candidates: &mut [Candidate],
+        before: u64,
+        cap: u64,
+        spared: &[u64],
+    ) -> Result<bool> {
+        loop {
+            let mut planned = candidates.to_vec();
+            self.settle(&mut planned)?;
+            let going = planned.iter().filter(|candidate| candidate.plan.dropped_for.is_some());
+            let mut total =
+                before.saturating_sub(going.map(|candidate| candidate.plan.bytes).sum());
+            let may_go =
+                |it: &&mut Candidate| it.may_go() && !spared.contains(&it.segment.first_seq());
+            let mut oldest: Vec<_> = candidates.iter_mut().filter(may_go).collect();
+            if total <= cap || oldest.is_empty() {
+                candidates.clone_from_slice(&planned);
+                return Ok(total <= cap);
+            }
+            oldest.sort_by_key(|candidate| (candidate.arrived, candidate.segment.first_seq()));
+            for candidate in oldest {
+                if total <= cap {
+                    break;
+                }
+                total = total.saturating_sub(candidate.plan.bytes);
+                candidate.drop_for(format!("the ledger takes more than {cap} bytes"));
+            }
         }
     }
 }
