@@ -190,6 +190,7 @@ impl Inner {
     }
 
     /// An error when nothing may be appended or changed.
+    // Each append looks, and is told by a register instead of by what a call leaves in memory.
     #[inline(always)]
     pub(super) fn check_writable(&self) -> Result<()> {
         self.check_process()?;

@@ -79,13 +79,11 @@ impl Inner {
     pub(super) fn seal_one(&self) {
         self.seal_next(Full::is_due);
         // What keeps a note from being written keeps appends from it, too, and they say so.
-        if matches!(self.note_passed_over(), Ok(true)) {
-            self.maintenance.change_full(Full::try_again);
-        }
+        let _ = self.note_passed_over();
     }
 
     /// Puts on record what the next segment to be sealed passes over. True when that was owed, and
-    /// is on stable storage now.
+    /// is on stable storage now: what waited for it is tried again.
     fn note_passed_over(&self) -> Result<bool> {
         let owed = self.passed_over.lock().owed.clone();
         if owed.is_empty() {
@@ -109,6 +107,8 @@ impl Inner {
         // What waited for it may be dropped by now, and not be sealed any more.
         known.owed.retain(|it| !owed.contains(it));
         known.on_record.extend(owed);
+        drop(known);
+        self.maintenance.change_full(Full::try_again);
         Ok(true)
     }
 
