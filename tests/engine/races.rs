@@ -46,40 +46,30 @@ fn once_on(
     });
 }
 
-/// As [`once_on`], in another thread, which has a while for it before the operation begins.
-fn meanwhile_on(
-    storage: &Hooked,
+/// Has another thread close the ledger and then do this, before the next such operation, which
+/// waits a while for it. What comes of it is received.
+fn closed_meanwhile<T: Send + 'static>(
+    (storage, ledger): (&Hooked, &Ledger),
     operation: &'static str,
     is_it: impl Fn(&Path) -> bool + Send + Sync + 'static,
-    act: impl FnOnce() + Send + 'static,
-) {
+    then: impl FnOnce() -> T + Send + 'static,
+) -> mpsc::Receiver<T> {
+    let (tell, told) = mpsc::channel();
+    let closed = ledger.clone();
     once_on(storage, operation, is_it, move || {
         let (done, is_done) = mpsc::channel();
         std::thread::spawn(move || {
-            act();
+            closed.close().unwrap();
+            tell.send(then()).unwrap();
             let _ = done.send(());
         });
         let _ = is_done.recv_timeout(A_WHILE);
     });
+    told
 }
 
-/// Has the ledger closed, and opened by another writer, when the next append looks at the
-/// clock. What comes is that writer, and the disk as it has left it.
-fn changes_hands_at_next_look(
-    ledger: &Ledger,
-    storage: &Hooked,
-    disk: &SimDisk,
-) -> Arc<Mutex<Option<(Ledger, SimDisk)>>> {
-    let second = Arc::<Mutex<Option<(Ledger, SimDisk)>>>::default();
-    let (place, closed) = (Arc::clone(&second), ledger.clone());
-    let (storage_of_second, disk) = (storage.clone(), disk.clone());
-    once(storage, "now", move || {
-        closed.close().unwrap();
-        // Twice, so that the file of the numbers is ahead of what the first one knows of it.
-        drop(append_to_second(&storage_of_second));
-        *place.lock() = Some((append_to_second(&storage_of_second), disk.fork()));
-    });
-    second
+const fn any(_: &Path) -> bool {
+    true
 }
 
 fn append_to_second(storage: &Hooked) -> Ledger {
@@ -103,10 +93,17 @@ fn an_append_that_a_close_overtakes_reserves_no_numbers() {
     let disk = SimDisk::new(1);
     let storage = Hooked::new(disk.storage());
     let ledger = open(&storage);
-    let second = changes_hands_at_next_look(&ledger, &storage, &disk);
+    let (told, changed_hands) = mpsc::channel();
+    let (closed, storage_of_second, of_disk) = (ledger.clone(), storage.clone(), disk.clone());
+    once(&storage, "now", move || {
+        closed.close().unwrap();
+        // Twice, so that the file of the numbers is ahead of what the first one knows of it.
+        drop(append_to_second(&storage_of_second));
+        told.send((append_to_second(&storage_of_second), of_disk.fork())).unwrap();
+    });
     let refused = ledger.append_with(Event::new("late"), Durability::Os);
     assert!(matches!(refused, Err(Error::Closed)), "{refused:?}");
-    let (second, left) = second.lock().take().unwrap();
+    let (second, left) = changed_hands.recv().unwrap();
     assert_untouched(&disk, &left);
     assert_eq!(second.query().count().unwrap(), 2);
 }
@@ -121,18 +118,10 @@ fn a_close_waits_for_upkeep() {
         let ledger = open(&storage);
         ledger.append_with(Event::new("old"), Durability::Os).unwrap();
         disk.advance(Duration::from_secs(2 * 24 * 3600));
-        let (told, changed_hands) = mpsc::channel();
-        let (closed, storage_of_second, of_disk) = (ledger.clone(), storage.clone(), disk.clone());
-        meanwhile_on(
-            &storage,
-            "now",
-            |_| true,
-            move || {
-                closed.close().unwrap();
-                let second = append_to_second(&storage_of_second);
-                told.send((second, of_disk.fork())).unwrap();
-            },
-        );
+        let (storage_of_second, of_disk) = (storage.clone(), disk.clone());
+        let changed_hands = closed_meanwhile((&storage, &ledger), "now", any, move || {
+            (append_to_second(&storage_of_second), of_disk.fork())
+        });
         let refused = ledger.maintain();
         assert!(matches!(refused, Err(Error::Closed)), "{refused:?}");
         let (second, left) = changed_hands.recv().unwrap();
@@ -150,17 +139,10 @@ fn a_close_waits_for_a_clean_up() {
         let storage = Hooked::new(disk.storage());
         let ledger = open(&storage);
         ledger.append_with(Event::new("old"), Durability::Os).unwrap();
-        let (told, appended) = mpsc::channel();
-        let (closed, storage_of_second) = (ledger.clone(), storage.clone());
-        meanwhile_on(
-            &storage,
-            "remove",
-            |_| true,
-            move || {
-                closed.close().unwrap();
-                told.send(append_to_second(&storage_of_second)).unwrap();
-            },
-        );
+        let storage_of_second = storage.clone();
+        let appended = closed_meanwhile((&storage, &ledger), "remove", any, move || {
+            append_to_second(&storage_of_second)
+        });
         ledger.cleanup(&Cleanup::older_than(Duration::ZERO), false).unwrap();
         drop(appended.recv().unwrap());
         let again = open(&Hooked::new(disk.power_cut(NOTHING).storage()));
@@ -186,19 +168,12 @@ fn a_compaction_beside_a_close_takes_nothing_back() {
         let disk = SimDisk::new(6);
         let storage = Hooked::new(disk.storage());
         let ledger = open_with_sealed(&storage, &disk);
-        let (told, given_out) = mpsc::channel();
-        let (closed, storage_of_second) = (ledger.clone(), storage.clone());
-        meanwhile_on(
-            &storage,
-            "now",
-            |_| true,
-            move || {
-                closed.close().unwrap();
-                let second = open(&storage_of_second);
-                let seq = second.append_with(Event::new("of the second"), Durability::Os).unwrap();
-                told.send((second, seq)).unwrap();
-            },
-        );
+        let storage_of_second = storage.clone();
+        let given_out = closed_meanwhile((&storage, &ledger), "now", any, move || {
+            let second = open(&storage_of_second);
+            let seq = second.append_with(Event::new("of the second"), Durability::Os).unwrap();
+            (second, seq)
+        });
         let refused = ledger.compact(&Compaction::new());
         assert!(matches!(refused, Err(Error::Closed)), "{refused:?}");
         let (_second, seq) = given_out.recv().unwrap();
@@ -216,12 +191,8 @@ fn a_close_waits_for_a_compaction() {
         let disk = SimDisk::new(7);
         let storage = Hooked::new(disk.storage());
         let ledger = open_with_sealed(&storage, &disk);
-        let (told, left) = mpsc::channel();
-        let (closed, of_disk) = (ledger.clone(), disk.clone());
-        meanwhile_on(&storage, "write", is_draft, move || {
-            closed.close().unwrap();
-            told.send(of_disk.kill()).unwrap();
-        });
+        let of_disk = disk.clone();
+        let left = closed_meanwhile((&storage, &ledger), "write", is_draft, move || of_disk.kill());
         let _ = ledger.compact(&Compaction::new());
         let left = left.recv().unwrap();
         drop(open(&Hooked::new(left.storage())));
@@ -276,12 +247,11 @@ fn an_erasure_that_a_close_breaks_off_is_on_record() {
             disk.advance(Duration::from_secs(2 * 24 * 3600));
             ledger.maintain().unwrap();
         }
-        let (told, closed) = mpsc::channel();
-        let (closes, drafts) = (ledger.clone(), AtomicUsize::new(0));
+        let drafts = AtomicUsize::new(0);
         let is_second = move |path: &Path| is_draft(path) && drafts.fetch_add(1, SeqCst) > 0;
-        meanwhile_on(&storage, "sync", is_second, move || told.send(closes.close()).unwrap());
+        let closed = closed_meanwhile((&storage, &ledger), "sync", is_second, || ());
         let erased = ledger.erase(&Erasure::of(Field::User, user()).unwrap());
-        closed.recv().unwrap().unwrap();
+        closed.recv().unwrap();
         assert_eq!(notes(&disk, "records.erased"), 1, "{erased:?}");
     });
 }
@@ -306,17 +276,15 @@ fn a_clean_up_beside_a_close_seals_nothing_after_it() {
         append(&ledger, "skipped", Status::Skipped);
         append(&ledger, "done", Status::Success);
         disk.advance(Duration::from_secs(3600));
-        let (told, changed_hands) = mpsc::channel();
-        let (closed, storage_of_second, of_disk) = (ledger.clone(), storage.clone(), disk.clone());
+        let (storage_of_second, of_disk) = (storage.clone(), disk.clone());
         // What the directory takes is added up before segments are dropped and after that, and then
         // before runs are taken out of those that stay.
         let looks = AtomicUsize::new(0);
         let is_third = move |path: &Path| path == Path::new(DIR) && looks.fetch_add(1, SeqCst) == 2;
-        meanwhile_on(&storage, "list", is_third, move || {
-            closed.close().unwrap();
+        let changed_hands = closed_meanwhile((&storage, &ledger), "list", is_third, move || {
             let second = open(&storage_of_second);
             append(&second, "of the second", Status::Success);
-            told.send((second, of_disk.fork())).unwrap();
+            (second, of_disk.fork())
         });
         let skipped = Cleanup::older_than(Duration::ZERO).status(Status::Skipped);
         let refused = ledger.cleanup(&skipped, false);
@@ -335,17 +303,9 @@ fn who_closes_too_waits_for_the_close() {
         let storage = Hooked::new(disk.storage());
         let ledger = open(&storage);
         ledger.append_with(Event::new("t"), Durability::Os).unwrap();
-        let (told, cut) = mpsc::channel();
-        let (closed, of_disk) = (ledger.clone(), disk.clone());
-        meanwhile_on(
-            &storage,
-            "sync",
-            |_| true,
-            move || {
-                closed.close().unwrap();
-                told.send(of_disk.power_cut(NOTHING)).unwrap();
-            },
-        );
+        let of_disk = disk.clone();
+        let cut =
+            closed_meanwhile((&storage, &ledger), "sync", any, move || of_disk.power_cut(NOTHING));
         let _ = ledger.close();
         let again = open(&Hooked::new(cut.recv().unwrap().storage()));
         assert_eq!(again.query().count().unwrap(), 1);
