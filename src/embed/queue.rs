@@ -102,6 +102,8 @@ struct State {
     drained: u64,
     /// True when what was spilled could not be appended just now.
     stalls: bool,
+    /// True once it was tried again at the end.
+    tried_again: bool,
 }
 
 /// What the writer is to do, in this order.
@@ -219,10 +221,7 @@ impl Queue {
 
     /// Says that no more is to come: the writer ends when all is written.
     pub(super) fn end(&self) {
-        let mut state = self.state.lock();
-        state.ends = true;
-        // What could not be drained is tried once more.
-        state.stalls = false;
+        self.state.lock().ends = true;
         self.to_write.notify_all();
     }
 
@@ -256,8 +255,11 @@ impl Queue {
                 state = self.to_write.wait_for(state, GATHER);
                 gathered = true;
             } else if state.ends && state.blocked == 0 {
-                state.ended = true;
-                return None;
+                if !state.stalls || state.tried_again {
+                    state.ended = true;
+                    return None;
+                }
+                (state.stalls, state.tried_again) = (false, true);
             } else if state.losses.has_untold() || state.stalls {
                 state.writer = Writer::Idle;
                 state = self.to_write.wait_for(state, PAUSE);
@@ -389,5 +391,31 @@ impl State {
             || self.ends
             || self.pending.len() >= bounds.records / 2
             || self.pending.weight >= bounds.bytes / 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Options;
+    use crate::model::Event;
+
+    /// A drain that failed just when the recorder's guard was dropped was the last: what it had
+    /// found no file descriptor for waited for the next recorder.
+    #[test]
+    fn a_drain_that_was_under_way_at_the_end_is_tried_once_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Options::new().background(false).open(dir.path()).unwrap();
+        let mut spill = Spill::open(&ledger, 1 << 20).unwrap();
+        spill.push(&Event::new("e").into()).unwrap();
+        let bounds = Bounds { records: 1, bytes: 1 << 20 };
+        let queue = Queue::new(bounds, WhenFull::Spill, Some(spill));
+        let next = || queue.next(Pending::default()).map(|work| work.spilled.unwrap());
+        let spilled = next().unwrap();
+        queue.end();
+        queue.put_back(spilled);
+        let spilled = next().unwrap();
+        queue.put_back(spilled);
+        assert!(next().is_none());
     }
 }
