@@ -177,7 +177,8 @@ impl Query {
 
     /// Where a text is looked for, also records that are damaged and might hold it, in their place:
     /// each is an error there, and the search goes on behind it. Without this one ends the search.
-    /// [`Query::count_by`] leaves out what nothing tells the name of.
+    /// [`Query::count_by`] leaves out what nothing tells the name of, and [`Query::error_groups`]
+    /// groups of which no error can be read.
     ///
     /// ```
     /// # use runledger::{Event, Ledger};
@@ -290,6 +291,11 @@ impl Query {
         let mut values: Vec<_> = counts.by_value.into_iter().collect();
         values.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         Ok(values)
+    }
+
+    /// True for [`Query::or_damaged`].
+    pub(super) const fn passes_damaged(&self) -> bool {
+        self.filter.damaged
     }
 
     /// How many results are asked for.

@@ -80,6 +80,7 @@ fn count_in<T: Table>(
             match pinned.record(table.seq(row), table.offset(row)) {
                 Ok(record) if text.matches(&record.body) => {}
                 Ok(_) => return,
+                Err(Error::Damaged { .. }) if filter.damaged => {}
                 Err(err) => {
                     damage = Some(err);
                     return;

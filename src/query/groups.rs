@@ -1,8 +1,11 @@
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Field, Fingerprint, Kind, Timestamp};
 use crate::query::builder::Query;
 use crate::query::cursor::Order;
 use crate::query::page::Stored;
+
+/// How many records are looked at at a time for one that can be read.
+const AT_ONCE: usize = 100;
 
 /// Errors that are alike: of one type, with the same message but for numbers, ids and quoted words,
 /// raised in the same place.
@@ -19,14 +22,14 @@ pub struct ErrorGroup {
     pub first_seen: Timestamp,
     /// When the last of them happened.
     pub last_seen: Timestamp,
-    /// The last of them.
+    /// The last of them; of those that can be read, by [`Query::or_damaged`].
     pub newest: Stored,
 }
 
 impl Query {
     /// The errors that match, in groups of those that are alike: the largest first, and no more
-    /// groups than the limit. Order, offset and cursor do not matter. From the index, but for two
-    /// records a group, and one for each of its runs in each segment.
+    /// groups than the limit. Order, offset and cursor do not matter. From the index, but for the
+    /// newest record of a group, and one for each of its runs in each segment.
     ///
     /// ```
     /// # use runledger::{ErrorRecord, Ledger};
@@ -41,8 +44,8 @@ impl Query {
     /// ```
     ///
     /// # Errors
-    /// As for [`Query::fetch`], and [`Error::Damaged`](crate::Error::Damaged) when the first or the
-    /// last error of a group is damaged.
+    /// As for [`Query::count_by`], and [`Error::Damaged`] when the newest error of a group is
+    /// damaged: with [`Query::or_damaged`] one before it is taken for it.
     pub fn error_groups(&self) -> Result<Vec<ErrorGroup>> {
         let errors = self.clone().only_kind(Kind::Error);
         let counts = errors.count_by(Field::Fingerprint)?;
@@ -53,19 +56,32 @@ impl Query {
 
     fn error_group(&self, fingerprint: &str, count: u64) -> Result<Option<ErrorGroup>> {
         let errors = self.clone().only(Field::Fingerprint, fingerprint);
-        let at = |order| -> Result<Option<(Stored, Timestamp)>> {
-            let page = errors.clone().first_in(order).fetch()?;
-            let Some(stored) = page.get(0) else { return Ok(None) };
-            let time = stored.record()?.body.created_at().unwrap_or_default();
-            Ok(Some((stored, time)))
-        };
-        let (Some((newest, last_seen)), Some((_, first_seen))) =
-            (at(Order::Newest)?, at(Order::Oldest)?)
-        else {
+        let oldest = errors.clone().first_in(Order::Oldest).fetch()?.created_at(0);
+        let (Some(first_seen), Some((newest, last_seen))) = (oldest, errors.newest()?) else {
             return Ok(None);
         };
         let runs = errors.count_by(Field::Run)?.len() as u64;
         let fingerprint = fingerprint.parse()?;
         Ok(Some(ErrorGroup { fingerprint, count, runs, first_seen, last_seen, newest }))
+    }
+
+    /// The newest record that matches, of those that can be read where damage is passed over, and
+    /// when the newest of all was created.
+    fn newest(&self) -> Result<Option<(Stored, Timestamp)>> {
+        let mut query = self.clone().first_in(Order::Newest);
+        let mut last_seen = None;
+        loop {
+            let page = query.fetch()?;
+            last_seen = last_seen.or(page.created_at(0));
+            for stored in (0..page.len()).filter_map(|at| page.get(at)) {
+                match stored.record() {
+                    Ok(_) => return Ok(last_seen.map(|time| (stored, time))),
+                    Err(Error::Damaged { .. }) if self.passes_damaged() => {}
+                    Err(err) => return Err(err),
+                }
+            }
+            let Some(next) = page.next() else { return Ok(None) };
+            query = query.limit(AT_ONCE).after(next);
+        }
     }
 }

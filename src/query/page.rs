@@ -1,7 +1,7 @@
 use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
-use crate::model::Record;
+use crate::model::{Record, Timestamp};
 use crate::query::cursor::{Cursor, Order};
 use crate::query::select::Hit;
 use crate::segment::{Near, Pinned};
@@ -96,6 +96,11 @@ impl Page {
         let hit = self.hits.get(at)?;
         let segment = self.segments.get(hit.segment as usize)?.pinned.clone();
         Some(Stored { segment, seq: hit.seq, offset: hit.offset })
+    }
+
+    /// When a record of the page was created, as the index has it.
+    pub(super) fn created_at(&self, at: usize) -> Option<Timestamp> {
+        self.hits.get(at).map(|hit| Timestamp::from_nanos(hit.created_at))
     }
 
     /// How many bytes were unpacked of the segments that it holds.

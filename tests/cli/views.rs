@@ -244,6 +244,26 @@ fn a_tail_that_begins_with_none_reads_none() {
     assert_eq!(bench.run(["tail", "-n", "0", "-g", "needle"]).code, 1);
 }
 
+/// A listing that looked for a text ended at a damaged record, though one without a text tells of
+/// it and goes on; counts and groups were refused.
+#[test]
+fn what_is_damaged_is_told_and_passed_over() {
+    let bench = damaged();
+    for (args, shown) in [
+        (&["errors", "-n", "all", "-g", "record"][..], 199),
+        (&["errors", "-r", "-n", "3", "-g", "record"], 2),
+        (&["errors", "--count", "-g", "record"], 1),
+        (&["errors", "--count-by", "type", "-g", "record"], 1),
+        (&["groups", "-g", "record"], 1),
+        (&["values", "trace", "-g", "record"], 1),
+    ] {
+        let said = bench.run(args);
+        let titles = usize::from(!args.contains(&"--count"));
+        assert_eq!((said.code, said.out.lines().count()), (3, shown + titles), "{args:?} {said:?}");
+        assert!(said.err.contains("streams/errors"), "{args:?} {}", said.err);
+    }
+}
+
 /// A damaged record ended a search that followed, though without a text it is told and passed by.
 /// An export that looked for a text ended there, too.
 #[test]

@@ -117,6 +117,40 @@ fn a_value_without_a_name_is_passed_over() {
     assert_eq!(traces, [("one".to_owned(), 1), ("three".to_owned(), 1)]);
 }
 
+/// All groups of errors were refused, and the page with them, where the newest of one, or the
+/// oldest, could not be read.
+#[test]
+fn groups_of_errors_are_shown_with_one_that_can_be_read() {
+    let alike = Site::new();
+    for _ in 0..2 {
+        alike.ledger.append(ErrorRecord::new("E", "no")).unwrap();
+    }
+    assert_eq!(alike.ledger.query().count().unwrap(), 2);
+    damage(&alike, "errors");
+    let site = site();
+    let of = |site: &Site, words: &str| {
+        let groups = site.admin().get(&format!("/v1/groups{words}")).expect(200);
+        let seen = |item: &Value| [item["newest"]["seq"].clone(), item["count"].clone()];
+        groups["items"].as_array().unwrap().iter().map(seen).collect::<Vec<_>>()
+    };
+    // With a text to look for, what is damaged might hold it.
+    for words in ["", "?text=no"] {
+        assert_eq!(of(&alike, words), [[1, 2]], "{words}");
+        let mut groups = of(&site, words);
+        groups.sort_by_key(|group| group[0].as_u64());
+        assert_eq!(groups, [[7, 1], [9, 1]], "{words}");
+        for (site, count) in [(&alike, 1), (&site, 2)] {
+            let page = site.browser_of_admin().page(&format!("/errors{words}"));
+            assert_eq!(page.matches("data-label=\"When\"").count(), count, "{words}");
+        }
+    }
+    let group = alike.ledger.query().or_damaged().error_groups().unwrap().remove(0);
+    assert!(group.first_seen < group.last_seen, "the index has both");
+    let refused = alike.ledger.query().error_groups();
+    assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
+    alike.browser_of_admin().page(&format!("/errors/{}", group.fingerprint));
+}
+
 /// One damaged run was the end of every request with a span of its trace: the server failed.
 #[test]
 fn telemetry_of_it_takes_no_other_along() {

@@ -138,6 +138,7 @@ pub(super) fn groups(
     until: Timestamp,
     clock: &Clock,
 ) -> Result<Vec<Group>, Failure> {
+    let query = query.clone().or_damaged();
     let groups = query.clone().limit(most).error_groups()?;
     let first = groups.iter().map(|group| group.first_seen).min().unwrap_or(until);
     let since = since.unwrap_or(first);
@@ -327,7 +328,7 @@ fn find(
     cursor: Option<Cursor>,
     clock: &Clock,
 ) -> Result<Option<Whole>, Failure> {
-    let query = view.query().kind(Kind::Error).fingerprint(fingerprint);
+    let query = view.query().kind(Kind::Error).fingerprint(fingerprint).or_damaged();
     let groups = query.clone().limit(1).error_groups()?;
     let Some(group) = groups.first() else { return Ok(None) };
     let spark = spark(&query, group.first_seen, clock.now())?;
@@ -336,7 +337,7 @@ fn find(
     let (mut items, _) = Item::all(&page, None, clock, OTHERS)?;
     // All are errors here, one below the other.
     items.iter_mut().for_each(|item| item.next_error = None);
-    let runs = query.or_damaged().count_by(Field::Run)?.into_iter().take(RUNS);
+    let runs = query.count_by(Field::Run)?.into_iter().take(RUNS);
     let run =
         |(id, count): (String, u64)| (run_place(&id), shown::clipped(&id, 60), human::count(count));
     Ok(Some(Whole {

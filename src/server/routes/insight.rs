@@ -54,7 +54,7 @@ struct Group {
     first_seen: String,
     #[schema(format = DateTime)]
     last_seen: String,
-    /// The last of them
+    /// The last of them that can be read
     #[schema(value_type = shape::Record)]
     newest: Box<RawValue>,
 }
@@ -93,7 +93,7 @@ async fn groups(
     Words(filter, most): Words<ErrorFilter, Most>,
 ) -> Result<Response, Problem> {
     let work = move |view: &View<'_>| {
-        let groups = filter.apply(view.query()).limit(most.limit()?).error_groups()?;
+        let groups = filter.apply(view.query()).or_damaged().limit(most.limit()?).error_groups()?;
         let items = groups.iter().map(Group::new).collect::<Result<_, _>>()?;
         Ok(Groups { items })
     };

@@ -1,9 +1,9 @@
 use std::io::{self, BufWriter, Write};
 
-use runledger::{Body, ErrorGroup, Kind};
+use runledger::{Body, ErrorGroup, Kind, Query};
 use serde::Serialize;
 
-use super::query::{self, Filter, found};
+use super::query::{self, Filter};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::output::{Cell, Column, Screen, Shape, Table, json};
@@ -77,7 +77,9 @@ const COLUMNS: &[Column] = &[
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     args.filter.check(Kind::Error)?;
     let reader = query::open(ctx)?;
-    let groups = args.filter.apply(reader.query(), ctx)?.limit(args.limit).error_groups()?;
+    let query = args.filter.apply(reader.query(), ctx)?.limit(args.limit);
+    let (groups, outcome) =
+        query::answer(query, Query::error_groups, |groups| !groups.is_empty())?;
     let screen = Screen::stdout(ctx);
     let mut out = BufWriter::new(io::stdout().lock());
     match args.output {
@@ -96,7 +98,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         }
     }
     out.flush()?;
-    query::whole(&reader, found(!groups.is_empty()))
+    query::whole(&reader, outcome)
 }
 
 fn row(group: &ErrorGroup, line: &Line, screen: &Screen) -> Vec<Cell> {

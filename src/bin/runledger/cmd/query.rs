@@ -8,7 +8,7 @@ pub(super) use filter::Filter;
 pub(super) use list::{Listing, found, list};
 pub(super) use pages::Pages;
 
-use runledger::Reader;
+use runledger::{Error, Query, Reader};
 
 use crate::context::Context;
 use crate::exit::{Failure, Outcome, say};
@@ -52,4 +52,27 @@ pub(super) fn warn(reader: &Reader) -> Result<bool, Failure> {
 /// When the engine's notes cannot be read.
 pub(super) fn whole(reader: &Reader, outcome: Outcome) -> Result<Outcome, Failure> {
     Ok(if warn(reader)? { Outcome::Damaged } else { outcome })
+}
+
+/// What a query answers, and how the command ends that asks it, when `any` says that there was
+/// something. Damage in its way is named on stderr, and passed over.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub(super) fn answer<T>(
+    query: Query,
+    ask: impl Fn(&Query) -> runledger::Result<T>,
+    any: impl Fn(&T) -> bool,
+) -> Result<(T, Outcome), Failure> {
+    match ask(&query) {
+        Err(err @ Error::Damaged { .. }) => {
+            say(&err.to_string());
+            Ok((ask(&query.or_damaged())?, Outcome::Damaged))
+        }
+        answer => {
+            let answer = answer?;
+            let outcome = found(any(&answer));
+            Ok((answer, outcome))
+        }
+    }
 }

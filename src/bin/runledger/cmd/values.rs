@@ -2,7 +2,7 @@ use std::io::{self, BufWriter};
 
 use runledger::{Field, Kind};
 
-use super::query::{self, Filter, found};
+use super::query::{self, Filter};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::output::counts::{self, Count};
@@ -36,10 +36,11 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         args.filter.check(kind)?;
         query = query.kind(kind);
     }
-    let counts = query.or_damaged().count_by(args.field)?.into_iter();
-    let counts = counts.take(args.limit.unwrap_or(usize::MAX));
+    let (counts, outcome) =
+        query::answer(query, |query| query.count_by(args.field), |counts| !counts.is_empty())?;
+    let counts = counts.into_iter().take(args.limit.unwrap_or(usize::MAX));
     let counts: Vec<_> = counts.map(Count::from).collect();
     let out = BufWriter::new(io::stdout().lock());
     counts::by_value(args.field, &counts, args.output, &Screen::stdout(ctx), out)?;
-    query::whole(&reader, found(!counts.is_empty()))
+    query::whole(&reader, outcome)
 }

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use runledger::{Cursor, Field, Kind, Order, Query, Reader};
 
-use super::{Filter, Pages, open, whole};
+use super::{Filter, Pages, answer, open, whole};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome, say};
 use crate::output::counts::{self, Count};
@@ -101,12 +101,13 @@ pub(crate) fn list(
     let screen = Screen::stdout(ctx);
     let mut out = BufWriter::new(io::stdout().lock());
     if args.count {
-        let count = query.count()?;
+        let (count, outcome) = answer(query, Query::count, |count| *count > 0)?;
         counts::total(count, args.output, &mut out)?;
-        return whole(&reader, found(count > 0));
+        return whole(&reader, outcome);
     }
     if let Some(field) = args.count_by {
-        let counts = query.count_by(field)?;
+        let (counts, outcome) =
+            answer(query, |query| query.count_by(field), |counts| !counts.is_empty())?;
         let total = counts.len();
         let shown = counts.into_iter().take(args.part.limit.unwrap_or(usize::MAX));
         let shown: Vec<_> = shown.map(Count::from).collect();
@@ -114,9 +115,9 @@ pub(crate) fn list(
         if shown.len() < total {
             say(&format!("{} of {total} values shown; for all: -n all", shown.len()));
         }
-        return whole(&reader, found(total > 0));
+        return whole(&reader, outcome);
     }
-    whole(&reader, records(kind, query, args, ctx, out)?)
+    whole(&reader, records(kind, query.or_damaged(), args, ctx, out)?)
 }
 
 fn records(
