@@ -271,3 +271,21 @@ fn commands_side_by_side_and_within_each_other_share_the_ledger() {
         assert_eq!((of("run_id"), of("parent_run_id")), (3, 2));
     }
 }
+
+/// A variable that was empty, or no id, kept the command from being run at all.
+#[test]
+fn a_wrong_environment_keeps_no_command_from_running() {
+    let bench = Bench::new();
+    let long = "x".repeat(129);
+    for (trace, parent, told) in [("", "", 0), (long.as_str(), "p", 1), ("t", long.as_str(), 1)] {
+        let mut exec = bench.program();
+        exec.env("RUNLEDGER_TRACE_ID", trace).env("RUNLEDGER_RUN_ID", parent);
+        let exec = exec.args(["exec", "--type", "x", "--", "sh", "-c", "echo ran"]);
+        let said = said(exec.output().unwrap());
+        assert_eq!((said.code, said.out.as_str()), (0, "ran\n"), "{said:?}");
+        assert_eq!(said.err.matches("is passed over: id").count(), told, "{said:?}");
+    }
+    let runs = bench.run(["runs", "-o", "json"]).out;
+    assert_eq!(runs.matches("\"parent_run_id\":\"p\"").count(), 1, "{runs}");
+    assert_eq!(runs.matches("\"trace_id\":\"t\"").count(), 1, "{runs}");
+}

@@ -35,8 +35,8 @@ pub(crate) struct Args {
     /// Id of the run [default: a new UUID]
     #[arg(long, value_name = "ID", value_parser = args::id)]
     id: Option<Id<'static>>,
-    /// Trace that the run belongs to
-    #[arg(long, value_name = "ID", value_parser = args::id, env = "RUNLEDGER_TRACE_ID")]
+    /// Trace that the run belongs to [env: RUNLEDGER_TRACE_ID]
+    #[arg(long, value_name = "ID", value_parser = args::id)]
     trace: Option<Id<'static>>,
     /// Project that it belongs to
     #[arg(long, value_name = "ID", value_parser = args::id)]
@@ -44,8 +44,8 @@ pub(crate) struct Args {
     /// User that it belongs to
     #[arg(long, value_name = "ID", value_parser = args::id)]
     user: Option<Id<'static>>,
-    /// Run that started it; a command that exec runs is told its own
-    #[arg(long, value_name = "ID", value_parser = args::id, env = "RUNLEDGER_RUN_ID")]
+    /// Run that started it; a command that exec runs is told its own [env: RUNLEDGER_RUN_ID]
+    #[arg(long, value_name = "ID", value_parser = args::id)]
     parent: Option<Id<'static>>,
     /// Business object that it acts on, such as booking:B-1041
     #[arg(long, value_name = "KIND:ID", value_parser = args::subject)]
@@ -74,7 +74,8 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         Some(id) => id.clone(),
         None => new_id(ctx.now())?,
     };
-    let state = |status| state(args, &run_id, status, ctx.now());
+    let around = Around::of(args);
+    let state = |status| state(args, &around, &run_id, status, ctx.now());
     let begun = state(Status::Running).at(ctx.now()).metadata(about(&args.command)?);
     let mut words = Vec::new();
     let logged = log(args, ctx, begun, START_PATIENCE, &mut words);
@@ -85,7 +86,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         }
         say(&format!("the start of the run is not logged: {err}"));
     }
-    let ran = child::run(&args.command, &environment(args, ctx, &run_id));
+    let ran = child::run(&args.command, &environment(&around, ctx, &run_id));
     let (run, code) = match &ran {
         Ok(ended) => {
             let code = exit_code(ended);
@@ -112,13 +113,46 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     Ok(Outcome::Code(if logged.is_err() && args.strict && code == 0 { 2 } else { code }))
 }
 
+/// What the run belongs to, by the flags, else by the environment.
+struct Around {
+    trace: Option<Id<'static>>,
+    parent: Option<Id<'static>>,
+}
+
+impl Around {
+    fn of(args: &Args) -> Self {
+        Self {
+            trace: args.trace.clone().or_else(|| told("RUNLEDGER_TRACE_ID")),
+            parent: args.parent.clone().or_else(|| told("RUNLEDGER_RUN_ID")),
+        }
+    }
+}
+
+/// An id in the environment. What is none there keeps no command from being run.
+fn told(name: &str) -> Option<Id<'static>> {
+    let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+    match args::id(&value.to_string_lossy()) {
+        Ok(id) => Some(id),
+        Err(err) => {
+            say(&format!("{name} is passed over: {err}"));
+            None
+        }
+    }
+}
+
 /// The run in this status, with what does not change.
-fn state<'a>(args: &'a Args, id: &'a Id<'_>, status: Status, start: Timestamp) -> Run<'a> {
+fn state<'a>(
+    args: &'a Args,
+    around: &'a Around,
+    id: &'a Id<'_>,
+    status: Status,
+    start: Timestamp,
+) -> Run<'a> {
     let mut run = Run::with_id(id.borrowed(), args.type_name.as_str(), status).started_at(start);
-    run.trace_id = args.trace.as_ref().map(Id::borrowed);
+    run.trace_id = around.trace.as_ref().map(Id::borrowed);
     run.project_id = args.project.as_ref().map(Id::borrowed);
     run.user_id = args.user.as_ref().map(Id::borrowed);
-    run.parent_run_id = args.parent.as_ref().map(Id::borrowed);
+    run.parent_run_id = around.parent.as_ref().map(Id::borrowed);
     run.subject = args.subject.as_ref().map(Subject::borrowed);
     run.attempt = args.attempt;
     run
@@ -193,13 +227,13 @@ fn about(command: &[OsString]) -> Result<Json<'static>> {
 }
 
 /// What the command is told, so that what it appends itself joins its run.
-fn environment(args: &Args, ctx: &Context, id: &Id<'_>) -> Vec<(&'static str, OsString)> {
+fn environment(around: &Around, ctx: &Context, id: &Id<'_>) -> Vec<(&'static str, OsString)> {
     let directory = path::absolute(ctx.dir()).unwrap_or_else(|_| ctx.dir().to_owned());
     let mut variables = vec![
         ("RUNLEDGER_RUN_ID", id.to_string().into()),
         ("RUNLEDGER_DIR", directory.into_os_string()),
     ];
-    if let Some(trace) = &args.trace {
+    if let Some(trace) = &around.trace {
         variables.push(("RUNLEDGER_TRACE_ID", trace.to_string().into()));
     }
     variables
