@@ -268,3 +268,23 @@ fn a_closed_pipe_is_no_error() {
     let said = bench.shell("\"$runledger\" events -n all | head -n 1; \"$runledger\" runs | true");
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
 }
+
+/// A flag whose value was empty, as that of a variable that is not set, narrowed nothing: the whole
+/// ledger was shown as what belongs to one trace, and went into the page for a ticket.
+#[test]
+fn a_flag_that_names_nothing_is_refused() {
+    let bench = Bench::with_sample();
+    for args in [
+        &["errors", "--trace", ""][..],
+        &["runs", "--type", ","],
+        &["tail", "--run", ""],
+        &["values", "type", "--user", ""],
+        &["groups", "--project", ""],
+        &["export", "--subject", ""],
+    ] {
+        let said = bench.run(args);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{args:?}: {:.300}", said.err);
+        assert!(said.err.contains("names nothing: give a value"), "{args:?}: {}", said.err);
+    }
+    assert_eq!(bench.run(["events", "--run", ",nobody,"]).code, 1, "a comma too many is none");
+}

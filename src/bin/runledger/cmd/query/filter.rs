@@ -53,7 +53,7 @@ impl Filter {
     /// Adds the flags to a query.
     ///
     /// # Errors
-    /// A usage error when a time is not one.
+    /// A usage error when a time is not one, or a flag has no value.
     pub(crate) fn apply(&self, mut query: Query, ctx: &Context) -> Result<Query, Failure> {
         for (field, values) in [
             (Field::Type, &self.types),
@@ -63,9 +63,13 @@ impl Filter {
             (Field::User, &self.user),
             (Field::Subject, &self.subject),
         ] {
-            for value in values.iter().flat_map(|text| split(text)) {
-                query = query.field(field, &value);
+            let wanted: Vec<_> = values.iter().flat_map(|text| split(text)).collect();
+            if wanted.is_empty() && !values.is_empty() {
+                // As of a variable that is not set: all there is would be what is not asked for.
+                let text = format!("--{field} names nothing: give a value, or leave it out");
+                return Err(Failure::Usage(text));
             }
+            query = wanted.iter().fold(query, |query, value| query.field(field, value));
         }
         query = self.status.iter().fold(query, |query, status| query.status(*status));
         query = self.severity.iter().fold(query, |query, severity| query.severity(*severity));
