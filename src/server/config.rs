@@ -333,7 +333,7 @@ impl Settings {
         let says_who = has_keys(&self) || self.no_auth == Some(true);
         let keys = if says_who { &self } else { &below };
         Self {
-            no_auth: keys.no_auth,
+            no_auth: self.no_auth.or(keys.no_auth),
             secret_file: keys.secret_file.clone(),
             jwks_file: keys.jwks_file.clone(),
             listen: self.listen.or(below.listen),

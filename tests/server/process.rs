@@ -18,12 +18,11 @@ struct Server {
 
 impl Server {
     fn start(folder: &Path, args: &[&str]) -> Self {
-        let mut child = command(folder)
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(args)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::start_with(command(folder).args(["serve", "--listen", "127.0.0.1:0"]).args(args))
+    }
+
+    fn start_with(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("listening on http://").unwrap().to_owned();
@@ -186,6 +185,20 @@ fn the_configuration_has_an_order() {
         assert_eq!(code, Some(2), "{err}");
         assert!(err.contains(expected), "{expected}: {err}");
     }
+    // Who may use the server, and what is switched off, is told in that order, too.
+    let (off, secret) = (("RUNLEDGER_NO_AUTH", "false"), ("RUNLEDGER_SECRET_FILE", "short"));
+    for (toml, env, args, expected) in [
+        ("", &[secret][..], &["--no-auth", "--listen", "0.0.0.3:3"][..], "0.0.0.3:3 is none"),
+        ("", &[secret], &["--jwks-file", "b"], "keys in b"),
+        ("no_auth = true", &[secret], &[], "needs 32"),
+        ("no_auth = true", &[off], &[], "--secret-file"),
+        ("no_auth = true", &[off, secret], &[], "needs 32"),
+        ("secret_file = \"short\"", &[off], &[], "needs 32"),
+    ] {
+        let (code, err) = said(toml, env, args);
+        assert_eq!(code, Some(2), "{err}");
+        assert!(err.contains(expected), "{toml} {env:?} {args:?}: {err}");
+    }
     for (toml, args, expected) in [
         ("[links]\nbooking = \"javascript:{id}\"", &["--no-auth"][..], "the link of booking"),
         ("", &[][..], "--secret-file"),
@@ -203,6 +216,31 @@ fn the_configuration_has_an_order() {
         assert_eq!(code, Some(2), "{toml}: {err}");
         assert!(err.contains(expected), "{toml} {args:?}: {err}");
     }
+}
+
+/// What the environment switched off the file switched on again.
+#[test]
+fn what_is_switched_off_stays_off() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("secret"), "s".repeat(32)).unwrap();
+    let toml = "secret_file = \"secret\"\nopen_metrics = true\n";
+    std::fs::write(folder.path().join("serve.toml"), toml).unwrap();
+    let metrics = |env: &[(&str, &str)], flags: &[&str]| {
+        let mut command = command(folder.path());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--config", "serve.toml"]).args(flags);
+        let server = Server::start_with(command.envs(env.iter().copied()));
+        let mut stream = BufReader::new(server.connect());
+        stream.get_mut().write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let status = answer(&mut stream);
+        drop(stream);
+        assert_eq!(server.stop(), Some(0));
+        status
+    };
+    let off = ("RUNLEDGER_OPEN_METRICS", "false");
+    assert_eq!(metrics(&[], &[]), 200);
+    assert_eq!(metrics(&[off], &[]), 401);
+    assert_eq!(metrics(&[off], &["--open-metrics"]), 200);
+    assert_eq!(metrics(&[], &["--open-metrics=false"]), 401);
 }
 
 /// A second server, or any other writer, is told who has the ledger.

@@ -1,7 +1,9 @@
+use std::env;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::{FalseyValueParser, TypedValueParser};
 use runledger::Options;
 use runledger::server::{App, Config, Level, Settings, serve};
 use tokio::net::TcpListener;
@@ -26,14 +28,15 @@ pub(crate) struct Args {
     /// Address to listen on [default: 127.0.0.1:7878]
     #[arg(long, value_name = "ADDRESS", env = "RUNLEDGER_LISTEN")]
     listen: Option<SocketAddr>,
-    /// Let in everyone on this machine, without tokens
-    #[arg(long, env = "RUNLEDGER_NO_AUTH", conflicts_with_all = ["secret_file", "jwks_file"])]
+    /// Let in everyone on this machine, without tokens [env: RUNLEDGER_NO_AUTH]
+    #[arg(long, conflicts_with_all = ["secret_file", "jwks_file"])]
     no_auth: bool,
-    /// Take tokens signed by HS256 with the secret in this file
-    #[arg(long, value_name = "FILE", env = "RUNLEDGER_SECRET_FILE", conflicts_with = "jwks_file")]
+    /// Take tokens signed by HS256 with the secret in this file [env: RUNLEDGER_SECRET_FILE]
+    #[arg(long, value_name = "FILE", conflicts_with = "jwks_file")]
     secret_file: Option<PathBuf>,
     /// Take tokens signed by RS256, ES256 or EdDSA with a key of this JWKS document
-    #[arg(long, value_name = "FILE", env = "RUNLEDGER_JWKS_FILE")]
+    /// [env: RUNLEDGER_JWKS_FILE]
+    #[arg(long, value_name = "FILE")]
     jwks_file: Option<PathBuf>,
     /// Take tokens of this issuer alone
     #[arg(long, value_name = "ISS", env = "RUNLEDGER_ISSUER")]
@@ -78,11 +81,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ORIGIN", env = "RUNLEDGER_CORS", value_delimiter = ',')]
     cors: Vec<String>,
     /// Show /metrics without a token
-    #[arg(long, env = "RUNLEDGER_OPEN_METRICS")]
-    open_metrics: bool,
+    #[arg(long, value_name = "BOOL", env = "RUNLEDGER_OPEN_METRICS", value_parser = yes_or_no())]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    open_metrics: Option<bool>,
     /// Note each request as an event in the ledger, and each fault of the server as an error
-    #[arg(long, env = "RUNLEDGER_ACCESS_LOG")]
-    access_log: bool,
+    #[arg(long, value_name = "BOOL", env = "RUNLEDGER_ACCESS_LOG", value_parser = yes_or_no())]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    access_log: Option<bool>,
+}
+
+fn yes_or_no() -> FalseyValueParser {
+    FalseyValueParser::new()
 }
 
 fn level(text: &str) -> Result<Level, String> {
@@ -115,16 +124,30 @@ impl Args {
         settings.rate_per_user = self.rate_per_user;
         settings.cleanups_per_minute = self.cleanups_per_minute;
         settings.cors = (!self.cors.is_empty()).then(|| self.cors.clone());
-        settings.open_metrics = self.open_metrics.then_some(true);
-        settings.access_log = self.access_log.then_some(true);
+        settings.open_metrics = self.open_metrics;
+        settings.access_log = self.access_log;
         settings
     }
+}
+
+/// What the environment says of who may use the server. A flag goes before it: clap would take the
+/// two for a conflict.
+fn environment() -> Settings {
+    let path = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let no_auth = env::var_os("RUNLEDGER_NO_AUTH");
+    let mut settings = Settings::default();
+    settings.no_auth = no_auth.map(|value| {
+        yes_or_no().parse_ref(&clap::Command::new("serve"), None, &value).unwrap_or_default()
+    });
+    settings.secret_file = path("RUNLEDGER_SECRET_FILE");
+    settings.jwks_file = path("RUNLEDGER_JWKS_FILE");
+    settings
 }
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let refused = |err: runledger::server::ConfigError| Failure::Usage(err.to_string());
     let file = args.config.as_deref().map(Settings::read).transpose().map_err(refused)?;
-    let settings = args.settings().over(file.unwrap_or_default());
+    let settings = args.settings().over(environment()).over(file.unwrap_or_default());
     let config = Config::from_settings(settings).map_err(refused)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
