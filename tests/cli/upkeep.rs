@@ -1,4 +1,5 @@
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 
 use super::Bench;
@@ -175,4 +176,46 @@ fn a_stream_whose_end_is_gone_is_named_by_every_command() {
     assert_eq!(bench.run(["verify"]).code, 0, "it is on record now");
     let said = bench.run(["stats"]);
     assert!(said.out.contains("1 stream end found missing by an opening"), "{}", said.out);
+}
+
+/// What was looked for lay in the segment that was gone: it was said that there is none, with an
+/// exit code of 1, and nothing of the segment. Others said nothing of it at all.
+#[test]
+fn what_is_not_found_beside_damage_is_no_answer() {
+    let bench = Bench::with_sample();
+    fs::remove_file(segment(&bench, "runs")).unwrap();
+    let run = "d3ba35f77109462adbc25f3a0d7b152d";
+    for args in [
+        &["show", run][..],
+        &["show", "1"],
+        &["diff", run, run],
+        &["why-kept", run],
+        &["why-kept", "1"],
+        &["pins"],
+        &["retention"],
+        &["cleanup", "--dry-run"],
+        &["cleanup", "--days", "30", "--dry-run"],
+        &["compact", "--dry-run"],
+        &["erase", "--run", "x", "--dry-run"],
+    ] {
+        let said = bench.run(args);
+        assert_eq!(said.code, 3, "{args:?}: {said:?}");
+        assert!(said.err.contains("1 missing end: records may be missing here"), "{args:?}");
+    }
+}
+
+/// A tail that follows said nothing of what cannot be read, for as long as it went on.
+#[test]
+fn a_tail_that_follows_says_what_it_cannot_show() {
+    let bench = Bench::with_sample();
+    fs::remove_file(segment(&bench, "runs")).unwrap();
+    let mut child = bench.start(bench.program().args(["tail", "-f", "-n", "1", "-o", "json"]));
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().is_ok());
+    assert_eq!(bench.run(["append", "event", "--type", "news"]).code, 0);
+    assert!(lines.next().unwrap().unwrap().contains("news"), "it is at work");
+    assert_eq!(bench.shell(&format!("kill -INT {}", child.id())).code, 0);
+    let said = super::said(child.wait_with_output().unwrap());
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.err.contains("1 missing end: records may be missing here"), "{said:?}");
 }

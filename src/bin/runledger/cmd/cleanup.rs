@@ -1,7 +1,8 @@
 use std::io::{self, BufWriter, Write};
 
-use runledger::{Cleanup, CleanupReport, Keep, Reader, Retention, SegmentPlan};
+use runledger::{Cleanup, CleanupReport, Keep, Retention, SegmentPlan};
 
+use super::query;
 use crate::args::{Stream, days};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
@@ -56,19 +57,20 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
 /// # Errors
 /// When there is no ledger, it has a writer, or a file cannot be read or removed.
 pub(super) fn clean(cleanup: &Cleanup, dry_run: bool, ctx: &Context) -> Result<Outcome, Failure> {
-    let report = if dry_run {
-        Reader::open(ctx.dir())?.plan_cleanup(cleanup, &Retention::new())?
-    } else {
+    let screen = Screen::stdout(ctx);
+    if !dry_run {
         let ledger = writer::open_existing(ctx)?;
         let report = ledger.cleanup(cleanup, false)?;
         ledger.close()?;
-        report
-    };
-    print(&report, dry_run, &Screen::stdout(ctx))?;
+        print(&report, false, &screen)?;
+        return Ok(Outcome::Done);
+    }
+    let reader = query::open(ctx)?;
+    let report = reader.plan_cleanup(cleanup, &Retention::new())?;
+    print(&report, true, &screen)?;
     let goes = report.dropped().chain(report.rewritten()).next().is_some();
-    let goes = goes || report.copies.files > 0;
-    let would_change = dry_run && goes;
-    Ok(if would_change { Outcome::Notable } else { Outcome::Done })
+    let would_change = goes || report.copies.files > 0;
+    query::whole(&reader, if would_change { Outcome::Notable } else { Outcome::Done })
 }
 
 fn print(report: &CleanupReport, dry_run: bool, screen: &Screen) -> io::Result<()> {

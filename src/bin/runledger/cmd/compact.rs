@@ -1,7 +1,8 @@
 use std::io::{self, BufWriter, Write};
 
-use runledger::{Compaction, CompactionReport, Options, Reader, Rewrite};
+use runledger::{Compaction, CompactionReport, Options, Rewrite};
 
+use super::query;
 use crate::args::{Stream, days};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
@@ -49,20 +50,20 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         None => compaction,
     };
     let compaction = if args.keep_states { compaction.keep_states() } else { compaction };
-    let report = if args.dry_run {
-        Reader::open(ctx.dir())?.plan_compaction(&compaction, &Options::new())?
-    } else {
-        let ledger = writer::open_existing(ctx)?;
-        let report = ledger.compact(&compaction)?;
-        ledger.close()?;
-        report
-    };
-    print(&report, args.dry_run, &Screen::stdout(ctx))?;
-    Ok(match (args.dry_run && !report.rewrites.is_empty(), report.damaged.is_empty()) {
-        (_, false) => Outcome::Damaged,
-        (true, true) => Outcome::Notable,
-        (false, true) => Outcome::Done,
-    })
+    let screen = Screen::stdout(ctx);
+    if args.dry_run {
+        let reader = query::open(ctx)?;
+        let report = reader.plan_compaction(&compaction, &Options::new())?;
+        print(&report, true, &screen)?;
+        let would_change = !report.rewrites.is_empty();
+        let outcome = if would_change { Outcome::Notable } else { Outcome::Done };
+        return query::whole(&reader, outcome);
+    }
+    let ledger = writer::open_existing(ctx)?;
+    let report = ledger.compact(&compaction)?;
+    ledger.close()?;
+    print(&report, false, &screen)?;
+    Ok(if report.damaged.is_empty() { Outcome::Done } else { Outcome::Damaged })
 }
 
 fn print(report: &CompactionReport, dry_run: bool, screen: &Screen) -> io::Result<()> {

@@ -85,7 +85,12 @@ struct Report {
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let reader = query::open(ctx)?;
-    let mut sides = [Side::of(&reader, &args.left)?, Side::of(&reader, &args.right)?];
+    let side = |id| Side::of(&reader, id);
+    let sides = side(&args.left).and_then(|left| Ok([left, side(&args.right)?]));
+    let mut sides = match sides {
+        Ok(sides) => sides,
+        Err(err) => return query::missing(&reader, err),
+    };
     let report = compare(&mut sides, args)?;
     let screen = Screen::stdout(ctx);
     let mut out = BufWriter::new(io::stdout().lock());

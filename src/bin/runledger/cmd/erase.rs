@@ -1,7 +1,8 @@
 use std::io::{self, BufWriter, Write};
 
-use runledger::{Erasure, ErasureReport, Field, Id, Reader};
+use runledger::{Erasure, ErasureReport, Field, Id};
 
+use super::query;
 use crate::cmd::compact::rewrites;
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
@@ -59,17 +60,20 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     if let Some(by) = &args.by {
         erasure = erasure.by(by);
     }
-    let report = if args.dry_run {
-        Reader::open(ctx.dir())?.plan_erasure(&erasure)?
-    } else {
-        let ledger = writer::open_existing(ctx)?;
-        let report = ledger.erase(&erasure)?;
-        ledger.close()?;
-        report
-    };
-    print(&report, args.dry_run, &Screen::stdout(ctx))?;
-    let would_change = args.dry_run && report.total() + report.notes > 0;
-    Ok(if would_change { Outcome::Notable } else { Outcome::Done })
+    let screen = Screen::stdout(ctx);
+    if args.dry_run {
+        let reader = query::open(ctx)?;
+        let report = reader.plan_erasure(&erasure)?;
+        print(&report, true, &screen)?;
+        let would_change = report.total() + report.notes > 0;
+        let outcome = if would_change { Outcome::Notable } else { Outcome::Done };
+        return query::whole(&reader, outcome);
+    }
+    let ledger = writer::open_existing(ctx)?;
+    let report = ledger.erase(&erasure)?;
+    ledger.close()?;
+    print(&report, false, &screen)?;
+    Ok(Outcome::Done)
 }
 
 fn print(report: &ErasureReport, dry_run: bool, screen: &Screen) -> io::Result<()> {

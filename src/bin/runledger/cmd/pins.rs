@@ -27,7 +27,8 @@ struct Pin<'a> {
 }
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
-    let pins = query::open(ctx)?.pins()?;
+    let reader = query::open(ctx)?;
+    let pins = reader.pins()?;
     let screen = Screen::stdout(ctx);
     let mut out = BufWriter::new(io::stdout().lock());
     match args.output {
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         Shape::Table => table(&pins, &screen, &mut out)?,
     }
     out.flush()?;
-    Ok(if pins.is_empty() { Outcome::Notable } else { Outcome::Done })
+    query::whole(&reader, query::found(!pins.is_empty()))
 }
 
 fn table(pins: &[runledger::Pin], screen: &Screen, out: &mut impl Write) -> io::Result<()> {

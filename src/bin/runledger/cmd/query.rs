@@ -76,3 +76,17 @@ pub(super) fn answer<T>(
         }
     }
 }
+
+/// The outcome of a command that did not find what it is about, which damage may have hidden.
+///
+/// # Errors
+/// Any other than that, and when the engine's notes cannot be read.
+pub(super) fn missing(reader: &Reader, err: Failure) -> Result<Outcome, Failure> {
+    match err {
+        Failure::Ledger(err @ Error::NotFound { .. }) => {
+            say(&err.to_string());
+            whole(reader, Outcome::Notable)
+        }
+        err => Err(err),
+    }
+}

@@ -49,7 +49,8 @@ struct Class {
 }
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
-    let report = query::open(ctx)?.retention(&runledger::Retention::new())?;
+    let reader = query::open(ctx)?;
+    let report = reader.retention(&runledger::Retention::new())?;
     let screen = Screen::stdout(ctx);
     let mut out = BufWriter::new(io::stdout().lock());
     match args.output {
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         Shape::Table => print(&report, ctx, &screen, &mut out)?,
     }
     out.flush()?;
-    Ok(Outcome::Done)
+    query::whole(&reader, Outcome::Done)
 }
 
 impl Report {

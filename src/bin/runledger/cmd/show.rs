@@ -28,7 +28,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let reader = query::open(ctx)?;
-    let stored = find(&reader, args)?;
+    let stored = match find(&reader, args) {
+        Ok(stored) => stored,
+        Err(err) => return query::missing(&reader, err),
+    };
     let record = stored.record()?;
     let screen = Screen::stdout(ctx);
     let mut out = BufWriter::new(io::stdout().lock());

@@ -52,11 +52,12 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         Ok(args.kind.iter().fold(query, |query, kind| query.kind(*kind)))
     };
     let seen = show_last(narrow(reader.query())?, args.limit, &mut printer)?;
-    if args.follow {
-        follow(&reader, narrow, &mut printer)?;
-        return Ok(Outcome::Done);
+    if !args.follow {
+        return query::whole(&reader, seen);
     }
-    query::whole(&reader, seen)
+    let outcome = query::whole(&reader, Outcome::Done)?;
+    follow(&reader, narrow, &mut printer)?;
+    Ok(outcome)
 }
 
 /// Writes the last records of a query.

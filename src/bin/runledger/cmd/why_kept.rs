@@ -47,8 +47,12 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let reader = query::open(ctx)?;
     let given = Retention::new();
     let kept = match args.what.parse().ok().filter(|_| !args.run) {
-        Some(seq) => reader.why_kept(seq, &given)?,
-        None => reader.why_run_kept(&args.what, &given)?,
+        Some(seq) => reader.why_kept(seq, &given),
+        None => reader.why_run_kept(&args.what, &given),
+    };
+    let kept = match kept {
+        Ok(kept) => kept,
+        Err(err) => return query::missing(&reader, err.into()),
     };
     let screen = Screen::stdout(ctx);
     let mut out = BufWriter::new(io::stdout().lock());
@@ -62,7 +66,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         writeln!(out, "a note of the ledger itself: those are kept for ever")?;
     }
     out.flush()?;
-    Ok(Outcome::Done)
+    query::whole(&reader, Outcome::Done)
 }
 
 impl<'a> Place<'a> {
