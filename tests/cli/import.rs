@@ -321,3 +321,24 @@ fn pause() -> bool {
     sleep(Duration::from_millis(20));
     false
 }
+
+/// Where nobody read the sum, an import that had broken off ended with 0, and one of which lines
+/// were refused, too; why it had broken off was not told.
+#[test]
+fn a_closed_pipe_hides_no_failure() {
+    let bench = Bench::new();
+    bench.file("x.jsonl", format!("{GOOD}\nno\n"));
+    let mut cut = gzip(GOOD.repeat(1000).as_bytes());
+    cut.truncate(cut.len() - 9);
+    bench.file("cut.jsonl.gz", cut);
+    let import = |name: &str| {
+        let mut child = bench.program();
+        let child = child.args(["import", name]).stdout(super::unread()).stderr(Stdio::piped());
+        said(child.spawn().unwrap().wait_with_output().unwrap())
+    };
+    let refused = import("x.jsonl");
+    assert_eq!(refused.code, 1, "{refused:?}");
+    let broken = import("cut.jsonl.gz");
+    assert_eq!(broken.code, 2, "{broken:?}");
+    assert!(broken.err.contains("cannot read cut.jsonl.gz"), "{broken:?}");
+}

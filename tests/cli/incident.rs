@@ -147,3 +147,27 @@ fn ledgers_in_one() {
     assert_eq!(bench.run(["merge", "nowhere", "--into", "central"]).code, 2);
     assert_eq!(bench.run(["merge", "central", "--into", "central"]).code, 2);
 }
+
+/// Of three ledgers the second had more to tell than a pipe's buffer takes, and nobody read: the
+/// third was not merged, and the exit code was 0.
+#[test]
+fn a_merge_goes_on_where_nobody_reads() {
+    let bench = Bench::new();
+    let runs = |kind: &str| -> String {
+        let line = |number| {
+            format!(
+                r#"{{"kind":"run","type":"{kind}","run_id":"{number:0>100}","status":"failed"}}"#
+            )
+        };
+        (0..200).map(|number| line(number) + "\n").collect()
+    };
+    for name in ["one", "two", "three"] {
+        let said = bench.run_with_input(["import", "--dir", name, "-"], runs(name).as_bytes());
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+    let merge = ["merge", "one", "two", "three", "--into", "central"];
+    let status = bench.program().args(merge).stdout(super::unread()).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+    let said = bench.run(["runs", "--dir", "central", "--type", "three", "--count"]);
+    assert_eq!(said.out, "200\n", "{said:?}");
+}

@@ -219,3 +219,13 @@ fn a_tail_that_follows_says_what_it_cannot_show() {
     assert_eq!(said.code, 3, "{said:?}");
     assert!(said.err.contains("1 missing end: records may be missing here"), "{said:?}");
 }
+
+/// Who had read enough of the report was told that all is well.
+#[test]
+fn damage_is_told_by_the_exit_code_also_to_who_reads_no_more() {
+    let bench = Bench::with_sample();
+    damage(&bench, "errors");
+    let mut program = bench.program();
+    let status = program.arg("verify").stdout(super::unread()).status().unwrap();
+    assert_eq!(status.code(), Some(3));
+}

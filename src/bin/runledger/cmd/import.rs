@@ -82,10 +82,15 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         }
     }
     let closed = ledger.close();
-    summarize(taken, refused, elapsed)?;
+    let summed = summarize(taken, refused, elapsed);
     outcome?;
     closed?;
-    Ok(if refused == 0 { Outcome::Done } else { Outcome::Notable })
+    // What went wrong is told also where nobody reads the sum.
+    if refused > 0 {
+        return Ok(Outcome::Notable);
+    }
+    summed?;
+    Ok(Outcome::Done)
 }
 
 fn summarize(taken: u64, refused: u64, elapsed: Duration) -> io::Result<()> {

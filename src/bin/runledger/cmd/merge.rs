@@ -49,18 +49,23 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let screen = Screen::stdout(ctx);
     let mut out = BufWriter::new(io::stdout().lock());
     let mut is_all = true;
+    let mut shown = Ok(());
     for (other, path) in others.iter().zip(&args.from) {
         let report = ledger.merge_from(other)?;
         report.reasons.iter().for_each(|reason| say(&format!("{}: {reason}", path.display())));
         is_all &= report.reasons.is_empty();
-        match args.output {
-            Shape::Json => json::line(&Line::of(path, &report), &screen, &mut out)?,
-            Shape::Table => print(path, &report, &mut out)?,
-        }
+        // Where nobody reads, the others are merged all the same.
+        shown = shown.and_then(|()| match args.output {
+            Shape::Json => json::line(&Line::of(path, &report), &screen, &mut out),
+            Shape::Table => print(path, &report, &mut out),
+        });
     }
     ledger.close()?;
-    out.flush()?;
-    Ok(if is_all { Outcome::Done } else { Outcome::Notable })
+    if !is_all {
+        return Ok(Outcome::Notable);
+    }
+    shown.and_then(|()| out.flush())?;
+    Ok(Outcome::Done)
 }
 
 impl<'a> Line<'a> {

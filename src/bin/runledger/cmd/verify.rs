@@ -55,25 +55,39 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         }),
     })?;
     let holds = proof.holds() || signed.is_none() && !proof.verified.is_damaged();
-    if !holds || !args.quiet {
-        let screen = Screen::stdout(ctx);
-        let mut out = BufWriter::new(io::stdout().lock());
-        match args.output {
-            Shape::Json => {
-                let mut report = Report::of(&proof.verified);
-                report.against = signed.as_ref().map(|signed| Against::of(&proof, signed));
-                json::line(&report, &screen, &mut out)?;
-            }
-            Shape::Table => {
-                print(&proof.verified, &mut out)?;
-                if let Some(signed) = &signed {
-                    print_against(&proof, signed, &screen, &mut out)?;
-                }
+    if holds && args.quiet {
+        return Ok(Outcome::Done);
+    }
+    let shown = show(&proof, signed.as_ref(), args.output, &Screen::stdout(ctx));
+    if !holds {
+        // That is told also to who has read enough.
+        return Ok(Outcome::Damaged);
+    }
+    shown?;
+    Ok(Outcome::Done)
+}
+
+fn show(
+    proof: &ProofReport,
+    signed: Option<&Signed>,
+    shape: Shape,
+    screen: &Screen,
+) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match shape {
+        Shape::Json => {
+            let mut report = Report::of(&proof.verified);
+            report.against = signed.map(|signed| Against::of(proof, signed));
+            json::line(&report, screen, &mut out)?;
+        }
+        Shape::Table => {
+            print(&proof.verified, &mut out)?;
+            if let Some(signed) = signed {
+                print_against(proof, signed, screen, &mut out)?;
             }
         }
-        out.flush()?;
     }
-    Ok(if holds { Outcome::Done } else { Outcome::Damaged })
+    out.flush()
 }
 
 /// The report as JSON.
