@@ -342,3 +342,15 @@ fn a_closed_pipe_hides_no_failure() {
     assert_eq!(broken.code, 2, "{broken:?}");
     assert!(broken.err.contains("cannot read cut.jsonl.gz"), "{broken:?}");
 }
+
+/// The name was tried before anything was made, by opening it and closing it again: that ended who
+/// wrote into the pipe, and the import waited for another one for ever.
+#[test]
+fn a_named_pipe_is_opened_once() {
+    let bench = Bench::new();
+    bench.file("x.jsonl", GOOD);
+    let said = bench
+        .shell("mkfifo pipe && { cat x.jsonl > pipe & timeout 20 \"$runledger\" import pipe; }");
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.starts_with("imported 1 records"), "{}", said.out);
+}

@@ -1,7 +1,7 @@
 //! Lines from files, from compressed files and from the standard input.
 
 use std::cell::Cell;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::rc::Rc;
@@ -45,7 +45,9 @@ pub(crate) enum Found {
 /// # Errors
 /// When the file cannot be opened, or is a directory.
 pub(crate) fn check(path: &Path) -> Result<(), Failure> {
-    if path != Path::new(STDIN) {
+    let is_pipe = fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir());
+    // A named pipe that is closed again ends its writer.
+    if path != Path::new(STDIN) && !is_pipe {
         open(path)?;
     }
     Ok(())
