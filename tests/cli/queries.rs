@@ -288,3 +288,24 @@ fn a_flag_that_names_nothing_is_refused() {
     }
     assert_eq!(bench.run(["events", "--run", ",nobody,"]).code, 1, "a comma too many is none");
 }
+
+/// What `export` and `dump` wrote to a terminal could steer it: JSON has no escapes for signs from
+/// U+0080 on, of which U+009B begins the commands of a terminal as well.
+#[test]
+fn nothing_raw_of_a_record_reaches_a_terminal() {
+    let bench = Bench::new();
+    let line = "{\"kind\":\"event\",\"type\":\"x\",\"message\":\"\u{9b}2J\u{202e}\"}";
+    assert_eq!(bench.run_with_input(["import", "-"], line.as_bytes()).code, 0);
+    for command in ["export", "dump ledger/streams/events/*.seg", "tail -o json", "events"] {
+        let on_terminal = format!("script -qec '\"$runledger\" {command}' /dev/null < /dev/null");
+        let said = bench.shell(&on_terminal);
+        if said.code == 127 {
+            eprintln!("skipped: no terminal can be had without script(1)");
+            return;
+        }
+        assert_eq!(said.code, 0, "{command}: {said:?}");
+        assert!(!said.out.contains(['\u{9b}', '\u{202e}']), "{command}: {:?}", said.out);
+        assert!(said.out.contains("9b"), "{command}: {:?}", said.out);
+    }
+    assert!(bench.run(["export"]).out.contains('\u{9b}'), "in a pipe all is as it was");
+}

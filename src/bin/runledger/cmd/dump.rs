@@ -8,10 +8,12 @@ use runledger::format::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, pay
 use runledger::format::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use runledger::format::trailer::{TRAILER_BYTES, Trailer};
 use runledger::storage::{Disk, OpenMode, Storage};
-use runledger::{Damage, Record, Timestamp, wire};
+use runledger::{Damage, Record, Timestamp};
 
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
+use crate::output::Screen;
+use crate::output::records::write_json;
 
 /// Print the frames and records of a segment file as they lie
 ///
@@ -32,7 +34,7 @@ pub(crate) struct Args {
 /// Where the first frame begins: behind the header and its copy.
 const FRAMES_START: usize = 2 * SEGMENT_HEADER_BYTES as usize;
 
-pub(crate) fn run(args: &Args, _ctx: &Context) -> Result<Outcome, Failure> {
+pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let file = Disk.open(&args.segment, OpenMode::Read)?;
     let length = usize::try_from(file.len()?).unwrap_or(usize::MAX);
     let map = file.map(length)?;
@@ -56,7 +58,8 @@ pub(crate) fn run(args: &Args, _ctx: &Context) -> Result<Outcome, Failure> {
         false => (Vec::new(), true),
     };
     let bytes = if header.packed { &unpacked } else { frames };
-    let mut dump = Dump { bytes, header, out, damaged: !is_whole };
+    let screen = Screen::stdout(ctx);
+    let mut dump = Dump { bytes, header, out, screen, damaged: !is_whole };
     dump.frames(!args.frames)?;
     if let Some(trailer) = trailer {
         dump.trailer(&trailer, trailer_at)?;
@@ -132,6 +135,7 @@ struct Dump<'a, W> {
     bytes: &'a [u8],
     header: SegmentHeader,
     out: W,
+    screen: Screen,
     damaged: bool,
 }
 
@@ -210,7 +214,7 @@ impl<'a, W: Write> Dump<'a, W> {
             let recorded_at = Timestamp::from_nanos(frame.recorded_at);
             let record = Record::new(seq, recorded_at, decoded.prior.resolve(seq), decoded.body);
             write!(self.out, "{place:>10}    ")?;
-            wire::write_record(&record, &mut self.out)?;
+            write_json(&record, &self.screen, &mut self.out)?;
             at += decoded.consumed;
             next = seq.saturating_add(1);
         }

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use runledger::{Kind, Order, Query, wire};
+use runledger::{Kind, Order, Query, Record, wire};
 
 use super::query::{self, Filter};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome, say};
+use crate::output::Screen;
+use crate::output::records::write_json;
 
 /// Write records as JSON lines
 ///
@@ -59,8 +61,9 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     }
     query = query.or_damaged().history(!args.current).order(Order::Seq).limit(PAGE);
     let Some(path) = &args.output else {
+        let screen = Screen::stdout(ctx);
         let mut out = BufWriter::new(io::stdout().lock());
-        let outcome = write_all(query, &mut out)?;
+        let outcome = write_all(query, |record| write_json(record, &screen, &mut out))?;
         out.flush()?;
         return query::whole(&reader, outcome);
     };
@@ -69,7 +72,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         other => other,
     };
     let written = Sink::create(path, args.force).and_then(|mut sink| {
-        let outcome = write_all(query, &mut sink)?;
+        let outcome = write_all(query, |record| wire::write_record(record, &mut sink))?;
         sink.finish()?;
         Ok(outcome)
     });
@@ -87,14 +90,17 @@ fn write_page(args: &Args, path: &Path, query: &Query, ctx: &Context) -> Result<
     Ok(if count > 0 { Outcome::Done } else { Outcome::Notable })
 }
 
-fn write_all(mut query: Query, out: &mut impl Write) -> Result<Outcome, Failure> {
+fn write_all(
+    mut query: Query,
+    mut write: impl FnMut(&Record<'_>) -> io::Result<()>,
+) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::Notable;
     loop {
         let page = query.fetch()?;
         for record in page.records() {
             match record {
                 Ok(record) => {
-                    wire::write_record(&record, out)?;
+                    write(&record)?;
                     if outcome == Outcome::Notable {
                         outcome = Outcome::Done;
                     }
