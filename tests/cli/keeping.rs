@@ -118,3 +118,19 @@ fn it_is_told_why_a_run_or_a_record_is_still_there() {
     assert_eq!(bench.run(["why-kept", "1", "--run"]).code, 1, "there is no run 1");
     assert_eq!(bench.run(["why-kept", "77"]).code, 1);
 }
+
+/// A wrong directory was made a ledger by what asks for one that is there.
+#[test]
+fn pins_make_no_ledger() {
+    let bench = Bench::new();
+    for args in [
+        &["pin", "r", "--reason", "incident 17"][..],
+        &["unpin", "r"],
+        &["expect", "backup", "--remove"],
+    ] {
+        let said = bench.run(args);
+        assert_eq!(said.code, 2, "{args:?}: {said:?}");
+        assert!(said.err.contains("there is no such directory"), "{args:?}: {}", said.err);
+        assert!(!bench.ledger().exists(), "{args:?}");
+    }
+}

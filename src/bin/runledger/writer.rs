@@ -50,9 +50,21 @@ pub(crate) fn open(ctx: &Context, patience: Duration) -> Result<Ledger> {
 /// # Errors
 /// As for [`open`].
 pub(crate) fn open_untold(ctx: &Context, patience: Duration) -> Result<Ledger> {
+    wait_for(Options::new(), ctx, patience)
+}
+
+/// As [`open`], of a ledger that is there: none is made.
+///
+/// # Errors
+/// As for [`open`], and when there is none.
+pub(crate) fn open_if_there(ctx: &Context, patience: Duration) -> Result<Ledger> {
+    wait_for(Options::new().create(false), ctx, patience).inspect(tell)
+}
+
+fn wait_for(options: Options, ctx: &Context, patience: Duration) -> Result<Ledger> {
     let start = Disk.monotonic();
     loop {
-        match Options::new().background(false).open(ctx.dir()) {
+        match options.clone().background(false).open(ctx.dir()) {
             Err(Error::Locked { .. }) if Disk.monotonic() - start < patience => {
                 thread::sleep(PAUSE);
             }

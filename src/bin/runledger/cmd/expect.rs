@@ -41,16 +41,20 @@ const EXAMPLE: &str = "Example: runledger expect nightly-backup --every 1d --gra
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let Some(type_name) = &args.type_name else { return list(args.output, ctx) };
-    let ledger = writer::open(ctx, writer::PATIENCE)?;
-    let is_done = match args.every {
+    let (ledger, is_done) = match args.every {
         Some(every) => {
+            let ledger = writer::open(ctx, writer::PATIENCE)?;
             ledger.expect_run(type_name, every, args.grace.unwrap_or_default())?;
-            true
+            (ledger, true)
         }
-        None => ledger.expect_run_no_longer(type_name)?,
+        None => {
+            let ledger = writer::open_if_there(ctx, writer::PATIENCE)?;
+            let was_expected = ledger.expect_run_no_longer(type_name)?;
+            (ledger, was_expected)
+        }
     };
     ledger.close()?;
-    Ok(if is_done { Outcome::Done } else { Outcome::Notable })
+    Ok(query::found(is_done))
 }
 
 fn list(shape: Shape, ctx: &Context) -> Result<Outcome, Failure> {

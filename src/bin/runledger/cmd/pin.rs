@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
-    let ledger = writer::open(ctx, PATIENCE)?;
+    let ledger = writer::open_if_there(ctx, PATIENCE)?;
     ledger.pin(&args.run, &args.reason)?;
     ledger.close()?;
     Ok(Outcome::Done)
