@@ -88,3 +88,12 @@ fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
     assert_eq!(said.code, 2);
     assert!(said.err.contains("cannot write the output: No space left"), "{}", said.err);
 }
+
+/// All was written, and then it was said that it could not be: a pipe cannot be synced.
+#[test]
+fn a_pipe_can_be_named_as_the_file() {
+    let bench = Bench::with_sample();
+    let export = "\"$runledger\" export -o /dev/stdout --force; echo code $? >&2";
+    let said = bench.shell(&format!("{{ {export}; }} | wc -l | tr -d ' '"));
+    assert_eq!((said.out.as_str(), said.err.as_str()), ("431\n", "code 0\n"));
+}

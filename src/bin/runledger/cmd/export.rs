@@ -152,7 +152,8 @@ impl Sink {
             Self::Gzip(out) => out.into_inner()?.finish()?,
             Self::Zstd(out) => out.into_inner()?.finish()?,
         };
-        file.sync_all()
+        // A pipe or a device has no place to be synced to.
+        if file.metadata()?.is_file() { file.sync_all() } else { Ok(()) }
     }
 }
 
