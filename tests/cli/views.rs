@@ -322,3 +322,32 @@ fn what_was_dropped_is_counted_and_can_be_asked_for() {
     assert!(said.out.contains("1 segment dropped by retention"), "{}", said.out);
     assert!(said.out.contains("runledger events --audit"), "{}", said.out);
 }
+
+/// What `show` and `check` said to type found nothing, or another thing: a comma in an id parts two
+/// ids in a list, a hyphen before it makes it a flag, and a time may have spaces.
+#[test]
+fn what_is_said_to_be_typed_can_be() {
+    let bench = Bench::new();
+    for id in ["a,b", r"a\,b", "-x", "it's", "größe"] {
+        let run = format!("--id={id}");
+        let run = ["append", "run", "--type", "t", "--status", "running", &run, "--lease", "1s"];
+        assert_eq!(bench.run(run).code, 0, "{id}");
+        let event = ["append", "event", &format!("--type={id}"), &format!("--run={id}")];
+        assert_eq!(bench.run(event).code, 0, "{id}");
+        let shown = bench.run(["show", "--", id]).out;
+        let (_, command) =
+            shown.lines().rev().find_map(|it| it.split_once(": runledger ")).unwrap();
+        let said = bench.shell(&format!("\"$runledger\" {command} -o json"));
+        assert_eq!(said.code, 0, "{id}: {command}: {said:?}");
+        let event: Value = serde_json::from_str(&said.out).unwrap();
+        assert_eq!(event["type"], id, "{command}");
+    }
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(bench.run(["append", "event", "--type", "e"]).code, 0);
+    bench.command("mv").args(["ledger", "my ledger"]).status().unwrap();
+    let said = bench.run(["--dir", "my ledger", "check", "--since", "2h ago"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    let (_, command) = said.out.trim_end().rsplit_once(": runledger ").unwrap();
+    let said = bench.shell(&format!("\"$runledger\" {command} --count"));
+    assert_eq!((said.code, said.out.as_str()), (0, "5\n"), "{command}: {said:?}");
+}

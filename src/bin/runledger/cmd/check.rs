@@ -7,7 +7,7 @@ use super::expect::{Line, table};
 use super::query;
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
-use crate::output::{Screen, Shape, human, json};
+use crate::output::{Screen, Shape, human, json, typed};
 
 /// Say whether the runs are as they should be, for cron and monitoring
 ///
@@ -57,8 +57,9 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
                     table(&expected, &screen, &mut out)?;
                 }
                 if report.abandoned > 0 {
-                    let filter = format!("--status abandoned -S {}", args.since);
-                    writeln!(out, "For the abandoned: runledger runs {filter}")?;
+                    let (at, since) = (typed::at(ctx), typed::quoted(&args.since));
+                    let filter = format!("--status abandoned -S {since}");
+                    writeln!(out, "For the abandoned: runledger {at}runs {filter}")?;
                 }
             }
         }

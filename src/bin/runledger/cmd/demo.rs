@@ -9,6 +9,7 @@ use runledger::{Body, Durability, Ledger, Timestamp};
 
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
+use crate::output::typed;
 
 /// Make a ledger of real records and look around in it
 ///
@@ -119,18 +120,8 @@ fn free_name() -> Result<PathBuf, Failure> {
 /// The start of a command as it can be typed, whether or not the program is in the path.
 fn invocation(directory: &Path) -> String {
     let program = env::args_os().next().unwrap_or_else(|| "runledger".into());
+    let quoted = |text: &OsStr| typed::quoted(&text.to_string_lossy());
     format!("{} --dir {}", quoted(&program), quoted(directory.as_os_str()))
-}
-
-/// The text as a shell takes it.
-fn quoted(text: &OsStr) -> String {
-    let text = text.to_string_lossy();
-    let plain = |c: char| c.is_alphanumeric() || "/._-+:@%".contains(c);
-    if text.chars().all(plain) {
-        text.into_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
 }
 
 fn next_steps(out: &mut impl Write, directory: &Path) -> io::Result<()> {

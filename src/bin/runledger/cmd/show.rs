@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::output::records::write_json;
 use crate::output::view::View;
-use crate::output::{Printer, Screen, Shape};
+use crate::output::{Printer, Screen, Shape, typed};
 
 /// States of a run that are listed in its history.
 const HISTORY: usize = 100;
@@ -92,24 +92,11 @@ fn show_run(
     for (count, noun) in [(events, "event"), (errors, "error")] {
         let total = crate::output::human::plural(count, noun);
         if count > 0 {
-            writeln!(out, "{total}: runledger {}{noun}s --run {}", at(ctx), quoted(id))?;
+            let run = typed::flag("run", id);
+            writeln!(out, "{total}: runledger {}{noun}s {run}", typed::at(ctx))?;
         } else {
             writeln!(out, "{total}")?;
         }
     }
     Ok(())
-}
-
-/// The flag that leads to this ledger, unless it is found without.
-fn at(ctx: &Context) -> String {
-    let dir = ctx.dir();
-    let usual = std::env::var_os("RUNLEDGER_DIR").unwrap_or_else(|| "./ledger".into());
-    if dir == usual { String::new() } else { format!("--dir {} ", quoted(&dir.to_string_lossy())) }
-}
-
-/// An id or a path as a shell takes it.
-fn quoted(id: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
-    let id = crate::output::escape::line(id);
-    if id.chars().all(plain) { id.into_owned() } else { format!("'{}'", id.replace('\'', r"'\''")) }
 }

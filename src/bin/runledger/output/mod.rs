@@ -10,6 +10,7 @@ pub(crate) mod json;
 pub(crate) mod records;
 pub(crate) mod screen;
 pub(crate) mod table;
+pub(crate) mod typed;
 pub(crate) mod view;
 pub(crate) mod waterfall;
 
