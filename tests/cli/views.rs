@@ -351,3 +351,29 @@ fn what_is_said_to_be_typed_can_be() {
     let said = bench.shell(&format!("\"$runledger\" {command} --count"));
     assert_eq!((said.code, said.out.as_str()), (0, "5\n"), "{command}: {said:?}");
 }
+
+/// Groups of errors were four columns too wide, and a clean-up of classes or of compacted segments
+/// up to seventeen.
+#[test]
+fn tables_fit_a_terminal_of_80_columns() {
+    let bench = Bench::with_sample();
+    let policy = "[retention.errors.critical]\nage = \"forever\"\n";
+    fs::write(bench.ledger().join("runledger.toml"), policy).unwrap();
+    let error = ["append", "error", "--type", "E", "--message", "m", "--severity", "critical"];
+    assert_eq!(bench.run(error).code, 0);
+    for args in [&["erase", "--user", "nobody"][..], &["compact"]] {
+        assert_eq!(bench.run(args).code, 0, "{args:?}");
+    }
+    for command in ["groups", "cleanup --dry-run", "stats", "retention", "history"] {
+        let on_terminal = format!("script -qec '\"$runledger\" {command}' /dev/null < /dev/null");
+        let said = bench.shell(&format!("export COLUMNS=80 NO_COLOR=1; {on_terminal}"));
+        if said.code == 127 {
+            eprintln!("skipped: no terminal can be had without script(1)");
+            return;
+        }
+        let lines: Vec<_> = said.out.lines().map(str::trim_end).collect();
+        assert!(lines.len() > 1, "{command}: {said:?}");
+        let wide = lines.iter().find(|line| line.chars().count() > 80);
+        assert_eq!(wide, None, "{command}: {}", said.out);
+    }
+}

@@ -30,7 +30,8 @@ pub(crate) struct Args {
 }
 
 const COLUMNS: &[Column] = &[
-    Column::new("SEGMENT"),
+    // As long as the first number of a compacted one's name can be read.
+    Column::text("SEGMENT", 36),
     Column::new("SEQ").optional(),
     Column::number("RECORDS"),
     Column::number("BYTES"),

@@ -20,6 +20,7 @@ use crate::writer;
 /// code is 1 when something would be erased.
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("whose").required(true)))]
+#[command(override_usage = "runledger erase [OPTIONS] <--user|--project|--run|--trace> <ID>")]
 pub(crate) struct Args {
     /// The records of this user
     #[arg(long, value_name = "ID", group = "whose")]

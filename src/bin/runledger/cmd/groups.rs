@@ -69,8 +69,8 @@ const COLUMNS: &[Column] = &[
     Column::number("RUNS"),
     Column::new("FIRST").optional(),
     Column::new("LAST"),
-    Column::text("TYPE", 12),
-    Column::text("NEWEST MESSAGE", 20),
+    Column::text("TYPE", 10),
+    Column::text("NEWEST MESSAGE", 14),
     Column::new("FINGERPRINT"),
 ];
 
