@@ -229,3 +229,17 @@ fn damage_is_told_by_the_exit_code_also_to_who_reads_no_more() {
     let status = program.arg("verify").stdout(super::unread()).status().unwrap();
     assert_eq!(status.code(), Some(3));
 }
+
+/// What that writer does by itself was told before it was said that there is one.
+#[test]
+fn a_writer_in_the_way_is_named_first() {
+    let bench = Bench::with_sample();
+    let _holder = runledger::Ledger::open(bench.ledger()).unwrap();
+    for args in [&["cleanup"][..], &["compact"], &["erase", "--user", "u"]] {
+        let said = bench.run(args);
+        assert_eq!((said.code, said.err.lines().count()), (2, 1), "{args:?}: {said:?}");
+        let (named, by_itself) = said.err.split_once("is being written by").unwrap();
+        assert!(named.starts_with("runledger: ./ledger "), "{said:?}");
+        assert!(by_itself.contains("it applies retention and compacts by itself"), "{said:?}");
+    }
+}

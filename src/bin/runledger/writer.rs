@@ -8,10 +8,14 @@ use runledger::storage::{Disk, Storage};
 use runledger::{Durability, Error, Ledger, Options, Result};
 
 use crate::context::Context;
-use crate::exit::say;
+use crate::exit::{Failure, say};
 
 /// How long a command that writes one record waits for the writer before it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a writer does that is in the way of who looks after the ledger.
+const BY_ITSELF: &str = "it applies retention and compacts by itself, and its program can call \
+                         Ledger::cleanup, compact and erase";
 
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -95,12 +99,13 @@ pub(crate) fn told(ledger: &Ledger) -> Vec<String> {
 /// Opens a ledger that is there, to look after it.
 ///
 /// # Errors
-/// As [`Options::open`].
-pub(crate) fn open_existing(ctx: &Context) -> Result<Ledger> {
+/// As [`Options::open`]. Of a writer it is said what that does by itself.
+pub(crate) fn open_existing(ctx: &Context) -> Result<Ledger, Failure> {
     let opened = Options::new().background(false).create(false).open(ctx.dir());
-    if matches!(opened, Err(Error::Locked { .. })) {
-        say("that writer applies retention and compacts by itself; for more, or at once:");
-        say("stop it for that long, or call Ledger::cleanup, compact or erase in it");
-    }
-    opened.inspect(tell)
+    let ledger = opened.map_err(|err| match err {
+        source @ Error::Locked { .. } => Failure::Stopped { place: BY_ITSELF.to_owned(), source },
+        err => err.into(),
+    })?;
+    tell(&ledger);
+    Ok(ledger)
 }
