@@ -243,3 +243,16 @@ fn a_writer_in_the_way_is_named_first() {
         assert!(by_itself.contains("it applies retention and compacts by itself"), "{said:?}");
     }
 }
+
+/// Of the file that names the ledger it was said that no record of it is whole.
+#[test]
+fn a_repair_says_of_no_file_without_records_that_none_is_whole() {
+    let bench = Bench::with_sample();
+    let path = bench.ledger().join("LEDGER");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let said = bench.run(["repair"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("LEDGER:\n  made anew; it holds no records\n"), "{}", said.out);
+}

@@ -101,7 +101,11 @@ impl Action {
         };
         match action {
             RepairAction::Rebuilt { path, records, copy } => {
-                let what = format!("index made anew, {} whole", human::plural(*records, "record"));
+                let whole = human::plural(*records, "record");
+                let what = match path.ends_with("LEDGER") {
+                    true => "made anew; it holds no records".to_owned(),
+                    false => format!("index made anew, {whole} whole"),
+                };
                 let (copy, records) = (Some(shown(copy)), Some(*records));
                 Self { copy, records, records_lost: Some(0), ..words(path, "rebuilt", what) }
             }
