@@ -338,3 +338,19 @@ fn a_merge_whose_mark_cannot_be_written_or_read_adds_nothing() {
         ledger.close().unwrap();
     }
 }
+
+/// What a ledger had given away came back under the other's name, all of it, its runs as `ID@`.
+#[test]
+fn what_the_other_ledger_has_from_here_is_here() {
+    let (one, other) = (open(&edge(1, 6)), open(&edge(2, 3)));
+    let (own, others) = (seqs(one.reader()).len(), seqs(other.reader()).len());
+    other.merge_from(one.reader()).unwrap();
+    let run = Id::new("run-1-0").unwrap();
+    other.append(Event::new("seen").run_id(run)).unwrap();
+    let report = one.merge_from(other.reader()).unwrap();
+    assert_eq!(report.runs + report.events + report.errors, others as u64 + 1, "{report:?}");
+    assert_eq!((report.refused, &report.renamed[..]), (0, &[][..]));
+    assert_eq!(seqs(one.reader()).len(), own + others + 1);
+    assert_eq!(one.query().kind(Kind::Event).run("run-1-0").count().unwrap(), 3);
+    assert_eq!(other.merge_from(one.reader()).unwrap(), Default::default());
+}

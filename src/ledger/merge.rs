@@ -1,10 +1,10 @@
 //! Merging: what other ledgers hold, in one.
 
+mod mark;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::ledger::Durability;
@@ -13,6 +13,7 @@ use crate::ledger::catalog::{Catalog, Unreadable};
 use crate::ledger::classes::{AUDIT_STREAM, STREAM_KINDS, StreamSet};
 use crate::ledger::handle::Ledger;
 use crate::ledger::lifecycle::Author;
+use crate::ledger::merge::mark::Merged;
 use crate::ledger::reader::Reader;
 use crate::model::{Body, Event, Id, Kind, Origin, Record, Run};
 use crate::query::{Order, Query};
@@ -50,39 +51,6 @@ pub struct MergeReport {
     pub reasons: Vec<String>,
 }
 
-/// Up to which sequence number of the other ledger its records are here. Its streams are not seen
-/// at one time: a crash, or a copy that is made of it, leaves one ahead of the other.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Merged {
-    #[serde(default)]
-    streams: BTreeMap<String, u64>,
-    /// Of the streams that are not among those: notes had one number for all of a kind once.
-    runs: u64,
-    events: u64,
-    errors: u64,
-}
-
-impl Merged {
-    fn of(&self, stream: &str, kind: Kind) -> u64 {
-        let of_kind = match kind {
-            Kind::Run => self.runs,
-            Kind::Event => self.events,
-            Kind::Error => self.errors,
-        };
-        self.streams.get(stream).copied().unwrap_or(of_kind)
-    }
-
-    fn reach(&mut self, stream: &str, kind: Kind, seq: u64) {
-        match self.streams.get_mut(stream) {
-            Some(reached) => *reached = seq.max(*reached),
-            None => {
-                let reached = seq.max(self.of(stream, kind));
-                self.streams.insert(stream.to_owned(), reached);
-            }
-        }
-    }
-}
-
 /// Segments of the other ledger that cannot be read: of which kind, from which sequence number on,
 /// and why. Records of the kind from there on wait, so that all are added in their order once they
 /// can be read.
@@ -91,6 +59,8 @@ type Waiting = BTreeMap<PathBuf, (Kind, u64, Arc<Error>)>;
 /// A merge under way.
 struct Merge<'a> {
     into: &'a Ledger,
+    /// This ledger's id.
+    own: [u8; 16],
     /// The other ledger's id.
     ledger: [u8; 16],
     merged: Merged,
@@ -108,8 +78,10 @@ impl Ledger {
     /// their order. Each keeps where it is from ([`Body::origin`]), and is appended now: its
     /// `recorded_at` is of this ledger.
     ///
-    /// It can be done again and again, also after a crash in its midst: nothing is added twice. A
-    /// copy of a ledger counts as that ledger. When a run's id is taken by a run of this ledger, or
+    /// It can be done again and again, also after a crash in its midst: nothing is added twice, and
+    /// nothing that the other ledger has from this one. What it has from a third one counts as its
+    /// own: merge that one by itself, or through one other alone. A copy of a ledger counts as that
+    /// ledger. When a run's id is taken by a run of this ledger, or
     /// of a third one, it is called `ID@` and the first eight digits of its ledger's id here, and
     /// what belongs to it goes with it. Runs have no owners here: the ledger that they are from
     /// looks after them.
@@ -124,8 +96,8 @@ impl Ledger {
             let catalog = reader.catalog();
             catalog.layout.identity(&*catalog.storage).map(|identity| identity.uuid)
         };
-        let ledger = identity(other)?;
-        if ledger == identity(self.reader())? {
+        let (own, ledger) = (identity(self.reader())?, identity(other)?);
+        if ledger == own {
             let name = other.dir().display().to_string();
             return Err(Error::invalid(
                 "ledger to merge",
@@ -137,6 +109,7 @@ impl Ledger {
         let (merged, present) = self.merged_to(ledger)?;
         let mut merge = Merge {
             into: self,
+            own,
             ledger,
             reached: merged.clone(),
             merged,
@@ -279,11 +252,16 @@ impl Merge<'_> {
         waiting
     }
 
-    /// True when the record was added before. It counts as looked at from now on.
+    /// True when the record was added before, or is from here. It counts as looked at from now on.
     fn is_here(&mut self, record: &Record<'_>, stream: &str) -> bool {
         let (kind, seq) = (record.body.kind(), record.seq);
         self.reached.reach(stream, kind, seq);
-        seq <= self.merged.of(stream, kind) || self.present.contains(&seq)
+        let is_own = record.body.origin().is_some_and(|origin| origin.ledger == self.own);
+        if let (true, Body::Run(run)) = (is_own, &record.body) {
+            // What was added to the run there belongs to it here.
+            self.call(run.run_id.clone().into_owned(), run.run_id.clone().into_owned());
+        }
+        is_own || seq <= self.merged.of(stream, kind) || self.present.contains(&seq)
     }
 
     fn add(&mut self, bodies: &[Body<'_>], seqs: &[u64]) -> Result<()> {
@@ -374,11 +352,16 @@ impl Merge<'_> {
         if name != own && !is_renamed {
             self.report.renamed.push((own.to_string(), name.to_string()));
         }
+        self.call(own, name.clone());
+        Ok(name)
+    }
+
+    /// Keeps in mind what a run of the other ledger is called here.
+    fn call(&mut self, there: Id<'static>, here: Id<'static>) {
         if self.names.len() >= MOST_NAMES {
             self.names.clear();
         }
-        self.names.insert(own, name.clone());
-        Ok(name)
+        self.names.insert(there, here);
     }
 
     /// The ledger that the run of this id is from, `Some(None)` for this one; `None` when there is
@@ -389,26 +372,5 @@ impl Merge<'_> {
             Err(Error::NotFound { .. }) => Ok(None),
             Err(err) => Err(err),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Notes that were made before have one number for each kind, and what they say still holds.
-    #[test]
-    fn notes_of_one_number_a_kind_are_understood() {
-        let old = r#"{"runs":3,"events":900,"errors":0}"#;
-        let mut merged: Merged = serde_json::from_str(old).unwrap();
-        assert_eq!(merged.of("events", Kind::Event), 900);
-        assert_eq!(merged.of("events.warning", Kind::Event), 900);
-        merged.reach("events", Kind::Event, 950);
-        merged.reach("runs.failed", Kind::Run, 2);
-        let again = serde_json::to_string(&merged).unwrap();
-        let merged: Merged = serde_json::from_str(&again).unwrap();
-        assert_eq!(merged.of("events", Kind::Event), 950);
-        assert_eq!(merged.of("events.warning", Kind::Event), 900, "not seen since");
-        assert_eq!(merged.of("runs.failed", Kind::Run), 3);
     }
 }

@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::model::Id;
 
-/// Where a record was first: in which other ledger, and under which number.
+/// Where a record was before it was merged: in which other ledger, and under which number.
 ///
 /// Set by [`Ledger::merge_from`](crate::Ledger::merge_from).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
