@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use runledger::{
-    Body, Class, Durability, Error, ErrorRecord, Event, Id, Kind, Ledger, Limits, Options, Order,
-    Reader, Run, Severity, Status, Timestamp,
+    Body, Class, Compaction, Durability, Error, ErrorRecord, Event, Id, Json, Kind, Ledger, Limits,
+    Options, Order, Reader, Run, Severity, Status, Timestamp,
 };
 use torture::disk::{Cut, Fault, Keep, KeepNames, OpKind, SimDisk};
 
@@ -353,4 +353,36 @@ fn what_the_other_ledger_has_from_here_is_here() {
     assert_eq!(seqs(one.reader()).len(), own + others + 1);
     assert_eq!(one.query().kind(Kind::Event).run("run-1-0").count().unwrap(), 3);
     assert_eq!(other.merge_from(one.reader()).unwrap(), Default::default());
+}
+
+/// A merge was broken off before its mark, and then a compaction left out an overtaken state. The
+/// next merge took that one for missing, and put it behind the one that had overtaken it.
+#[test]
+fn a_state_that_was_folded_since_is_not_put_behind_a_later_one() {
+    let edge = open(&SimDisk::new(1));
+    let noted = |said: &str| Json::parse(format!("{said:?}")).unwrap();
+    for said in ["old", "new"] {
+        edge.append(run("r", Status::Running).metadata(noted(said))).unwrap();
+    }
+    let disk = SimDisk::new(9);
+    let ledger = open(&disk);
+    let mut is_added = false;
+    disk.set_faults(move |op| {
+        let is_in = |stream: &str| op.path.to_string_lossy().contains(stream);
+        is_added |= op.kind == OpKind::Write && is_in("/runs/");
+        (is_added && op.kind == OpKind::Write && is_in("/audit/")).then_some(Fault::NoSpace)
+    });
+    let full = ledger.merge_from(edge.reader());
+    assert!(matches!(full, Err(Error::NoSpace { .. })), "{full:?}");
+    disk.clear_hooks();
+    disk.advance(std::time::Duration::from_secs(2 * 24 * 60 * 60));
+    ledger.maintain().unwrap();
+    ledger.compact(&Compaction::new()).unwrap();
+    let id = Id::new("r").unwrap();
+    assert_eq!(ledger.reader().run_history(&id).unwrap().len(), 1, "one is left out");
+    let report = ledger.merge_from(edge.reader()).unwrap();
+    let stored = ledger.reader().run("r").unwrap();
+    let Body::Run(newest) = stored.record().unwrap().body else { panic!("a run") };
+    assert_eq!(newest.metadata, Some(noted("new")));
+    assert_eq!((report.runs, report.refused), (0, 0));
 }

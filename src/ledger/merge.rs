@@ -211,6 +211,7 @@ impl Merge<'_> {
                     Ok(record) => {
                         let seq = record.seq;
                         match self.renamed(record) {
+                            Ok(body) if self.is_overtaken(&body)? => {}
                             Ok(body) => {
                                 bodies.push(body);
                                 seqs.push(seq);
@@ -285,15 +286,31 @@ impl Merge<'_> {
     /// forward what was merged from it.
     fn is_known_end(&self, body: &Body<'_>) -> Result<bool> {
         let Body::Run(run) = body else { return Ok(false) };
-        let here = match self.into.reader().run(&run.run_id.to_string()) {
+        let Some(here) = self.run_here(&run.run_id)? else { return Ok(false) };
+        let end = |run: &Run<'_>| (run.status, run.attempt, run.finished_at);
+        Ok(run.status.is_terminal() && is_from_one(&here, run) && end(&here) == end(run))
+    }
+
+    /// True when a later state of the run is here. The one before it was here, too, and was left
+    /// out as it was overtaken, or taken by a power cut: behind the later one it would be the run.
+    fn is_overtaken(&self, body: &Body<'_>) -> Result<bool> {
+        let (Body::Run(run), false) = (body, self.present.is_empty()) else { return Ok(false) };
+        let number = |run: &Run<'_>| run.origin.map(|origin| origin.seq);
+        let here = self.run_here(&run.run_id)?;
+        Ok(here.is_some_and(|here| is_from_one(&here, run) && number(&here) > number(run)))
+    }
+
+    /// The newest state here of the run of this id.
+    fn run_here(&self, id: &Id<'_>) -> Result<Option<Run<'static>>> {
+        let stored = match self.into.reader().run(&id.to_string()) {
             Ok(stored) => stored,
-            Err(Error::NotFound { .. }) => return Ok(false),
+            Err(Error::NotFound { .. }) => return Ok(None),
             Err(err) => return Err(err),
         };
-        let Body::Run(here) = here.record()?.body else { return Ok(false) };
-        let ledger = |run: &Run<'_>| run.origin.map(|origin| origin.ledger);
-        let end = |run: &Run<'_>| (run.status, run.attempt, run.finished_at);
-        Ok(run.status.is_terminal() && ledger(&here) == ledger(run) && end(&here) == end(run))
+        Ok(match stored.record()?.body {
+            Body::Run(run) => Some(run.into_owned()),
+            _ => None,
+        })
     }
 
     fn refuse(&mut self, seq: u64, reason: &Error) {
@@ -367,10 +384,12 @@ impl Merge<'_> {
     /// The ledger that the run of this id is from, `Some(None)` for this one; `None` when there is
     /// no such run.
     fn origin_of(&self, id: &Id<'_>) -> Result<Option<Option<[u8; 16]>>> {
-        match self.into.reader().run(&id.to_string()) {
-            Ok(stored) => Ok(Some(stored.record()?.body.origin().map(|origin| origin.ledger))),
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(err) => Err(err),
-        }
+        Ok(self.run_here(id)?.map(|run| run.origin.map(|origin| origin.ledger)))
     }
+}
+
+/// True when both are states from one ledger.
+fn is_from_one(here: &Run<'_>, other: &Run<'_>) -> bool {
+    let ledger = |run: &Run<'_>| run.origin.map(|origin| origin.ledger);
+    ledger(here) == ledger(other)
 }
