@@ -386,3 +386,41 @@ fn a_state_that_was_folded_since_is_not_put_behind_a_later_one() {
     assert_eq!(newest.metadata, Some(noted("new")));
     assert_eq!((report.runs, report.refused), (0, 0));
 }
+
+/// Between two pages of a merge its reader was refreshed, as another thread may do, and the view of
+/// a writer always is. An error came into sight that had a lower number than what was merged by
+/// then, and one with a higher number: the mark was set behind both, and the first never added.
+#[test]
+fn what_comes_into_sight_while_a_merge_goes_on_is_left_to_the_next() {
+    let disk = SimDisk::new(1);
+    let edge = open(&disk);
+    edge.append(ErrorRecord::new("E", "first of the file")).unwrap();
+    edge.append(Event::new("e")).unwrap();
+    let copy = disk.fork();
+    let events: Vec<Body<'_>> = (0..5000).map(|_| Event::new("e").into()).collect();
+    edge.append(ErrorRecord::new("E", "before")).unwrap();
+    edge.append_batch(&events, Durability::Os).unwrap();
+    edge.append(ErrorRecord::new("E", "behind")).unwrap();
+    let take_over = move |stream: &str| {
+        let is_of = |path: &std::path::Path| path.to_string_lossy().contains(stream);
+        for path in disk.files().into_iter().filter(|path| is_of(path)) {
+            copy.poke(&path, disk.peek(&path));
+        }
+        reader(&copy)
+    };
+    let seen = Arc::new(take_over("/events/"));
+    let central = SimDisk::new(9);
+    let ledger = open(&central);
+    let refreshed = Arc::clone(&seen);
+    central.set_probe(move |moment| {
+        if moment.op.path.to_string_lossy().contains("/events/") {
+            take_over("/errors/");
+            refreshed.refresh().unwrap();
+        }
+    });
+    let first = ledger.merge_from(&seen).unwrap();
+    central.clear_hooks();
+    let second = ledger.merge_from(&seen).unwrap();
+    assert_eq!(first.events + second.events, 5001);
+    assert_eq!(first.errors + second.errors, 3, "{first:?} {second:?}");
+}

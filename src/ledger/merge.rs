@@ -74,17 +74,16 @@ struct Merge<'a> {
 }
 
 impl Ledger {
-    /// Adds the records of another ledger that are not here yet, all states of runs among them, in
-    /// their order. Each keeps where it is from ([`Body::origin`]), and is appended now: its
-    /// `recorded_at` is of this ledger.
+    /// Adds the records that another ledger has now and that are not here yet, all states of runs
+    /// among them, in their order. Each keeps where it is from ([`Body::origin`]), and is appended
+    /// now: its `recorded_at` is of this ledger.
     ///
     /// It can be done again and again, also after a crash in its midst: nothing is added twice, and
     /// nothing that the other ledger has from this one. What it has from a third one counts as its
     /// own: merge that one by itself, or through one other alone. A copy of a ledger counts as that
-    /// ledger. When a run's id is taken by a run of this ledger, or
-    /// of a third one, it is called `ID@` and the first eight digits of its ledger's id here, and
-    /// what belongs to it goes with it. Runs have no owners here: the ledger that they are from
-    /// looks after them.
+    /// ledger. When a run's id is taken by a run of this ledger, or of a third one, it is called
+    /// `ID@` and the first eight digits of its ledger's id here, and what belongs to it goes with
+    /// it. Runs have no owners here: the ledger that they are from looks after them.
     ///
     /// # Errors
     /// [`Error::Invalid`] when the other ledger is this one; [`Error::Damaged`] when a segment of
@@ -92,6 +91,9 @@ impl Ledger {
     /// [`Ledger::append`], and as for [`Query::fetch`] of the other. What was added before an error
     /// stays.
     pub fn merge_from(&self, other: &Reader) -> Result<MergeReport> {
+        // One that shows no more from page to page: of streams that are seen further on, what came
+        // late with a lower number would be passed by.
+        let other = &Reader::with_storage(other.dir(), Arc::clone(&other.catalog().storage))?;
         let identity = |reader: &Reader| {
             let catalog = reader.catalog();
             catalog.layout.identity(&*catalog.storage).map(|identity| identity.uuid)
@@ -187,10 +189,8 @@ impl Ledger {
 impl Merge<'_> {
     /// Adds what is not here yet.
     fn all(&mut self, other: &Reader) -> Result<()> {
-        let mut waiting = self.waiting(other.catalog());
+        let waiting = self.waiting(other.catalog());
         let mut query: Query = other.query().history(true).order(Order::Seq).limit(PAGE);
-        // Once more: another one may have refreshed the reader in between.
-        waiting.extend(self.waiting(other.catalog()));
         for (path, (_, _, reason)) in &waiting {
             let path = path.display();
             self.note_reason(format!("{path} and what came after it is left out: {reason}"));
