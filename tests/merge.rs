@@ -1,7 +1,7 @@
 //! Edge ledgers in one: nothing twice, nothing left out, and each record knows where it is from.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 
 use parking_lot::Mutex;
 use runledger::{
@@ -423,4 +423,25 @@ fn what_comes_into_sight_while_a_merge_goes_on_is_left_to_the_next() {
     let second = ledger.merge_from(&seen).unwrap();
     assert_eq!(first.events + second.events, 5001);
     assert_eq!(first.errors + second.errors, 3, "{first:?} {second:?}");
+}
+
+/// Each of the two looked up what was here before the other had added anything.
+#[test]
+fn two_merges_of_one_ledger_at_once_add_nothing_twice() {
+    let other = SimDisk::new(1);
+    let edge = open(&other);
+    let events: Vec<Body<'_>> = (0..20_000).map(|_| Event::new("e").into()).collect();
+    edge.append_batch(&events, Durability::Os).unwrap();
+    edge.close().unwrap();
+    let ledger = open(&SimDisk::new(9));
+    let both = Barrier::new(2);
+    let merge = || {
+        both.wait();
+        ledger.merge_from(&reader(&other)).unwrap().events
+    };
+    let added = std::thread::scope(|scope| {
+        let first = scope.spawn(merge);
+        merge() + first.join().unwrap()
+    });
+    assert_eq!((added, seqs(ledger.reader()).len()), (20_000, 20_000));
 }

@@ -97,6 +97,8 @@ pub(super) struct Inner {
     pub(super) noticed: OnceLock<Vec<String>>,
     /// Held while segments are dropped.
     pub(super) cleaning: Mutex<()>,
+    /// Held during a merge: what another one adds meanwhile would not be known to be here.
+    pub(super) merging: Mutex<()>,
     pub(super) lock: LockGuard,
 }
 

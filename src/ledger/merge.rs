@@ -107,6 +107,9 @@ impl Ledger {
                 "another one, not a copy of this",
             ));
         }
+        // A fork may have the lock as it was taken by a thread that it does not have.
+        self.inner.check_process()?;
+        let _one_at_a_time = self.inner.merging.lock();
         self.inner.catalog.check_readable(StreamSet::ALL)?;
         let (merged, present) = self.merged_to(ledger)?;
         let mut merge = Merge {

@@ -277,6 +277,7 @@ fn assemble(
         owed_notes: Mutex::default(),
         passed_over: Mutex::default(),
         cleaning: Mutex::default(),
+        merging: Mutex::default(),
         lock: LockGuard(Mutex::new(Some(lock))),
     });
     Ok(Ledger::of(inner))
