@@ -228,6 +228,23 @@ fn a_result_that_was_carried_forward_where_it_is_from_is_here_already() {
     assert_eq!(ledger.query().status(Status::Success).count().unwrap(), 1);
 }
 
+/// As before, and then the run began once more: the end of its first attempt counted as refused.
+#[test]
+fn an_end_that_was_carried_forward_before_another_attempt_is_here_already() {
+    let edge = open(&SimDisk::new(1));
+    edge.append(run("r", Status::Success).created_at(Timestamp::from_nanos(1))).unwrap();
+    let ledger = open(&SimDisk::new(9));
+    ledger.merge_from(edge.reader()).unwrap();
+    edge.append(run("whole", Status::Skipped)).unwrap();
+    let age = std::time::Duration::from_nanos(1);
+    edge.cleanup(&runledger::Cleanup::older_than(age), false).unwrap();
+    edge.append(run("r", Status::Running).attempt(2u32)).unwrap();
+    let states = edge.reader().run_history(&Id::new("r").unwrap()).unwrap();
+    assert_eq!(states.len(), 2, "the first one was carried");
+    let report = ledger.merge_from(edge.reader()).unwrap();
+    assert_eq!((report.runs, report.refused, &report.reasons[..]), (1, 0, &[][..]));
+}
+
 /// A copy of a ledger is made file after file: warnings were in it that came after the last of the
 /// other events. The merge kept one mark for all events, and those between were never added.
 #[test]

@@ -285,13 +285,14 @@ impl Merge<'_> {
         Ok(())
     }
 
-    /// True when this is how a run ended that ended here like that: the other ledger has carried
-    /// forward what was merged from it.
+    /// True when this is how a run ended that ended here like that, or has begun another attempt
+    /// since: the other ledger has carried forward what was merged from it.
     fn is_known_end(&self, body: &Body<'_>) -> Result<bool> {
         let Body::Run(run) = body else { return Ok(false) };
         let Some(here) = self.run_here(&run.run_id)? else { return Ok(false) };
         let end = |run: &Run<'_>| (run.status, run.attempt, run.finished_at);
-        Ok(run.status.is_terminal() && is_from_one(&here, run) && end(&here) == end(run))
+        let is_known = end(&here) == end(run) || here.attempt > run.attempt;
+        Ok(run.status.is_terminal() && is_from_one(&here, run) && is_known)
     }
 
     /// True when a later state of the run is here. The one before it was here, too, and was left
