@@ -316,6 +316,28 @@ fn a_line_from_a_slow_pipe_goes_in_at_once() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
+/// The good lines beside one that could not be written there were left out, and nothing told which
+/// were in.
+#[test]
+fn an_import_that_cannot_keep_a_refused_line_tells_how_far_it_came() {
+    let bench = Bench::new();
+    // More than a buffer, so that it is written at once.
+    let bad = "x".repeat(20_000);
+    bench.file("long.jsonl", format!("{GOOD}\n{bad}\n{GOOD}\n"));
+    let said = bench.run(["import", "long.jsonl", "--rejects", "/dev/full"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.out.starts_with("imported 2 records, refused 1 lines"), "{said:?}");
+    assert!(said.err.contains("cannot write /dev/full"), "{said:?}");
+    assert!(said.err.contains("behind long.jsonl:3, the 2 records up to there are in"), "{said:?}");
+    // What is written at the end alone fails when all is in.
+    bench.file("short.jsonl", format!("{GOOD}\nbad\n"));
+    let said = bench.run(["import", "short.jsonl", "--rejects", "/dev/full"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.out.starts_with("imported 1 records, refused 1 lines"), "{said:?}");
+    assert!(said.err.contains("cannot write /dev/full: "), "{said:?}");
+    assert_eq!(bench.records().len(), 3);
+}
+
 /// Waits a little; false, so that it can stand between two tries.
 fn pause() -> bool {
     sleep(Duration::from_millis(20));

@@ -57,6 +57,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         ledger: &ledger,
         args,
         rejects,
+        unwritten: None,
         text: Vec::new(),
         lines: Vec::new(),
         taken: 0,
@@ -74,7 +75,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     import.progress.finish();
     let (taken, refused, elapsed) = (import.taken, import.refused, import.progress.elapsed());
     if let Some((path, mut file)) = import.rejects {
-        file.flush().map_err(|err| Failure::io("write", path, err))?;
+        outcome = outcome.and(file.flush().map_err(|err| Failure::io("write", path, err)));
         if import.too_long > 0 {
             let (lines, path) = (import.too_long, path.display());
             let told = format!("{lines} refused lines, too long to be held, are not in {path}");
@@ -131,6 +132,8 @@ struct Import<'a> {
     ledger: &'a Ledger,
     args: &'a Args,
     rejects: Option<(&'a Path, BufWriter<File>)>,
+    /// Why a refused line could not be written there.
+    unwritten: Option<io::Error>,
     text: Vec<u8>,
     lines: Vec<(u64, Range<usize>)>,
     taken: u64,
@@ -171,6 +174,7 @@ impl Import<'_> {
         let text = std::mem::take(&mut self.text);
         let batch = std::mem::take(&mut self.lines);
         let done = self.append(lines.name(), &text, &batch);
+        let done = done.and_then(|()| self.check_rejects(lines.name(), &batch));
         // The buffers are used again.
         (self.text, self.lines) = (text, batch);
         self.text.clear();
@@ -199,7 +203,7 @@ impl Import<'_> {
                     bodies.push(body);
                     places.push((*number, line));
                 }
-                Err(reason) => self.refuse(name, *number, &advised(&reason), line)?,
+                Err(reason) => self.refuse(name, *number, &advised(&reason), line),
             }
         }
         let Some((first, _)) = places.first() else { return Ok(()) };
@@ -215,7 +219,7 @@ impl Import<'_> {
             match result {
                 Ok(()) => self.taken += 1,
                 Err(reason) => {
-                    self.refuse(name, number, &reason.to_string(), line)?;
+                    self.refuse(name, number, &reason.to_string(), line);
                     failed = failed.or(Some(reason).filter(|reason| !reason.is_of_record()));
                 }
             }
@@ -248,20 +252,31 @@ impl Import<'_> {
         Failure::Stopped { place, source }
     }
 
-    fn refuse(
+    /// Refuses a line. Where it cannot be kept, the others of the batch go in before that is told.
+    fn refuse(&mut self, name: &str, number: u64, reason: &str, line: &[u8]) {
+        self.tell_refused(name, number, reason);
+        let Some((_, file)) = self.rejects.as_mut().filter(|_| self.unwritten.is_none()) else {
+            return;
+        };
+        self.unwritten = file.write_all(line).and_then(|()| file.write_all(b"\n")).err();
+    }
+
+    /// An error when a refused line of the batch could not be written where those are kept.
+    fn check_rejects(
         &mut self,
         name: &str,
-        number: u64,
-        reason: &str,
-        line: &[u8],
+        batch: &[(u64, Range<usize>)],
     ) -> Result<(), Failure> {
-        self.tell_refused(name, number, reason);
-        if let Some((path, file)) = &mut self.rejects {
-            file.write_all(line)
-                .and_then(|()| file.write_all(b"\n"))
-                .map_err(|err| Failure::io("write", path, err))?;
-        }
-        Ok(())
+        let (Some(source), Some((path, _))) = (self.unwritten.take(), &self.rejects) else {
+            return Ok(());
+        };
+        let (path, last) = (path.display(), batch.last().map_or(0, |(number, _)| *number));
+        let what = format!(
+            "write {path} (the import stopped behind {name}:{last}, the {} records up to there are \
+             in: import the rest from behind that line on)",
+            self.taken
+        );
+        Err(Failure::Io { what, source })
     }
 
     fn tell_refused(&mut self, name: &str, number: u64, reason: &str) {
