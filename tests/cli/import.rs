@@ -338,6 +338,31 @@ fn an_import_that_cannot_keep_a_refused_line_tells_how_far_it_came() {
     assert_eq!(bench.records().len(), 3);
 }
 
+/// The run of the batch was in, and to import the rest from that line on was to append it twice.
+#[test]
+fn an_import_that_stops_between_two_kinds_says_that_some_may_be_in() {
+    let bench = Bench::new();
+    let run =
+        |id| format!(r#"{{"kind":"run","type":"t","run_id":"{id}","status":"running"}}"#) + "\n";
+    // The events end behind the limit that comes, and the runs before it.
+    let long = format!(r#"{{"kind":"event","type":"t","message":"{}"}}"#, "x".repeat(40_000));
+    let mut child = bench.start(bench.program().args(["import", "-"]).stdin(Stdio::piped()));
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(format!("{}{long}\n", run("first")).as_bytes()).unwrap();
+    let is_in = || bench.run(["events", "--count"]).out == "1\n";
+    assert!((0..500).any(|_| is_in() || pause()), "the long one is in");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    bench.file("x.jsonl", format!("{}{GOOD}\n", run("second")));
+    let said = bench.shell("trap '' XFSZ; ulimit -f 64; exec \"$runledger\" import x.jsonl");
+    assert_eq!(said.code, 2, "{said:?}");
+    let records = bench.records();
+    assert!(records.iter().any(|record| record["run_id"] == "second"), "{said:?}");
+    let told = "stopped at x.jsonl:1, the 0 records before that are in, and of the lines from \
+                there to 2 some may be";
+    assert!(said.err.contains(told), "{said:?}");
+}
+
 /// Waits a little; false, so that it can stand between two tries.
 fn pause() -> bool {
     sleep(Duration::from_millis(20));

@@ -208,7 +208,8 @@ impl Import<'_> {
         }
         let Some((first, _)) = places.first() else { return Ok(()) };
         let results = self.ledger.append_each(&bodies, self.args.durability.into());
-        let results = results.map_err(|err| self.stopped(name, *first, err))?;
+        let last = batch.last().map_or(0, |(number, _)| *number);
+        let results = results.map_err(|err| self.stopped(name, (*first, last), err))?;
         let mut failed = None;
         for ((result, body), (number, line)) in results.into_iter().zip(&bodies).zip(places) {
             let result = match result {
@@ -224,7 +225,6 @@ impl Import<'_> {
                 }
             }
         }
-        let last = batch.last().map_or(0, |(number, _)| *number);
         failed.map_or(Ok(()), |source| Err(self.stopped_behind(name, last, source)))
     }
 
@@ -243,12 +243,20 @@ impl Import<'_> {
         Failure::Stopped { place, source }
     }
 
-    fn stopped(&self, name: &str, line: u64, source: Error) -> Failure {
-        let place = format!(
-            "the import stopped before {name}:{line}, the {} records before that are in: \
-             import the rest from that line on",
-            self.taken
-        );
+    /// Of a batch records of one kind may be in when those of another could not be written.
+    fn stopped(&self, name: &str, (first, last): (u64, u64), source: Error) -> Failure {
+        let taken = self.taken;
+        let place = match source {
+            Error::Io { .. } | Error::Poisoned { .. } => format!(
+                "the import stopped at {name}:{first}, the {taken} records before that are in, and \
+                 of the lines from there to {last} some may be: look which before you import them \
+                 again, and the rest from behind those on"
+            ),
+            _ => format!(
+                "the import stopped before {name}:{first}, the {taken} records before that are in: \
+                 import the rest from that line on"
+            ),
+        };
         Failure::Stopped { place, source }
     }
 
