@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -79,18 +79,16 @@ impl Lines {
         };
         let consumed = Rc::new(Cell::new(0));
         let raw = Counted { inner: raw, consumed: Rc::clone(&consumed) };
-        let mut raw = BufReader::with_capacity(1 << 17, raw);
-        let reader = match decoder(&mut raw) {
-            Ok(Coding::Plain) => Box::new(raw) as Box<dyn BufRead>,
-            Ok(Coding::Gzip) => {
-                Box::new(BufReader::with_capacity(1 << 17, MultiGzDecoder::new(raw)))
-            }
-            Ok(Coding::Zstd) => {
+        let raw = BufReader::with_capacity(1 << 17, raw);
+        let (coding, raw) = coding(raw).map_err(|err| Failure::io("read", path, err))?;
+        let reader = match coding {
+            Coding::Plain => Box::new(raw) as Box<dyn BufRead>,
+            Coding::Gzip => Box::new(BufReader::with_capacity(1 << 17, MultiGzDecoder::new(raw))),
+            Coding::Zstd => {
                 let decoder = zstd::Decoder::with_buffer(raw)
                     .map_err(|err| Failure::io("decompress", path, err))?;
                 Box::new(BufReader::with_capacity(1 << 17, decoder))
             }
-            Err(err) => return Err(Failure::io("read", path, err)),
         };
         Ok(Self { name, reader, consumed, size, number: 0, drained: false })
     }
@@ -181,21 +179,26 @@ impl Lines {
     }
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum Coding {
     Plain,
     Gzip,
     Zstd,
 }
 
-fn decoder(raw: &mut impl BufRead) -> io::Result<Coding> {
-    let start = raw.fill_buf()?;
-    Ok(if start.starts_with(GZIP_MAGIC) {
+/// How it is compressed, with what gives all of its bytes. A pipe may bring the first of them one
+/// by one.
+fn coding<R: BufRead>(mut raw: R) -> io::Result<(Coding, impl BufRead + use<R>)> {
+    let mut start = Vec::new();
+    raw.by_ref().take(ZSTD_MAGIC.len() as u64).read_to_end(&mut start)?;
+    let coding = if start.starts_with(GZIP_MAGIC) {
         Coding::Gzip
     } else if start.starts_with(ZSTD_MAGIC) {
         Coding::Zstd
     } else {
         Coding::Plain
-    })
+    };
+    Ok((coding, Cursor::new(start).chain(raw)))
 }
 
 /// A reader that counts.
@@ -260,6 +263,35 @@ mod tests {
         assert_eq!(lines(&two_members).unwrap(), ["one", "two"]);
         let zstd = zstd::encode_all(text.as_slice(), 1).unwrap();
         assert_eq!(lines(&[zstd.clone(), zstd].concat()).unwrap(), ["one", "two", "one", "two"]);
+    }
+
+    /// A reader that gives a byte at a time.
+    struct OneByOne<'a>(&'a [u8]);
+
+    impl Read for OneByOne<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            let most = buf.len().min(1);
+            self.0.read(&mut buf[..most])
+        }
+    }
+
+    /// The first byte alone told nothing, and was taken for text with all that followed.
+    #[test]
+    fn compressed_input_that_comes_byte_by_byte_is_told_too() {
+        let text = b"one\ntwo\n";
+        let zstd = zstd::encode_all(text.as_slice(), 1).unwrap();
+        for (bytes, expected) in [
+            (gzip(text), Coding::Gzip),
+            (zstd, Coding::Zstd),
+            (text.to_vec(), Coding::Plain),
+            (b"a".to_vec(), Coding::Plain),
+            (Vec::new(), Coding::Plain),
+        ] {
+            let (told, mut all) = coding(BufReader::new(OneByOne(&bytes))).unwrap();
+            let mut read = Vec::new();
+            all.read_to_end(&mut read).unwrap();
+            assert_eq!((told, &read), (expected, &bytes));
+        }
     }
 
     #[test]
