@@ -4,7 +4,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 
-use runledger::{Class, Durability, ErrorRecord, Id, Kind, Limits, Options, Severity};
+use runledger::{
+    Class, Durability, ErrorRecord, Event, Id, Json, Kind, Limits, Options, Run, RunError,
+    Severity, Status,
+};
 use serde_json::Value;
 
 use super::{Bench, said};
@@ -234,6 +237,36 @@ fn a_trace_whose_first_record_is_damaged_is_shown_without_it() {
     assert_eq!((said.code, said.out.lines().skip(1).count()), (3, 199), "{}", said.err);
     let first = said.out.lines().nth(1).unwrap();
     assert!(first.trim_start().starts_with("+0.000 "), "{first}");
+}
+
+/// An earlier state of a run could not be read, and neither the others nor its events were told of.
+#[test]
+fn a_run_with_a_damaged_state_is_shown_with_the_others() {
+    let bench = Bench::new();
+    let options = Options::new().segment_bytes(64 << 10).background(false);
+    let ledger = options.open(bench.ledger()).unwrap();
+    let run = |id: &str, status| Run::new(id.to_owned(), "t", status).unwrap();
+    let noted = Json::parse(r#""a state to be damaged""#).unwrap();
+    ledger.append(run("r", Status::Pending).result(noted)).unwrap();
+    for number in 0..100 {
+        let error = RunError::new("x".repeat(1000));
+        let other = run(&format!("run-{number}"), Status::Failed).error(error);
+        ledger.append_with(other, Durability::Os).unwrap();
+    }
+    let again = |status| run("r", status).result(Json::parse("1").unwrap());
+    ledger.append(again(Status::Running)).unwrap();
+    ledger.append(again(Status::Success)).unwrap();
+    ledger.append(Event::new("e").run_id(Id::new("r").unwrap())).unwrap();
+    ledger.close().unwrap();
+    let segment = bench.ledger().join("streams/runs/00000000000000000001.seg");
+    let mut bytes = fs::read(&segment).unwrap();
+    let at = bytes.windows(10).position(|window| window == b"to be dama").unwrap();
+    bytes[at] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let said = bench.run(["show", "r"]);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.err.contains("00000000000000000001.seg is damaged"), "{said:?}");
+    assert!(said.out.contains("  running  ") && said.out.contains("1 event: "), "{}", said.out);
 }
 
 /// Of none of the last records the first was looked for, through all of them.

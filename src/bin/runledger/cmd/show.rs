@@ -1,10 +1,10 @@
 use std::io::{self, BufWriter, Write};
 
-use runledger::{Body, Error, Kind, Order, Reader, Record, Stored};
+use runledger::{Body, Error, Kind, Order, Reader, Stored};
 
 use super::query;
 use crate::context::Context;
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Failure, Outcome, say};
 use crate::output::records::write_json;
 use crate::output::view::View;
 use crate::output::{Printer, Screen, Shape, typed};
@@ -35,17 +35,18 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let record = stored.record()?;
     let screen = Screen::stdout(ctx);
     let mut out = BufWriter::new(io::stdout().lock());
+    let mut outcome = Outcome::Done;
     match args.output {
         Shape::Json => write_json(&record, &screen, &mut out)?,
         Shape::Table => {
             View::of(&record, &screen).write(&screen, &mut out)?;
             if let Body::Run(run) = &record.body {
-                show_run(&reader, &run.run_id.to_string(), ctx, &screen, &mut out)?;
+                outcome = show_run(&reader, &run.run_id.to_string(), ctx, &screen, &mut out)?;
             }
         }
     }
     out.flush()?;
-    query::whole(&reader, Outcome::Done)
+    query::whole(&reader, outcome)
 }
 
 /// The record of a sequence number, else the newest state of the run of that id.
@@ -71,15 +72,21 @@ fn show_run(
     ctx: &Context,
     screen: &Screen,
     out: &mut impl Write,
-) -> Result<(), Failure> {
+) -> Result<Outcome, Failure> {
+    let mut outcome = Outcome::Done;
     let states = reader.query().kind(Kind::Run).run(id).history(true).order(Order::Seq);
     let page = states.limit(HISTORY).fetch()?;
     if page.len() > 1 {
         writeln!(out, "\n{}", screen.paint("history", crate::output::colour::heading()))?;
         let mut printer = Printer::history(screen, &mut *out);
         for record in page.records() {
-            let record: Record<'_> = record?;
-            printer.record(&record)?;
+            match record {
+                Ok(record) => printer.record(&record)?,
+                Err(err) => {
+                    outcome = Outcome::Damaged;
+                    say(&err.to_string());
+                }
+            }
         }
         printer.flush()?;
     }
@@ -98,5 +105,5 @@ fn show_run(
             writeln!(out, "{total}")?;
         }
     }
-    Ok(())
+    Ok(outcome)
 }
