@@ -1,3 +1,9 @@
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
 use super::Bench;
 
 #[test]
@@ -69,4 +75,46 @@ fn a_refused_state_says_how_to_go_on() {
     assert_eq!(said.code, 2);
     assert!(said.err.contains("append it with an attempt above 1"), "{}", said.err);
     assert_eq!(state("running", &["--attempt", "2"]).code, 0);
+}
+
+/// A crash had torn the events, and the note of that found no space, so that the close was none in
+/// order: the record was in, and nothing told its number.
+#[test]
+fn a_record_that_is_in_is_told_of_whatever_comes_of_the_close() {
+    let bench = Bench::new();
+    let run = ["append", "run", "--type", "t", "--id", "r", "--status", "success"];
+    assert_eq!(bench.run(run).code, 0);
+    // The notes end behind the limit that comes, and all else before it.
+    assert_eq!(bench.run(["pin", "r", "--reason", &"x".repeat(40_000)]).code, 0);
+    let mut child = bench.start(bench.program().args(["import", "-"]).stdin(Stdio::piped()));
+    let mut pipe = child.stdin.take().unwrap();
+    let lines = concat!(
+        r#"{"kind":"event","type":"e"}"#,
+        "\n",
+        r#"{"kind":"error","type":"E","message":"m"}"#,
+        "\n"
+    );
+    pipe.write_all(lines.as_bytes()).unwrap();
+    let is_in = || {
+        sleep(Duration::from_millis(20));
+        bench.run(["errors", "--count"]).out == "1\n"
+    };
+    assert!((0..500).any(|_| is_in()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let events = fs::read_dir(bench.ledger().join("streams/events")).unwrap().next();
+    let segment = events.unwrap().unwrap().path();
+    let mut bytes = fs::read(&segment).unwrap();
+    let end = bytes.iter().rposition(|&byte| byte != 0).unwrap() + 1;
+    // The last frame may end in zeros itself.
+    bytes[end + 64..end + 68].copy_from_slice(b"torn");
+    fs::write(&segment, bytes).unwrap();
+    let append = "append error --type E --message again";
+    let said = bench.shell(&format!("trap '' XFSZ; ulimit -f 64; exec \"$runledger\" {append}"));
+    assert_eq!(said.code, 2, "{said:?}");
+    let records = bench.records();
+    let seq = records.last().unwrap()["seq"].to_string();
+    assert_eq!((records.len(), said.out), (4, format!("{seq}\n")));
+    assert!(said.err.contains("no space left for ./ledger"), "{}", said.err);
+    assert!(said.err.contains(&format!("record {seq} is in all the same")), "{}", said.err);
 }

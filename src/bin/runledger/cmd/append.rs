@@ -172,8 +172,10 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     };
     let ledger = writer::open(ctx, writer::PATIENCE)?;
     let seq = ledger.append_with(body, level.into())?;
-    ledger.close()?;
-    writeln!(io::stdout(), "{seq}")?;
+    let told = writeln!(io::stdout(), "{seq}");
+    let place = format!("record {seq} is in all the same: it is not to be appended again");
+    ledger.close().map_err(|source| Failure::Stopped { place, source })?;
+    told?;
     Ok(Outcome::Done)
 }
 
