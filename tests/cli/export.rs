@@ -1,6 +1,8 @@
 use std::fs;
 use std::io::Read;
 
+use runledger::{Compaction, Durability, Event, Options};
+
 use super::{Bench, content};
 
 #[test]
@@ -96,4 +98,31 @@ fn a_pipe_can_be_named_as_the_file() {
     let export = "\"$runledger\" export -o /dev/stdout --force; echo code $? >&2";
     let said = bench.shell(&format!("{{ {export}; }} | wc -l | tr -d ' '"));
     assert_eq!((said.out.as_str(), said.err.as_str()), ("431\n", "code 0\n"));
+}
+
+/// A page of records was held unpacked until all of it was written: 4,096 of any length.
+#[test]
+fn long_records_of_a_compacted_ledger_take_little_memory() {
+    const RECORD: usize = 1 << 20;
+    let bench = Bench::new();
+    let ledger = Options::new().background(false).open(bench.ledger()).unwrap();
+    for number in 0..200 {
+        let event = Event::new("e").message(format!("{number}{}", "x".repeat(RECORD)));
+        ledger.append_with(event, Durability::Os).unwrap();
+    }
+    ledger.compact(&Compaction::new()).unwrap();
+    ledger.close().unwrap();
+    for command in [["export", "--current"].as_slice(), &["events", "-n", "all", "-o", "json"]] {
+        let mut child = bench.start(bench.program().args(command));
+        let mut lines = child.stdout.take().unwrap();
+        let mut some = vec![0; 100 * RECORD];
+        lines.read_exact(&mut some).unwrap();
+        drop(some);
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let held = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        let held: u64 = held.trim().trim_end_matches(" kB").parse().unwrap();
+        drop(lines);
+        child.wait().unwrap();
+        assert!(held < 50 << 10, "{command:?}: {held} KiB");
+    }
 }

@@ -6,7 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use runledger::{Kind, Order, Query, Record, wire};
 
-use super::query::{self, Filter};
+use super::query::{self, Filter, Taken};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome, say};
 use crate::output::Screen;
@@ -97,7 +97,9 @@ fn write_all(
     let mut outcome = Outcome::Notable;
     loop {
         let page = query.fetch()?;
+        let mut taken = Taken::default();
         for record in page.records() {
+            let goes_on = taken.count(record.as_ref().ok().map(|record| &record.body));
             match record {
                 Ok(record) => {
                     write(&record)?;
@@ -110,8 +112,11 @@ fn write_all(
                     outcome = Outcome::Damaged;
                 }
             }
+            if !goes_on {
+                break;
+            }
         }
-        match page.next() {
+        match taken.next(&page) {
             Some(cursor) => query = query.after(cursor),
             None => return Ok(outcome),
         }

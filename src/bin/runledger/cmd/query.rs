@@ -6,7 +6,7 @@ mod pages;
 
 pub(super) use filter::Filter;
 pub(super) use list::{Listing, found, list};
-pub(super) use pages::Pages;
+pub(super) use pages::{Pages, Taken};
 
 use runledger::{Error, Query, Reader};
 

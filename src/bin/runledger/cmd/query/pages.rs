@@ -1,11 +1,55 @@
 //! A long result, fetched page by page so that it takes little memory.
 
-use runledger::{Cursor, Error, Query, Record};
+use runledger::{Body, Cursor, Error, Json, Page, Query, Record};
 
 use crate::exit::{Failure, Outcome, say};
 
 /// Records fetched at a time.
 const PAGE: usize = 4096;
+
+/// After how many bytes no more are taken of a page: it holds what was unpacked of it.
+const ENOUGH: usize = 8 << 20;
+
+/// How much of a page is taken.
+#[derive(Default)]
+pub(crate) struct Taken {
+    pub(crate) records: usize,
+    bytes: usize,
+}
+
+impl Taken {
+    /// Counts another record. False when the next one is for another page.
+    pub(crate) fn count(&mut self, body: Option<&Body<'_>>) -> bool {
+        self.records += 1;
+        self.bytes += body.map_or(0, weight);
+        self.bytes < ENOUGH
+    }
+
+    /// Where the query goes on behind what was taken.
+    pub(crate) fn next(&self, page: &Page) -> Option<Cursor> {
+        let is_all = self.records == page.len();
+        if is_all { page.next() } else { page.cursor_after(self.records.saturating_sub(1)) }
+    }
+}
+
+/// How many bytes of text and JSON a record has that may be long.
+fn weight(body: &Body<'_>) -> usize {
+    let text = |text: Option<&str>| text.map_or(0, str::len);
+    let json = |json: Option<&Json<'_>>| json.map_or(0, |json| json.as_str().len());
+    match body {
+        Body::Run(run) => {
+            let error = run.error.as_ref();
+            error.map_or(0, |error| error.message.len() + text(error.stack.as_deref()))
+                + json(run.metadata.as_ref())
+                + json(run.result.as_ref())
+        }
+        Body::Event(event) => text(event.message.as_deref()) + json(event.payload.as_ref()),
+        Body::Error(error) => {
+            error.message.len() + text(error.stack.as_deref()) + json(error.detail.as_ref())
+        }
+        _ => 0,
+    }
+}
 
 /// The result of a query, up to a limit.
 pub(crate) struct Pages {
@@ -66,8 +110,10 @@ impl Pages {
                 query = query.after(cursor);
             }
             let page = query.fetch()?;
+            let mut taken = Taken::default();
             for record in page.records() {
                 seen.records += 1;
+                let goes_on = taken.count(record.as_ref().ok().map(|record| &record.body));
                 match record {
                     Ok(record) => take(&record)?,
                     Err(err @ Error::Damaged { .. }) => {
@@ -76,10 +122,13 @@ impl Pages {
                     }
                     Err(err) => return Err(err.into()),
                 }
+                if !goes_on {
+                    break;
+                }
             }
             self.offset = 0;
-            self.left = self.left.saturating_sub(page.len());
-            self.after = page.next();
+            self.left = self.left.saturating_sub(taken.records);
+            self.after = taken.next(&page);
             if self.after.is_none() {
                 self.left = 0;
             }
