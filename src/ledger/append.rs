@@ -73,12 +73,12 @@ thread_local! {
     static BATCH: RefCell<Option<Box<Batch>>> = const { RefCell::new(None) };
 }
 
-/// Lends the thread's batch to `work`.
+/// Lends the thread's batch to `work`. A thread that ends, and appends yet, has one for each.
 pub(super) fn with_batch<R>(work: impl FnOnce(&mut Batch) -> R) -> R {
-    let mut batch = BATCH.take().unwrap_or_default();
+    let mut batch = BATCH.try_with(RefCell::take).ok().flatten().unwrap_or_default();
     let result = work(&mut batch);
     if batch.used.of(&batch.parts).all(|part| part.bytes.capacity() <= KEEP_BYTES) {
-        BATCH.set(Some(batch));
+        let _ = BATCH.try_with(|kept| kept.replace(Some(batch)));
     }
     result
 }

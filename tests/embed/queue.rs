@@ -1,6 +1,8 @@
 //! Records that come faster than they are written.
 
+use std::cell::RefCell;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -9,7 +11,10 @@ use std::thread;
 use std::time::Duration;
 
 use runledger::embed::{Append, Recorder, WhenFull};
-use runledger::{Body, Durability, Error, ErrorRecord, Event, Kind, Run, RunError, Status};
+use runledger::{
+    Body, Compaction, Durability, Error, ErrorRecord, Event, Json, Kind, Options, Run, RunError,
+    Status,
+};
 use serde::Deserialize;
 
 use super::{events, ledger};
@@ -331,4 +336,48 @@ fn an_append_that_is_given_up_leaves_nothing_in_the_queue() {
         assert_eq!(Arc::strong_count(&tasks) - 1, 0);
         assert_eq!(events(&ledger).len(), 2);
     });
+}
+
+/// Ends a run as it is dropped, and tells whether that panicked.
+struct Last(Recorder, mpsc::Sender<thread::Result<bool>>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        let run = || Run::new("r", "t", Status::Success).unwrap();
+        let recorded = catch_unwind(AssertUnwindSafe(|| self.0.record(run())));
+        self.1.send(recorded).unwrap();
+    }
+}
+
+thread_local! {
+    static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
+}
+
+/// What a thread keeps for its appends is gone before what it kept earlier: an append from there,
+/// such as that of a run that ends with its thread, ended the process.
+#[test]
+fn a_thread_records_to_its_very_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new().segment_bytes(64 << 10).background(false);
+    let ledger = options.open(dir.path().join("ledger")).unwrap();
+    let metadata = Json::parse(format!(r#"{{"of":"{}"}}"#, "x".repeat(500))).unwrap();
+    for number in 0..400 {
+        let id = if number == 0 { "r".to_owned() } else { format!("r-{number}") };
+        let run = Run::new(id, "t", Status::Running).unwrap().metadata(metadata.borrowed());
+        ledger.append_with(run, Durability::Os).unwrap();
+    }
+    ledger.compact(&Compaction::new()).unwrap();
+    let recorder = Recorder::in_place(&ledger, Durability::Os);
+    let (told, recorded) = mpsc::channel();
+    let in_thread = ledger.clone();
+    let thread = thread::spawn(move || {
+        LAST.set(Some(Last(recorder.clone(), told)));
+        assert!(recorder.record(event(0)));
+        let stored = in_thread.reader().run("r").unwrap();
+        assert_eq!(stored.record().unwrap().body.type_name(), "t");
+    });
+    thread.join().unwrap();
+    let recorded = recorded.recv().unwrap();
+    assert!(matches!(recorded, Ok(true)), "{recorded:?}");
+    assert_eq!(ledger.query().run("r").status(Status::Success).count().unwrap(), 1);
 }

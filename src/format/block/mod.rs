@@ -254,16 +254,17 @@ pub fn unpack(
 /// was compared with its checksum and has a bound.
 fn decompress(packed: &[u8], dictionary: Option<&Dictionary>, most: usize) -> Option<Vec<u8>> {
     let mut content = Vec::with_capacity(most);
-    UNPACKER.with_borrow_mut(|unpacker| {
-        if unpacker.is_none() {
-            *unpacker = DCtx::try_create();
-        }
+    let mut unpack = |unpacker: &mut Option<DCtx<'static>>| {
+        *unpacker = unpacker.take().or_else(DCtx::try_create);
         let unpacker = unpacker.as_mut()?;
         match dictionary {
             Some(it) => unpacker.decompress_using_ddict(&mut content, packed, it.prepared()).ok(),
             None => unpacker.decompress(&mut content, packed).ok(),
         }
-    })?;
+    };
+    // A thread that ends keeps none any more.
+    let unpacked = UNPACKER.try_with(|kept| unpack(&mut kept.borrow_mut()));
+    unpacked.unwrap_or_else(|_| unpack(&mut None))?;
     Some(content)
 }
 
