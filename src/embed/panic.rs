@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::embed::ids::Ids;
+use crate::embed::recent::{self, Runs};
 use crate::embed::recorder::Recorder;
-use crate::embed::{json, recent, spans};
+use crate::embed::{json, spans};
 use crate::error::Result;
 use crate::ledger::{Durability, Ledger};
 use crate::model::{Body, ErrorRecord, Json, Kind, Run, RunError, Severity, Status};
@@ -140,39 +141,45 @@ impl Drop for Recording {
 
 fn record(hook: &Mutex<Option<PanicHook>>, info: &PanicHookInfo<'_>) {
     let Some(_recording) = Recording::begin() else { return };
-    recent::note_failed_runs(None);
     let Some(hook) = hook.lock().clone() else { return };
-    let at = hook.ledger.storage().monotonic();
-    let fails = hook.open_runs == OpenRuns::Fail;
+    let dir = hook.ledger.dir().to_owned();
     let (error, ids) = (error_of(info), spans::current());
-    let done = Arc::new((Mutex::new(false), Condvar::default()));
+    let done = Arc::new((Mutex::new(Done::default()), Condvar::default()));
     let work = {
         let done = Arc::clone(&done);
         move || {
             // Also when this ends in a panic of its own, nobody waits for it in vain.
             let _recording = Recording::begin();
-            let _told = Told(&done);
-            // What cannot be written now can be told to nobody; the hook before tells of the panic.
-            let _ = hook.write(error, &ids);
+            let told = Told(&done);
+            let failed = hook.write(error, &ids);
+            told.0.0.lock().failed = failed;
         }
     };
     // A thread of its own, as this one may hold what the append waits for.
     if thread::Builder::new().name("runledger-panic".to_owned()).spawn(work).is_err() {
         return;
     }
-    let (is_done, told) = &*done;
-    let mut is_done = is_done.lock();
-    if !*is_done {
-        is_done = told.wait_for(is_done, PATIENCE);
+    let (state, told) = &*done;
+    let mut state = state.lock();
+    if !state.is_over {
+        state = told.wait_for(state, PATIENCE);
     }
-    recent::note_failed_runs((*is_done && fails).then_some(at));
+    recent::note_failed_runs(&dir, std::mem::take(&mut state.failed));
 }
 
-struct Told<'a>(&'a (Mutex<bool>, Condvar));
+/// What has become of the record of a panic.
+#[derive(Debug, Default)]
+struct Done {
+    is_over: bool,
+    /// The runs that were ended.
+    failed: Runs,
+}
+
+struct Told<'a>(&'a (Mutex<Done>, Condvar));
 
 impl Drop for Told<'_> {
     fn drop(&mut self) {
-        *self.0.0.lock() = true;
+        self.0.0.lock().is_over = true;
         self.0.1.notify_all();
     }
 }
@@ -199,21 +206,24 @@ fn error_of(info: &PanicHookInfo<'_>) -> ErrorRecord<'static> {
 }
 
 impl PanicHook {
-    fn write(&self, error: ErrorRecord<'static>, ids: &Ids) -> Result<()> {
+    /// Writes what is to be written, and gives the runs that were ended. What cannot be written now
+    /// can be told to nobody; the hook before tells of the panic.
+    fn write(&self, error: ErrorRecord<'static>, ids: &Ids) -> Runs {
         let reason = RunError::new(error.message.clone()).error_type(PANIC);
         let mut error = Body::Error(error);
         ids.lend(&mut error);
-        let written = self.ledger.append_with(error, Durability::Sync);
+        let _ = self.ledger.append_with(error, Durability::Sync);
         // What the queues hold may open runs.
         self.recorders.iter().for_each(Recorder::flush_all);
+        let mut failed = Runs::new();
         if self.open_runs == OpenRuns::Fail {
-            self.fail_runs(&reason)?;
+            let _ = self.fail_runs(&reason, &mut failed);
         }
-        written.map(drop)
+        failed
     }
 
     /// Ends the open runs whose owner is this process.
-    fn fail_runs(&self, reason: &RunError<'static>) -> Result<()> {
+    fn fail_runs(&self, reason: &RunError<'static>, failed: &mut Runs) -> Result<()> {
         let mine = self.ledger.owner();
         let query = || {
             let open = self.ledger.query().kind(Kind::Run).status(Status::Pending);
@@ -221,19 +231,20 @@ impl PanicHook {
         };
         let mut page = query().fetch()?;
         loop {
-            let mut failed = Vec::new();
+            let mut states = Vec::new();
             for record in page.records() {
                 let Ok(Body::Run(run)) = record.map(|record| record.body) else { continue };
                 let owner = run.owner.as_deref();
                 if owner.is_some_and(|it| it.process == mine.process && it.host == mine.host) {
                     let run = Run::with_id(run.run_id, run.run_type, Status::Failed);
-                    failed.push(Body::Run(run.error(reason.clone())));
+                    states.push(Body::Run(run.error(reason.clone())));
                 }
             }
-            if !failed.is_empty() {
-                // One that has just ended by itself is refused, and the others are not.
-                self.ledger.append_each(&failed, Durability::Sync)?;
-            }
+            // One that has just ended by itself is refused, and the others are not.
+            let outcomes = self.ledger.append_each(&states, Durability::Sync)?;
+            let ended = states.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+            failed
+                .extend(ended.filter_map(|(state, _)| Some(state.run_id()?.clone().into_owned())));
             let Some(next) = page.next() else { return Ok(()) };
             page = query().after(next).fetch()?;
         }

@@ -1,14 +1,14 @@
 //! The last records of each thread, for the one that panics. Nothing is kept until a panic hook
 //! asks for it.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{HashSet, VecDeque};
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use crate::embed::json;
-use crate::model::{Body, Timestamp};
+use crate::model::{Body, Id, Timestamp};
 
 /// How many records each thread keeps.
 static KEPT: OnceLock<usize> = OnceLock::new();
@@ -19,21 +19,31 @@ const MESSAGE_BYTES: usize = 256;
 thread_local! {
     /// Each as a JSON object.
     static RECENT: RefCell<VecDeque<String>> = const { RefCell::new(VecDeque::new()) };
-    /// When the thread's last panic was, if it has ended the runs that were open then: by the clock
-    /// that never goes back.
-    static FAILED: Cell<Option<Duration>> = const { Cell::new(None) };
+    /// The runs that hooks have ended for the last panic of the thread that they were told of, each
+    /// those of its ledger, by the directory of that.
+    static FAILED: RefCell<Vec<(PathBuf, Runs)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Notes when the thread's panic was, if it has ended the runs that were open.
-pub(super) fn note_failed_runs(at: Option<Duration>) {
-    let _ = FAILED.try_with(|failed| failed.set(at));
+pub(super) type Runs = HashSet<Id<'static>>;
+
+/// Notes which runs of a ledger were ended for the thread's panic.
+pub(super) fn note_failed_runs(ledger: &Path, runs: Runs) {
+    let _ = FAILED.try_with(|failed| {
+        let Ok(mut failed) = failed.try_borrow_mut() else { return };
+        failed.retain(|(of, runs)| of != ledger && !runs.is_empty());
+        failed.push((ledger.to_owned(), runs));
+    });
 }
 
-/// True when the last panic of this thread has ended a run that was opened then. What unwinds a
-/// later one need not be a panic that a hook was told of.
+/// True when a run of a ledger was ended for the thread's last panic. What unwinds one need not be
+/// a panic that a hook was told of.
 #[cfg(feature = "tracing")]
-pub(super) fn has_failed_run(opened: Duration) -> bool {
-    FAILED.try_with(Cell::get).ok().flatten().is_some_and(|at| opened <= at)
+pub(super) fn has_failed_run(ledger: &Path, run: &Id<'static>) -> bool {
+    let is_in = |failed: &RefCell<Vec<(PathBuf, Runs)>>| {
+        let failed = failed.try_borrow().ok()?;
+        Some(failed.iter().any(|(of, runs)| of == ledger && runs.contains(run)))
+    };
+    FAILED.try_with(is_in).ok().flatten().unwrap_or(false)
 }
 
 /// Makes threads keep so many of their records from now on. Only the first call counts.

@@ -1,5 +1,7 @@
 //! Where records of a service go: into the ledger in place, or by a queue and a thread.
 
+#[cfg(feature = "tracing")]
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::embed::append::Append;
@@ -51,6 +53,9 @@ pub struct Recorder {
 struct Inner {
     way: Way,
     storage: Arc<dyn Storage>,
+    /// Of the ledger, which a queue does not keep open.
+    #[cfg(feature = "tracing")]
+    dir: PathBuf,
 }
 
 #[derive(Debug)]
@@ -112,8 +117,17 @@ impl Recorder {
             losses: Mutex::default(),
             has_untold: AtomicBool::new(false),
         };
-        let storage = Arc::clone(ledger.storage());
-        Self { inner: Arc::new(Inner { way: Way::InPlace(in_place), storage }) }
+        Self::of(Way::InPlace(in_place), ledger)
+    }
+
+    fn of(way: Way, ledger: &Ledger) -> Self {
+        let inner = Inner {
+            way,
+            storage: Arc::clone(ledger.storage()),
+            #[cfg(feature = "tracing")]
+            dir: ledger.dir().to_owned(),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// A recorder with a queue and a thread of its own that appends what is in it, many records at
@@ -217,10 +231,10 @@ impl Recorder {
         Timestamp::from_nanos(self.inner.storage.now())
     }
 
-    /// What time it is, by the clock that never goes back.
+    /// The directory of the ledger.
     #[cfg(feature = "tracing")]
-    pub(super) fn monotonic(&self) -> std::time::Duration {
-        self.inner.storage.monotonic()
+    pub(super) fn ledger(&self) -> &Path {
+        &self.inner.dir
     }
 
     /// What makes this recorder out from all others that there are.
@@ -337,7 +351,6 @@ impl QueueOptions {
         };
         let queue = Arc::new(Queue::new(self.bounds, self.when_full, spill));
         let guard = Guard::start(&queue, ledger, self.durability)?;
-        let storage = Arc::clone(ledger.storage());
-        Ok((Recorder { inner: Arc::new(Inner { way: Way::Queue(queue), storage }) }, guard))
+        Ok((Recorder::of(Way::Queue(queue), ledger), guard))
     }
 }

@@ -133,6 +133,113 @@ fn a_run_that_was_opened_after_a_panic_is_closed_by_its_layer() {
     }
 }
 
+/// Opens a run in these layers, which a panic then unwinds.
+#[cfg(feature = "tracing")]
+fn unwound(layers: impl tracing::Subscriber + Send + Sync + 'static) {
+    let run = || {
+        let _run = tracing::info_span!("run", runledger.run = "job").entered();
+        panic!("no such table: bookings");
+    };
+    let unwound = || std::panic::catch_unwind(run).unwrap_err();
+    drop(tracing::subscriber::with_default(layers, unwound));
+}
+
+/// The one run of a ledger, and why it failed.
+#[cfg(feature = "tracing")]
+fn failed(ledger: &Ledger) -> (Status, String) {
+    let Body::Run(run) = found(ledger.query().kind(Kind::Run)).remove(0).body else {
+        panic!("a run")
+    };
+    (run.status, run.error.map(|error| error.message.into_owned()).unwrap_or_default())
+}
+
+/// A panic that had ended the runs of one ledger was taken to have ended those of another, too:
+/// nobody closed them. Where the hook of the other was called last, those that the first one had
+/// ended were closed once more.
+#[cfg(feature = "tracing")]
+#[test]
+fn a_hook_ends_the_runs_of_its_ledger_alone() {
+    use runledger::Durability;
+    use runledger::embed::LedgerLayer;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    for fails_first in [false, true] {
+        let order = if fails_first { "first" } else { "last" };
+        if let Ok(dir) = env::var(DIR) {
+            let ledgers = ["fails", "leaves"]
+                .map(|name| Ledger::open(format!("{dir}/{order}/{name}")).unwrap());
+            let [fails, leaves] = ledgers
+                .each_ref()
+                .map(|ledger| LedgerLayer::new(Recorder::in_place(ledger, Durability::Os)));
+            let [of_fails, of_leaves] = ledgers.each_ref().map(PanicHook::new);
+            let of_leaves = of_leaves.open_runs(OpenRuns::Leave);
+            // The one that is installed last is called first.
+            let hooks = match fails_first {
+                true => [of_leaves, of_fails],
+                false => [of_fails, of_leaves],
+            };
+            let guards = hooks.map(PanicHook::install);
+            unwound(tracing_subscriber::registry().with(fails).with(leaves));
+            drop(guards);
+            ledgers.iter().for_each(|ledger| ledger.close().unwrap());
+        }
+    }
+    if env::var(DIR).is_ok() {
+        std::process::exit(3);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    in_a_process("a_hook_ends_the_runs_of_its_ledger_alone", dir.path());
+    for order in ["first", "last"] {
+        let reasons = [("fails", "no such table: bookings"), ("leaves", "the thread panicked")];
+        for (name, reason) in reasons {
+            let ledger = Ledger::open(dir.path().join(order).join(name)).unwrap();
+            assert_eq!(failed(&ledger), (Status::Failed, reason.to_owned()), "{order} {name}");
+            let refused = ledger.reader().audit().record_type("appends.refused");
+            assert_eq!(refused.count().unwrap(), 0, "{order} {name}");
+        }
+    }
+}
+
+/// The hook did not find a run that waited in a queue yet, and the layer took it to have done so.
+#[cfg(feature = "tracing")]
+#[test]
+fn a_run_that_the_hook_has_not_found_is_closed_by_its_layer() {
+    use std::sync::{Arc, mpsc};
+
+    use runledger::embed::LedgerLayer;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    if let Ok(dir) = env::var(DIR) {
+        let storage = crate::engine::hooked::Hooked::new(Arc::new(runledger::storage::Disk));
+        let options = runledger::Options::new().storage(Arc::new(storage.clone()));
+        let ledger = options.open(dir).unwrap();
+        let (begun, has_begun) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let released = parking_lot::Mutex::new(released);
+        storage.set(move |operation, _| {
+            let is_of_queue = std::thread::current().name() == Some("runledger-queue");
+            if operation == "monotonic" && is_of_queue {
+                let _ = begun.send(());
+                let _ = released.lock().recv();
+            }
+        });
+        let (recorder, queue) = Recorder::queue().start(&ledger).unwrap();
+        let _guard = PanicHook::new(&ledger).install();
+        recorder.record(Event::new("first"));
+        has_begun.recv().unwrap();
+        unwound(tracing_subscriber::registry().with(LedgerLayer::new(recorder)));
+        storage.set(|_, _| {});
+        drop((release, queue));
+        ledger.close().unwrap();
+        std::process::exit(3);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("ledger");
+    in_a_process("a_run_that_the_hook_has_not_found_is_closed_by_its_layer", &dir);
+    let ledger = Ledger::open(&dir).unwrap();
+    assert_eq!(failed(&ledger), (Status::Failed, "the thread panicked".to_owned()));
+}
+
 /// A thread that panics in the midst of an append holds what the record of its panic needs.
 #[test]
 fn a_panic_within_the_ledger_is_recorded_later_and_stops_nothing() {

@@ -153,7 +153,7 @@ impl LedgerLayer {
         let mut run = is_run.then(|| {
             let named = [&said.record_type, &said.otel_name].into_iter().find(|it| !it.is_empty());
             let name = named.map_or(metadata.name(), String::as_str).to_owned();
-            Box::new(OpenRun::new(name, above.run, now, self.recorder.monotonic()))
+            Box::new(OpenRun::new(name, above.run, now))
         });
         if let Some(run) = &mut run {
             run.note(said);
@@ -306,7 +306,8 @@ where
         let state = span.extensions_mut().get_mut::<States>().and_then(|it| it.remove(self.key));
         let Some(SpanState { ids, run: Some(run), .. }) = state else { return };
         let is_panicking = thread::panicking();
-        if is_panicking && recent::has_failed_run(run.opened) {
+        let is_ended = |run| recent::has_failed_run(self.recorder.ledger(), run);
+        if is_panicking && ids.run.as_ref().is_some_and(is_ended) {
             return;
         }
         if let Some(closed) = run.close(&ids, is_panicking, self.recorder.now()) {

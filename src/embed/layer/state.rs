@@ -1,7 +1,5 @@
 //! What a layer keeps of a span, among the span's extensions.
 
-use std::time::Duration;
-
 use smallvec::SmallVec;
 
 use crate::embed::ids::Ids;
@@ -48,8 +46,6 @@ pub(super) struct OpenRun {
     run_type: String,
     parent: Option<Id<'static>>,
     created_at: Timestamp,
-    /// The same by the clock that never goes back.
-    pub(super) opened: Duration,
     /// Its metadata: the fields of the span.
     members: Vec<(&'static str, String)>,
     /// As the span's fields say it is, or ends.
@@ -62,17 +58,11 @@ pub(super) struct OpenRun {
 }
 
 impl OpenRun {
-    pub(super) fn new(
-        run_type: String,
-        parent: Option<Id<'static>>,
-        now: Timestamp,
-        opened: Duration,
-    ) -> Self {
+    pub(super) fn new(run_type: String, parent: Option<Id<'static>>, now: Timestamp) -> Self {
         Self {
             run_type,
             parent,
             created_at: now,
-            opened,
             members: Vec::new(),
             status: None,
             otel: None,
