@@ -13,6 +13,13 @@ const OVERHEAD: usize = 256;
 /// Buffers that grew beyond this are given back after use.
 const KEEP_BYTES: usize = 1 << 20;
 
+/// How much may wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) records: usize,
+    pub(super) bytes: usize,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     records: Vec<Waiting>,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::embed::append::Outcome;
 use crate::embed::losses::{Losses, PAUSE};
-use crate::embed::pending::{self, Pending};
+use crate::embed::pending::{self, Bounds, Pending};
 use crate::embed::spill::{Spill, Spilled};
 use crate::error::Error;
 use crate::model::{Body, Timestamp};
@@ -55,13 +55,6 @@ pub enum WhenFull {
     Spill,
 }
 
-/// How much may wait.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) records: usize,
-    pub(super) bytes: usize,
-}
-
 #[derive(Debug)]
 pub(super) struct Queue {
     bounds: Bounds,
@@ -71,6 +64,8 @@ pub(super) struct Queue {
     to_write: Condvar,
     /// Something was written, or never will be.
     written: Condvar,
+    /// The process whose thread writes.
+    pid: u32,
 }
 
 #[derive(Debug, Default)]
@@ -132,7 +127,13 @@ impl Queue {
             state: Mutex::new(State { spill, ..State::default() }),
             to_write: Condvar::default(),
             written: Condvar::default(),
+            pid: std::process::id(),
         }
+    }
+
+    /// True in a fork of the process: there nobody writes, and the files are not to be touched.
+    pub(super) fn is_of_fork(&self) -> bool {
+        std::process::id() != self.pid
     }
 
     /// Takes a record, or does with it what was said for a full queue. False when it is lost, as
@@ -146,7 +147,9 @@ impl Queue {
         while !(is_late || state.ended)
             && !(state.has_room(&self.bounds, weight, is_run) && (is_run || !state.spills()))
         {
+            state.ended = self.is_of_fork();
             match self.when_full {
+                _ if state.ended => {}
                 WhenFull::Spill if !is_run => return state.spill(&body, now),
                 WhenFull::Block | WhenFull::Spill => {
                     self.hurry(&mut state);
@@ -180,7 +183,7 @@ impl Queue {
     ) -> Option<u64> {
         let weight = pending::weight(body);
         let mut state = self.state.lock();
-        if state.ends || state.ended {
+        if state.ends || state.ended || self.is_of_fork() {
             outcome.set(Err(Error::Closed));
             return None;
         }
@@ -209,6 +212,7 @@ impl Queue {
     /// Returns once all that was taken before is written, or cannot be.
     pub(super) fn flush(&self) {
         let mut state = self.state.lock();
+        state.ended |= self.is_of_fork();
         let (taken, spilled) = (state.taken, state.spilled);
         let is_done = |state: &State| {
             state.done >= taken && (state.drained >= spilled || state.stalls) || state.ended
@@ -395,6 +399,7 @@ impl State {
 }
 
 #[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
 mod tests {
     use super::*;
     use crate::ledger::Options;
@@ -417,5 +422,31 @@ mod tests {
         let spilled = next().unwrap();
         queue.put_back(spilled);
         assert!(next().is_none());
+    }
+
+    const NOW: Timestamp = Timestamp::from_nanos(0);
+
+    /// A fork of the process waited for room that nobody made and for a thread that it does not
+    /// have, and what it spilled went into the files of the writer, over what that had spilled.
+    #[test]
+    fn a_fork_waits_for_nobody_and_spills_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Options::new().background(false).open(dir.path()).unwrap();
+        for when_full in [WhenFull::Spill, WhenFull::Drop, WhenFull::Block] {
+            let spills = when_full == WhenFull::Spill;
+            let spill = spills.then(|| Spill::open(&ledger, 1 << 20).unwrap());
+            let mut queue = Queue::new(Bounds { records: 1, bytes: 1 << 20 }, when_full, spill);
+            queue.pid += 1;
+            assert!(queue.push(Event::new("a").into(), NOW));
+            assert!(!queue.push(Event::new("b").into(), NOW), "{when_full:?}");
+            queue.flush();
+            let outcome = Arc::new(Outcome::default());
+            let sent = queue.send(&Event::new("c").into(), false, &outcome, Waker::noop());
+            assert!(sent.is_none());
+            assert_eq!(queue.losses(|losses| losses.total.failed), 1, "{when_full:?}");
+        }
+        let files = std::fs::read_dir(ledger.layout().spill()).unwrap();
+        let names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(names, ["LOCK"]);
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::embed::append::Append;
 use crate::embed::losses::Losses;
-use crate::embed::pending;
-use crate::embed::queue::{Bounds, Queue, WhenFull};
+use crate::embed::pending::{self, Bounds};
+use crate::embed::queue::{Queue, WhenFull};
 use crate::embed::recent;
 use crate::embed::spill::Spill;
 use crate::embed::within::Within;

@@ -20,7 +20,8 @@ const THREAD: &str = "runledger-queue";
 /// go of the ledger. What is recorded later is counted as failed. A thread that waits for room by
 /// then gets it yet; an append that is awaited ends with [`Error::Closed`], as nobody can tell
 /// whether its future is ever polled again. To be held until the end of `main`: at
-/// `std::process::exit` nothing is dropped.
+/// `std::process::exit` nothing is dropped. A fork of the process has no such thread: what it
+/// records is lost, and it waits for nothing.
 #[derive(Debug)]
 #[must_use = "the queue ends when its guard is dropped"]
 pub struct Guard {
@@ -32,7 +33,8 @@ impl Drop for Guard {
     fn drop(&mut self) {
         self.queue.end();
         let Some(thread) = self.thread.take() else { return };
-        if thread.thread().id() != thread::current().id() {
+        let is_own = thread.thread().id() == thread::current().id();
+        if !is_own && !self.queue.is_of_fork() {
             // A panic of the thread has been printed, and what it left is counted.
             let _ = thread.join();
         }
