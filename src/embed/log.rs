@@ -7,7 +7,7 @@ use crate::embed::ids::Ids;
 use crate::embed::recorder::Recorder;
 use crate::embed::within::Within;
 use crate::embed::{json, spans};
-use crate::model::{Body, ErrorRecord, Event, Id, Json, Severity};
+use crate::model::{Body, ErrorRecord, Event, Id, Json, Severity, printed};
 
 /// A logger for the `log` crate that records into the ledger.
 ///
@@ -68,7 +68,7 @@ impl Log for LedgerLog {
         // A source that fails has given what it could.
         let _ = record.key_values().visit(&mut pairs);
         let ids = pairs.ids.or(&spans::current());
-        let message = record.args().to_string();
+        let message = printed(record.args());
         let target = if record.target().is_empty() { "log" } else { record.target() };
         let mut body = match record.level() {
             Level::Error => {
@@ -140,7 +140,7 @@ impl<'kvs> VisitSource<'kvs> for Pairs {
             "user_id" => Some(&mut self.ids.user),
             _ => None,
         };
-        if let (Some(place), Ok(id)) = (place, Id::new(value.to_string())) {
+        if let (Some(place), Ok(id)) = (place, Id::new(printed(&value))) {
             *place = Some(id);
             return Ok(());
         }

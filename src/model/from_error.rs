@@ -2,7 +2,7 @@
 
 use std::any::type_name;
 use std::error::Error;
-use std::fmt::{self, Debug, Write};
+use std::fmt::{self, Debug, Display, Write};
 use std::io;
 
 use serde::Serialize;
@@ -41,7 +41,7 @@ impl ErrorRecord<'static> {
     #[must_use]
     pub fn from_error<E: Error + ?Sized>(error: &E) -> Self {
         let name = short(type_name::<E>()).unwrap_or_else(|| debug_name(error));
-        with_sources(ErrorRecord::new(name, error.to_string()), error.source())
+        with_sources(ErrorRecord::new(name, printed(error)), error.source())
     }
 
     /// A record of a report, such as `anyhow::Error` and `eyre::Report` are: as
@@ -67,10 +67,9 @@ impl ErrorRecord<'static> {
         let chain = std::iter::successors(Some(error), |&error| error.source());
         let names = chain.take(MAX_SOURCES).map(dyn_name);
         let name = names.into_iter().find(|name| name != UNKNOWN);
-        let record =
-            ErrorRecord::new(name.unwrap_or_else(|| UNKNOWN.to_owned()), error.to_string());
+        let record = ErrorRecord::new(name.unwrap_or_else(|| UNKNOWN.to_owned()), printed(error));
         let record = with_sources(record, error.source());
-        let text = format!("{report:?}");
+        let text = printed(&format_args!("{report:?}"));
         match text.split_once(BACKTRACE).map(|(_, frames)| frames.trim_end()) {
             Some(frames) if !frames.trim().is_empty() => record.stack(frames.to_owned()),
             _ => record,
@@ -88,9 +87,15 @@ pub(crate) fn dyn_name(error: &(dyn Error + 'static)) -> String {
 
 /// The sources of an error from this one on, as they are told.
 pub(crate) fn sources(source: Option<&(dyn Error + 'static)>) -> impl Iterator<Item = String> {
-    std::iter::successors(source, |&error| error.source())
-        .take(MAX_SOURCES)
-        .map(ToString::to_string)
+    std::iter::successors(source, |&error| error.source()).take(MAX_SOURCES).map(printed)
+}
+
+/// What a value of the caller's says: as much as there is where it breaks off, at which
+/// `to_string` panics.
+pub(crate) fn printed<T: Display + ?Sized>(value: &T) -> String {
+    let mut text = String::new();
+    let _ = write!(text, "{value}");
+    text
 }
 
 fn with_sources(

@@ -25,6 +25,8 @@ pub use event::Event;
 pub use field::Field;
 pub(crate) use field::FieldSet;
 pub use fingerprint::Fingerprint;
+#[cfg(feature = "log")]
+pub(crate) use from_error::printed;
 #[cfg(feature = "tracing")]
 pub(crate) use from_error::{dyn_name, sources};
 pub use id::{Id, IdForm};

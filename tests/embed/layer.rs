@@ -317,3 +317,34 @@ fn what_is_logged_as_an_error_is_one() {
     assert!(errors.iter().all(|error| error.trace_id == run.trace_id));
     assert_eq!(run.error.unwrap().message, errors[0].message, "the first of them");
 }
+
+/// Says a half, and breaks off; so does its source.
+#[derive(Debug)]
+struct Broken(Option<Box<Broken>>);
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("half")?;
+        Err(fmt::Error)
+    }
+}
+
+impl std::error::Error for Broken {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.as_deref().map(|source| source as _)
+    }
+}
+
+/// An error whose source breaks off as it is printed ended the thread that logged it.
+#[test]
+fn of_a_source_that_breaks_off_there_is_as_much_as_it_says() {
+    let broken = Broken(Some(Box::new(Broken(None))));
+    let (ledger, _dir) = recorded(|| error!(error = &broken as &dyn std::error::Error, "broken"));
+    let error = errors(&ledger).remove(0);
+    assert_eq!(error.message, "broken: half");
+    let detail: serde_json::Value = error.detail.unwrap().to_value().unwrap();
+    assert_eq!(detail["fields"]["error.sources"], serde_json::json!(["half"]));
+    let of_error = ErrorRecord::from_error(&broken);
+    assert_eq!(of_error.message, "half");
+    assert_eq!(of_error.detail.unwrap().as_str(), r#"{"sources":["half"]}"#);
+}

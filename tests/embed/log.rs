@@ -1,5 +1,7 @@
 //! Log lines.
 
+use std::fmt;
+
 use log::{Level, LevelFilter, Log, Record};
 use runledger::embed::{LedgerLog, Recorder};
 use runledger::{Body, Durability, Kind, Severity};
@@ -83,4 +85,30 @@ fn a_log_line_belongs_to_the_span_that_its_thread_is_in() {
     let nothing = [None, None];
     let expected = [nothing.clone(), [run.clone(), None], [run, Some("ann".to_owned())], nothing];
     assert_eq!(told, expected);
+}
+
+/// Says a half, and breaks off.
+#[derive(Debug)]
+struct Broken;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("half")?;
+        Err(fmt::Error)
+    }
+}
+
+/// What breaks off as it is printed, such as a time with a pattern that is none, ended the thread
+/// that logged it.
+#[test]
+fn of_what_breaks_off_a_log_line_has_as_much_as_there_is() {
+    let (ledger, _, _dir) = ledger();
+    let logger = LedgerLog::new(Recorder::in_place(&ledger, Durability::Os), LevelFilter::Info);
+    let pairs = [("user_id", log::kv::Value::from_display(&Broken))];
+    let mut line = Record::builder();
+    line.level(Level::Info).target("t").key_values(&pairs);
+    logger.log(&line.args(format_args!("it is {Broken}")).build());
+    let events = events(&ledger);
+    assert_eq!(events[0].message.as_deref(), Some("it is half"));
+    assert_eq!(events[0].user_id.as_ref().unwrap().to_string(), "half");
 }
