@@ -181,6 +181,8 @@ impl Recorder {
         let mut body = record.into();
         match &self.inner.way {
             Way::InPlace(in_place) => {
+                // What a storage logs meanwhile is left out here, too.
+                let _within = Within::begin();
                 in_place.own(&mut body);
                 Append::done(in_place.ledger.append_with(body, durability))
             }

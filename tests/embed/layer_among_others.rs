@@ -122,3 +122,21 @@ fn what_the_ledger_causes_is_not_recorded() {
         }
     });
 }
+
+/// What a storage logged while an awaited append was made in place waited for a lock that its own
+/// thread held.
+#[test]
+fn what_an_awaited_append_in_place_causes_is_not_recorded() {
+    within_a_minute(|| {
+        let (ledger, storage, _dir) = ledger();
+        let recorder = Recorder::in_place(&ledger, Durability::Sync);
+        let dispatch = tracing::Dispatch::new(registry().with(LedgerLayer::new(recorder.clone())));
+        storage.set(|operation, _| info!(operation, "of the disk"));
+        let awaited = tracing::dispatcher::with_default(&dispatch, || {
+            smol::block_on(recorder.append(runledger::Event::new("once"), Durability::Sync))
+        });
+        storage.set(|_, _| {});
+        awaited.unwrap();
+        assert_eq!(events(&ledger).len(), 1);
+    });
+}
