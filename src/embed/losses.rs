@@ -37,6 +37,8 @@ pub(super) struct Losses {
     pub(super) refused: u64,
     pub(super) last_error: Option<String>,
     untold: Lost,
+    /// True while somebody tells the ledger of some of them.
+    is_telling: bool,
     /// When the first and the last of those were lost.
     range: Option<(Timestamp, Timestamp)>,
     /// When the ledger was told last, by the clock that never goes back.
@@ -88,13 +90,18 @@ impl Losses {
     }
 
     /// The event that tells of what was lost since the last one, unless that was just now and this
-    /// is not the end. It is to be answered by [`Losses::told`].
-    pub(super) fn tell(&self, monotonic: Duration, is_end: bool) -> Option<(Event<'static>, Lost)> {
+    /// is not the end, or another thread is at it. It is to be answered by [`Losses::told`].
+    pub(super) fn tell(
+        &mut self,
+        monotonic: Duration,
+        is_end: bool,
+    ) -> Option<(Event<'static>, Lost)> {
         let is_soon = self.told_at.is_some_and(|told| monotonic.saturating_sub(told) < PAUSE);
-        if !self.has_untold() || is_soon && !is_end {
+        if self.is_telling || !self.has_untold() || is_soon && !is_end {
             return None;
         }
         let (first, last) = self.range?;
+        self.is_telling = true;
         let Lost { full, failed } = self.untold;
         let detail = Detail {
             count: self.untold.total(),
@@ -115,8 +122,10 @@ impl Losses {
         Some((event, self.untold))
     }
 
-    /// The ledger was told of these.
-    pub(super) fn told(&mut self, lost: Lost, monotonic: Duration) {
+    /// The ledger was told of these; `None` when it could not be.
+    pub(super) fn told(&mut self, lost: Option<Lost>, monotonic: Duration) {
+        self.is_telling = false;
+        let Some(lost) = lost else { return };
         self.untold.full = self.untold.full.saturating_sub(lost.full);
         self.untold.failed = self.untold.failed.saturating_sub(lost.failed);
         self.range = self.range.filter(|_| self.untold.total() > 0);
@@ -148,12 +157,14 @@ mod tests {
         );
         // Another one comes while that is written.
         losses.note_full(at(11));
-        losses.told(lost, second(10));
+        losses.told(Some(lost), second(10));
         assert!(losses.tell(second(10), false).is_none());
         assert!(losses.tell(second(10), true).is_some());
+        assert!(losses.tell(second(10), true).is_none(), "another one is at it");
+        losses.told(None, second(10));
         let (_, lost) = losses.tell(second(11), false).unwrap();
         assert_eq!(lost, Lost { full: 1, failed: 0 });
-        losses.told(lost, second(11));
+        losses.told(Some(lost), second(11));
         assert!(!losses.has_untold());
         assert_eq!(losses.total, Lost { full: 3, failed: 4 });
     }

@@ -291,11 +291,10 @@ impl InPlace {
     fn tell(&self, storage: &dyn Storage) {
         let monotonic = storage.monotonic();
         let Some((event, lost)) = self.losses.lock().tell(monotonic, false) else { return };
-        if self.ledger.append_with(event, self.durability).is_ok() {
-            let mut losses = self.losses.lock();
-            losses.told(lost, monotonic);
-            self.has_untold.store(losses.has_untold(), Ordering::Relaxed);
-        }
+        let told = self.ledger.append_with(event, self.durability).is_ok().then_some(lost);
+        let mut losses = self.losses.lock();
+        losses.told(told, monotonic);
+        self.has_untold.store(losses.has_untold(), Ordering::Relaxed);
     }
 }
 

@@ -153,8 +153,7 @@ impl Writer {
         let monotonic = self.ledger.storage().monotonic();
         let untold = self.queue.losses(|losses| losses.tell(monotonic, is_end));
         let Some((event, lost)): Option<(_, Lost)> = untold else { return };
-        if self.ledger.append_with(event, self.durability).is_ok() {
-            self.queue.losses(|losses| losses.told(lost, monotonic));
-        }
+        let told = self.ledger.append_with(event, self.durability).is_ok().then_some(lost);
+        self.queue.losses(|losses| losses.told(told, monotonic));
     }
 }

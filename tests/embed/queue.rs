@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::thread;
@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use runledger::embed::{Append, Recorder, WhenFull};
 use runledger::{
-    Body, Compaction, Durability, Error, ErrorRecord, Event, Json, Kind, Options, Run, RunError,
-    Status,
+    Body, Compaction, Durability, Error, ErrorRecord, Event, Json, Kind, Ledger, Options, Run,
+    RunError, Status,
 };
 use serde::Deserialize;
+use torture::disk::{Fault, SimDisk};
 
 use super::{events, ledger};
 use crate::engine::hooked::Hooked;
@@ -380,4 +381,58 @@ fn a_thread_records_to_its_very_end() {
     let recorded = recorded.recv().unwrap();
     assert!(matches!(recorded, Ok(true)), "{recorded:?}");
     assert_eq!(ledger.query().run("r").status(Status::Success).count().unwrap(), 1);
+}
+
+/// A ledger on a modelled disk, whose operations a test can watch besides.
+fn modelled() -> (SimDisk, Hooked, Ledger) {
+    let disk = SimDisk::new(7);
+    let hooked = Hooked::new(disk.storage());
+    let options = Options::new().storage(Arc::new(hooked.clone())).background(false);
+    let ledger = options.open("/ledger").unwrap();
+    (disk, hooked, ledger)
+}
+
+/// Nothing more goes into segments until the hooks are cleared.
+fn fill(disk: &SimDisk) {
+    disk.set_faults(|op| {
+        let is_segment = op.path.extension().is_some_and(|ending| ending == "seg");
+        (op.kind.changes() && is_segment).then_some(Fault::NoSpace)
+    });
+}
+
+/// How many records the ledger was told are missing.
+fn told(ledger: &Ledger) -> u64 {
+    let told = events(ledger).into_iter().filter(|it| it.event_type == "recorder.dropped");
+    told.map(|it| it.payload.unwrap().to_value::<Dropped>().unwrap().count).sum()
+}
+
+/// Each thread that found the disk in order again told the ledger of all that was lost, as long as
+/// no other had come to the end of it.
+#[test]
+fn what_was_lost_in_place_is_told_once() {
+    within_a_minute(|| {
+        let (disk, hooked, ledger) = modelled();
+        let recorder = Recorder::in_place(&ledger, Durability::Os);
+        fill(&disk);
+        assert!(!(0..3).any(|number| recorder.record(event(number))));
+        disk.clear_hooks();
+        // One who tells of it looks at both clocks, and meanwhile another one records.
+        let (step, other) = (AtomicU32::new(0), recorder.clone());
+        let goes_on = move |from, to| {
+            step.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        };
+        hooked.set(move |operation, _| match operation {
+            "monotonic" => drop(goes_on(0, 1)),
+            "now" if goes_on(1, 2) => {
+                let other = other.clone();
+                let record = move || other.record(ErrorRecord::new("t", "m"));
+                assert!(thread::spawn(record).join().unwrap());
+            }
+            _ => {}
+        });
+        assert!(recorder.record(event(3)));
+        hooked.set(|_, _| {});
+        assert_eq!(ledger.query().kind(Kind::Error).count().unwrap(), 1);
+        assert_eq!((recorder.stats().failed, told(&ledger)), (3, 3));
+    });
 }

@@ -73,7 +73,7 @@ fn write(queue: &Arc<Queue>, written: &Written, mut fate: Fate) {
         }
         queue.losses(|losses| {
             if let Some((_, lost)) = losses.tell(Duration::ZERO, true) {
-                losses.told(lost, Duration::ZERO);
+                losses.told(Some(lost), Duration::ZERO);
             }
         });
         queue.done(&batch);
