@@ -251,19 +251,19 @@ impl Recorder {
         pending::date(&mut body, now);
         recent::note(&body);
         match &self.inner.way {
-            Way::InPlace(in_place) => in_place.append(body, now, &*self.inner.storage),
+            Way::InPlace(in_place) => in_place.append(body, now),
             Way::Queue(queue) => queue.push(body, now),
         }
     }
 }
 
 impl InPlace {
-    fn append(&self, mut body: Body<'_>, now: Timestamp, storage: &dyn Storage) -> bool {
+    fn append(&self, mut body: Body<'_>, now: Timestamp) -> bool {
         self.own(&mut body);
         match self.ledger.append_with(body, self.durability) {
             Ok(_) => {
                 if self.has_untold.load(Ordering::Relaxed) {
-                    self.tell(storage);
+                    self.tell(false);
                 }
                 true
             }
@@ -288,13 +288,21 @@ impl InPlace {
     }
 
     /// Tells the ledger of what was lost, now that it takes records again.
-    fn tell(&self, storage: &dyn Storage) {
-        let monotonic = storage.monotonic();
-        let Some((event, lost)) = self.losses.lock().tell(monotonic, false) else { return };
+    fn tell(&self, is_end: bool) {
+        let monotonic = self.ledger.storage().monotonic();
+        let Some((event, lost)) = self.losses.lock().tell(monotonic, is_end) else { return };
         let told = self.ledger.append_with(event, self.durability).is_ok().then_some(lost);
         let mut losses = self.losses.lock();
         losses.told(told, monotonic);
         self.has_untold.store(losses.has_untold(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for InPlace {
+    fn drop(&mut self) {
+        if self.has_untold.load(Ordering::Relaxed) {
+            self.tell(true);
+        }
     }
 }
 

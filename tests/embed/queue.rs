@@ -16,7 +16,7 @@ use runledger::{
     RunError, Status,
 };
 use serde::Deserialize;
-use torture::disk::{Fault, SimDisk};
+use torture::disk::{Fault, OpKind, SimDisk};
 
 use super::{events, ledger};
 use crate::engine::hooked::Hooked;
@@ -400,6 +400,14 @@ fn fill(disk: &SimDisk) {
     });
 }
 
+/// No state of a run can be read until the hooks are cleared.
+fn leave_unread(disk: &SimDisk) {
+    disk.set_faults(|op| {
+        let is_of_runs = op.path.to_string_lossy().contains("/runs/");
+        (op.kind == OpKind::Map && is_of_runs).then_some(Fault::Io)
+    });
+}
+
 /// How many records the ledger was told are missing.
 fn told(ledger: &Ledger) -> u64 {
     let told = events(ledger).into_iter().filter(|it| it.event_type == "recorder.dropped");
@@ -435,4 +443,23 @@ fn what_was_lost_in_place_is_told_once() {
         assert_eq!(ledger.query().kind(Kind::Error).count().unwrap(), 1);
         assert_eq!((recorder.stats().failed, told(&ledger)), (3, 3));
     });
+}
+
+/// What was lost within a second of the last word of it was told by the next append, of which there
+/// was none any more.
+#[test]
+fn what_was_lost_in_place_is_told_at_the_end() {
+    let (disk, _, ledger) = modelled();
+    ledger.append_with(Run::new("r", "t", Status::Running).unwrap(), Durability::Os).unwrap();
+    let recorder = Recorder::in_place(&ledger, Durability::Os);
+    let end = || recorder.record(Run::new("r", "t", Status::Success).unwrap());
+    for number in 1..3 {
+        leave_unread(&disk);
+        assert!(!(0..number).any(|_| end()));
+        disk.clear_hooks();
+        assert!(recorder.record(event(3)));
+        assert_eq!(told(&ledger), 1);
+    }
+    drop(recorder);
+    assert_eq!(told(&ledger), 3);
 }
