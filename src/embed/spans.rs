@@ -35,6 +35,16 @@ pub(super) fn enter(span: u64, ids: Ids) {
     let _ = SPANS.try_with(|spans| spans.borrow_mut().push((span, ids)));
 }
 
+/// What holds in a span has changed, which the thread may be in.
+#[cfg(feature = "tracing")]
+pub(super) fn change(span: u64, ids: &Ids) {
+    let _ = SPANS.try_with(|spans| {
+        for (_, held) in spans.borrow_mut().iter_mut().filter(|(entered, _)| *entered == span) {
+            held.clone_from(ids);
+        }
+    });
+}
+
 /// The thread leaves a span, which need not be the last that it has entered.
 #[cfg(feature = "tracing")]
 pub(super) fn exit(span: u64) {

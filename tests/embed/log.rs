@@ -112,3 +112,26 @@ fn of_what_breaks_off_a_log_line_has_as_much_as_there_is() {
     assert_eq!(events[0].message.as_deref(), Some("it is half"));
     assert_eq!(events[0].user_id.as_ref().unwrap().to_string(), "half");
 }
+
+/// What was recorded of a span after it was entered, as who asks is of a request, was not known to
+/// the log lines in it.
+#[cfg(feature = "tracing")]
+#[test]
+fn a_log_line_knows_what_was_recorded_late_of_its_span() {
+    use runledger::embed::LedgerLayer;
+    use tracing::field::Empty;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    let (ledger, _, _dir) = ledger();
+    let recorder = Recorder::in_place(&ledger, Durability::Os);
+    let logger = LedgerLog::new(recorder.clone(), LevelFilter::Info);
+    let layers = tracing_subscriber::registry().with(LedgerLayer::new(recorder));
+    tracing::subscriber::with_default(layers, || {
+        let span = tracing::info_span!("request", trace_id = Empty, user_id = Empty).entered();
+        span.record("trace_id", "t-1").record("user_id", "ann");
+        logger.log(&Record::builder().level(Level::Info).args(format_args!("late")).build());
+    });
+    let event = events(&ledger).remove(0);
+    let ids = [event.trace_id, event.user_id].map(|id| id.map(|id| id.to_string()));
+    assert_eq!(ids, [Some("t-1".to_owned()), Some("ann".to_owned())]);
+}

@@ -254,6 +254,7 @@ where
                 ids.run = None;
             }
             state.ids = ids.or(&state.ids);
+            spans::change(id.into_u64(), &state.ids);
             let run = state.run.as_mut()?;
             run.note(said);
             run.open(&state.ids, now)
