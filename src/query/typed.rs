@@ -64,7 +64,7 @@ impl<T: DeserializeOwned> Events<T> {
 
     /// Finds the next page; false at the end.
     fn turn(&mut self) -> Result<bool> {
-        let query = self.query.clone().limit(AT_ONCE);
+        let query = self.query.clone().or_damaged().limit(AT_ONCE);
         let query = match self.step {
             Step::Begin => query,
             Step::After(cursor) => query.offset(0).after(cursor),

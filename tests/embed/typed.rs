@@ -1,6 +1,8 @@
 //! Payloads read into types.
 
-use runledger::{Body, Event, Json, Order, Severity};
+use std::os::unix::fs::FileExt;
+
+use runledger::{Body, Error, Event, Json, Order, Severity};
 use serde::{Deserialize, Serialize};
 
 use super::ledger;
@@ -44,4 +46,24 @@ fn what_is_of_another_shape_is_an_error_in_its_place() {
     let asked = ledger.events::<MailSent>().of_type("mail.sent").narrow(|query| query.run(""));
     let asked: Vec<_> = asked.collect();
     assert!(matches!(&asked[..], [Err(_)]), "{asked:?}");
+}
+
+/// Of events that hold a text a damaged one was the end.
+#[test]
+fn events_with_a_text_go_on_behind_damage() {
+    let (ledger, _, dir) = ledger();
+    for tries in 0..3 {
+        ledger.append(mail(tries).message("needle")).unwrap();
+    }
+    assert_eq!(ledger.query().count().unwrap(), 3);
+    let stream = dir.path().join("ledger/streams/events");
+    let path = std::fs::read_dir(stream).unwrap().next().unwrap().unwrap().path();
+    let bytes = std::fs::read(&path).unwrap();
+    let mut frames = memchr::memmem::find_iter(&bytes, b"\xf7RLf");
+    let second = frames.nth(1).unwrap() as u64;
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.write_all_at(b"damaged", second).unwrap();
+    let found = ledger.events::<MailSent>().narrow(|query| query.text("needle"));
+    let tries: Vec<_> = found.map(|event| event.map(|it| it.1.tries)).collect();
+    assert!(matches!(&tries[..], [Ok(2), Err(Error::Damaged { .. }), Ok(0)]), "{tries:?}");
 }
