@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::embed::spill::LeftOut;
+use crate::error::Error;
 use crate::model::{ActorType, Event, Json, Severity, Timestamp};
 
 /// The type of the event that tells of records which were not appended.
@@ -65,6 +66,17 @@ impl Losses {
     pub(super) fn note_failed(&mut self, records: u64, reason: &impl Display, now: Timestamp) {
         self.last_error = Some(reason.to_string());
         self.note(Lost { full: 0, failed: records }, now);
+    }
+
+    /// Notes a record that the ledger did not take.
+    pub(super) fn note_refused(&mut self, err: &Error, now: Timestamp) {
+        match err.is_of_record() {
+            true => {
+                self.refused += 1;
+                self.last_error = Some(err.to_string());
+            }
+            false => self.note_failed(1, err, now),
+        }
     }
 
     /// Notes what was not appended of a file.
@@ -136,7 +148,6 @@ impl Losses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
 
     const fn at(nanos: i64) -> Timestamp {
         Timestamp::from_nanos(nanos)

@@ -269,13 +269,8 @@ impl InPlace {
             }
             Err(err) => {
                 let mut losses = self.losses.lock();
-                if err.is_of_record() {
-                    losses.refused += 1;
-                    losses.last_error = Some(err.to_string());
-                } else {
-                    losses.note_failed(1, &err, now);
-                    self.has_untold.store(true, Ordering::Relaxed);
-                }
+                losses.note_refused(&err, now);
+                self.has_untold.store(losses.has_untold(), Ordering::Relaxed);
                 false
             }
         }

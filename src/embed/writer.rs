@@ -108,14 +108,12 @@ impl Writer {
         let durability = if batch.wants_sync { Durability::Sync } else { self.durability };
         let bodies = batch.bodies(|run| own(run, &self.ledger));
         let mut replies = batch.replies().peekable();
+        let now = self.now();
         match self.ledger.append_each(&bodies, durability) {
             Ok(outcomes) => {
                 for (at, outcome) in outcomes.into_iter().enumerate() {
                     if let Err(err) = &outcome {
-                        self.queue.losses(|losses| {
-                            losses.refused += 1;
-                            losses.last_error = Some(err.to_string());
-                        });
+                        self.queue.losses(|losses| losses.note_refused(err, now));
                     }
                     if let Some((_, reply)) = replies.next_if(|(of, _)| *of == at) {
                         reply.set(outcome);
@@ -123,7 +121,6 @@ impl Writer {
                 }
             }
             Err(err) => {
-                let now = self.now();
                 self.queue.losses(|losses| losses.note_failed(batch.len() as u64, &err, now));
                 replies.for_each(|(_, reply)| reply.set(Err(same(&err))));
             }

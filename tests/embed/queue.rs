@@ -463,3 +463,19 @@ fn what_was_lost_in_place_is_told_at_the_end() {
     drop(recorder);
     assert_eq!(told(&ledger), 3);
 }
+
+/// A state that was not appended as the one before it could not be read passed for one that the
+/// ledger refuses for what it holds, and no word of it came into the ledger.
+#[test]
+fn a_state_that_is_lost_unread_is_not_refused_for_what_it_holds() {
+    let (disk, _, ledger) = modelled();
+    ledger.append_with(Run::new("r", "t", Status::Running).unwrap(), Durability::Os).unwrap();
+    let (recorder, guard) = Recorder::queue().start(&ledger).unwrap();
+    leave_unread(&disk);
+    assert!(recorder.record(Run::new("r", "t", Status::Success).unwrap()));
+    recorder.flush();
+    disk.clear_hooks();
+    drop(guard);
+    let stats = recorder.stats();
+    assert_eq!((stats.refused, stats.failed, told(&ledger)), (0, 1, 1), "{stats:?}");
+}
