@@ -148,6 +148,23 @@ fn a_run_ends_as_its_fields_say_or_as_it_went() {
     assert_eq!(child.trace_id, parent.trace_id);
 }
 
+/// A run of a longer type than there can be was not recorded at all, and one that its span called
+/// abandoned, which only the ledger can tell, was not closed.
+#[test]
+fn what_no_run_can_be_keeps_none_from_being_recorded() {
+    let long = "\u{e4}".repeat(200);
+    let (ledger, _dir) = recorded_by(
+        |layer| layer.run_target("http"),
+        || {
+            drop(info_span!("long", runledger.run = long));
+            drop(info_span!(target: "http", "request", otel.name = format!("GET /{long}")));
+            drop(info_span!("job", runledger.run = "cart", runledger.status = "abandoned"));
+        },
+    );
+    let told: Vec<_> = runs(&ledger).into_iter().map(|it| (it.run_type.len(), it.status)).collect();
+    assert_eq!(told, [(256, Status::Success), (255, Status::Success), (4, Status::Success)]);
+}
+
 #[test]
 fn a_run_may_wait_before_it_is_at_work() {
     let (ledger, _dir) = recorded(|| {

@@ -152,8 +152,8 @@ impl LedgerLayer {
         let ids = ids.or(&above);
         let mut run = is_run.then(|| {
             let named = [&said.record_type, &said.otel_name].into_iter().find(|it| !it.is_empty());
-            let name = named.map_or(metadata.name(), String::as_str).to_owned();
-            Box::new(OpenRun::new(name, above.run, now))
+            let name = clip(named.map_or(metadata.name(), String::as_str));
+            Box::new(OpenRun::new(name.to_owned(), above.run, now))
         });
         if let Some(run) = &mut run {
             run.note(said);
@@ -323,9 +323,12 @@ fn record_type<'a>(metadata: &'a Metadata<'_>, said: &'a str) -> &'a str {
     // The name that `tracing` gives tells the file and the line, which change.
     let given = !name.starts_with("event ") && !name.starts_with("log ");
     let name = if given { name } else { metadata.target() };
-    let chosen = if said.is_empty() { name } else { said };
-    let end = (0..=MAX_NAME_BYTES.min(chosen.len())).rev().find(|at| chosen.is_char_boundary(*at));
-    chosen.get(..end.unwrap_or(0)).unwrap_or_default()
+    clip(if said.is_empty() { name } else { said })
+}
+
+/// As much of the beginning as a type can have.
+fn clip(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(MAX_NAME_BYTES)).unwrap_or_default()
 }
 
 fn severity(level: Level) -> Severity {

@@ -79,7 +79,8 @@ impl OpenRun {
                 None => self.members.push((name, value)),
             }
         }
-        if let Ok(status) = said.status.parse() {
+        // That a run was abandoned is for the ledger alone to say.
+        if let Some(status) = said.status.parse().ok().filter(|it| *it != Status::Abandoned) {
             self.status = Some(status);
         }
         match said.otel_status.to_ascii_lowercase().as_str() {
