@@ -50,8 +50,8 @@ impl Outcome {
 /// A record on its way, which [`Recorder::append`](crate::embed::Recorder::append) gives: it
 /// resolves to the record's sequence number once the durability is reached.
 ///
-/// Nothing is done before it is polled. When it is dropped after that, the record is appended all
-/// the same, or not: nobody hears of it.
+/// Nothing is done before it is polled, but by a recorder in place. When it is dropped after that,
+/// the record is appended all the same, or not: nobody hears of it.
 #[derive(Debug)]
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Append(Step);
@@ -96,7 +96,13 @@ impl Future for Append {
                     }
                     self.0 = Step::Sent(outcome);
                 }
-                Step::Sent(outcome) => return outcome.poll(context),
+                Step::Sent(outcome) => {
+                    let polled = outcome.poll(context);
+                    if polled.is_ready() {
+                        self.0 = Step::Done(None);
+                    }
+                    return polled;
+                }
                 // Who polls what is over has an error, and no panic.
                 Step::Done(result) => {
                     return Poll::Ready(result.take().unwrap_or(Err(Error::Closed)));

@@ -59,6 +59,24 @@ fn what_is_awaited_is_on_stable_storage_and_shares_its_sync() {
     });
 }
 
+/// An append that was polled once more after it was done waited for ever.
+#[test]
+fn an_append_that_is_over_says_so() {
+    on_each(|| {
+        Box::pin(async {
+            let (ledger, _, _dir) = ledger();
+            let in_place = Recorder::in_place(&ledger, Durability::Os);
+            let (recorder, _guard) = Recorder::queue().start(&ledger).unwrap();
+            for recorder in [in_place, recorder] {
+                let mut append = recorder.append(Event::new("t"), Durability::Os);
+                (&mut append).await.unwrap();
+                let again = smol::future::poll_once(&mut append).await;
+                assert!(matches!(again, Some(Err(Error::Closed))), "{again:?}");
+            }
+        })
+    });
+}
+
 /// Polls all of them until each is done.
 async fn futures<F: Future + Unpin>(mut futures: Vec<F>) -> Vec<F::Output> {
     let mut done: Vec<_> = futures.iter().map(|_| None).collect();
