@@ -5,8 +5,9 @@ use std::cell::Cell;
 
 use crate::sync::{thread, thread_local};
 
-/// What the names of the ledger's own threads begin with.
-const OWN_THREADS: &str = "runledger";
+/// The names of the ledger's own threads.
+const OWN_THREADS: [&str; 5] =
+    ["runledger", "runledger-follow", "runledger-pack", "runledger-panic", "runledger-queue"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Thread {
@@ -38,7 +39,7 @@ impl Within {
             Thread::Busy | Thread::Own => None,
             Thread::New => {
                 let thread = thread::current();
-                let is_own = thread.name().is_some_and(|name| name.starts_with(OWN_THREADS));
+                let is_own = thread.name().is_some_and(|name| OWN_THREADS.contains(&name));
                 state.set(if is_own { Thread::Own } else { Thread::Busy });
                 (!is_own).then_some(())
             }

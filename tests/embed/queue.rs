@@ -479,3 +479,14 @@ fn a_state_that_is_lost_unread_is_not_refused_for_what_it_holds() {
     let stats = recorder.stats();
     assert_eq!((stats.refused, stats.failed, told(&ledger)), (0, 1, 1), "{stats:?}");
 }
+
+/// What a thread recorded whose name begins as those of the ledger's own was left out without a
+/// word.
+#[test]
+fn a_thread_may_be_named_after_the_ledger() {
+    let (ledger, _, _dir) = ledger();
+    let recorder = Recorder::in_place(&ledger, Durability::Os);
+    let named = thread::Builder::new().name("runledger-export".to_owned());
+    assert!(named.spawn(move || recorder.record(event(0))).unwrap().join().unwrap());
+    assert_eq!(ledger.query().count().unwrap(), 1);
+}
