@@ -38,10 +38,10 @@ pub(super) struct Losses {
     pub(super) refused: u64,
     pub(super) last_error: Option<String>,
     untold: Lost,
-    /// True while somebody tells the ledger of some of them.
-    is_telling: bool,
     /// When the first and the last of those were lost.
     range: Option<(Timestamp, Timestamp)>,
+    /// The same of those of which somebody tells the ledger right now.
+    telling: Option<(Timestamp, Timestamp)>,
     /// When the ledger was told last, by the clock that never goes back.
     told_at: Option<Duration>,
 }
@@ -109,11 +109,11 @@ impl Losses {
         is_end: bool,
     ) -> Option<(Event<'static>, Lost)> {
         let is_soon = self.told_at.is_some_and(|told| monotonic.saturating_sub(told) < PAUSE);
-        if self.is_telling || !self.has_untold() || is_soon && !is_end {
+        if self.telling.is_some() || !self.has_untold() || is_soon && !is_end {
             return None;
         }
-        let (first, last) = self.range?;
-        self.is_telling = true;
+        self.telling = self.range.take();
+        let (first, last) = self.telling?;
         let Lost { full, failed } = self.untold;
         let detail = Detail {
             count: self.untold.total(),
@@ -136,11 +136,12 @@ impl Losses {
 
     /// The ledger was told of these; `None` when it could not be.
     pub(super) fn told(&mut self, lost: Option<Lost>, monotonic: Duration) {
-        self.is_telling = false;
+        let untold = self.telling.take().filter(|_| lost.is_none());
+        let ranges = untold.into_iter().chain(self.range);
+        self.range = ranges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
         let Some(lost) = lost else { return };
         self.untold.full = self.untold.full.saturating_sub(lost.full);
         self.untold.failed = self.untold.failed.saturating_sub(lost.failed);
-        self.range = self.range.filter(|_| self.untold.total() > 0);
         self.told_at = Some(monotonic);
     }
 }
@@ -151,6 +152,12 @@ mod tests {
 
     const fn at(nanos: i64) -> Timestamp {
         Timestamp::from_nanos(nanos)
+    }
+
+    /// Since when records are missing, as an event says.
+    fn since(event: &Event<'_>) -> String {
+        let detail: serde_json::Value = event.payload.as_ref().unwrap().to_value().unwrap();
+        detail["since"].as_str().unwrap().to_owned()
     }
 
     #[test]
@@ -173,10 +180,16 @@ mod tests {
         assert!(losses.tell(second(10), true).is_some());
         assert!(losses.tell(second(10), true).is_none(), "another one is at it");
         losses.told(None, second(10));
-        let (_, lost) = losses.tell(second(11), false).unwrap();
+        let (event, lost) = losses.tell(second(11), false).unwrap();
         assert_eq!(lost, Lost { full: 1, failed: 0 });
+        assert_eq!(since(&event), at(11).to_string(), "of the other one alone");
+        // The ledger cannot be told, and yet another one comes meanwhile.
+        losses.note_full(at(12));
+        losses.told(None, second(11));
+        let (event, lost) = losses.tell(second(11), false).unwrap();
+        assert_eq!((lost, since(&event)), (Lost { full: 2, failed: 0 }, at(11).to_string()));
         losses.told(Some(lost), second(11));
         assert!(!losses.has_untold());
-        assert_eq!(losses.total, Lost { full: 3, failed: 4 });
+        assert_eq!(losses.total, Lost { full: 4, failed: 4 });
     }
 }
