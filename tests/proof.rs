@@ -11,8 +11,8 @@ use runledger::format::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use runledger::format::trailer::{TRAILER_BYTES, Trailer};
 use runledger::storage::Disk;
 use runledger::{
-    Checkpoint, Cleanup, Durability, Event, Kind, Ledger, Options, ProofReport, Reader, Tampering,
-    repair, verify, verify_against,
+    Checkpoint, Cleanup, Compaction, Durability, Event, Kind, Ledger, Options, ProofReport, Reader,
+    Tampering, repair, verify, verify_against,
 };
 
 const FRAMES_AT: usize = 2 * SEGMENT_HEADER_BYTES as usize;
@@ -291,6 +291,44 @@ fn retention_and_repair_are_accepted_as_they_are_on_record() {
             assert_eq!(bench.found(), [Tampering::Changed]);
         }
     }
+}
+
+/// The note on a segment that was written anew explained whatever was there: a compacted segment
+/// could be removed, or any that followed it or one that was repaired, and no checkpoint that was
+/// taken later missed it.
+#[test]
+fn what_is_removed_beside_a_segment_that_was_written_anew_is_found() {
+    let bench = Bench::new();
+    let path = &bench.segments()[1];
+    let mut bytes = fs::read(path).unwrap();
+    bytes[FRAMES_AT + 100] ^= 1;
+    fs::write(path, bytes).unwrap();
+    repair(bench.dir(), Arc::new(Disk), false).unwrap();
+    let removed_from = |bench: Bench| {
+        let ledger = bench.open();
+        fill(&ledger, 60);
+        let bench = Bench { checkpoint: ledger.checkpoint().unwrap(), ..bench };
+        ledger.close().unwrap();
+        assert_eq!(bench.holds(), 0);
+        let sealed = bench.checkpoint.streams.iter().find(|it| it.stream == "events").unwrap();
+        let newest = sealed.sealed.as_ref().unwrap().segment.clone();
+        for path in bench.segments() {
+            let bytes = fs::read(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            assert!(!bench.against().holds(), "{}", path.display());
+            if !newest.ends_with(path.file_name().unwrap().to_str().unwrap()) {
+                let report = verify(bench.dir(), Arc::new(Disk)).unwrap();
+                assert!(report.is_damaged(), "{}", path.display());
+            }
+            fs::write(&path, bytes).unwrap();
+        }
+        assert_eq!(bench.holds(), 0);
+        bench
+    };
+    let bench = removed_from(bench);
+    let report = bench.open().compact(&Compaction::new()).unwrap();
+    assert!(report.rewrites.len() > 3, "{report:?}");
+    removed_from(bench);
 }
 
 #[test]

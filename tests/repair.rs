@@ -476,6 +476,22 @@ fn a_salvaged_segment_is_not_noted_as_missing() {
     assert_eq!((notes("segment.repaired"), notes("segment.missing")), (1, 0));
 }
 
+/// Where the trailer was damaged, too, nobody knew the link that the next segment names: the repair
+/// itself put on record that the salvaged one was missing.
+#[test]
+fn a_salvaged_segment_without_a_trailer_is_not_noted_as_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    ledger(dir.path());
+    let path = &segments(dir.path(), "events")[0];
+    flip(path, 400);
+    flip(path, fs::read(path).unwrap().len() - 1);
+    repair(dir.path(), Arc::new(Disk), false).unwrap();
+    let reader = Reader::open(dir.path()).unwrap();
+    let notes = |kind| reader.audit().record_type(kind).count().unwrap();
+    assert_eq!((notes("segment.repaired"), notes("segment.missing")), (1, 0));
+    assert_eq!(verify(dir.path(), Arc::new(Disk)).unwrap().findings, []);
+}
+
 /// A repair for which the disk had no room, after the first of two damaged segments, kept the notes
 /// to itself. The next one found the first segment whole: nothing told that records of it were
 /// lost, and its successor named a link that nobody knew, which was noted as a missing segment.

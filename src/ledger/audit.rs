@@ -271,11 +271,11 @@ pub(super) fn lost_run(segment: &Segment, seq: u64, what: &str, damage: &Error) 
 
 /// The link of a segment in its stream's hash chain, as notes hold it.
 #[derive(Default, Serialize, Deserialize)]
-struct Links {
+pub(super) struct Links {
     /// The link of the segment that is gone.
-    hash: Option<String>,
+    pub(super) hash: Option<String>,
     /// The link of the one in its place.
-    new_hash: Option<String>,
+    pub(super) new_hash: Option<String>,
 }
 
 /// The note on a segment that a repair replaced, with the links of the old and the new file.
@@ -330,13 +330,12 @@ pub(super) fn unreadable(path: &Path, link: Option<[u8; 32]>) -> Event<'static> 
 }
 
 /// The links that a note tells: of the segment that is gone, and of the one in its place.
-pub(super) fn links(note: &Body<'_>) -> impl Iterator<Item = String> + use<> {
+pub(super) fn links(note: &Body<'_>) -> Links {
     let payload = match note {
         Body::Event(event) => event.payload.as_ref(),
         Body::Run(_) | Body::Error(_) => None,
     };
-    let links = payload.and_then(|payload| payload.to_value::<Links>().ok()).unwrap_or_default();
-    links.hash.into_iter().chain(links.new_hash)
+    payload.and_then(|payload| payload.to_value().ok()).unwrap_or_default()
 }
 
 /// A hash as text.

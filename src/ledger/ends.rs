@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{Damage, Result};
 use crate::format::seqfile::Head;
-use crate::ledger::audit::{self, SEGMENT_DROPPED, links};
+use crate::ledger::audit::{self, SEGMENT_DROPPED};
 use crate::ledger::catalog::{Catalog, Unreadable};
 use crate::ledger::classes::{STREAM_KINDS, stream_code};
 use crate::ledger::reader::Reader;
@@ -172,8 +172,8 @@ pub(super) fn gaps(
                 expected = None;
                 continue;
             };
-            if expected.is_some_and(|link| link != trailer.previous) {
-                gaps.push((segment, trailer.previous));
+            if let Some(before) = expected.filter(|link| *link != trailer.previous) {
+                gaps.push((segment, trailer.previous, before));
             }
             expected = expected.and(Some(trailer.link()));
         }
@@ -181,12 +181,10 @@ pub(super) fn gaps(
     if gaps.is_empty() {
         return Ok(Vec::new());
     }
-    let known = known_links(notes)?;
-    let to_come: Vec<_> =
-        to_come.iter().flat_map(|note| links(&Body::Event(note.clone()))).collect();
-    let is_told = |link| known.explain_previous(link) || to_come.contains(&audit::hex(link));
-    gaps.retain(|(_, link)| !is_told(*link));
-    Ok(gaps.into_iter().map(|(segment, link)| audit::segment_missing(&segment, link)).collect())
+    let mut known = known_links(notes)?;
+    to_come.iter().for_each(|note| known.add(&Body::Event(note.clone())));
+    gaps.retain(|(_, link, before)| !known.explain(*link, *before));
+    Ok(gaps.into_iter().map(|(segment, link, _)| audit::segment_missing(&segment, link)).collect())
 }
 
 /// The head of a stream whose last segment cannot be read, by what is known of it: it is not one

@@ -117,7 +117,7 @@ impl Inner {
         let notes = self.reader.audit().record_type(SEGMENT_PASSED_OVER).trace(&passed.name);
         let page = notes.limit(usize::MAX - 1).fetch()?;
         let link = audit::hex(passed.link);
-        let mut links = page.records().filter_map(Result::ok).flat_map(|it| audit::links(&it.body));
-        Ok(links.any(|it| it == link))
+        let mut links = page.records().filter_map(Result::ok).map(|it| audit::links(&it.body));
+        Ok(links.any(|it| it.hash.as_ref() == Some(&link)))
     }
 }

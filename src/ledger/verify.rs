@@ -1,20 +1,21 @@
 //! Reading everything and comparing it with its checksums.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::identity::{IDENTITY_BYTES, Identity};
 use crate::ledger::audit::{
-    SEGMENT_COMPACTED, SEGMENT_DROPPED, SEGMENT_MISSING, SEGMENT_PASSED_OVER, SEGMENT_REPAIRED,
-    hex, links,
+    Links, SEGMENT_COMPACTED, SEGMENT_DROPPED, SEGMENT_MISSING, SEGMENT_PASSED_OVER,
+    SEGMENT_REPAIRED, hex, links,
 };
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::STREAM_KINDS;
 use crate::ledger::layout::Layout;
 use crate::ledger::reader::Reader;
 use crate::ledger::sequence::{self, Found};
+use crate::model::Body;
 use crate::query::Order;
 use crate::segment::DamagedRange;
 use crate::storage::{OpenMode, Storage};
@@ -177,26 +178,51 @@ fn refused_by_system(path: &Path, bytes: u64, refused: &Error) -> Finding {
     Finding { cause: Some(cause), ..finding }
 }
 
-/// The links that notes tell of, as text.
+/// What notes tell of links, as text: next to a segment that is on record the chain is not that of
+/// the first sealing.
 #[derive(Debug, Default)]
 pub(super) struct KnownLinks {
-    /// Of segments that are on record as dropped, repaired or compacted, or made so: next to one of
-    /// them the chain is not that of the first sealing.
-    replaced: HashSet<String>,
-    /// Those that a segment names because the one before it could not be read when it was sealed.
-    passed_over: HashSet<String>,
+    /// Of segments that are gone with nothing in their place, and those that a segment names
+    /// because the one before it could not be read when it was sealed.
+    gone: HashSet<String>,
+    /// Of segments that were written anew, each with those of what came in its place.
+    became: HashMap<String, Vec<String>>,
+    /// Of segments that were repaired when it could not be told which link they had: that is what
+    /// the next one names.
+    unknown: HashSet<String>,
 }
 
 impl KnownLinks {
-    /// True when a segment may name this one as the one before it, whichever is there.
-    pub(super) fn explain_previous(&self, link: [u8; 32]) -> bool {
-        let link = hex(link);
-        self.replaced.contains(&link) || self.passed_over.contains(&link)
+    /// True when a segment may name the one link as that of the segment before it although that has
+    /// the other: the one that it names is gone, or has become the one that is there.
+    pub(super) fn explain(&self, previous: [u8; 32], before: [u8; 32]) -> bool {
+        let before = hex(before);
+        let (mut seen, mut left) = (HashSet::new(), vec![hex(previous)]);
+        while let Some(link) = left.pop() {
+            if link == before || self.gone.contains(&link) {
+                return true;
+            }
+            let next = self.became.get(&link).into_iter().flatten();
+            left.extend(next.filter(|next| !seen.contains(*next)).cloned());
+            seen.insert(link);
+        }
+        self.unknown.contains(&before)
     }
 
-    /// True when the segment with this link was replaced, so that the next one names another.
-    fn explain_next(&self, link: [u8; 32]) -> bool {
-        self.replaced.contains(&hex(link))
+    /// Adds what a note on a segment tells. They are given in their order.
+    pub(super) fn add(&mut self, note: &Body<'_>) {
+        let Links { hash, new_hash } = links(note);
+        match (hash, new_hash) {
+            (Some(old), Some(new)) => {
+                if self.unknown.contains(&old) {
+                    self.unknown.insert(new.clone());
+                }
+                self.became.entry(old).or_default().push(new);
+            }
+            (Some(gone), None) => drop(self.gone.insert(gone)),
+            (None, Some(new)) => drop(self.unknown.insert(new)),
+            (None, None) => {}
+        }
     }
 }
 
@@ -205,20 +231,18 @@ impl KnownLinks {
 /// # Errors
 /// When the notes cannot be read.
 pub(super) fn known_links(reader: &Reader) -> Result<KnownLinks> {
-    let of_notes = |kinds: &[&'static str]| -> Result<HashSet<String>> {
-        let notes = kinds.iter().fold(reader.audit(), |notes, kind| notes.record_type(kind));
-        let page = notes.order(Order::Seq).limit(usize::MAX - 1).fetch()?;
-        Ok(page.records().filter_map(Result::ok).flat_map(|note| links(&note.body)).collect())
-    };
-    Ok(KnownLinks {
-        replaced: of_notes(&[
-            SEGMENT_DROPPED,
-            SEGMENT_REPAIRED,
-            SEGMENT_COMPACTED,
-            SEGMENT_MISSING,
-        ])?,
-        passed_over: of_notes(&[SEGMENT_PASSED_OVER])?,
-    })
+    let kinds = [
+        SEGMENT_DROPPED,
+        SEGMENT_REPAIRED,
+        SEGMENT_COMPACTED,
+        SEGMENT_MISSING,
+        SEGMENT_PASSED_OVER,
+    ];
+    let notes = kinds.iter().fold(reader.audit(), |notes, kind| notes.record_type(kind));
+    let page = notes.order(Order::Seq).limit(usize::MAX - 1).fetch()?;
+    let mut known = KnownLinks::default();
+    page.records().filter_map(Result::ok).for_each(|note| known.add(&note.body));
+    Ok(known)
 }
 
 fn verify_stream(
@@ -274,8 +298,7 @@ fn verify_stream(
             expected = expected.filter(|_| check.findings.footer.is_none());
             continue;
         };
-        let chained = links.explain_previous(trailer.previous)
-            || expected.is_none_or(|it| trailer.previous == it || links.explain_next(it));
+        let chained = expected.is_none_or(|before| links.explain(trailer.previous, before));
         if check.hash_differs || !chained {
             let range = DamagedRange::new(0, u64::from(segment.end()));
             add(
