@@ -26,7 +26,7 @@ pub(super) const SEGMENT_COMPACTED: &str = "segment.compacted";
 pub(super) const RECORDS_ERASED: &str = "records.erased";
 /// The type of the note on a segment that is not there, and of which no note tells why.
 pub(super) const SEGMENT_MISSING: &str = "segment.missing";
-/// The type of the note on a segment that could not be read when the next one was sealed.
+/// The type of the note on a segment whose link could not be read when the next one was sealed.
 pub(super) const SEGMENT_PASSED_OVER: &str = "segment.passed_over";
 /// The type of the note on copies that were removed.
 pub(super) const COPIES_DROPPED: &str = "copies.dropped";
@@ -305,13 +305,13 @@ pub(super) fn segment_missing(after: &Segment, link: [u8; 32]) -> Event<'static>
         .message(format!("the segment before {} is not there", segment_name(after)))
 }
 
-/// The note on a segment that cannot be read, when the next one is sealed: the link that that one
-/// names, which is the link before the segment.
+/// The note on a segment whose link cannot be read, when the next one is sealed: the link that that
+/// one names, which is the link before the segment.
 pub(super) fn passed_over(passed: &PassedOver) -> Event<'static> {
     let links = Links { hash: Some(hex(passed.link)), new_hash: None };
     let event = system(SEGMENT_PASSED_OVER, &links).severity(Severity::Warning);
     let mut event = event.message(format!(
-        "{} cannot be read: the chain of hashes goes on from the segment before it",
+        "the link of {} cannot be read: the chain of hashes goes on from the segment before it",
         passed.name
     ));
     event.trace_id = Id::new(passed.name.clone()).ok();

@@ -1,5 +1,5 @@
-//! Segments that an opening had to leave out, in the chain of hashes: the segment sealed after them
-//! names the one before them, and that is on record before it does.
+//! Segments that an opening had to leave out, or whose end is damaged, in the chain of hashes: the
+//! segment sealed after them names the one before them, and that is on record before it does.
 
 use crate::error::Result;
 use crate::ledger::audit::{self, SEGMENT_PASSED_OVER};
@@ -7,7 +7,7 @@ use crate::ledger::handle::Inner;
 use crate::ledger::sealing::Full;
 use crate::segment::Segment;
 
-/// A segment that cannot be read, and the link that its stream's chain goes on from.
+/// A segment whose link cannot be read, and the link that its stream's chain goes on from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PassedOver {
     /// The place of its stream among the streams.
@@ -29,26 +29,37 @@ pub(super) struct PassedOvers {
 }
 
 impl Inner {
-    /// The link that a segment has to name as the one before it. `None` when segments before it
-    /// cannot be read, and it is not on record yet that they are passed over.
+    /// The link that a segment has to name as the one before it. `None` when segments before it, or
+    /// their links, cannot be read, and it is not on record yet that they are passed over.
     pub(super) fn link_before(&self, stream: usize, segment: &Segment) -> Option<[u8; 32]> {
         let list = self.catalog.list(stream);
-        let mut before = list.segments().rev().filter(|it| it.first_seq() < segment.first_seq());
-        let sealed = before.find_map(|it| Some((it.first_seq(), it.trailer()?.link())));
-        let (from, mut link) = sealed.unwrap_or((0, [0; 32]));
+        let (mut from, mut link, mut between) = (0, [0; 32], Vec::new());
+        for before in list.segments().rev().filter(|it| it.first_seq() < segment.first_seq()) {
+            // Behind a damaged footer the trailer may be whole.
+            if let Ok(Some(trailer)) = before.was_sealed_with() {
+                (from, link) = (before.first_seq(), trailer.link());
+                break;
+            }
+            between.push((before.first_seq(), audit::segment_name(before), None));
+        }
         let mut left_out = self.catalog.unreadable();
         left_out.retain(|it| {
             it.stream == stream && (from + 1..segment.first_seq()).contains(&it.first_seq)
         });
-        left_out.sort_by_key(|it| it.first_seq);
+        between.extend(
+            left_out
+                .into_iter()
+                .map(|it| (it.first_seq, audit::file_in_ledger(&it.path), Some(it))),
+        );
+        between.sort_by_key(|(first_seq, ..)| *first_seq);
         let mut passed = Vec::new();
-        while let Some(it) = left_out.pop() {
+        while let Some((_, name, unreadable)) = between.pop() {
             // What kept it from being read may be over.
-            if let Some(trailer) = self.catalog.look_again(&it) {
+            if let Some(trailer) = unreadable.and_then(|it| self.catalog.look_again(&it)) {
                 link = trailer.link();
                 break;
             }
-            passed.push(audit::file_in_ledger(&it.path));
+            passed.push(name);
         }
         let mut known = self.passed_over.lock();
         let mut passed: Vec<_> =

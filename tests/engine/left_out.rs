@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use runledger::{
     Cleanup, Compaction, Durability, Erasure, Error, ErrorRecord, Event, Field, Id, Ledger,
-    Options, Run, Status, verify,
+    Options, Run, Status, repair, verify,
 };
 use torture::disk::{Fault, OpKind, SimDisk};
 
@@ -117,6 +117,37 @@ fn each_segment_that_is_passed_over_is_noted_once() {
     }
     disk.clear_hooks();
     is_whole(&disk, 20);
+}
+
+/// A segment with a damaged footer was passed over without a word, though its trailer may be whole,
+/// and is whatever comes of it. Repaired, or restored from a backup, it made the next one damage,
+/// and the repair noted a gap that there never was.
+#[test]
+fn a_segment_that_is_sealed_past_a_damaged_footer_is_no_damage_afterwards() {
+    const TRAILER: usize = 412;
+    let disk = ledger(true);
+    let path = segments(&disk, "events")[1].clone();
+    let whole = disk.peek(&path);
+    let trailer = whole.len() - TRAILER;
+    let frames_end = u32::from_le_bytes(*whole[trailer + 12..].first_chunk().unwrap()) as usize;
+    // A section, which nobody sees before it is used; the table of them; the trailer.
+    for (flipped, owed) in [(frames_end + 4, 0), (trailer - 20, 0), (trailer + 40, 1)] {
+        let disk = disk.fork();
+        let mut damaged = whole.clone();
+        damaged[flipped] ^= 1;
+        disk.poke(&path, damaged);
+        let ledger = options(&disk).open(DIR).unwrap();
+        assert_eq!(ledger.query().fetch().unwrap().len(), 8);
+        append(&ledger, 9);
+        ledger.maintain().unwrap();
+        assert_eq!(notes(&ledger, "segment.passed_over"), owed);
+        ledger.close().unwrap();
+        let restored = disk.fork();
+        restored.poke(&path, whole.clone());
+        is_whole(&restored, 17);
+        repair(DIR, disk.storage(), false).unwrap();
+        is_whole(&disk, 17);
+    }
 }
 
 /// What kept a segment from being read may be over when the next one is sealed.
