@@ -293,6 +293,24 @@ fn retention_and_repair_are_accepted_as_they_are_on_record() {
     }
 }
 
+/// With its trailer damaged, too, nobody can tell the link of the newest sealed segment: what a
+/// repair saved of it was taken for a forgery, and what it set aside for removed.
+#[test]
+fn a_repair_that_cannot_tell_the_link_is_accepted_by_the_name() {
+    for flips in [&[FRAMES_AT + 100, usize::MAX][..], &[20, 150]] {
+        let bench = Bench::new();
+        let sealed = bench.checkpoint.streams[0].sealed.clone().unwrap();
+        let path = bench.dir().join("streams").join(sealed.segment);
+        let mut bytes = fs::read(&path).unwrap();
+        let last = bytes.len() - 1;
+        flips.iter().for_each(|&at| bytes[at.min(last)] ^= 1);
+        fs::write(path, bytes).unwrap();
+        assert!(!bench.against().holds(), "damaged");
+        repair(bench.dir(), Arc::new(Disk), false).unwrap();
+        assert_eq!(bench.holds(), 1, "{flips:?}");
+    }
+}
+
 /// The note on a segment that was written anew explained whatever was there: a compacted segment
 /// could be removed, or any that followed it or one that was repaired, and no checkpoint that was
 /// taken later missed it.

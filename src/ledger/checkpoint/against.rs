@@ -155,6 +155,8 @@ struct Told {
     links: HashSet<String>,
     /// The paths of those.
     paths: HashSet<String>,
+    /// The paths of those that were repaired when nobody could tell their links any more.
+    unlinked: HashSet<String>,
     notes: Vec<OnRecord>,
     /// The paths of those after a segment that was found missing, and its link.
     missing: Vec<(String, Option<String>)>,
@@ -216,6 +218,7 @@ fn compare_sealed(head: &SealedHead, segments: &[Arc<Segment>], told: &Told) -> 
     let link = |segment: &Arc<Segment>| Some(hex(segment.trailer()?.link()));
     if segments.iter().filter_map(link).any(|link| link == head.link)
         || told.links.contains(&head.link)
+        || told.unlinked.contains(&head.segment)
     {
         return None;
     }
@@ -271,6 +274,9 @@ fn told(reader: &Reader, since: u64) -> Result<Told> {
         if event_type == SEGMENT_MISSING {
             told.missing.extend(path.map(|path| (path, hash)));
             continue;
+        }
+        if event_type == SEGMENT_REPAIRED && hash.is_none() {
+            told.unlinked.extend(path.clone());
         }
         told.links.extend(hash);
         told.paths.extend(path);
