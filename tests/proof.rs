@@ -14,6 +14,7 @@ use runledger::{
     Checkpoint, Cleanup, Compaction, Durability, Event, Kind, Ledger, Options, ProofReport, Reader,
     Tampering, repair, verify, verify_against,
 };
+use torture::disk::{Fault, OpKind, SimDisk};
 
 const FRAMES_AT: usize = 2 * SEGMENT_HEADER_BYTES as usize;
 
@@ -291,6 +292,34 @@ fn retention_and_repair_are_accepted_as_they_are_on_record() {
             assert_eq!(bench.found(), [Tampering::Changed]);
         }
     }
+}
+
+/// A compaction that failed after its note was believed when it came after the checkpoint: the
+/// newest sealed segment could be removed, as if another had taken its place.
+#[test]
+fn a_compaction_that_came_to_nothing_is_no_excuse() {
+    let disk = SimDisk::new(1);
+    let options = || options().reserve_bytes(0).storage(disk.storage());
+    let ledger = options().open("/ledger").unwrap();
+    fill(&ledger, 50);
+    let checkpoint = ledger.checkpoint().unwrap();
+    let head = checkpoint.streams[0].sealed.clone().unwrap();
+    let newest = Path::new("/ledger/streams").join(head.segment);
+    let its = newest.with_extension("");
+    let name = its.file_name().unwrap().to_str().unwrap().to_owned();
+    disk.set_faults(move |op| {
+        let is_its = op.path.to_str().unwrap().contains(&name);
+        (op.kind == OpKind::Rename && is_its).then_some(Fault::Io)
+    });
+    ledger.compact(&Compaction::new()).unwrap_err();
+    disk.clear_hooks();
+    ledger.close().unwrap();
+    let against = || verify_against("/ledger", disk.storage(), &checkpoint).unwrap();
+    assert!(against().holds());
+    disk.storage().remove(&newest).unwrap();
+    assert_eq!(verify("/ledger", disk.storage()).unwrap().findings, [], "by itself");
+    let findings = against().findings;
+    assert_eq!(findings.iter().map(|it| &it.tampering).collect::<Vec<_>>(), [&Tampering::Removed]);
 }
 
 /// With its trailer damaged, too, nobody can tell the link of the newest sealed segment: what a

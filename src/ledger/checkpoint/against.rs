@@ -255,6 +255,7 @@ fn told(reader: &Reader, since: u64) -> Result<Told> {
     let segments = reader.catalog().all();
     let links = segments.iter().filter_map(|it| Some(hex(it.trailer()?.link())));
     let there: HashSet<_> = links.collect();
+    let names: HashSet<_> = segments.iter().map(|it| segment_name(it)).collect();
     let mut told = Told::default();
     // One that is damaged is among what was verified.
     for note in page.records().filter_map(Result::ok) {
@@ -268,7 +269,14 @@ fn told(reader: &Reader, since: u64) -> Result<Told> {
         // may have come to nothing after its note.
         let comes_first = [SEGMENT_DROPPED, SEGMENT_COMPACTED].contains(&&*event_type);
         let is_done = new_hash.is_none_or(|it| there.contains(&it) || told.links.contains(&it));
-        if note.seq < since && !(comes_first && is_done) {
+        let is_named = |path: &String| names.contains(path) || told.paths.contains(path);
+        let is_meant = match note.seq < since {
+            true => comes_first && is_done,
+            false => {
+                event_type != SEGMENT_COMPACTED || is_done || path.as_ref().is_some_and(is_named)
+            }
+        };
+        if !is_meant {
             continue;
         }
         if event_type == SEGMENT_MISSING {
