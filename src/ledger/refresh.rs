@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::ledger::catalog::{Catalog, Unreadable, is_of_one_file};
-use crate::ledger::classes::{RUN_STREAMS, STREAM_KINDS};
+use crate::ledger::classes::{AUDIT_STREAM, RUN_STREAMS, STREAM_KINDS};
 use crate::segment::{Followed, Name, Segment};
 use crate::storage::OpenMode;
 
@@ -54,11 +54,13 @@ impl Catalog {
         let mut unreadable = Vec::new();
         let there = self.directories()?.or(self.in_use());
         let (mut of_runs, mut others) = (Vec::new(), Vec::new());
-        for stream in there {
+        for stream in there.without(AUDIT_STREAM) {
             let look = self.look_until_whole(self.known(stream), mode)?;
             if RUN_STREAMS.contains(stream) { of_runs.push(look) } else { others.push(look) }
         }
         let last = self.look_at_one_time(&mut of_runs, mode)?;
+        // Last, as what goes is noted before: the note is seen when the segment is not.
+        others.push(self.look_until_whole(self.known(AUDIT_STREAM), mode)?);
         for looks in others.into_iter().map(|look| vec![look]).chain([of_runs]) {
             let found = self.take_in(looks, last)?;
             unreadable.extend(found);

@@ -262,8 +262,11 @@ fn verify_stream(
             expected = None;
         }
         let mut check = match segment.check() {
-            // Retention may have removed it meanwhile.
-            Err(_) if !catalog.storage.exists(segment.path())? => continue,
+            // Retention may have removed it meanwhile, with a note that was not yet there.
+            Err(_) if !catalog.storage.exists(segment.path())? => {
+                expected = None;
+                continue;
+            }
             Err(refused @ Error::Io { .. }) => {
                 let bytes = length(catalog, segment.path());
                 report.segments += 1;

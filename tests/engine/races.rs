@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use runledger::{
-    Cleanup, Compaction, Durability, Erasure, Error, Event, Field, Id, Ledger, Options, Reader,
-    Run, Status,
+    Class, Cleanup, Compaction, Durability, Erasure, Error, Event, Field, Id, Kind, Ledger, Limits,
+    Options, Reader, Run, Severity, Status, verify_against,
 };
 
 use super::hooked::Hooked;
@@ -344,4 +344,44 @@ fn of_two_syncs_at_once_neither_hides_the_error_of_the_other() {
         let again = open(&Hooked::new(disk.power_cut(NOTHING).storage()));
         assert_eq!(again.query().count().unwrap(), 0);
     });
+}
+
+/// Beside a writer `verify` could see that a segment was gone and not the note of it: of a class it
+/// was looked for after the notes were, and whatever went later had none. The next one was said not
+/// to follow the one before it, and a checkpoint did not hold.
+#[test]
+fn what_is_dropped_beside_a_verify_breaks_no_chain() {
+    let info = Class::severity(Kind::Event, Severity::Info).unwrap();
+    let verified = |operation: &'static str, nth: usize, name: &'static str| {
+        let disk = SimDisk::new(1);
+        let options = super::options(&disk).segment_bytes(64 << 10).reserve_bytes(0);
+        let ledger = options.class(info, Limits::new().forever()).open(DIR).unwrap();
+        let append = |count: usize| {
+            for _ in 0..count {
+                let event = Event::new("e").severity(Severity::Info).message("x".repeat(20_000));
+                ledger.append_with(event, Durability::Os).unwrap();
+            }
+        };
+        append(4);
+        disk.advance(Duration::from_secs(7200));
+        append(6);
+        ledger.maintain().unwrap();
+        let checkpoint = ledger.checkpoint().unwrap();
+        let storage = Hooked::new(disk.storage());
+        let seen = AtomicUsize::new(0);
+        let is_it = move |path: &Path| path.ends_with(name) && seen.fetch_add(1, SeqCst) == nth;
+        once_on(&storage, operation, is_it, {
+            let ledger = ledger.clone();
+            move || {
+                let old = Cleanup::older_than(Duration::from_secs(3600));
+                assert_eq!(ledger.cleanup(&old, false).unwrap().dropped().count(), 1);
+            }
+        });
+        let report = verify_against(DIR, Arc::new(storage), &checkpoint).unwrap();
+        assert_eq!(report.verified.findings, [], "{operation} {name}");
+        assert!(report.holds(), "{operation} {name}: {report:?}");
+        assert_eq!(report.on_record.len(), 1, "{operation} {name}");
+    };
+    verified("list", 0, "events.info");
+    verified("open", 1, "events.info/00000000000000000001.seg");
 }
