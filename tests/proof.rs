@@ -294,6 +294,28 @@ fn retention_and_repair_are_accepted_as_they_are_on_record() {
     }
 }
 
+/// One flipped bit in the footer of a compacted segment kept every checkpoint from being taken.
+#[test]
+fn a_checkpoint_is_taken_beside_a_compacted_segment_with_a_damaged_footer() {
+    let bench = Bench::new();
+    bench.open().compact(&Compaction::new()).unwrap();
+    let sealed = bench.segments().len() - 1;
+    for damaged in [0, sealed - 1] {
+        let path = &bench.segments()[damaged];
+        let whole = fs::read(path).unwrap();
+        let mut bytes = whole.clone();
+        bytes[whole.len() - TRAILER_BYTES - 20] ^= 1;
+        fs::write(path, bytes).unwrap();
+        let checkpoint = Reader::open(bench.dir()).unwrap().checkpoint().unwrap();
+        let verified = || verify_against(bench.dir(), Arc::new(Disk), &checkpoint).unwrap();
+        let [finding] = &verified().verified.findings[..] else { panic!("{:?}", verified()) };
+        assert_eq!(finding.offset + finding.bytes, whole.len() as u64, "its place in the file");
+        assert!(finding.bytes > TRAILER_BYTES as u64);
+        fs::write(path, &whole).unwrap();
+        assert!(verified().holds());
+    }
+}
+
 /// A compaction that failed after its note was believed when it came after the checkpoint: the
 /// newest sealed segment could be removed, as if another had taken its place.
 #[test]

@@ -161,9 +161,11 @@ impl Segment {
 
     /// What is damaged beyond the frames: `start` is where they end.
     pub(crate) fn footer_range(&self, damage: Damage) -> DamagedRange {
-        let start = u64::from(self.end().max(FRAMES_START));
-        let end = self.file().len().unwrap_or(start).max(start);
-        DamagedRange { start, end, damage, records: Some(0) }
+        // Of a packed segment only the trailer tells where the frames end in the file.
+        let trailer = self.was_sealed_with().ok().flatten();
+        let start = u64::from(trailer.map_or(self.end(), |it| it.frames_end).max(FRAMES_START));
+        let end = self.file().len().unwrap_or(start);
+        DamagedRange { start: start.min(end), end, damage, records: Some(0) }
     }
 }
 

@@ -230,7 +230,9 @@ fn open_heads(
     synced: &dyn Fn(&Segment) -> u32,
 ) -> Result<Vec<OpenHead>> {
     let mut open = Vec::new();
-    for segment in segments.iter().filter(|segment| segment.trailer().is_none()) {
+    // What is packed was whole once, and its frames do not lie in the file as they are.
+    let is_open = |it: &&Arc<Segment>| it.trailer().is_none() && !it.header().packed;
+    for segment in segments.iter().filter(is_open) {
         let end = synced(segment);
         // Of a segment that was never synced, a power cut may leave nothing.
         if end > FRAMES_START {
