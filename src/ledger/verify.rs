@@ -78,6 +78,8 @@ const DROPPED_MEANWHILE: &str = "one before it is not there, as in a copy that w
 const GONE_MEANWHILE: &str = "in a copy that was made while segments were dropped it is no loss; \
                               else restore it from a backup; the next opening puts it on record";
 const CRASHED: &str = "a crash tore it, or a writer is at work: the next opening cuts it";
+const HOLE: &str = "a crash left it in what was never synced: the next opening covers it, and puts \
+                    that on record";
 const IN_THE_MAKING: &str =
     "a crash tore it, or a writer is making it: the next opening mends that";
 
@@ -288,7 +290,8 @@ fn verify_stream(
             add(range.of(Damage::HeaderChecksum), true, REPAIR);
         }
         for range in &check.findings.damaged {
-            add(*range, true, REPAIR);
+            let is_torn = !found.is_clean() && segment.will_cover(range, &check.findings);
+            add(*range, !is_torn, if is_torn { HOLE } else { REPAIR });
         }
         if let Some(tail) = check.findings.tail {
             add(tail, false, CRASHED);

@@ -165,6 +165,12 @@ impl Segment {
         !self.is_sealed() && self.findings.read().footer.is_none()
     }
 
+    /// True for damage, among these findings, that the next recovery after a crash covers.
+    pub(crate) fn will_cover(&self, range: &DamagedRange, findings: &Findings) -> bool {
+        let has_room = range.end.saturating_sub(range.start) > FRAME_HEADER_BYTES as u64;
+        !self.is_sealed() && findings.footer.is_none() && has_room && findings.is_hole(range)
+    }
+
     fn cover_hole(&self, storage: &dyn Storage, lost: &Path, range: DamagedRange) -> Result<Loss> {
         let copy = self.copy_aside(storage, lost, &range)?;
         let (Ok(start), Ok(end)) = (u32::try_from(range.start), u32::try_from(range.end)) else {
@@ -279,13 +285,18 @@ impl Segment {
     }
 }
 
-/// Damage in bytes that were never synced: a crash can leave it.
+/// Damage in bytes that were never synced.
 pub(super) fn holes(findings: &Findings) -> impl Iterator<Item = DamagedRange> + '_ {
-    let synced = u64::from(findings.synced);
-    // Records that do not decode, in a frame that is whole, are not what a crash leaves.
-    let is_whole = |damage| matches!(damage, Damage::Record | Damage::Sequence);
-    let ranges = findings.damaged.iter().copied();
-    ranges.filter(move |range| range.start >= synced && !is_whole(range.damage))
+    findings.damaged.iter().copied().filter(|range| findings.is_hole(range))
+}
+
+impl Findings {
+    /// True for damage in bytes that were never synced: a crash can leave it.
+    fn is_hole(&self, range: &DamagedRange) -> bool {
+        // Records that do not decode, in a frame that is whole, are not what a crash leaves.
+        let is_whole = matches!(range.damage, Damage::Record | Damage::Sequence);
+        range.start >= u64::from(self.synced) && !is_whole
+    }
 }
 
 #[cfg(test)]

@@ -242,6 +242,13 @@ fn a_hole_that_was_covered_is_no_damage_to_a_reader_that_had_found_it() {
     });
     let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
     assert_eq!(reader.losses().unwrap().damaged_ranges, 1);
+    // Nor to `verify`, which said before the next opening that a repair is needed.
+    let report = verify(DIR, disk.storage()).unwrap();
+    assert!(!report.is_damaged() && report.findings.len() == 1, "{report:?}");
+    let synced = disk.fork();
+    change(&synced, &segments(&disk)[0], |bytes| bytes[300] ^= 1);
+    let findings = verify(DIR, synced.storage()).unwrap().findings;
+    assert_eq!(findings.iter().map(|it| it.is_damage).collect::<Vec<_>>(), [true, false]);
     let ledger = options(&disk).open(DIR).unwrap();
     ledger.append_with(event(), Durability::Os).unwrap();
     reader.refresh().unwrap();
