@@ -48,7 +48,8 @@ impl VerifyReport {
 pub struct Finding {
     /// The file.
     pub path: PathBuf,
-    /// Where in it, in bytes.
+    /// Where in it, in bytes; of the frames of a compacted segment, where they lie as it is
+    /// unpacked.
     pub offset: u64,
     /// How many bytes are concerned.
     pub bytes: u64,

@@ -119,6 +119,22 @@ fn dump_shows_frames_and_records_as_they_lie() {
     assert_eq!(bench.run(["dump", "missing"]).code, 2);
 }
 
+/// The last frame of a segment with a footer was called a tail when it was broken, as of one that
+/// is still written.
+#[test]
+fn dump_knows_where_the_frames_of_a_sealed_segment_end() {
+    let bench = Bench::with_sample();
+    assert_eq!(bench.run(["erase", "--user", "nobody"]).code, 0, "which seals all");
+    let path = segment(&bench, "runs");
+    let mut bytes = fs::read(&path).unwrap();
+    let frames_end = u32::from_le_bytes(*bytes[bytes.len() - 400..].first_chunk().unwrap());
+    bytes[frames_end as usize - 1] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let said = bench.run(["dump", path.to_str().unwrap()]);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.out.contains("  damage  ") && !said.out.contains("  tail  "), "{}", said.out);
+}
+
 #[test]
 fn repair_puts_a_damaged_ledger_in_order() {
     let bench = Bench::with_sample();

@@ -20,8 +20,8 @@ use crate::output::records::write_json;
 /// For debugging. Each line begins with an offset in bytes. Nothing else of the ledger is looked
 /// at. The frames of a compacted segment lie in compressed blocks: those are printed first, with
 /// the ids that they have in common, and then the frames by the offsets that they have when they
-/// are unpacked. The exit code is 3 when there is damage before the last whole frame; for the whole
-/// ledger see `runledger verify`.
+/// are unpacked. The exit code is 3 when there is damage before the last whole frame, or before the
+/// footer; for the whole ledger see `runledger verify`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The file, such as ledger/streams/runs/00000000000000000001.seg
@@ -58,8 +58,8 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         false => (Vec::new(), true),
     };
     let bytes = if header.packed { &unpacked } else { frames };
-    let screen = Screen::stdout(ctx);
-    let mut dump = Dump { bytes, header, out, screen, damaged: !is_whole };
+    let (is_sealed, damaged) = (trailer.is_some(), !is_whole);
+    let mut dump = Dump { bytes, header, out, screen: Screen::stdout(ctx), is_sealed, damaged };
     dump.frames(!args.frames)?;
     if let Some(trailer) = trailer {
         dump.trailer(&trailer, trailer_at)?;
@@ -136,6 +136,8 @@ struct Dump<'a, W> {
     header: SegmentHeader,
     out: W,
     screen: Screen,
+    /// True when it is known that the frames end there.
+    is_sealed: bool,
     damaged: bool,
 }
 
@@ -225,7 +227,10 @@ impl<'a, W: Write> Dump<'a, W> {
     fn tail(&mut self, at: usize, damage: Damage) -> io::Result<()> {
         let rest = self.bytes.get(at..).unwrap_or_default();
         let length = rest.len();
-        if rest.iter().all(|&byte| byte == 0) {
+        if self.is_sealed {
+            self.damaged = true;
+            writeln!(self.out, "{at:>10}  damage  {damage}; {length} bytes are lost")
+        } else if rest.iter().all(|&byte| byte == 0) {
             writeln!(self.out, "{at:>10}  end     {length} bytes of zeros, reserved")
         } else {
             writeln!(self.out, "{at:>10}  tail    {length} bytes of no whole frame: {damage}")
