@@ -344,6 +344,27 @@ fn a_compaction_that_came_to_nothing_is_no_excuse() {
     assert_eq!(findings.iter().map(|it| &it.tampering).collect::<Vec<_>>(), [&Tampering::Removed]);
 }
 
+/// A segment that the operating system does not let be read was said to be removed.
+#[test]
+fn what_cannot_be_read_is_not_called_removed() {
+    let disk = SimDisk::new(1);
+    let ledger = options().reserve_bytes(0).storage(disk.storage()).open("/ledger").unwrap();
+    fill(&ledger, 50);
+    let checkpoint = ledger.checkpoint().unwrap();
+    ledger.close().unwrap();
+    let head = &checkpoint.streams[0];
+    for segment in [&head.sealed.as_ref().unwrap().segment, &head.open[0].segment] {
+        let path = Path::new("/ledger/streams").join(segment);
+        disk.set_faults(move |op| {
+            (op.path == path && op.kind == OpKind::Open).then_some(Fault::Io)
+        });
+        let report = verify_against("/ledger", disk.storage(), &checkpoint).unwrap();
+        assert!(!report.holds() && report.findings.is_empty(), "{report:?}");
+        disk.clear_hooks();
+        assert!(verify_against("/ledger", disk.storage(), &checkpoint).unwrap().holds());
+    }
+}
+
 /// With its trailer damaged, too, nobody can tell the link of the newest sealed segment: what a
 /// repair saved of it was taken for a forgery, and what it set aside for removed.
 #[test]

@@ -141,10 +141,7 @@ impl Segment {
     pub(crate) fn frames_hash(&self) -> Result<[u8; 32]> {
         let end = self.end();
         if !self.header().packed {
-            let map = self.map(end as usize)?;
-            let bytes = map.as_slice().get(..end as usize).unwrap_or_default();
-            let hash = *blake3::hash(bytes).as_bytes();
-            return if map.is_lost() { Err(self.lost(&map)) } else { Ok(hash) };
+            return self.hash_to(end);
         }
         let (blocks, mut hasher) = (self.blocks()?, blake3::Hasher::new());
         let (mut at, mut buffer) = (0, vec![0; HASH_BYTES]);
@@ -157,6 +154,17 @@ impl Segment {
             at += read as u64;
         }
         Ok(*hasher.finalize().as_bytes())
+    }
+
+    /// BLAKE3 of the file up to `end`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn hash_to(&self, end: u32) -> Result<[u8; 32]> {
+        let map = self.map(end as usize)?;
+        let bytes = map.as_slice().get(..end as usize).unwrap_or_default();
+        let hash = *blake3::hash(bytes).as_bytes();
+        if map.is_lost() { Err(self.lost(&map)) } else { Ok(hash) }
     }
 
     /// What is damaged beyond the frames: `start` is where they end.

@@ -9,10 +9,11 @@ use serde::Deserialize;
 
 use crate::error::{Damage, Error, Result};
 use crate::ledger::audit::{
-    SEGMENT_COMPACTED, SEGMENT_DROPPED, SEGMENT_MISSING, SEGMENT_REPAIRED, hex, segment_name,
+    SEGMENT_COMPACTED, SEGMENT_DROPPED, SEGMENT_MISSING, SEGMENT_REPAIRED, file_in_ledger, hex,
+    segment_name,
 };
 use crate::ledger::catalog::Catalog;
-use crate::ledger::checkpoint::{Checkpoint, OpenHead, SealedHead, StreamHead, by_stream, hash_to};
+use crate::ledger::checkpoint::{Checkpoint, OpenHead, SealedHead, StreamHead, by_stream};
 use crate::ledger::compact::Replaced;
 use crate::ledger::layout::Layout;
 use crate::ledger::reader::Reader;
@@ -182,6 +183,10 @@ impl ProofReport {
             let segments = of_it.map_or(&[][..], |(_, segments)| segments);
             self.compare_stream(head, segments, &told)?;
         }
+        // What the operating system does not let be read is among what was verified.
+        let refused = catalog.unreadable().into_iter().filter(|it| !it.is_damaged());
+        let refused: HashSet<_> = refused.map(|it| file_in_ledger(&it.path)).collect();
+        self.findings.retain(|finding| !refused.contains(&finding.segment));
         // What another note tells of is not missing.
         let is_told =
             |link: &Option<String>| link.as_ref().is_some_and(|it| told.links.contains(it));
@@ -242,7 +247,7 @@ fn compare_open(
         let (end, was) = (segment.end().into(), head.end.into());
         return Ok(Some(Tampering::Shortened { end, was }));
     }
-    let is_same = hex(hash_to(segment, head.end)?) == head.hash;
+    let is_same = hex(segment.hash_to(head.end)?) == head.hash;
     Ok((!is_same).then_some(Tampering::Changed))
 }
 

@@ -239,15 +239,9 @@ fn open_heads(
             open.push(OpenHead {
                 segment: segment_name(segment),
                 end,
-                hash: hex(hash_to(segment, end)?),
+                hash: hex(segment.hash_to(end)?),
             });
         }
     }
     Ok(open)
-}
-
-/// BLAKE3 of the file up to `end`.
-fn hash_to(segment: &Segment, end: u32) -> Result<[u8; 32]> {
-    let map = segment.map(end as usize)?;
-    Ok(*blake3::hash(map.as_slice().get(..end as usize).unwrap_or_default()).as_bytes())
 }
