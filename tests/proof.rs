@@ -369,7 +369,8 @@ fn what_cannot_be_read_is_not_called_removed() {
 /// repair saved of it was taken for a forgery, and what it set aside for removed.
 #[test]
 fn a_repair_that_cannot_tell_the_link_is_accepted_by_the_name() {
-    for flips in [&[FRAMES_AT + 100, usize::MAX][..], &[20, 150]] {
+    let damage = [&[FRAMES_AT + 100, usize::MAX][..], &[20, 150]];
+    for (flips, seals) in damage.into_iter().flat_map(|flips| [(flips, false), (flips, true)]) {
         let bench = Bench::new();
         let sealed = bench.checkpoint.streams[0].sealed.clone().unwrap();
         let path = bench.dir().join("streams").join(sealed.segment);
@@ -378,8 +379,12 @@ fn a_repair_that_cannot_tell_the_link_is_accepted_by_the_name() {
         flips.iter().for_each(|&at| bytes[at.min(last)] ^= 1);
         fs::write(path, bytes).unwrap();
         assert!(!bench.against().holds(), "damaged");
+        if seals {
+            // The next one names the one before it.
+            fill(&bench.open(), 60);
+        }
         repair(bench.dir(), Arc::new(Disk), false).unwrap();
-        assert_eq!(bench.holds(), 1, "{flips:?}");
+        assert_eq!(bench.holds(), 1, "{flips:?}, {seals}");
     }
 }
 

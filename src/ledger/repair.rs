@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::ledger::audit;
-use crate::ledger::catalog::Catalog;
+use crate::ledger::catalog::{Catalog, Unreadable};
 use crate::ledger::classes::STREAM_KINDS;
 use crate::ledger::ends::MissingEnd;
 use crate::ledger::layout::Layout;
@@ -225,12 +225,7 @@ impl Repairs {
             }
             let copy = name_aside(&*catalog.storage, &unreadable.path, "unreadable")?;
             if !self.dry_run {
-                let follows = |path: &Path| {
-                    path.parent() == unreadable.path.parent() && path > &*unreadable.path
-                };
-                let next = catalog.all().into_iter().find(|segment| follows(segment.path()));
-                let trailer = next.and_then(|segment| segment.trailer());
-                let link = trailer.map(|trailer| trailer.previous);
+                let link = named_by_the_next(catalog, &unreadable);
                 self.notes.push(audit::unreadable(&unreadable.path, link));
                 rename(&*catalog.storage, &unreadable.path, &copy)?;
             }
@@ -269,6 +264,18 @@ impl Repairs {
         }
         Ok(link)
     }
+}
+
+/// The link of a segment that cannot be read, when the one after it names that.
+fn named_by_the_next(catalog: &Catalog, unreadable: &Unreadable) -> Option<[u8; 32]> {
+    let segments = catalog.stream(unreadable.stream);
+    let at = segments.partition_point(|segment| segment.first_seq() < unreadable.first_seq);
+    let (before, behind) = segments.split_at_checked(at)?;
+    let named = behind.first()?.trailer()?.previous;
+    // One that was sealed past it names the one before it.
+    let before = before.iter().rev().find_map(|segment| segment.trailer());
+    let before = before.map_or([0; 32], |trailer| trailer.link());
+    (named != before).then_some(named)
 }
 
 /// True for an error of this file.
