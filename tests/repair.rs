@@ -8,8 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use runledger::storage::Disk;
 use runledger::{
-    Cleanup, Damage, Durability, Event, Kind, Ledger, Options, Order, Reader, RepairAction, Run,
-    Status, repair, verify,
+    Cleanup, Damage, Durability, Erasure, Event, Field, Id, Kind, Ledger, Options, Order, Reader,
+    RepairAction, Run, Status, repair, verify,
 };
 use torture::disk::{Cut, Fault, Keep, KeepNames, OpKind, SimDisk};
 
@@ -461,6 +461,33 @@ fn a_last_segment_without_a_header_stays_damage_whoever_writes_meanwhile() {
     assert!(matches!(&*report.actions, [RepairAction::SetAside { .. }]), "{report:?}");
     assert_eq!(missing(dir.path()), []);
     assert_eq!(Reader::open(dir.path()).unwrap().losses().unwrap().lost_ends, 0);
+}
+
+/// Once a writer had come by, a damaged footer of the newest segment of a stream looked like a
+/// torn tail: `verify` named it as no damage, the next opening cut it, and records were added to
+/// what had been sealed.
+#[test]
+fn a_damaged_footer_at_the_end_of_a_stream_stays_damage_whoever_writes_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    ledger(dir.path());
+    let seal = |ledger: &Ledger| {
+        let erasure = Erasure::of(Field::User, Id::new("nobody").unwrap()).unwrap();
+        ledger.erase(&erasure).unwrap();
+    };
+    seal(&Ledger::open(dir.path()).unwrap());
+    let path = segments(dir.path(), "events").pop().unwrap();
+    flip(&path, fs::read(&path).unwrap().len() - 1);
+    let damaged = fs::read(&path).unwrap();
+    for number in 0..3 {
+        assert_eq!(missing(dir.path()), [(path.clone(), Damage::Footer)]);
+        let run = Run::new(format!("other {number}"), "t", Status::Success).unwrap();
+        Ledger::open(dir.path()).unwrap().append(run).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), damaged);
+    }
+    let report = repair(dir.path(), Arc::new(Disk), false).unwrap();
+    assert!(matches!(&*report.actions, [RepairAction::Rebuilt { .. }]), "{report:?}");
+    assert_eq!(missing(dir.path()), []);
+    assert_eq!(events(dir.path()).len() as u64, RECORDS);
 }
 
 /// A repair that had salvaged frames opened the ledger to put that on record, and the opening took

@@ -198,6 +198,16 @@ fn unreadable_head(catalog: &Catalog, known: &[Head], stream: usize) -> Option<H
     (Some(first_seq) > readable).then(|| known.iter().find(is_its).copied().unwrap_or(nothing))
 }
 
+/// The head of a segment whose frames end here. One that is `known` to have been sealed has a
+/// footer, however damaged: it is no torn tail.
+fn head_of(stream: usize, segment: &Segment, end: u32, known: &[Head]) -> Head {
+    let (stream, first_seq) = (stream_code(stream), segment.first_seq());
+    let was_sealed =
+        |head: &Head| head.sealed && head.stream == stream && head.first_seq == first_seq;
+    let sealed = segment.sealed_span().is_some() || known.iter().any(was_sealed);
+    Head { stream, sealed, end, first_seq }
+}
+
 /// Where the streams of a closed ledger end, for all that is `known` of what cannot be read.
 pub(super) fn heads(catalog: &Catalog, known: &[Head]) -> Vec<Head> {
     let of_stream = |stream| {
@@ -205,12 +215,7 @@ pub(super) fn heads(catalog: &Catalog, known: &[Head]) -> Vec<Head> {
             return Some(head);
         }
         let segment = catalog.stream(stream).pop()?;
-        Some(Head {
-            stream: stream_code(stream),
-            sealed: segment.is_sealed(),
-            end: segment.known_end(),
-            first_seq: segment.first_seq(),
-        })
+        Some(head_of(stream, &segment, segment.known_end(), known))
     };
     (0..STREAM_KINDS.len()).filter_map(of_stream).collect()
 }
@@ -232,12 +237,7 @@ pub(super) fn heads_at_opening(
         }
         catalog.stream(stream).iter().rev().find_map(|segment| {
             let end = segment.synced_at_opening();
-            (end > FRAMES_START).then(|| Head {
-                stream: stream_code(stream),
-                sealed: segment.is_sealed(),
-                end,
-                first_seq: segment.first_seq(),
-            })
+            (end > FRAMES_START).then(|| head_of(stream, segment, end, known))
         })
     };
     (0..STREAM_KINDS.len()).filter_map(of_stream).collect()
