@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use runledger::storage::OpenMode;
 use runledger::{
-    Body, Cleanup, Compaction, Error, ErrorRecord, Event, Json, Kind, Ledger, Options, Reader, Run,
-    Status, Timestamp, verify,
+    Body, Class, Cleanup, Compaction, Error, ErrorRecord, Event, Json, Kind, Ledger, Limits,
+    Options, Reader, Run, Status, Timestamp, verify,
 };
 
 use super::hooked::Hooked;
@@ -84,6 +84,40 @@ fn a_run_s_end_is_not_dropped_before_its_beginning() {
     assert_eq!((report.dropped().count(), report.carried), (2, 1));
     assert!(removed.lock().is_sorted(), "{:?}", removed.lock());
     assert_eq!(ledger.query().run("a").status(Status::Running).count().unwrap(), 1);
+}
+
+/// The segment with the beginning of a run stayed, as something was appended to it while it was
+/// looked at. The one with the run's end, in another stream, went all the same, and the run was
+/// open again.
+#[test]
+fn an_end_stays_with_a_beginning_that_was_appended_to_meanwhile() {
+    for appended in [Status::Skipped, Status::Running] {
+        let disk = SimDisk::new(10);
+        let storage = Hooked::new(disk.storage());
+        let open = || {
+            let options = options(&disk).storage(Arc::new(storage.clone()));
+            options.class(Class::status(Status::Cancelled), Limits::new()).open(DIR).unwrap()
+        };
+        let ledger = open();
+        let at = Timestamp::from_nanos;
+        ledger.append(run("a", Status::Running).at(at(1))).unwrap();
+        ledger.append(run("a", Status::Cancelled).at(at(2))).unwrap();
+        // Listed for what the directory takes, and then for the plan, behind `runs`.
+        let (writer, looks) = (ledger.clone(), AtomicUsize::new(0));
+        storage.set(move |operation, path| {
+            let is_listed = operation == "list" && path.ends_with("runs.cancelled");
+            if is_listed && looks.fetch_add(1, Ordering::SeqCst) == 1 {
+                writer.append(run("b", appended)).unwrap();
+            }
+        });
+        let report = ledger.cleanup(&Cleanup::older_than(HOUR), false).unwrap();
+        storage.set(|_, _| {});
+        ledger.close().unwrap();
+        let ledger = open();
+        assert_eq!(ledger.query().run("a").status(Status::Running).count().unwrap(), 0);
+        let kept: Vec<_> = report.segments.iter().map(|plan| plan.kept_for).collect();
+        assert_eq!(kept, [runledger::Keep::Appended, runledger::Keep::Supersedes].map(Some));
+    }
 }
 
 /// A run that was still open was carried forward as it had been read, over a state that was

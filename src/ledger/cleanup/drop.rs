@@ -9,6 +9,7 @@ use crate::ledger::Durability;
 use crate::ledger::audit::{self, SEGMENT_DROPPED};
 use crate::ledger::classes::{StreamSet, stream_code};
 use crate::ledger::cleanup::plan::{Candidate, allocated, open_runs, plan};
+use crate::ledger::cleanup::supersede::keep_what_supersedes;
 use crate::ledger::cleanup::{Cleanup, CleanupReport, Keep};
 use crate::ledger::handle::Inner;
 use crate::ledger::history::Sums;
@@ -74,10 +75,12 @@ impl Inner {
         report: &mut CleanupReport,
     ) -> Result<()> {
         let (mut easy, mut hard) = (Vec::new(), Vec::new());
-        for mut candidate in plan(&self.reader, cleanup, retention, now)? {
-            if candidate.plan.dropped_for.is_some() && !self.retire(&candidate) {
-                candidate.keep(Keep::Appended);
-            }
+        let mut candidates = plan(&self.reader, cleanup, retention, now)?;
+        while self.keep_what_was_appended_to(&mut candidates) {
+            // Later states of runs in what stays now were to go along with it.
+            keep_what_supersedes(&self.catalog, &mut candidates, &self.reader.pins()?)?;
+        }
+        for candidate in candidates {
             if candidate.plan.dropped_for.is_none() {
                 report.segments.push(candidate.plan);
                 continue;
@@ -109,6 +112,14 @@ impl Inner {
             self.drop_segments(group.into_iter().map(|(it, _)| it).collect(), report)?;
         }
         Ok(())
+    }
+
+    /// Ends the segments that are to go, and keeps those to which something was appended since they
+    /// were looked at. True when there were any.
+    fn keep_what_was_appended_to(&self, candidates: &mut [Candidate]) -> bool {
+        let going = candidates.iter_mut().filter(|it| it.plan.dropped_for.is_some());
+        let late = going.filter(|candidate| !self.retire(candidate));
+        late.map(|candidate| candidate.keep(Keep::Appended)).count() > 0
     }
 
     /// Ends the segment, if it is the one that is written. False when something was appended to it

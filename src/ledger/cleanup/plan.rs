@@ -348,7 +348,9 @@ fn keep_what_is_carried(candidates: &mut [Candidate]) -> Result<()> {
     for candidate in candidates.iter_mut().filter(|c| c.plan.dropped_for.is_some()) {
         let open = open_runs(&candidate.segment)?.len();
         let carried = open + candidate.results.len();
-        if carried > 0 && carried as u64 == candidate.plan.records {
+        // Else it holds more, and the runs may be others.
+        let is_as_seen = candidate.segment.end() == candidate.overview.end;
+        if carried > 0 && carried as u64 == candidate.plan.records && is_as_seen {
             let is_open = candidate.results.is_empty();
             candidate.keep(if is_open { Keep::OpenRuns } else { Keep::LastResults });
         }
