@@ -340,6 +340,39 @@ fn misses_of_types_that_begin_alike_are_noted_once() {
     assert_eq!(notes(&ledger, "run.missed").len(), 2);
 }
 
+/// The states of a run whose owner was gone were looked for in a segment that could not be read:
+/// that kept the ledger from opening.
+#[test]
+fn an_owner_that_is_gone_keeps_no_ledger_from_opening() {
+    let bench = Bench::new(16);
+    let ledger = bench.open();
+    ledger.append(running("r").owner(bench.storage.owner(4711))).unwrap();
+    let is_of_runs = |path: &PathBuf| path.to_string_lossy().contains("/runs/");
+    let of_runs = || bench.disk.files().into_iter().filter(is_of_runs);
+    while of_runs().count() < 2 {
+        let padding = Json::from_value(&"x".repeat(4000)).unwrap();
+        let run = Run::new(format!("r-{}", ledger.settled()), "filler", Status::Success).unwrap();
+        ledger.append(run.metadata(padding)).unwrap();
+    }
+    ledger.close().unwrap();
+    let (disk, last) = (bench.disk.clone(), of_runs().next_back().unwrap());
+    bench.storage.set_fates(move |_| {
+        let last = last.clone();
+        disk.set_faults(move |op| {
+            let reads = matches!(op.kind, OpKind::Read | OpKind::Map);
+            (reads && op.path == last).then_some(Fault::Io)
+        });
+        Fate::Ended
+    });
+    let ledger = bench.open();
+    let told = ledger.noticed().join(", ");
+    assert!(told.contains("left out of the look at open runs"), "{told}");
+    bench.disk.clear_hooks();
+    bench.all_have(Fate::Ended);
+    ledger.maintain().unwrap();
+    assert_eq!(run(&ledger, "r").status, Status::Abandoned);
+}
+
 /// The clock was ahead when runs were first expected. No miss was noted until that time had come.
 #[test]
 fn a_clock_that_was_ahead_hides_no_miss() {
