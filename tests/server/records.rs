@@ -48,6 +48,22 @@ fn a_run_from_its_start_to_its_end() {
     assert_eq!(missing.problem(404).0, "not-found");
 }
 
+/// A heartbeat without a lease, which is to last for ever, left the lease of the one before: the
+/// run was abandoned when that ended, whoever beat after it.
+#[test]
+fn a_heartbeat_without_a_lease_ends_the_one_before() {
+    let site = Site::new();
+    let ann = site.user("ann");
+    ann.post("/v1/runs/r/start", r#"{"type":"backup","lease_s":60}"#).expect(201);
+    assert!(ann.get("/v1/runs/r").expect(200)["owner"]["lease_until"].is_string());
+    ann.post("/v1/runs/r/heartbeat", "{}").expect(201);
+    let run = ann.get("/v1/runs/r").expect(200);
+    assert_eq!(
+        (&run["owner"]["host"], &run["owner"]["lease_until"]),
+        (&json!("http"), &Value::Null)
+    );
+}
+
 #[test]
 fn events_and_errors_are_got_by_number_and_by_run() {
     let site = Site::new();

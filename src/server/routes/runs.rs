@@ -242,7 +242,10 @@ async fn heartbeat(
             }
             let name = newest.run_type.into_owned();
             let mut run = Run::with_id(newest.run_id.into_owned(), name, newest.status);
-            run.owner = lease(beat.lease_s);
+            // Whom the run names stays its owner, but for a lease that is not to end it any more.
+            let without =
+                newest.owner.map(|owner| Owner { lease_until: None, ..owner.into_owned() });
+            run.owner = lease(beat.lease_s).or(without.map(Box::new));
             Ok(run)
         })
     };
