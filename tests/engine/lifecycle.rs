@@ -340,6 +340,24 @@ fn misses_of_types_that_begin_alike_are_noted_once() {
     assert_eq!(notes(&ledger, "run.missed").len(), 2);
 }
 
+/// A service that says at each start what it expects began the wait anew: where it was started more
+/// often than that, nothing was ever missed.
+#[test]
+fn what_is_expected_again_is_expected_since_the_first_time() {
+    let bench = Bench::new(15);
+    for _ in 0..3 {
+        let ledger = bench.open();
+        ledger.expect_run("backup", 5 * MINUTE, MINUTE).unwrap();
+        bench.disk.advance(3 * MINUTE);
+        ledger.close().unwrap();
+    }
+    let ledger = bench.open();
+    assert_eq!(notes(&ledger, "run.missed").len(), 1);
+    assert_eq!(notes(&ledger, "run.expected").len(), 1);
+    ledger.expect_run("backup", 5 * MINUTE, 2 * MINUTE).unwrap();
+    assert!(!ledger.reader().expected_runs().unwrap()[0].is_missed, "other terms begin anew");
+}
+
 /// The states of a run whose owner was gone were looked for in a segment that could not be read:
 /// that kept the ledger from opening.
 #[test]

@@ -71,9 +71,10 @@ struct Missed {
 impl Ledger {
     /// Expects a run of this type to be created at least so `often`, and allows it to be late by
     /// `grace`; both are counted in whole seconds. It takes the place of what was expected of the
-    /// type before. One that never comes is told by [`Reader::expected_runs`], and put on record
-    /// once, as a note `run.missed`, by the writer's opening or within a minute. Returns once what
-    /// is expected is on stable storage.
+    /// type before; where that was the same, it stays expected since then, so that a service can
+    /// say it at each start. One that never comes is told by [`Reader::expected_runs`], and put on
+    /// record once, as a note `run.missed`, by the writer's opening or within a minute. Returns
+    /// once what is expected is on stable storage.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -93,8 +94,19 @@ impl Ledger {
         if every == 0 {
             return Err(Error::invalid("interval", &format!("{often:?}"), "a second or more"));
         }
-        let message = format!("{run_type} is expected every {every} s");
-        self.note_terms(run_type, Some(every), grace.as_secs(), message)
+        self.inner.check_writable()?;
+        let (every, grace) = (Some(every), grace.as_secs());
+        let now = self.inner.options.storage.now();
+        // A clock that was ahead does not tell since when.
+        let is_same = |(terms, since): &(Terms, Timestamp)| {
+            (&*terms.run_type, terms.every_seconds, terms.grace_seconds) == (run_type, every, grace)
+                && since.as_nanos() <= now
+        };
+        if self.reader().terms()?.iter().any(is_same) {
+            return self.inner.sync();
+        }
+        let message = format!("{run_type} is expected every {} s", often.as_secs());
+        self.note_terms(run_type, every, grace, message)
     }
 
     /// Expects runs of this type no longer. False when it was not expected.
