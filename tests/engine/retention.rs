@@ -148,6 +148,33 @@ fn carrying_forward_undoes_no_newer_state() {
     assert_eq!(state.metadata.unwrap().as_str(), "2");
 }
 
+/// A run that was still open was to be carried forward, failed, and was to be tried again: what was
+/// carried counted as a state of the new attempt, which ran before it had begun.
+#[test]
+fn carrying_forward_moves_no_later_attempt() {
+    let disk = SimDisk::new(11);
+    let storage = Hooked::new(disk.storage());
+    let ledger = short(&disk).storage(Arc::new(storage.clone())).open(DIR).unwrap();
+    ledger.append(run("a", Status::Running)).unwrap();
+    ledger.append(run("b", Status::Skipped)).unwrap();
+    disk.advance(2 * HOUR);
+    // The clock is looked at twice: for the plan, and for the append that carries.
+    let (writer, looks) = (ledger.clone(), Mutex::new(0));
+    storage.set(move |operation, _| {
+        let due = operation == "now" && {
+            *looks.lock() += 1;
+            *looks.lock() == 2
+        };
+        if due {
+            writer.append(run("a", Status::Failed)).unwrap();
+            writer.append(run("a", Status::Pending).attempt(2_u32)).unwrap();
+        }
+    });
+    ledger.cleanup(&Cleanup::retention(), false).unwrap();
+    storage.set(|_, _| {});
+    assert_eq!(ledger.query().run("a").status(Status::Pending).count().unwrap(), 1);
+}
+
 /// Makes a sealed segment of a stream whose first frame is damaged.
 fn damage_first_frame(disk: &SimDisk, ledger: Ledger, stream: &str) {
     disk.advance(48 * HOUR);

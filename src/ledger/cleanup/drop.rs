@@ -156,10 +156,10 @@ impl Inner {
             };
             let Body::Run(run) = body else { continue };
             // Only what makes it the run's next state: all else is taken from its newest record,
-            // which may have come since this one was looked at. A run that ended since needs no
-            // carrying: its end lies elsewhere.
+            // which may have come since this one was looked at. A run that ended since, or is at
+            // another attempt, needs no carrying: that lies elsewhere.
             let mut next = Run::with_id(run.run_id, run.run_type, run.status);
-            next.origin = run.origin;
+            (next.attempt, next.origin) = (run.attempt, run.origin);
             let next = [Body::Run(next)];
             let carry = self.append_as(Author::Engine, &next, Durability::Os, OnReject::FailAll);
             match carry.map_err(Error::from) {
