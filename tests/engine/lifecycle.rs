@@ -340,6 +340,26 @@ fn misses_of_types_that_begin_alike_are_noted_once() {
     assert_eq!(notes(&ledger, "run.missed").len(), 2);
 }
 
+/// Each look put a note of the miss among those that wait for space: with an hour of a full disk
+/// there were sixty of one miss.
+#[test]
+fn a_miss_on_a_full_disk_is_noted_once() {
+    let bench = Bench::new(14);
+    let ledger = bench.options().reserve_bytes(0).open(DIR).unwrap();
+    ledger.expect_run("backup", MINUTE, MINUTE).unwrap();
+    bench.disk.set_faults(|op| {
+        let is_note = op.path.to_string_lossy().contains("audit");
+        (op.kind == OpKind::Write && is_note).then_some(Fault::NoSpace)
+    });
+    bench.disk.advance(10 * MINUTE);
+    for _ in 0..3 {
+        ledger.maintain().unwrap();
+    }
+    bench.disk.clear_hooks();
+    ledger.maintain().unwrap();
+    assert_eq!(notes(&ledger, "run.missed").len(), 1);
+}
+
 /// A service that says at each start what it expects began the wait anew: where it was started more
 /// often than that, nothing was ever missed.
 #[test]

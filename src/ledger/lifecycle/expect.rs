@@ -155,8 +155,13 @@ fn trace(run_type: &str) -> Option<Id<'static>> {
 /// The run that a note on one that never came names as the last one of its type.
 pub(in crate::ledger) fn last_before_miss(body: &Body<'_>) -> Option<Id<'static>> {
     let Body::Event(note) = body else { return None };
+    Id::new(missed(note)?.last_run?).ok()
+}
+
+/// What a note says of a run that never came; `None` when it is about something else.
+fn missed(note: &Event<'_>) -> Option<Missed> {
     let payload = note.payload.as_ref().filter(|_| note.event_type == RUN_MISSED)?;
-    Id::new(payload.to_value::<Missed>().ok()?.last_run?).ok()
+    payload.to_value().ok()
 }
 
 impl Reader {
@@ -254,15 +259,21 @@ impl Inner {
         self.note(&note.message(format!("no run of {name} {since}: expected every {every} s")))
     }
 
-    /// True when this miss is on record.
+    /// True when this miss is on record, or will be once there is space.
     fn is_noted(&self, run: &ExpectedRun) -> Result<bool> {
+        // Long types may have a trace in common.
+        let of_type = |note: &Event<'_>| missed(note).filter(|it| it.run_type == run.run_type);
+        // First those that are owed, which may be written meanwhile.
+        let owed = self.owed_notes.lock().iter().rev().find_map(of_type);
         let trace = trace(&run.run_type).map(|trace| trace.to_string()).unwrap_or_default();
         let notes = self.reader.audit().record_type(RUN_MISSED).trace(&trace);
         let page = notes.order(Order::SeqDescending).limit(usize::MAX - 1).fetch()?;
-        // Long types may have a trace in common.
-        let last = page.records().filter_map(Result::ok).find_map(|note| {
-            let Body::Event(Event { payload: Some(payload), .. }) = &note.body else { return None };
-            payload.to_value::<Missed>().ok().filter(|it| it.run_type == run.run_type)
+        let mut written = page.records().filter_map(Result::ok);
+        let last = owed.or_else(|| {
+            written.find_map(|note| match &note.body {
+                Body::Event(note) => of_type(note),
+                Body::Run(_) | Body::Error(_) => None,
+            })
         });
         Ok(last.is_some_and(|it| it.due == run.due.to_string()))
     }
