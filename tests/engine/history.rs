@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -11,6 +12,7 @@ use runledger::{
     Limits, Options, Order, Reader, Run, Status, Timestamp,
 };
 
+use super::hooked::Hooked;
 use super::{DIR, options};
 use torture::disk::{Cut, Keep, KeepNames, SimDisk};
 
@@ -194,6 +196,30 @@ fn records_of_a_late_class_are_told_of_once_they_were_taken_out() {
     ledger.compact(&Compaction::new()).unwrap();
     assert!(runs(&ledger) < had, "compaction took some out");
     assert_eq!(told(&history(&ledger)), told(&before));
+}
+
+/// A follower had looked at the notes when a segment of a class was dropped, and looked for it
+/// after that: it knew of neither the runs nor their sums.
+#[test]
+fn a_follower_counts_what_is_dropped_while_it_looks() {
+    let disk = disk(8);
+    let split = short(&disk).class(Class::status(Status::Failed), Limits::new().age(HOUR));
+    let ledger = split.open(DIR).unwrap();
+    fill(&ledger);
+    let before = told(&history(&ledger));
+    let storage = Hooked::new(disk.storage());
+    let reader = Reader::with_storage(DIR, Arc::new(storage.clone())).unwrap();
+    disk.advance(50 * HOUR);
+    let done = AtomicBool::new(false);
+    storage.set(move |operation, path| {
+        let is_late = operation == "list" && path.ends_with("runs.failed");
+        if is_late && !done.swap(true, Ordering::SeqCst) {
+            let report = ledger.cleanup(&Cleanup::retention(), false).unwrap();
+            assert!(report.dropped().any(|plan| plan.stream == "runs.failed"));
+        }
+    });
+    reader.refresh().unwrap();
+    assert_eq!(told(&reader.history().unwrap()), before);
 }
 
 /// A crash between the note and the removal, or a removed file that comes back.
