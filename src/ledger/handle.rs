@@ -14,6 +14,8 @@ use crate::ledger::maintain::Maintenance;
 use crate::ledger::options::Options;
 use crate::ledger::passed_over::PassedOvers;
 use crate::ledger::policy::LivePolicy;
+#[cfg(feature = "server")]
+use crate::ledger::policy::Retention;
 use crate::ledger::reader::Reader;
 use crate::ledger::reserve::Reserve;
 use crate::ledger::sequence::Sequence;
@@ -170,6 +172,12 @@ impl Ledger {
     /// The names in the ledger's directory.
     pub(crate) fn layout(&self) -> &Layout {
         &self.inner.catalog.layout
+    }
+
+    /// How long records are kept now, by what it was opened with, then by its file.
+    #[cfg(feature = "server")]
+    pub(crate) fn retention(&self) -> Arc<Retention> {
+        self.inner.policy.current()
     }
 
     /// Where the ledger is kept, and by which clock.

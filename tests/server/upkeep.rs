@@ -1,8 +1,10 @@
 //! Retention, clean-up and what an operator looks at; limits and numbers.
 
+use std::path::Path;
+
 use axum::http::Method;
 use runledger::server::{Rates, Scope};
-use runledger::{Run, Status, Timestamp};
+use runledger::{Kind, Options, Run, Status, Timestamp};
 use serde_json::{Value, json};
 
 use super::Site;
@@ -88,6 +90,23 @@ fn the_policy_and_the_segments_are_shown() {
     assert!(segments["streams"].as_array().unwrap().iter().any(|it| it["records"] == 2));
     let verified = site.admin().post("/v1/verify", "").expect(200);
     assert_eq!((&verified["damaged"], &verified["findings"]), (&json!(false), &json!([])));
+}
+
+/// Of a ledger that was opened with a policy of its own the defaults were shown, which hold there
+/// no more.
+#[test]
+fn the_policy_that_a_service_has_set_is_shown() {
+    let open = |folder: &Path| {
+        let options = Options::new().max_bytes(Some(1 << 30)).retention(Kind::Event, None);
+        options.open(folder.join("ledger")).unwrap()
+    };
+    let site = Site::over(|_| {}, open);
+    let cleaner = site.bearer(site.token("ops", &[Scope::Cleanup], &[]));
+    let policy = cleaner.get("/v1/retention").expect(200);
+    assert_eq!(policy["max_bytes"], 1 << 30);
+    let mut classes = policy["classes"].as_array().unwrap().iter();
+    let events = classes.find(|class| class["class"] == "events").unwrap();
+    assert_eq!(events["age_seconds"], Value::Null);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
-use crate::ledger::{Forecast, Retention, RetentionReport};
+use crate::ledger::{Forecast, RetentionReport};
 use crate::model::{Body, Field, Kind, Status, Timestamp};
 use crate::query::Query;
 use crate::server::access::{Failure, View};
@@ -184,7 +184,7 @@ pub(super) async fn page(
     let seen = visit.look(move |view| look(view, range, &clock)).await?;
     let disk = match visit.may_clean() {
         true => {
-            let report = visit.tend(|ledger| Ok(ledger.reader().retention(&Retention::new())?));
+            let report = visit.tend(|ledger| Ok(ledger.reader().retention(&ledger.retention())?));
             Some(Disk::of(&report.await?))
         }
         false => None,

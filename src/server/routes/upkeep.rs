@@ -11,8 +11,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::ledger::{
-    self, ClassUsage, Cleanup, CleanupReport, Retention, RetentionReport, SegmentPlan, Stats,
-    StreamStats, Term, VerifyReport,
+    self, ClassUsage, Cleanup, CleanupReport, RetentionReport, SegmentPlan, Stats, StreamStats,
+    Term, VerifyReport,
 };
 use crate::model::{Kind, Status};
 use crate::server::access::{Admin, Caller, Clean};
@@ -100,7 +100,7 @@ async fn retention(
     caller: Caller<Clean>,
     Words(Nothing {}, Nothing {}): Words<Nothing>,
 ) -> Result<Response, Problem> {
-    let report = caller.tend(|ledger| Ok(ledger.reader().retention(&Retention::new())?)).await?;
+    let report = caller.tend(|ledger| Ok(ledger.reader().retention(&ledger.retention())?)).await?;
     Ok(reply::value(StatusCode::OK, &Policy::of(&report)))
 }
 
