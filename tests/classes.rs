@@ -696,6 +696,10 @@ fn what_the_policy_costs_is_told_by_what_was_written() {
     let Forecast::Days(days) = after.full else { panic!("{after:?}") };
     assert!((120..180).contains(&days), "{days}");
     assert_eq!(report.full, Forecast::Never, "the class has its own limit below");
+    let limited = Limits::new().max_records(700).age(DAY * 1000);
+    let by_records = runledger::Retention::new().class(info, limited).max_bytes(Some(20 << 20));
+    let full = reader.retention(&by_records).unwrap().full;
+    assert_eq!(full, Forecast::Never, "as it does when that is one of records");
     assert_eq!((after.records, after.segments > 5), (600, true));
     assert_eq!(reader.why_kept(1, &given).unwrap()[0].class, info);
 }

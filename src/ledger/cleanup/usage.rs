@@ -201,7 +201,12 @@ impl ClassUsage {
             records_per_day,
             full,
         };
-        let most = limits.max_bytes.into_iter().chain(of_bytes.most).min();
+        // At its limit of records it takes about as much for each as now.
+        let at_most = limits.max_records.filter(|_| records > 0).map(|most| {
+            let bytes = u128::from(bytes) * u128::from(most) / u128::from(records);
+            u64::try_from(bytes).unwrap_or(u64::MAX)
+        });
+        let most = limits.max_bytes.into_iter().chain(of_bytes.most).chain(at_most).min();
         Ok((usage, Growth { most, ..of_bytes }))
     }
 }
