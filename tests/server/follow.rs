@@ -25,8 +25,12 @@ impl Stream {
         if let Some(last) = last {
             request.headers_mut().insert("last-event-id", last.parse().unwrap());
         }
+        Self::begin(client.site, request)
+    }
+
+    fn begin(site: &Site, request: Request<Body>) -> Self {
         runtime().block_on(async {
-            let response = client.site.router.clone().oneshot(request).await.unwrap();
+            let response = site.router.clone().oneshot(request).await.unwrap();
             assert_eq!(response.status(), 200);
             assert_eq!(response.headers()["content-type"], EVENTS);
             Self { body: response.into_body(), text: String::new() }
@@ -188,4 +192,25 @@ fn a_token_that_expires_ends_the_answer() {
     let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
     let mut stream = Stream::open(&site.bearer(token), "/v1/tail", None);
     assert_eq!(stream.records(1), [0_u64; 0]);
+}
+
+/// A token cannot be taken back but by other keys, and these were asked for when the answer began
+/// alone: who followed went on to be sent what came, until the token expired.
+#[test]
+fn keys_that_change_end_the_answer() {
+    let site = Site::new();
+    let ann = site.user("ann");
+    let browser = site.browser_of("ann");
+    let mut streams = [
+        Stream::open(&ann, "/v1/tail", None),
+        Stream::begin(&site, browser.request("/tail/stream").body(Body::empty()).unwrap()),
+    ];
+    std::fs::write(site.secret_file(), b"another secret, for those who are let in from now on")
+        .unwrap();
+    site.app.tidy();
+    append(&site, "ann", 1);
+    for stream in &mut streams {
+        assert_eq!(stream.records(1), [0_u64; 0], "{}", stream.text);
+    }
+    assert_eq!(ann.get("/v1/tail").problem(401).0, "unauthenticated");
 }

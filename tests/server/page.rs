@@ -41,10 +41,13 @@ impl Browser<'_> {
         self
     }
 
-    pub(crate) fn get(&self, path: &str) -> Answer {
+    pub(crate) fn request(&self, path: &str) -> axum::http::request::Builder {
         let request = Request::builder().uri(path).header("host", "localhost");
-        let request = request.header("cookie", &self.cookies);
-        self.site.send(request.body(Body::empty()).unwrap())
+        request.header("cookie", &self.cookies)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.site.send(self.request(path).body(Body::empty()).unwrap())
     }
 
     /// The text of a page that is there.

@@ -93,6 +93,11 @@ impl<N> Caller<N> {
     pub(in crate::server) fn expires_in(&self) -> Option<Duration> {
         self.access.expires_in()
     }
+
+    /// Returns once other keys count than those that let the caller in.
+    pub(in crate::server) async fn rekeyed(&self) {
+        self.access.rekeyed().await;
+    }
 }
 
 impl Caller<Read> {

@@ -8,6 +8,8 @@ mod view;
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::error::Error;
 use crate::ledger::Stopped;
 use crate::model::{Body, Field, Id, Timestamp};
@@ -31,18 +33,22 @@ pub(super) struct Access {
     scopes: u8,
     /// When this ends to be so.
     expires: Option<Timestamp>,
+    /// Changes when other keys count than those that the token was verified with.
+    rekeyed: Option<watch::Receiver<()>>,
 }
 
 impl Access {
-    pub(super) fn new(granted: Granted) -> Self {
+    pub(super) fn new(granted: Granted, rekeyed: watch::Receiver<()>) -> Self {
         let Granted { subject, projects, scopes, expires } = granted;
         let scopes = scopes.iter().fold(0, |bits, scope| bits | bit(*scope));
-        Self { subject: Some(subject), projects, scopes, expires: Some(expires) }
+        let (expires, rekeyed) = (Some(expires), Some(rekeyed));
+        Self { subject: Some(subject), projects, scopes, expires, rekeyed }
     }
 
     /// That of one who is asked for no token.
     pub(super) fn everything() -> Self {
-        Self { subject: None, projects: Vec::new(), scopes: bit(Scope::Admin), expires: None }
+        let (projects, scopes) = (Vec::new(), bit(Scope::Admin));
+        Self { subject: None, projects, scopes, expires: None, rekeyed: None }
     }
 
     /// The user's name; that of nobody is empty.
@@ -64,6 +70,15 @@ impl Access {
     pub(super) fn expires_in(&self) -> Option<Duration> {
         let left = self.expires?.nanos_since(Timestamp::from_nanos(Disk.now()));
         Some(Duration::from_nanos(u64::try_from(left).unwrap_or(0)))
+    }
+
+    /// Returns once other keys count than those that let the caller in.
+    async fn rekeyed(&self) {
+        match self.rekeyed.clone() {
+            // Where nobody can say so any more the server is gone.
+            Some(mut rekeyed) => rekeyed.changed().await.unwrap_or_default(),
+            None => std::future::pending().await,
+        }
     }
 
     /// True when it has this scope.

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use jsonwebtoken::{Algorithm, Validation};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 
 use crate::model::Timestamp;
 use crate::server::access::Access;
@@ -75,6 +76,8 @@ pub(super) struct Verifier {
     path: PathBuf,
     read: fn(&[u8]) -> Result<Keys, String>,
     keys: RwLock<Arc<Keys>>,
+    /// Changes after the keys have.
+    rekeyed: watch::Sender<()>,
     /// What the file was like when it was last read.
     stamp: Mutex<Option<Stamp>>,
 }
@@ -99,7 +102,8 @@ impl Gate {
         let (path, keys) = (path.clone(), RwLock::new(Arc::new(keys)));
         let Tokens { issuer, audience } = tokens.clone();
         let expected = Expected { issuer, audience };
-        Ok(Self::Tokens(Box::new(Verifier { expected, path, read, keys, stamp })))
+        let rekeyed = watch::Sender::new(());
+        Ok(Self::Tokens(Box::new(Verifier { expected, path, read, keys, rekeyed, stamp })))
     }
 
     /// Reads the keys anew when their file has changed. When it then cannot be read or used, those
@@ -165,11 +169,13 @@ impl Verifier {
         if header.crit.is_some() || header.zip.is_some() || header.enc.is_some() {
             return Err(BAD);
         }
+        // Before the keys are taken, so that no change of them is missed.
+        let rekeyed = self.rekeyed.subscribe();
         let keys = Arc::clone(&self.keys.read());
         let Key { algorithm, key, .. } = keys.find(header.kid.as_deref(), header.alg).ok_or(BAD)?;
         let verified = jsonwebtoken::decode::<Claims>(token, key, &signature_only(*algorithm));
         let granted = verified.map_err(|_| BAD)?.claims.check(&self.expected, now)?;
-        Ok(Access::new(granted))
+        Ok(Access::new(granted, rekeyed))
     }
 
     fn look(&self) {
@@ -180,6 +186,7 @@ impl Verifier {
             && let Ok(keys) = load(&self.path, self.read)
         {
             *self.keys.write() = Arc::new(keys);
+            self.rekeyed.send_replace(());
             *held = stamp;
         }
     }
