@@ -28,7 +28,7 @@ use crate::server::metrics::{self, Metrics};
 use crate::server::once::{self, Answers};
 use crate::server::pool::Pool;
 use crate::server::problem::{self, Kind, MEDIA_TYPE, Problem};
-use crate::server::{document, page, routes};
+use crate::server::{document, page, routes, unpack};
 
 /// How many bytes the bodies that are held at a time may take, all together.
 const MAX_BODIES: usize = 256 << 20;
@@ -100,6 +100,7 @@ impl App {
             .layer(middleware::from_fn_with_state(with.clone(), metrics::measure))
             .fallback(move |request: Request| async move { page::lost(&lost, &request) })
             .layer(RequestDecompressionLayer::new())
+            .layer(middleware::from_fn(unpack::unpack))
             .layer(CompressionLayer::new())
             .layer(middleware::from_fn_with_state(with, bound))
             .layer(self.cors())

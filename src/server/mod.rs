@@ -42,6 +42,7 @@ mod reply;
 mod routes;
 mod shape;
 mod stream;
+mod unpack;
 mod words;
 
 pub use app::App;

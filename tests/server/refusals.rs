@@ -108,6 +108,51 @@ fn a_compressed_body_is_bounded_by_what_it_becomes() {
     assert_eq!(send("br", b"x".to_vec()).problem(415).0, "unsupported-media-type");
 }
 
+/// A frame of zstd that looks back as far as this power of two, and holds this text as it is.
+fn zstd_frame(window: u8, text: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(text.len()).unwrap() << 3 | 1;
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, (window - 10) << 3];
+    frame.extend(&length.to_le_bytes()[..3]);
+    frame.extend(text);
+    frame
+}
+
+/// What a body looks back over is held for it beside all bounds: 64 MiB for each bulk of a few KiB,
+/// which the sender chose.
+#[test]
+fn a_body_of_zstd_looks_back_over_8_mib_at_the_most() {
+    let site = Site::new();
+    let ann = site.user("ann");
+    let send = |body: Vec<u8>| {
+        let request = ann.request(Method::POST, "/v1/events");
+        let request = request.header("content-type", "application/json");
+        site.send(request.header("content-encoding", "zstd").body(Body::from(body)).unwrap())
+    };
+    let event = br#"{"type":"x"}"#;
+    for window in [24, 27] {
+        let refused = send(zstd_frame(window, event));
+        assert_eq!(refused.problem(400).0, "invalid-body", "{window}");
+        let second = [zstd_frame(10, b" "), zstd_frame(window, event)].concat();
+        assert_eq!(send(second).problem(400).0, "invalid-body", "{window}");
+    }
+    send(zstd_frame(23, event)).expect(201);
+    send([zstd_frame(10, &event[..5]), zstd_frame(23, &event[5..])].concat()).expect(201);
+    let long = format!(r#"{{"type":"x","message":"{}"}}"#, "x".repeat(100_000));
+    for level in [1, 19] {
+        let packed = zstd::stream::encode_all(long.as_bytes(), level).unwrap();
+        send(packed.clone()).expect(201);
+        let cut = packed[..packed.len() - 1].to_vec();
+        assert_eq!(send(cut).problem(400).0, "invalid-body");
+    }
+    let bomb = zstd::stream::encode_all(&vec![b' '; 100 << 20][..], 3).unwrap();
+    assert_eq!(send(bomb).problem(413).0, "too-large");
+    assert_eq!(send(b"no zstd".to_vec()).problem(400).0, "invalid-body");
+    let twice = ann.request(Method::POST, "/v1/events").header("content-type", "application/json");
+    let twice = twice.header("content-encoding", "zstd").header("content-encoding", "gzip");
+    let refused = site.send(twice.body(Body::from("x")).unwrap());
+    assert!([400, 415].contains(&refused.status.as_u16()), "{refused:?}");
+}
+
 #[test]
 fn answers_are_compressed_when_the_client_takes_that() {
     let site = Site::new();
