@@ -142,6 +142,7 @@ impl App {
     pub fn tidy(&self) {
         self.0.gate.look();
         self.0.limits.tidy();
+        self.0.answers.tidy();
         self.log();
     }
 

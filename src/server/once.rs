@@ -1,8 +1,9 @@
 //! Requests that a client may send again without being done twice: `Idempotency-Key`.
 //!
-//! What was answered is kept in memory for a day, bounded in bytes, for each user by itself. It
-//! does not outlive the server: a client that cannot tell whether its append was done when the
-//! server went down has to look.
+//! What was answered is kept in memory for a day, for each user by itself. All of it is bounded in
+//! bytes: when it is too much, the oldest goes of whoever has the most, so that nobody's requests
+//! are forgotten for another's. It does not outlive the server: a client that cannot tell whether
+//! its append was done when the server went down has to look.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -44,9 +45,16 @@ pub(super) struct Answers(Mutex<Kept>);
 
 #[derive(Default)]
 struct Kept {
-    entries: HashMap<Owner, Entry>,
+    users: HashMap<String, Own>,
+    bytes: usize,
+}
+
+/// Those of one user, by their keys.
+#[derive(Default)]
+struct Own {
+    entries: HashMap<String, Entry>,
     /// Those that are answered, the oldest first.
-    order: VecDeque<(Owner, Duration)>,
+    order: VecDeque<(String, Duration)>,
     bytes: usize,
 }
 
@@ -79,46 +87,75 @@ enum Known {
 impl Answers {
     /// What is known of this request; if nothing, it counts as worked on from now on.
     fn begin(&self, owner: &Owner, request: [u8; 32]) -> Known {
+        let (user, key) = owner;
         let mut kept = self.0.lock();
-        kept.forget(Disk.monotonic());
-        match kept.entries.get(owner) {
+        kept.forget_old(user, Disk.monotonic());
+        let own = kept.users.entry(user.clone()).or_default();
+        match own.entries.get(key) {
             Some(entry) if entry.request != request => Known::Another,
             Some(Entry { answer: Some(answer), .. }) => Known::Done(answer.clone()),
             Some(_) => Known::AtWork,
             None => {
-                kept.entries.insert(owner.clone(), Entry { request, answer: None });
+                own.entries.insert(key.clone(), Entry { request, answer: None });
                 Known::Nothing
             }
         }
     }
 
     /// Keeps the answer; without one the request may be tried again.
-    fn end(&self, owner: Owner, answer: Option<Answer>) {
+    fn end(&self, (user, key): Owner, answer: Option<Answer>) {
         let mut kept = self.0.lock();
-        match (answer, kept.entries.get_mut(&owner)) {
+        let Some(own) = kept.users.get_mut(&user) else { return };
+        match (answer, own.entries.get_mut(&key)) {
             (Some(answer), Some(entry)) => {
-                let bytes = ENTRY + owner.1.len() + answer.body.len();
+                let bytes = ENTRY + key.len() + answer.body.len();
                 entry.answer = Some(answer);
+                own.bytes += bytes;
+                own.order.push_back((key, Disk.monotonic()));
                 kept.bytes += bytes;
-                kept.order.push_back((owner, Disk.monotonic()));
-                kept.forget(Disk.monotonic());
+                kept.forget_most();
             }
-            _ => drop(kept.entries.remove(&owner)),
+            _ => drop(own.entries.remove(&key)),
         }
+    }
+
+    /// Drops what is too old, whoever's it is.
+    pub(super) fn tidy(&self) {
+        let mut kept = self.0.lock();
+        let users: Vec<_> = kept.users.keys().cloned().collect();
+        users.iter().for_each(|user| kept.forget_old(user, Disk.monotonic()));
+        kept.users.retain(|_, own| !own.entries.is_empty());
     }
 }
 
 impl Kept {
-    /// Drops what is too old, and the oldest of what is too much.
-    fn forget(&mut self, now: Duration) {
-        while let Some((_, since)) = self.order.front()
-            && (now.saturating_sub(*since) > KEPT || self.bytes > MAX_BYTES)
-        {
-            let Some((owner, _)) = self.order.pop_front() else { return };
-            if let Some(Entry { answer: Some(answer), .. }) = self.entries.remove(&owner) {
-                self.bytes = self.bytes.saturating_sub(ENTRY + owner.1.len() + answer.body.len());
-            }
+    /// Drops what is too old of this user.
+    fn forget_old(&mut self, user: &str, now: Duration) {
+        let Some(own) = self.users.get_mut(user) else { return };
+        while own.order.front().is_some_and(|(_, since)| now.saturating_sub(*since) > KEPT) {
+            self.bytes = self.bytes.saturating_sub(own.forget_first());
         }
+    }
+
+    /// Drops what is too much.
+    fn forget_most(&mut self) {
+        while self.bytes > MAX_BYTES
+            && let Some(own) = self.users.values_mut().max_by_key(|own| own.bytes)
+            && !own.order.is_empty()
+        {
+            self.bytes = self.bytes.saturating_sub(own.forget_first());
+        }
+    }
+}
+
+impl Own {
+    /// Drops the oldest answer, and gives how many bytes it was.
+    fn forget_first(&mut self) -> usize {
+        let Some((key, _)) = self.order.pop_front() else { return 0 };
+        let Some(Entry { answer: Some(answer), .. }) = self.entries.remove(&key) else { return 0 };
+        let bytes = ENTRY + key.len() + answer.body.len();
+        self.bytes = self.bytes.saturating_sub(bytes);
+        bytes
     }
 }
 
@@ -220,5 +257,40 @@ impl Answer {
         let yes = HeaderValue::from_static("true");
         self.headers.insert(HeaderName::from_static("idempotency-replayed"), yes);
         self.first()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(answers: &Answers, user: &str, key: &str, body: Bytes) {
+        let owner = (user.to_owned(), key.to_owned());
+        assert!(matches!(answers.begin(&owner, [0; 32]), Known::Nothing), "{user} {key}");
+        let (status, headers) = (StatusCode::OK, HeaderMap::new());
+        answers.end(owner, Some(Answer { status, headers, body }));
+    }
+
+    fn is_known(answers: &Answers, user: &str, key: &str) -> bool {
+        let owner = (user.to_owned(), key.to_owned());
+        matches!(answers.begin(&owner, [0; 32]), Known::Done(_))
+    }
+
+    /// The oldest of all answers went: with a few bulks one user had what others had sent before
+    /// done once more when they sent it again.
+    #[test]
+    fn nobody_is_forgotten_for_another() {
+        let answers = Answers::default();
+        answered(&answers, "ann", "k", Bytes::from_static(b"{}"));
+        let large = Bytes::from(vec![0; 1 << 20]);
+        for number in 0..100 {
+            answered(&answers, "bob", &number.to_string(), large.clone());
+        }
+        assert!(is_known(&answers, "ann", "k"));
+        assert!(!is_known(&answers, "bob", "0") && is_known(&answers, "bob", "99"));
+        let kept = (0..100).filter(|number| is_known(&answers, "bob", &number.to_string()));
+        assert_eq!(kept.count(), 63);
+        answers.tidy();
+        assert!(is_known(&answers, "ann", "k"));
     }
 }
