@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 
+use crate::server::access;
 use crate::server::app::App;
 use crate::server::input;
 use crate::server::problem::{Kind, Problem};
@@ -182,7 +183,12 @@ async fn try_once(app: App, request: Request, next: Next) -> Result<Response, Pr
     hash.update(parts.uri.to_string().as_bytes()).update(b"\n").update(&held.bytes);
     // An answer is for one who may do the same.
     hash.update(&[access.scopes()]);
-    match app.answers().begin(&owner, *hash.finalize().as_bytes()) {
+    let known = app.answers().begin(&owner, *hash.finalize().as_bytes());
+    if !matches!(known, Known::Nothing) {
+        // It comes to no handler, which would do that.
+        access::count(&app, &parts.extensions, &access)?;
+    }
+    match known {
         Known::Done(answer) => return Ok(answer.again()),
         Known::AtWork => {
             let detail = "the first request with this key is still at work";

@@ -103,3 +103,36 @@ fn what_is_too_much_is_counted() {
     let newest = &noted(&site, "/v1/events?limit=1")[0];
     assert_eq!(newest["payload"]["dropped"], 3);
 }
+
+fn actors(site: &Site) -> Vec<(Value, Value)> {
+    let events = noted(site, "/v1/events?type=http.request&order=oldest");
+    events.iter().map(|event| (event["message"].clone(), event["actor_id"].clone())).collect()
+}
+
+/// Who dropped records by way of a page was not told: of none of the pages it was noted who asked.
+#[test]
+fn who_asks_for_a_page_is_noted() {
+    let site = Site::with(|config| config.access_log = true);
+    let ann = site.browser(&site.token("ann", &[Scope::Read, Scope::Cleanup], &[]));
+    let form = format!("form={}&days=1", ann.word("/segments"));
+    assert_eq!(ann.send("/segments", &form, &[]).status.as_u16(), 200);
+    let told = actors(&site);
+    assert_eq!(
+        told,
+        [(json!("GET /segments 200"), json!("ann")), (json!("POST /segments 200"), json!("ann"))]
+    );
+}
+
+/// A request that was sent again with its key was nobody's.
+#[test]
+fn who_asks_again_is_noted() {
+    let site = Site::with(|config| config.access_log = true);
+    let ann = site.user("ann");
+    for _ in 0..2 {
+        let request = ann.request(Method::POST, "/v1/events").header("idempotency-key", "k");
+        let request = request.header("content-type", "application/json");
+        site.send(request.body(Body::from(r#"{"type":"x"}"#)).unwrap()).expect(201);
+    }
+    let line = (json!("POST /v1/events 201"), json!("ann"));
+    assert_eq!(actors(&site), [line.clone(), line]);
+}

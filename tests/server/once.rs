@@ -167,3 +167,14 @@ fn a_race_is_done_once() {
     });
     assert_eq!(site.ledger.query().count().unwrap(), 1);
 }
+
+/// What was answered again was not counted among what its user may ask.
+#[test]
+fn a_request_that_is_sent_again_is_counted() {
+    let site = Site::with(|config| config.rates.per_user = 1);
+    let ann = site.user("ann");
+    let codes: Vec<_> =
+        (0..20).map(|_| post(&ann, "k", "/v1/events", r#"{"type":"x"}"#).status.as_u16()).collect();
+    assert!(codes.starts_with(&[201, 201]) && codes.contains(&429), "{codes:?}");
+    assert_eq!(site.ledger.query().count().unwrap(), 1);
+}

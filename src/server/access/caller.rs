@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
+use axum::http::Extensions;
 use axum::http::request::Parts;
 
 use crate::ledger::Ledger;
@@ -65,16 +66,28 @@ impl<N: Need> FromRequestParts<App> for Caller<N> {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let access = Arc::new(app.gate().admit(&parts.method, &parts.headers)?);
-        if let Some(who) = parts.extensions.get::<Who>() {
-            who.is(access.name());
-        }
-        app.limits().user(access.name())?;
+        count(app, &parts.extensions, &access)?;
         let caller = Self::admitted(app, access)?;
         if N::SCOPE == Scope::Cleanup {
             app.limits().cleanup(caller.access.name())?;
         }
         Ok(caller)
     }
+}
+
+/// Notes whose a request is that carries this, and counts it among theirs.
+///
+/// # Errors
+/// A problem when they have asked too often.
+pub(in crate::server) fn count(
+    app: &App,
+    request: &Extensions,
+    access: &Access,
+) -> Result<(), Problem> {
+    if let Some(who) = request.get::<Who>() {
+        who.is(access.name());
+    }
+    app.limits().user(access.name())
 }
 
 impl<N: Need> Caller<N> {

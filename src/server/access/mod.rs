@@ -18,7 +18,7 @@ use crate::server::auth::{Granted, Scope};
 use crate::server::problem::Problem;
 use crate::storage::{Disk, Storage};
 
-pub(super) use caller::{Admin, Caller, Clean, Need, Read, Write};
+pub(super) use caller::{Admin, Caller, Clean, Need, Read, Write, count};
 pub(super) use pen::Pen;
 pub(super) use store::Store;
 pub(super) use view::View;

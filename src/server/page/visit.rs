@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use crate::model::Timestamp;
-use crate::server::access::{Access, Caller, Clean, Failure, Need, Read, View};
+use crate::server::access::{self, Access, Caller, Clean, Failure, Need, Read, View};
 use crate::server::app::App;
 use crate::server::auth::Scope;
 use crate::server::page::frame::Frame;
@@ -35,7 +35,7 @@ impl FromRequestParts<App> for Visit {
         let token = session::cookie(&parts.headers, &session::name(&parts.headers));
         let token = token.unwrap_or_default();
         let access = app.gate().admit_by(&parts.headers, || Ok(token))?;
-        app.limits().user(access.name())?;
+        access::count(app, &parts.extensions, &access)?;
         let preferences = Preferences::of(&parts.headers);
         let now = Self::now();
         Ok(Self {
