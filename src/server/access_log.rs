@@ -61,11 +61,12 @@ struct Asked {
 }
 
 /// What the payload of its event says.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Told {
     method: String,
     /// As it stands in the document: what was asked for may hold secrets, and has no end of forms.
     route: String,
+    /// [`GONE`] when it was not answered.
     status: u16,
     duration_ms: f64,
     /// Bytes of the body that came, by its own account.
@@ -81,32 +82,58 @@ struct Told {
 
 /// Notes a request and its answer.
 pub(super) async fn note(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let Some(log) = app.access_log() else { return next.run(request).await };
-    let who = Who::default();
-    request.extensions_mut().insert(who.clone());
-    let route = request.extensions().get::<MatchedPath>();
-    let route = route.map_or("none", MatchedPath::as_str).to_owned();
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    let received = length.and_then(|length| length.to_str().ok()?.parse().ok());
-    let method = request.method().as_str().chars().take(20).collect();
-    let began = Disk.monotonic();
+    if app.access_log().is_none() {
+        return next.run(request).await;
+    }
+    let mut asking = Asking::new(app, &request);
+    request.extensions_mut().insert(asking.who.clone());
     let response = next.run(request).await;
-    let took = Disk.monotonic().saturating_sub(began);
-    log.push(Asked {
-        at: Timestamp::from_nanos(Disk.now()),
-        who: who.0.lock().take(),
-        fault: response.extensions().get::<Fault>().cloned(),
-        told: Told {
-            method,
-            route,
-            status: response.status().as_u16(),
-            duration_ms: millis(took),
-            received,
-            sent: response.body().size_hint().exact(),
-            dropped: None,
-        },
-    });
+    asking.fault = response.extensions().get::<Fault>().cloned();
+    asking.told.status = response.status().as_u16();
+    asking.told.sent = response.body().size_hint().exact();
     response
+}
+
+/// The status of a request whose client went away before the answer. It may be done all the same.
+const GONE: u16 = 499;
+
+/// A request until it is answered or its client goes away: then it is noted.
+struct Asking {
+    app: App,
+    began: Duration,
+    who: Who,
+    fault: Option<Fault>,
+    told: Told,
+}
+
+impl Asking {
+    fn new(app: App, request: &Request) -> Self {
+        let route = request.extensions().get::<MatchedPath>();
+        let length = request.headers().get(header::CONTENT_LENGTH);
+        let told = Told {
+            method: request.method().as_str().chars().take(20).collect(),
+            route: route.map_or("none", MatchedPath::as_str).to_owned(),
+            status: GONE,
+            duration_ms: 0.0,
+            received: length.and_then(|length| length.to_str().ok()?.parse().ok()),
+            sent: None,
+            dropped: None,
+        };
+        Self { app, began: Disk.monotonic(), who: Who::default(), fault: None, told }
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let Some(log) = self.app.access_log() else { return };
+        let duration_ms = millis(Disk.monotonic().saturating_sub(self.began));
+        log.push(Asked {
+            at: Timestamp::from_nanos(Disk.now()),
+            who: self.who.0.lock().take(),
+            fault: self.fault.take(),
+            told: Told { duration_ms, ..std::mem::take(&mut self.told) },
+        });
+    }
 }
 
 /// Milliseconds, to a thousandth.

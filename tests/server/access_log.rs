@@ -136,3 +136,34 @@ fn who_asks_again_is_noted() {
     let line = (json!("POST /v1/events 201"), json!("ann"));
     assert_eq!(actors(&site), [line.clone(), line]);
 }
+
+/// One who asked and went away before the answer left no trace, though the request was done.
+#[test]
+fn a_request_whose_client_goes_away_is_noted() {
+    let site = Site::with(|config| config.access_log = true);
+    let ann = site.user("ann");
+    let body = Body::from_stream(Never);
+    let request =
+        ann.request(Method::POST, "/v1/events").header("content-type", "application/json");
+    let request = request.body(body).unwrap();
+    let patience = std::time::Duration::from_millis(1);
+    runtime().block_on(async {
+        let answer = site.router.clone().oneshot(request);
+        assert!(tokio::time::timeout(patience, answer).await.is_err());
+    });
+    assert_eq!(actors(&site), [(json!("POST /v1/events 499"), json!("ann"))]);
+}
+
+/// A body of which nothing comes.
+struct Never;
+
+impl futures_core::Stream for Never {
+    type Item = std::io::Result<axum::body::Bytes>;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        std::task::Poll::Pending
+    }
+}
