@@ -170,3 +170,27 @@ fn telemetry_of_it_takes_no_other_along() {
     assert_eq!(export(&traces)["partialSuccess"]["rejectedSpans"], "1");
     assert_eq!(site.user("ann").get(&format!("/v1/runs/{}", traces[2])).status, 200);
 }
+
+/// Everyone was told of a record of another that cannot be read, and so of the run with an id.
+#[test]
+fn one_of_another_is_not_found() {
+    let site = site();
+    let bob = site.user("bob");
+    for path in ["/v1/runs/two", "/v1/runs/two/events", "/logs/two", "/v1/events/5", "/v1/errors/8"]
+    {
+        assert_eq!(site.admin().get(path).status.as_u16() / 100, 5, "{path}");
+        assert_eq!(bob.get(path).problem(404).0, "not-found", "{path}");
+    }
+    for (path, body) in [
+        ("/v1/runs", r#"{"type":"job","run_id":"two","status":"failed"}"#),
+        ("/v1/runs/two/start", r#"{"type":"job"}"#),
+        ("/v1/runs/two/finish", r#"{"status":"failed"}"#),
+    ] {
+        assert_eq!(bob.post(path, body).problem(404).0, "not-found", "{path}");
+    }
+    for seq in [2, 5, 8] {
+        let page = format!("/records/{seq}");
+        assert_eq!(site.browser_of_admin().get(&page).status.as_u16(), 500, "{page}");
+        assert_eq!(site.browser_of("bob").get(&page).status.as_u16(), 404, "{page}");
+    }
+}

@@ -2,8 +2,8 @@
 
 use crate::error::Error;
 use crate::ledger::Ledger;
-use crate::model::Kind;
-use crate::query::{Query, Stored};
+use crate::model::{Kind, Record};
+use crate::query::{Cursor, Order, Query, Stored};
 use crate::server::access::{Access, Failure};
 use crate::server::problem::Problem;
 
@@ -31,9 +31,7 @@ impl View<'_> {
             Err(Error::NotFound { .. }) => return Err(missing().into()),
             stored => stored?,
         };
-        let body = stored.record()?.body;
-        let is_seen = body.kind() == kind && self.access.sees(&body);
-        if is_seen { Ok(stored) } else { Err(missing().into()) }
+        if self.shows(&stored, kind)? { Ok(stored) } else { Err(missing().into()) }
     }
 
     /// A run in its newest state.
@@ -43,7 +41,23 @@ impl View<'_> {
             Err(Error::NotFound { .. }) => return Err(missing().into()),
             stored => stored?,
         };
-        let is_seen = self.access.sees(&stored.record()?.body);
-        if is_seen { Ok(stored) } else { Err(missing().into()) }
+        if self.shows(&stored, Kind::Run)? { Ok(stored) } else { Err(missing().into()) }
+    }
+
+    /// True when it is of this kind, and the caller's to see.
+    fn shows(&self, stored: &Stored, kind: Kind) -> Result<bool, Failure> {
+        match stored.record() {
+            Ok(Record { body, .. }) => Ok(body.kind() == kind && self.access.sees(&body)),
+            // Whose it is the index still tells: others do not learn that it is there.
+            Err(Error::Damaged { .. }) if !self.has(kind, stored.seq())? => Ok(false),
+            Err(err) => Err(err.into()),
+        }
+    }
+
+    /// True when the index has such a record among those that the caller sees.
+    fn has(&self, kind: Kind, seq: u64) -> Result<bool, Error> {
+        let before = Cursor::after_seq(seq.saturating_sub(1));
+        let query = self.query().kind(kind).history(true).order(Order::Seq).after(before);
+        Ok(query.limit(1).fetch()?.seqs().next() == Some(seq))
     }
 }

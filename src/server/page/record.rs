@@ -14,7 +14,7 @@ use crate::server::page::frame::{Frame, html, run_place, trace_place};
 use crate::server::page::shown::{self, Clock};
 use crate::server::page::visit::Visit;
 use crate::server::page::words::Link;
-use crate::server::problem::Problem;
+use crate::server::problem::{self, Problem};
 use crate::server::reply;
 use crate::server::words::{Nothing, Words};
 
@@ -40,16 +40,13 @@ struct RecordPage {
 
 /// A record that the caller sees, of whatever kind.
 fn find(view: &View<'_>, seq: u64) -> Result<Stored, Failure> {
-    for kind in [Kind::Error, Kind::Event] {
-        if let Ok(stored) = view.record(kind, seq) {
-            return Ok(stored);
+    for kind in [Kind::Error, Kind::Event, Kind::Run] {
+        match view.record(kind, seq) {
+            Err(Failure::Problem(problem)) if problem.kind == problem::Kind::NotFound => {}
+            found => return found,
         }
     }
-    let missing = || Problem::not_found("record", &seq.to_string());
-    view.record(Kind::Run, seq).map_err(|failure| match failure {
-        Failure::Problem(_) => missing().into(),
-        failure => failure,
-    })
+    Err(Problem::not_found("record", &seq.to_string()).into())
 }
 
 impl Full {
