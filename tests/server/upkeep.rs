@@ -129,6 +129,16 @@ fn who_asks_too_often_is_told_when_to_come_again() {
     assert_eq!(codes, [200, 200, 429, 429]);
 }
 
+/// Who watched the policy had cleaned up too often.
+#[test]
+fn a_look_at_the_policy_is_no_clean_up() {
+    let site = Site::with(|config| config.rates.cleanups = 1);
+    let cleaner = site.bearer(site.token("ops", &[Scope::Cleanup], &[]));
+    let codes: Vec<_> = (0..10).map(|_| cleaner.get("/v1/retention").status.as_u16()).collect();
+    assert_eq!(codes, [200; 10]);
+    cleaner.post("/v1/retention/cleanup?days=30", "").expect(200);
+}
+
 #[test]
 fn numbers_are_shown_to_who_may_see_them() {
     let site = Site::new();

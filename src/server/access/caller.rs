@@ -67,11 +67,7 @@ impl<N: Need> FromRequestParts<App> for Caller<N> {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let access = Arc::new(app.gate().admit(&parts.method, &parts.headers)?);
         count(app, &parts.extensions, &access)?;
-        let caller = Self::admitted(app, access)?;
-        if N::SCOPE == Scope::Cleanup {
-            app.limits().cleanup(caller.access.name())?;
-        }
-        Ok(caller)
+        Self::admitted(app, access)
     }
 }
 
@@ -110,6 +106,16 @@ impl<N> Caller<N> {
     /// Returns once other keys count than those that let the caller in.
     pub(in crate::server) async fn rekeyed(&self) {
         self.access.rekeyed().await;
+    }
+}
+
+impl Caller<Clean> {
+    /// Counts a clean-up among the caller's.
+    ///
+    /// # Errors
+    /// A problem when it has cleaned up too often.
+    pub(in crate::server) fn count_cleanup(&self) -> Result<(), Problem> {
+        self.app.limits().cleanup(self.access.name())
     }
 }
 

@@ -246,6 +246,7 @@ async fn drop_what(
     cleanup: Cleanup,
     dry_run: bool,
 ) -> Result<Response, Problem> {
+    caller.count_cleanup()?;
     let report = caller.tend(move |ledger| Ok(ledger.cleanup(&cleanup, dry_run)?)).await?;
     Ok(reply::value(StatusCode::OK, &Cleaned::of(&report, dry_run)))
 }
