@@ -135,3 +135,31 @@ fn records_are_as_the_document_says() {
     let statuses: Vec<_> = Status::ALL.iter().map(|it| Value::from(it.name())).collect();
     assert_eq!(document["components"]["schemas"]["Status"]["enum"], Value::from(statuses));
 }
+
+/// What a client has already was answered by a status that the document had as a refusal.
+#[test]
+fn what_is_known_already_stands_in_the_document() {
+    let site = Site::new();
+    site.ledger.append(Run::new("r-1", "t", Status::Running).unwrap()).unwrap();
+    site.ledger.append(Event::new("t")).unwrap();
+    site.ledger.append(ErrorRecord::new("t", "m")).unwrap();
+    let document = site.stranger().get("/openapi.json").expect(200);
+    let mut tagged = 0;
+    for operation in operations(&site) {
+        let path = filled(&operation.path);
+        let tag = match (operation.method == Method::GET, operation.scope.as_deref()) {
+            (true, Some("read")) => site.admin().get(&path).header("etag").to_owned(),
+            _ => continue,
+        };
+        if tag.is_empty() {
+            continue;
+        }
+        let request = site.admin().request(Method::GET, &path).header("if-none-match", tag);
+        let known = site.send(request.body(axum::body::Body::empty()).unwrap());
+        assert_eq!((known.status.as_u16(), known.body.len()), (304, 0), "{path}");
+        let said = &document["paths"][&operation.path]["get"]["responses"]["304"];
+        assert!(said.is_object() && said["content"].is_null(), "{path}: {said}");
+        tagged += 1;
+    }
+    assert_eq!(tagged, 3);
+}

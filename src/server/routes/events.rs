@@ -53,6 +53,7 @@ async fn append(
     params(("seq" = u64, Path, description = "Its number")), security(("bearer" = ["read"])),
     responses(
         (status = 200, description = "The event", body = shape::Record),
+        (status = 304, description = "`If-None-Match` names it"),
         (status = 404, description = "No such event", body = problem::Shape),
     ),
 )]

@@ -77,6 +77,7 @@ async fn append(
     params(("run_id" = String, Path, description = "Its id")), security(("bearer" = ["read"])),
     responses(
         (status = 200, description = "The run", body = shape::Record),
+        (status = 304, description = "`If-None-Match` names it"),
         (status = 404, description = "No such run", body = problem::Shape),
     ),
 )]
