@@ -212,9 +212,10 @@ async fn try_once(app: App, request: Request, next: Next) -> Result<Response, Pr
         };
         // What was refused was not done, as a rule, and may be tried again.
         let is_done = parts.status.is_success() || parts.extensions.get::<DoneInPart>().is_some();
-        let answer = Answer { status: parts.status, headers: parts.headers, body };
-        pending.end(is_done.then(|| answer.clone()));
-        answer.first()
+        let (status, headers) = (parts.status, parts.headers.clone());
+        pending.end(is_done.then(|| Answer { status, headers, body: body.clone() }));
+        // With what the layers above are to know of it.
+        Response::from_parts(parts, Body::from(body))
     });
     work.await.map_err(|_| Problem::new(Kind::Internal, "the request failed half-way"))
 }
@@ -255,14 +256,10 @@ impl Drop for Pending {
 }
 
 impl Answer {
-    fn first(self) -> Response {
-        (self.status, self.headers, self.body).into_response()
-    }
-
     fn again(mut self) -> Response {
         let yes = HeaderValue::from_static("true");
         self.headers.insert(HeaderName::from_static("idempotency-replayed"), yes);
-        self.first()
+        (self.status, self.headers, self.body).into_response()
     }
 }
 

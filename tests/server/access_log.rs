@@ -4,9 +4,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request};
 use axum::routing::get;
-use runledger::Kind;
-use runledger::server::Scope;
+use runledger::server::{Config, Scope};
+use runledger::{Kind, Options};
 use serde_json::{Value, json};
+use torture::disk::{Fault, OpKind, SimDisk};
 use tower::ServiceExt;
 
 use super::{Site, runtime};
@@ -135,6 +136,35 @@ fn who_asks_again_is_noted() {
     }
     let line = (json!("POST /v1/events 201"), json!("ann"));
     assert_eq!(actors(&site), [line.clone(), line]);
+}
+
+/// What a request with a key failed of was not told.
+#[test]
+fn a_fault_is_told_of_a_request_with_a_key_too() {
+    let disk = SimDisk::new(1);
+    let options = Options::new().storage(disk.storage()).background(false);
+    let change = |config: &mut Config| config.access_log = true;
+    let site = Site::over(change, |_| options.open("/ledger").unwrap());
+    let ann = site.user("ann");
+    disk.set_faults(|op| {
+        let is_of_errors = op.path.to_string_lossy().contains("/errors/");
+        (op.kind == OpKind::Create && is_of_errors).then_some(Fault::Io)
+    });
+    for key in ["", "k"] {
+        let request =
+            ann.request(Method::POST, "/v1/errors").header("content-type", "application/json");
+        let request = match key {
+            "" => request,
+            key => request.header("idempotency-key", key),
+        };
+        let body = Body::from(r#"{"type":"x","message":"m"}"#);
+        assert_eq!(site.send(request.body(body).unwrap()).problem(500).0, "internal");
+    }
+    disk.clear_hooks();
+    let errors = noted(&site, "/v1/errors");
+    let told: Vec<_> = errors.iter().map(|error| error["message"].as_str().unwrap()).collect();
+    assert_eq!(told.len(), 2);
+    assert!(!told[0].is_empty() && told[0] == told[1], "{told:?}");
 }
 
 /// One who asked and went away before the answer left no trace, though the request was done.
