@@ -103,9 +103,9 @@ impl App {
             .layer(middleware::from_fn(unpack::unpack))
             .layer(CompressionLayer::new())
             .layer(middleware::from_fn_with_state(with, bound))
-            .layer(self.cors())
             .layer(CatchPanicLayer::custom(panicked))
             .layer(middleware::from_fn(finish))
+            .layer(self.cors())
             .layer(middleware::from_fn_with_state(self.clone(), access_log::note))
     }
 

@@ -181,3 +181,31 @@ fn other_origins_are_named_or_left_out() {
         assert_eq!(ask(origin).header("access-control-allow-origin"), "", "{origin}");
     }
 }
+
+/// What was refused by none of the handlers was kept from pages of an origin that is named.
+#[test]
+fn a_refusal_is_for_a_named_origin_too() {
+    let site = Site::with(|config| config.cors = vec!["https://good.example".to_owned()]);
+    let route = axum::routing::get(|| async {
+        if true {
+            panic!("on purpose")
+        }
+    });
+    let broken = site.app.layered(axum::Router::new().route("/broken", route));
+    let whole = site.router.clone();
+    for (router, method, path, status) in [
+        (&whole, Method::GET, "/v1/runs/r", 404),
+        (&whole, Method::GET, "/v1/events/x", 400),
+        (&whole, Method::PATCH, "/v1/runs", 405),
+        (&whole, Method::GET, "/nowhere", 404),
+        (&broken, Method::GET, "/broken", 500),
+    ] {
+        let request = site.admin().request(method, path).header("origin", "https://good.example");
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        let answer =
+            super::runtime().block_on(tower::ServiceExt::oneshot(router.clone(), request)).unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{path}");
+        let origin = answer.headers().get("access-control-allow-origin");
+        assert!(origin.is_some_and(|it| it == "https://good.example"), "{path}: {answer:?}");
+    }
+}
