@@ -243,6 +243,27 @@ fn what_is_switched_off_stays_off() {
     assert_eq!(metrics(&[], &["--open-metrics=false"]), 401);
 }
 
+/// A server that could not say where it listens ended at once, with 0 where a pipe was closed.
+#[test]
+fn a_server_to_which_nobody_listens_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let (reader, unread) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = command(folder.path());
+    command.args(["serve", "--no-auth", "--listen", &address]).stdout(unread);
+    let mut server = Server { child: command.spawn().unwrap(), address };
+    let answers = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(server.child.try_wait().unwrap(), None, "it has ended");
+        TcpStream::connect(&server.address).is_ok()
+    });
+    assert!(answers);
+    assert_eq!(server.stop(), Some(0));
+}
+
 /// A second server, or any other writer, is told who has the ledger.
 #[test]
 fn one_ledger_has_one_server() {

@@ -177,8 +177,8 @@ async fn listen(app: &App) -> Result<usize, Failure> {
         TcpListener::bind(address).await.map_err(failed(format!("listen on {address}")))?;
     let address = listener.local_addr().map_err(failed(format!("listen on {address}")))?;
     let mut out = io::stdout();
-    writeln!(out, "listening on http://{address}")?;
-    out.flush()?;
+    // Requests are served also where nobody reads that.
+    let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
     // Who is not started by systemd has nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let stop = async {
