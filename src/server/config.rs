@@ -56,6 +56,12 @@ pub enum ConfigError {
     },
 }
 
+/// The most requests at work at a time: each may have a thread.
+const MOST_WORKERS: usize = 1 << 16;
+
+/// The longest that a request may take to come: a moment beyond what a clock can tell is none.
+const LONGEST_READ: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Who may use the server.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -223,7 +229,15 @@ impl Config {
             let (value, expected) = (format!("{origin:?}"), "an origin as https://example.org");
             return Err(ConfigError::Value { name: "cors", value, expected });
         }
-        at_least_one("workers", self.workers)?;
+        if self.read_timeout > LONGEST_READ {
+            let value = self.read_timeout.as_secs().to_string();
+            let expected = "at most 31536000, which is a year";
+            return Err(ConfigError::Value { name: "read_timeout_s", value, expected });
+        }
+        if !(1..=MOST_WORKERS).contains(&self.workers) {
+            let (value, expected) = (self.workers.to_string(), "1 to 65536");
+            return Err(ConfigError::Value { name: "workers", value, expected });
+        }
         at_least_one("connections", self.connections)?;
         at_least_one("max_body_bytes", self.max_body_bytes)?;
         at_least_one("max_bulk_bytes", self.max_bulk_bytes)?;

@@ -211,6 +211,8 @@ fn the_configuration_has_an_order() {
         ("secret_file = \"a\"", &["--jwks-file", "b"], "keys in b"),
         ("no_auth = true\nworkers = 0", &[], "workers is 0"),
         ("no_auth = true", &["--durability", "none"], "expected sync, os or interval"),
+        ("no_auth = true", &["--workers", "18446744073709551615"], "expected 1 to 65536"),
+        ("no_auth = true", &["--read-timeout-s", "18446744073709551615"], "at most 31536000"),
     ] {
         let (code, err) = said(toml, &[], args);
         assert_eq!(code, Some(2), "{toml}: {err}");
@@ -241,6 +243,22 @@ fn what_is_switched_off_stays_off() {
     assert_eq!(metrics(&[off], &[]), 401);
     assert_eq!(metrics(&[off], &["--open-metrics"]), 200);
     assert_eq!(metrics(&[], &["--open-metrics=false"]), 401);
+}
+
+/// A number that was too large was a panic: at once, or with each connection.
+#[test]
+fn numbers_may_be_large() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["--connections", "--followers", "--drain-s", "--max-body-bytes"];
+    let numbers = names.iter().flat_map(|name| [name, "18446744073709551615"]);
+    let longest = ["--no-auth", "--read-timeout-s", "31536000", "--workers", "65536"];
+    let args: Vec<_> = longest.into_iter().chain(numbers).collect();
+    let server = Server::start(folder.path(), &args);
+    let mut stream = BufReader::new(server.connect());
+    stream.get_mut().write_all(post(r#"{"type":"x"}"#).as_bytes()).unwrap();
+    assert_eq!(answer(&mut stream), 201);
+    drop(stream);
+    assert_eq!(server.stop(), Some(0));
 }
 
 /// A server that could not say where it listens ended at once, with 0 where a pipe was closed.
