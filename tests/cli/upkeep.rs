@@ -272,3 +272,19 @@ fn a_repair_says_of_no_file_without_records_that_none_is_whole() {
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.out.contains("LEDGER:\n  made anew; it holds no records\n"), "{}", said.out);
 }
+
+/// `| head` kept a list from telling of damage: it ended where the pipe was closed, with 0.
+#[test]
+fn damage_is_told_also_to_who_reads_the_head() {
+    let bench = Bench::with_sample();
+    fs::remove_file(segment(&bench, "runs")).unwrap();
+    let trace = "d3ba35f77109462adbc25f3a0d7b152d";
+    for args in [&["events", "-n", "all"][..], &["export"], &["trace", trace]] {
+        let mut program = bench.program();
+        let program =
+            program.args(args).stdout(super::unread()).stderr(std::process::Stdio::piped());
+        let said = super::said(program.spawn().unwrap().wait_with_output().unwrap());
+        assert_eq!(said.code, 3, "{args:?}: {said:?}");
+        assert!(said.err.contains("1 missing end: records may be missing here"), "{args:?}");
+    }
+}

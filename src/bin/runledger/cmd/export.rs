@@ -63,9 +63,9 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let Some(path) = &args.output else {
         let screen = Screen::stdout(ctx);
         let mut out = BufWriter::new(io::stdout().lock());
-        let outcome = write_all(query, |record| write_json(record, &screen, &mut out))?;
-        out.flush()?;
-        return query::whole(&reader, outcome);
+        let written = write_all(query, |record| write_json(record, &screen, &mut out));
+        let written = written.and_then(|outcome| out.flush().map(|()| outcome).map_err(Into::into));
+        return query::shown(&reader, written);
     };
     let named = |failure| match failure {
         Failure::Output(err) => Failure::io("write", path, err),

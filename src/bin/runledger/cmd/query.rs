@@ -8,6 +8,8 @@ pub(super) use filter::Filter;
 pub(super) use list::{Listing, found, list};
 pub(super) use pages::{Pages, Taken};
 
+use std::io::ErrorKind;
+
 use runledger::{Error, Query, Reader};
 
 use crate::context::Context;
@@ -74,6 +76,19 @@ pub(super) fn answer<T>(
             let outcome = found(any(&answer));
             Ok((answer, outcome))
         }
+    }
+}
+
+/// As [`whole`], of a command that was showing what it read: who has read enough is told, too.
+///
+/// # Errors
+/// Those of the command but for a closed pipe, and when the engine's notes cannot be read.
+pub(super) fn shown(reader: &Reader, shown: Result<Outcome, Failure>) -> Result<Outcome, Failure> {
+    match shown {
+        Err(Failure::Output(err)) if err.kind() == ErrorKind::BrokenPipe => {
+            whole(reader, Outcome::Done)
+        }
+        shown => whole(reader, shown?),
     }
 }
 

@@ -39,14 +39,17 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         say(&format!("no trace and no run {:?} in the ledger", args.id));
         return query::whole(&reader, Outcome::Notable);
     };
-    let screen = Screen::stdout(ctx);
+    query::shown(&reader, show(&wanted, args.output, &Screen::stdout(ctx)))
+}
+
+fn show(wanted: &Query, shape: Shape, screen: &Screen) -> Result<Outcome, Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut pages = Pages::all(wanted.clone().order(Order::Oldest));
-    let seen = match args.output {
-        Shape::Json => pages.each(|record| Ok(write_json(record, &screen, &mut out)?))?,
+    let seen = match shape {
+        Shape::Json => pages.each(|record| Ok(write_json(record, screen, &mut out)?))?,
         Shape::Table => {
-            let tree = Tree::new(&wanted)?;
-            let mut waterfall = Waterfall::new(&screen, tree.first, tree.last, &mut out);
+            let tree = Tree::new(wanted)?;
+            let mut waterfall = Waterfall::new(screen, tree.first, tree.last, &mut out);
             let mut tie = Tie::default();
             let seen = pages.each(|record| {
                 if !tie.takes(record) {
@@ -61,7 +64,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         }
     };
     out.flush()?;
-    query::whole(&reader, seen.outcome())
+    Ok(seen.outcome())
 }
 
 /// What is of this trace, else what is of this run; `None` when there is neither.

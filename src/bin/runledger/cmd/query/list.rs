@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use runledger::{Cursor, Field, Kind, Order, Query, Reader};
 
-use super::{Filter, Pages, answer, open, whole};
+use super::{Filter, Pages, answer, open, shown, whole};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome, say};
 use crate::output::counts::{self, Count};
@@ -117,7 +117,7 @@ pub(crate) fn list(
         }
         return whole(&reader, outcome);
     }
-    whole(&reader, records(kind, query.or_damaged(), args, ctx, out)?)
+    shown(&reader, records(kind, query.or_damaged(), args, ctx, out))
 }
 
 fn records(
