@@ -194,8 +194,16 @@ impl SegmentList {
         let of_runs = || lists.iter().filter(|list| list.kind() == Some(Kind::Run));
         // First what is published, then what is missing: it is noted before it is published.
         let last = of_runs().map(|list| list.horizon()).max().unwrap_or(0);
-        let ends = of_runs().map(|list| list.ends.get()).min().unwrap_or(u64::MAX);
-        last.min(ends.saturating_sub(1))
+        let ends = of_runs().map(|list| list.ends.get()).filter(|&end| end < u64::MAX).min();
+        ends.map_or(last, |end| last.min(end.saturating_sub(1)))
+    }
+
+    /// False for a segment that holds numbers beyond this one and of segments behind it: a file of
+    /// another ledger that was put in its place. No later look would see less of it.
+    pub(super) fn is_in_order(&self, entry: &Entry, horizon: u64) -> bool {
+        let last_seq = entry.span().map_or_else(|| entry.segment.last_seq(), |span| span.last_seq);
+        let is_its = |holder: &Entry| holder.lane == entry.lane;
+        last_seq <= horizon || self.holder_entry(last_seq).is_some_and(is_its)
     }
 
     /// True when a segment was made since, in the stream or, for runs, in another one of theirs.

@@ -258,6 +258,7 @@ pub(super) fn candidates<'a>(lists: &'a [Arc<SegmentList>], filter: &Filter) -> 
                 first <= last && !before && !after
             });
             if may_hold {
+                let horizon = if list.is_in_order(entry, horizon) { horizon } else { u64::MAX };
                 candidates.push(Candidate { list, entry, horizon });
             }
         }

@@ -9,10 +9,11 @@ use runledger::format::frame::{FRAME_MAGIC, FrameHeader};
 use runledger::format::header::SegmentHeader;
 use runledger::format::trailer::{TRAILER_BYTES, Trailer};
 use runledger::{
-    Compaction, Damage, Durability, Event, Json, Ledger, Reader, RepairAction, repair, verify,
+    Compaction, Damage, Durability, Event, Json, Kind, Ledger, Reader, RepairAction, Run, Status,
+    repair, verify,
 };
 
-use super::{DIR, options};
+use super::{DIR, options, within_a_minute};
 use torture::disk::SimDisk;
 use torture::rng::Rng;
 
@@ -254,4 +255,68 @@ fn a_hole_that_was_covered_is_no_damage_to_a_reader_that_had_found_it() {
     reader.refresh().unwrap();
     assert_eq!(reader.losses().unwrap().damaged_ranges, 0);
     assert_eq!(reader.query().count().unwrap(), 4);
+}
+
+/// A ledger whose first segments hold so many runs and events, and the second ones one of each.
+fn of_runs_and_events(first: usize) -> SimDisk {
+    let disk = SimDisk::new(6);
+    let ledger = options(&disk).open(DIR).unwrap();
+    for (number, count) in [first, 1].into_iter().enumerate() {
+        for at in 0..count {
+            let run = Run::new(format!("r-{number}-{at}"), "t", Status::Success).unwrap();
+            ledger.append(run).unwrap();
+            ledger.append(Event::new("t")).unwrap();
+        }
+        disk.advance(DAY * 3 / 2);
+        ledger.maintain().unwrap();
+    }
+    ledger.close().unwrap();
+    disk
+}
+
+/// A segment of another ledger, or of another time of this one, in the place of one with fewer
+/// records: it holds numbers beyond those behind it. A query took it for one that was written and
+/// sealed meanwhile, and began anew without end; without its footer most of it was not shown.
+#[test]
+fn a_segment_that_goes_beyond_the_next_one_ends_no_query_and_hides_nothing() {
+    type Change = fn(&mut Vec<u8>);
+    let as_it_is: Change = |_| {};
+    let without_footer: Change = |bytes| bytes.truncate(frames_end(bytes));
+    for change in [as_it_is, without_footer] {
+        let (disk, other) = (of_runs_and_events(3), of_runs_and_events(50));
+        for stream in ["runs", "events"] {
+            let is_its = |path: &&PathBuf| path.parent().is_some_and(|dir| dir.ends_with(stream));
+            let path = disk.files().iter().find(is_its).unwrap().clone();
+            let mut bytes = other.peek(&path);
+            change(&mut bytes);
+            disk.poke(&path, bytes);
+        }
+        within_a_minute(move || {
+            let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
+            for kind in [Kind::Run, Kind::Event] {
+                let query = reader.query().kind(kind);
+                assert_eq!(query.count().unwrap(), 51, "{kind}");
+                assert_eq!(query.fetch().unwrap().len(), 51, "{kind}");
+            }
+        });
+    }
+}
+
+/// The same without end with a trailer that tells of the highest number that there can be.
+#[test]
+fn a_trailer_with_the_highest_number_ends_no_query() {
+    let disk = of_runs_and_events(3);
+    let is_of_runs = |path: &&PathBuf| path.parent().is_some_and(|dir| dir.ends_with("runs"));
+    let path = disk.files().iter().rfind(is_of_runs).unwrap().clone();
+    change(&disk, &path, |bytes| {
+        let salt = SegmentHeader::decode(bytes).unwrap().salt;
+        let at = bytes.len() - TRAILER_BYTES;
+        let mut trailer = Trailer::decode(&bytes[at..], &salt, at as u64).unwrap();
+        trailer.last_seq = u64::MAX;
+        bytes[at..].copy_from_slice(&trailer.encode(&salt, at as u64));
+    });
+    within_a_minute(move || {
+        let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
+        assert_eq!(reader.query().kind(Kind::Run).count().unwrap(), 4);
+    });
 }
