@@ -177,8 +177,8 @@ impl Query {
 
     /// Where a text is looked for, also records that are damaged and might hold it, in their place:
     /// each is an error there, and the search goes on behind it. Without this one ends the search.
-    /// [`Query::count_by`] leaves out what nothing tells the name of, and [`Query::error_groups`]
-    /// groups of which no error can be read.
+    /// [`Query::count`] counts it, too; [`Query::count_by`] leaves out what nothing tells the name
+    /// of, and [`Query::error_groups`] groups of which no error can be read.
     ///
     /// ```
     /// # use runledger::{Event, Ledger};

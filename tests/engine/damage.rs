@@ -9,8 +9,8 @@ use runledger::format::frame::{FRAME_MAGIC, FrameHeader};
 use runledger::format::header::SegmentHeader;
 use runledger::format::trailer::{TRAILER_BYTES, Trailer};
 use runledger::{
-    Compaction, Damage, Durability, Event, Json, Kind, Ledger, Reader, RepairAction, Run, Status,
-    repair, verify,
+    Compaction, Damage, Durability, Event, Field, Json, Kind, Ledger, Reader, RepairAction, Run,
+    Status, repair, verify,
 };
 
 use super::{DIR, options, within_a_minute};
@@ -319,4 +319,30 @@ fn a_trailer_with_the_highest_number_ends_no_query() {
         let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
         assert_eq!(reader.query().kind(Kind::Run).count().unwrap(), 4);
     });
+}
+
+/// With a text, `count` and `count_by` failed for one damaged record that `fetch` passes.
+#[test]
+fn a_damaged_record_is_counted_where_it_is_found() {
+    let disk = SimDisk::new(7);
+    let ledger = options(&disk).open(DIR).unwrap();
+    for (number, name) in ["one", "two", "one", "one"].into_iter().enumerate() {
+        let message = if number == 3 { "hay" } else { "needle" };
+        ledger.append_with(Event::new(name).message(message), Durability::Os).unwrap();
+    }
+    disk.advance(DAY * 3 / 2);
+    ledger.maintain().unwrap();
+    ledger.close().unwrap();
+    change(&disk, &segments(&disk)[0], |bytes| {
+        let at = bytes.windows(6).rposition(|six| six == b"needle").unwrap();
+        bytes[at] ^= 1;
+    });
+    let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
+    let query = reader.query().text("needle");
+    assert!(query.fetch().is_err() && query.count().is_err());
+    let query = query.or_damaged();
+    assert_eq!(query.fetch().unwrap().len(), 3);
+    assert_eq!(query.count().unwrap(), 3);
+    let counts = query.count_by(Field::Type).unwrap();
+    assert_eq!(counts, [("one".to_owned(), 2), ("two".to_owned(), 1)]);
 }
