@@ -12,6 +12,7 @@ use crate::format::packed::Packed;
 use crate::segment::sealed::SealedIndex;
 use crate::segment::{FRAMES_START, Segment, State};
 use crate::storage::{File, Map};
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// So many cells are made at a time: a query reads few of the blocks of a segment.
@@ -52,6 +53,9 @@ pub(super) struct Blocks {
     dictionary: Option<Dictionary>,
     places: Places,
     end: u32,
+    /// The block that the last piece which was read ends in, and its frames, or nothing of one that
+    /// is damaged: who reads on in pieces does not unpack it for each of them.
+    begun: Mutex<Option<(u32, Vec<u8>)>>,
 }
 
 /// Where they are.
@@ -80,7 +84,7 @@ impl Blocks {
         let dictionary = block::dictionary(sealed.map.as_slice(), &salt);
         let places = Places::Footer(Arc::clone(sealed));
         let (path, map) = (path.to_owned(), sealed.map.clone());
-        Ok(Self { path, map, salt, dictionary, places, end })
+        Ok(Self { path, map, salt, dictionary, places, end, begun: Mutex::default() })
     }
 
     /// Those that are found in the file, where there is no footer to tell.
@@ -97,7 +101,7 @@ impl Blocks {
         }
         let dictionary = block::dictionary(map.as_slice(), &salt);
         let (path, places) = (path.to_owned(), Places::Found(places));
-        Self { path, map, salt, dictionary, places, end }
+        Self { path, map, salt, dictionary, places, end, begun: Mutex::default() }
     }
 
     /// An error when a page of the file could not be read: what was read of it are zeros.
@@ -200,8 +204,12 @@ impl Source for Blocks {
         let first = self.up_to(offset).saturating_sub(1);
         let places = (first..).map_while(|number| self.place(number));
         for place in places.take_while(|place| u64::from(place.start) < end) {
-            if let Ok(frames) = self.unpack(place) {
-                copy(&frames, place.start.into(), buf, offset);
+            let begun = self.begun.lock().take_if(|(start, _)| *start == place.start);
+            let frames =
+                begun.map_or_else(|| self.unpack(place).unwrap_or_default(), |(_, frames)| frames);
+            copy(&frames, place.start.into(), buf, offset);
+            if end < place.end.into() {
+                *self.begun.lock() = Some((place.start, frames));
             }
         }
         self.check_kept()?;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use runledger::format::block::{BLOCK_MAGIC, SHORT_BLOCK_MAGIC};
+use runledger::format::block::{self, BLOCK_MAGIC, BlockPlace, Content, SHORT_BLOCK_MAGIC};
 use runledger::format::frame::{FRAME_MAGIC, FrameHeader};
 use runledger::format::header::SegmentHeader;
 use runledger::format::trailer::{TRAILER_BYTES, Trailer};
@@ -345,4 +345,27 @@ fn a_damaged_record_is_counted_where_it_is_found() {
     assert_eq!(query.count().unwrap(), 3);
     let counts = query.count_by(Field::Type).unwrap();
     assert_eq!(counts, [("one".to_owned(), 2), ("two".to_owned(), 1)]);
+}
+
+/// Blocks of nothing but zeros were unpacked once for each piece of them that was looked at: some
+/// minutes for a file of a few kilobytes.
+#[test]
+fn large_blocks_are_unpacked_once_to_be_read_in_pieces() {
+    let disk = with_a_packed_one(30);
+    let path = segments(&disk)[0].clone();
+    let header = SegmentHeader::decode(&disk.peek(&path)).unwrap();
+    let mut bytes = [header.encode().unwrap(); 2].concat();
+    let (zeros, mut start) = (vec![0; 64 << 20], u32::try_from(bytes.len()).unwrap());
+    let mut zstd = zstd::bulk::Compressor::new(1).unwrap();
+    for _ in 0..8 {
+        let (salt, offset) = (&header.salt, bytes.len() as u64);
+        let place = BlockPlace { start, ids: 0, salt, offset };
+        block::pack(&mut zstd, &Content::new(&zeros, &[]), place, &mut bytes).unwrap();
+        start += 64 << 20;
+    }
+    disk.poke(&path, bytes);
+    within_a_minute(move || {
+        let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
+        assert_eq!(reader.query().kind(Kind::Event).count().unwrap(), 5);
+    });
 }
