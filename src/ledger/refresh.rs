@@ -180,10 +180,16 @@ impl Catalog {
         if of_runs {
             let runs = || RUN_STREAMS.flat_map(|stream| self.stream(stream));
             let seen = runs().map(|segment| segment.last_seq()).max().unwrap_or(0);
-            mark_overtaken(&looks, seen.saturating_add(1))?;
+            let late = looks.iter().flat_map(|look| self.late(look, seen)).collect();
+            let next = seen.saturating_add(1);
+            let of_late = mark_overtaken(&looks, next, &late)?;
             let known: BTreeSet<Name> = runs().map(|segment| segment.name()).collect();
             if looks.iter().flat_map(|look| look.new.keys()).any(|name| !known.contains(name)) {
-                self.end_lists_of_runs(seen.saturating_add(1));
+                let first = late.first().map_or(next, |name| name.first_seq);
+                self.end_lists_of_runs(first);
+            }
+            for (late, seq, by) in of_late {
+                mark(&looks, &late, seq, by, &|_| true);
             }
         }
         let mut unreadable = Vec::new();
@@ -197,6 +203,17 @@ impl Catalog {
             self.go_on_with_lists_of_runs();
         }
         Ok(unreadable)
+    }
+
+    /// The segments that were found only now, although what follows them was seen before: they
+    /// could not be read then.
+    fn late(&self, look: &Look, seen: u64) -> Vec<Name> {
+        let known = self.stream(look.stream);
+        let is_known = |name: &Name| {
+            known.iter().map(|it| it.name()).any(|other| *name == other || name.replaces(&other))
+        };
+        let new = look.new.keys().copied();
+        new.filter(|name| name.first_seq <= seen && !is_known(name)).collect()
     }
 }
 
@@ -230,26 +247,39 @@ pub(super) fn standing(names: &[Name]) -> Vec<Name> {
 }
 
 /// Marks the records of runs whose place is taken by others of other segments, where one of the two
-/// is new. `next` is above all numbers that were seen before.
-fn mark_overtaken(looks: &[Look], next: u64) -> Result<()> {
-    for new in looks.iter().flat_map(|look| look.new.values()) {
+/// is new. `next` is above all numbers that were seen before. Gives what is overtaken by those that
+/// come `late`: it is to be marked once no query looks without them.
+fn mark_overtaken(
+    looks: &[Look],
+    next: u64,
+    late: &BTreeSet<Name>,
+) -> Result<Vec<(Arc<Segment>, u64, u64)>> {
+    let mut of_late = Vec::new();
+    for (name, new) in looks.iter().flat_map(|look| &look.new) {
         for (seq, by) in new.segment.supersedes()? {
+            if late.contains(name) {
+                of_late.push((Arc::clone(&new.segment), seq, by.unwrap_or(name.first_seq)));
+                continue;
+            }
             // Where it is not known by which one, it is one that was not seen before.
             mark(looks, &new.segment, seq, by.unwrap_or(next), &|_| true);
         }
     }
-    // Of a segment that took the place of others all is new, also what was known of those.
+    // Of a segment that took the place of others all is new, also what was known of those. Of one
+    // that comes late nothing was known.
+    let is_anew = |name: &Name| name.is_compacted() || late.contains(name);
     let is_new = |it: &Segment| {
-        it.name().is_compacted() && looks.iter().any(|look| look.new.contains_key(&it.name()))
+        let name = it.name();
+        is_anew(&name) && looks.iter().any(|look| look.new.contains_key(&name))
     };
-    if looks.iter().flat_map(|look| look.new.keys()).any(Name::is_compacted) {
+    if looks.iter().flat_map(|look| look.new.keys()).any(is_anew) {
         for segment in looks.iter().flat_map(|look| &look.current) {
             for (seq, by) in segment.supersedes()? {
                 mark(looks, segment, seq, by.unwrap_or(segment.first_seq()), &is_new);
             }
         }
     }
-    Ok(())
+    Ok(of_late)
 }
 
 /// Marks a record of a run as overtaken by one in the segment `by_one_of`, in each of the other

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use runledger::{
     Cleanup, Compaction, Durability, Erasure, Error, ErrorRecord, Event, Field, Id, Ledger,
-    Options, Run, Status, repair, verify,
+    Options, Reader, Run, Status, repair, verify,
 };
 use torture::disk::{Fault, OpKind, SimDisk};
 
@@ -433,5 +433,31 @@ fn no_state_is_dropped_while_the_one_before_it_may_come_back() {
         ledger.cleanup(&Cleanup::retention(), false).unwrap();
         assert_eq!(ledger.query().history(true).count().unwrap(), 1);
         assert_eq!(ledger.query().status(Status::Success).count().unwrap(), 1);
+    }
+}
+
+/// A reader that could read a segment of runs only after it had seen the next one went through
+/// neither: each run of which a state lies there was shown twice, for good.
+#[test]
+fn a_segment_that_can_be_read_later_is_no_second_state_of_its_runs() {
+    for refused in [0, 1] {
+        let disk = SimDisk::new(5);
+        let ledger = options(&disk).open(DIR).unwrap();
+        for status in [Status::Pending, Status::Running, Status::Success] {
+            ledger.append(Run::new("r", "t", status).unwrap()).unwrap();
+            disk.advance(HOUR * 24);
+            ledger.maintain().unwrap();
+        }
+        refuse(&disk, &segments(&disk, "runs")[refused]);
+        let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
+        let kept = reader.query();
+        assert!(kept.count().unwrap() >= 1);
+        disk.clear_hooks();
+        reader.refresh().unwrap();
+        for query in [reader.query(), kept] {
+            assert_eq!(query.count().unwrap(), 1, "without segment {refused} at first");
+            assert_eq!(query.status(Status::Success).fetch().unwrap().len(), 1);
+        }
+        assert_eq!(reader.query().history(true).count().unwrap(), 3);
     }
 }
