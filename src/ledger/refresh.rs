@@ -177,6 +177,7 @@ impl Catalog {
     /// sequence number; gives what cannot be read of it.
     fn take_in(&self, looks: Vec<Look>, until: u64) -> Result<Vec<Unreadable>> {
         let of_runs = looks.iter().any(|look| RUN_STREAMS.contains(look.stream));
+        let mut are_others = false;
         if of_runs {
             let runs = || RUN_STREAMS.flat_map(|stream| self.stream(stream));
             let seen = runs().map(|segment| segment.last_seq()).max().unwrap_or(0);
@@ -184,7 +185,9 @@ impl Catalog {
             let next = seen.saturating_add(1);
             let of_late = mark_overtaken(&looks, next, &late)?;
             let known: BTreeSet<Name> = runs().map(|segment| segment.name()).collect();
-            if looks.iter().flat_map(|look| look.new.keys()).any(|name| !known.contains(name)) {
+            // What is found later is not marked in segments that are gone by then.
+            are_others = known != looks.iter().flat_map(Look::names).collect::<BTreeSet<_>>();
+            if are_others {
                 let first = late.first().map_or(next, |name| name.first_seq);
                 self.end_lists_of_runs(first);
             }
@@ -199,7 +202,7 @@ impl Catalog {
             self.renew(look.stream, look.current);
             unreadable.extend(look.unreadable);
         }
-        if of_runs {
+        if are_others {
             self.go_on_with_lists_of_runs();
         }
         Ok(unreadable)

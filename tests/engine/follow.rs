@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use runledger::{
-    Body, Class, Cleanup, Cursor, Durability, ErrorRecord, Event, Kind, Ledger, Limits, Options,
-    Order, Reader, Run, Severity, Status, Timestamp,
+    Body, Class, Cleanup, Compaction, Cursor, Durability, ErrorRecord, Event, Kind, Ledger, Limits,
+    Options, Order, Reader, Run, Severity, Status, Timestamp,
 };
 
 use super::hooked::Hooked;
@@ -248,4 +248,25 @@ fn a_read_that_fails_once_is_no_damage() {
         }
     }
     assert!(failures.iter().all(|&failures| failures > 3), "{failures:?}");
+}
+
+/// What came after a segment was compacted is not marked in it any more. A query that was kept ends
+/// before that; a refresh that had found nothing new made it forget to, and it showed runs twice.
+#[test]
+fn a_query_that_is_kept_over_several_refreshes_shows_each_run_once() {
+    let disk = SimDisk::new(4);
+    let ledger = options(&disk).open(DIR).unwrap();
+    let run = |id: &'static str, status| Run::new(id, "t", status).unwrap();
+    ledger.append(run("r", Status::Pending)).unwrap();
+    disk.advance(Duration::from_secs(48 * 3600));
+    ledger.maintain().unwrap();
+    ledger.append(run("t", Status::Running)).unwrap();
+    let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
+    let kept = reader.query();
+    reader.refresh().unwrap();
+    assert_eq!(ledger.compact(&Compaction::new()).unwrap().rewrites.len(), 1);
+    ledger.append(run("r", Status::Running)).unwrap();
+    reader.refresh().unwrap();
+    assert_eq!(kept.count().unwrap(), 2);
+    assert_eq!(reader.query().count().unwrap(), 2);
 }
