@@ -75,8 +75,11 @@ fn count_in<T: Table>(
         return groups.name(pinned, table, &mut counts.by_value);
     }
     let mut damage = None;
+    // What is read here is let go of, as a search does.
+    let mut searched = filter.text.as_ref().map(|text| (text, pinned.anew()));
     for_each_match(table, plan, &mut |row| {
-        if let Some(text) = &filter.text {
+        if let Some((text, pinned)) = &mut searched {
+            pinned.let_go();
             match pinned.record(table.seq(row), table.offset(row)) {
                 Ok(record) if text.matches(&record.body) => {}
                 Ok(_) => return,

@@ -193,8 +193,9 @@ impl Segment {
         if overtaken.is_empty() {
             return Ok(rollup);
         }
-        let pinned = Pinned::new(self)?;
+        let mut pinned = Pinned::new(self)?;
         for (seq, offset) in overtaken {
+            pinned.let_go();
             let run = match pinned.record(seq, offset) {
                 Ok(record) => record.body,
                 // It is counted still, as nobody can tell where.

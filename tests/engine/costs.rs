@@ -1,5 +1,5 @@
 //! What an append must not cost: a wait for what others wait for, a call of the operating system
-//! for each record, an allocation.
+//! for each record, an allocation. And what who goes through a packed segment must not: its memory.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,7 +10,10 @@ use std::thread;
 use parking_lot::Mutex;
 use runledger::limits::MIN_SEGMENT_BYTES;
 use runledger::storage::Disk;
-use runledger::{Body, Durability, ErrorRecord, Event, Id, Ledger, Options, Run, Status};
+use runledger::{
+    Body, Compaction, Durability, Erasure, ErrorRecord, Event, Field, Id, Ledger, Options, Run,
+    Status,
+};
 use tempfile::TempDir;
 
 use super::hooked::Hooked;
@@ -129,4 +132,26 @@ fn an_append_allocates_nothing() {
     });
     // The file is preallocated now and then, and its name goes along.
     assert!(allocations.count_total < 10, "{allocations:?}");
+}
+
+/// A count of the records with a text held all of a packed segment unpacked, which may be of 1 GiB,
+/// and so did what a compaction and an erasure look for.
+#[test]
+fn what_goes_through_a_packed_segment_holds_little_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Options::new().background(false).segment_bytes(48 << 20).open(dir.path()).unwrap();
+    let event = Event::new("t").message("hay ".repeat(25_000)).user_id(Id::new("u").unwrap());
+    for _ in 0..520 {
+        ledger.append_with(event.borrowed(), Durability::Os).unwrap();
+    }
+    let report = ledger.compact(&Compaction::new()).unwrap();
+    assert_eq!(report.rewrites.len(), 1, "{report:?}");
+    let query = ledger.query().text("hay");
+    let erasure = Erasure::of(Field::User, Id::new("u").unwrap()).unwrap();
+    let count = || assert_eq!(query.count().unwrap(), 520);
+    let plan = || assert_eq!(ledger.reader().plan_erasure(&erasure).unwrap().total(), 520);
+    for (what, work) in [("a count", &count as &dyn Fn()), ("an erasure", &plan)] {
+        let held = allocation_counter::measure(work).bytes_max;
+        assert!(held < 24 << 20, "{what} held {held} bytes");
+    }
 }

@@ -151,8 +151,9 @@ fn for_each_with(
         TableRef::Memory(table) => places(table, field, key),
         TableRef::Sealed(table) => places(table, field, key),
     })?;
-    let pinned = Pinned::new(segment)?;
+    let mut pinned = Pinned::new(segment)?;
     for (seq, offset) in places {
+        pinned.let_go();
         visit(seq, &pinned.record(seq, offset)?.body);
     }
     Ok(())

@@ -81,9 +81,10 @@ impl<'a> Fold<'a> {
             TableRef::Memory(table) => places(table, &self.stale),
             TableRef::Sealed(table) => places(table, &self.stale),
         })?;
-        let pinned = Pinned::new(segment)?;
+        let mut pinned = Pinned::new(segment)?;
         let (mut near, mut count) = (Near::default(), 0);
         for (seq, offset) in places {
+            pinned.let_go();
             let prior = pinned.record_near(&mut near, seq, offset)?.supersedes;
             count += u64::from(self.may_go(seq, prior)?);
             if count >= most {

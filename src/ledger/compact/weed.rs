@@ -104,9 +104,10 @@ impl<'a> Weeding<'a> {
             return Ok(0);
         }
         self.begin(segment)?;
-        let pinned = Pinned::new(segment)?;
+        let mut pinned = Pinned::new(segment)?;
         let (mut near, before) = (Near::default(), self.expired);
         for (seq, offset) in suspects {
+            pinned.let_go();
             let record = pinned.record_near(&mut near, seq, offset)?;
             self.leaves_out(seq, record.supersedes, &record.body)?;
             if self.expired - before >= most {
