@@ -1,6 +1,7 @@
 //! Where streams end, as the file `SEQ` tells it, compared with what is there.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::error::{Damage, Result};
 use crate::format::seqfile::Head;
@@ -9,7 +10,7 @@ use crate::ledger::catalog::{Catalog, Unreadable};
 use crate::ledger::classes::{STREAM_KINDS, stream_code};
 use crate::ledger::reader::Reader;
 use crate::ledger::sequence::Found;
-use crate::ledger::verify::known_links;
+use crate::ledger::verify::{Before, known_links};
 use crate::model::{Body, Event};
 use crate::segment::{Check, DamagedRange, FRAMES_START, Name, Segment};
 
@@ -166,16 +167,17 @@ pub(super) fn gaps(
     let mut gaps = Vec::new();
     for stream in 0..STREAM_KINDS.len() {
         // What is unreadable, or has lost its footer, is no gap.
-        let mut expected = catalog.unreadable_of(stream).is_empty().then_some([0; 32]);
+        let mut expected = catalog.unreadable_of(stream).is_empty().then(Before::default);
         for segment in catalog.stream(stream) {
             let Some(trailer) = segment.trailer() else {
                 expected = None;
                 continue;
             };
-            if let Some(before) = expected.filter(|link| *link != trailer.previous) {
-                gaps.push((segment, trailer.previous, before));
+            let goes_on = expected.is_some();
+            if let Some(before) = expected.filter(|(_, link)| *link != trailer.previous) {
+                gaps.push((Arc::clone(&segment), trailer.previous, before));
             }
-            expected = expected.and(Some(trailer.link()));
+            expected = goes_on.then(|| (Some(segment), trailer.link()));
         }
     }
     if gaps.is_empty() {
@@ -183,7 +185,7 @@ pub(super) fn gaps(
     }
     let mut known = known_links(notes)?;
     to_come.iter().for_each(|note| known.add(&Body::Event(note.clone())));
-    gaps.retain(|(_, link, before)| !known.explain(*link, *before));
+    gaps.retain(|(segment, previous, before)| !known.explain(segment, *previous, before));
     Ok(gaps.into_iter().map(|(segment, link, _)| audit::segment_missing(&segment, link)).collect())
 }
 

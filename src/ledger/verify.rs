@@ -4,20 +4,23 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use crate::error::{Damage, Error, Result};
 use crate::format::identity::{IDENTITY_BYTES, Identity};
 use crate::ledger::audit::{
     Links, SEGMENT_COMPACTED, SEGMENT_DROPPED, SEGMENT_MISSING, SEGMENT_PASSED_OVER,
-    SEGMENT_REPAIRED, hex, links,
+    SEGMENT_REPAIRED, hex, links, segment_name,
 };
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::STREAM_KINDS;
+use crate::ledger::compact::Replaced;
 use crate::ledger::layout::Layout;
 use crate::ledger::reader::Reader;
 use crate::ledger::sequence::{self, Found};
 use crate::model::Body;
 use crate::query::Order;
-use crate::segment::DamagedRange;
+use crate::segment::{DamagedRange, Segment};
 use crate::storage::{OpenMode, Storage};
 
 /// What [`verify`] found.
@@ -193,13 +196,26 @@ pub(super) struct KnownLinks {
     /// Of segments that were repaired when it could not be told which link they had: that is what
     /// the next one names.
     unknown: HashSet<String>,
+    /// The paths of those of them that are gone with nothing in their place.
+    lost: Vec<String>,
 }
 
+/// The segment before another one, if there is any, and its link.
+pub(super) type Before = (Option<Arc<Segment>>, [u8; 32]);
+
 impl KnownLinks {
-    /// True when a segment may name the one link as that of the segment before it although that has
-    /// the other: the one that it names is gone, or has become the one that is there.
-    pub(super) fn explain(&self, previous: [u8; 32], before: [u8; 32]) -> bool {
-        let before = hex(before);
+    /// True when a segment may name this link as that of the segment before it although that has
+    /// another: the one that it names is gone, or has become the one that is there.
+    pub(super) fn explain(
+        &self,
+        segment: &Segment,
+        previous: [u8; 32],
+        (before, link): &Before,
+    ) -> bool {
+        let to = segment_name(segment);
+        let from = before.as_deref();
+        let from = from.map_or_else(|| format!("{}/", segment.header().stream), segment_name);
+        let before = hex(*link);
         let (mut seen, mut left) = (HashSet::new(), vec![hex(previous)]);
         while let Some(link) = left.pop() {
             if link == before || self.gone.contains(&link) {
@@ -209,7 +225,7 @@ impl KnownLinks {
             left.extend(next.filter(|next| !seen.contains(*next)).cloned());
             seen.insert(link);
         }
-        self.unknown.contains(&before)
+        self.unknown.contains(&before) || self.lost.iter().any(|path| (&from..&to).contains(&path))
     }
 
     /// Adds what a note on a segment tells. They are given in their order.
@@ -222,11 +238,31 @@ impl KnownLinks {
                 }
                 self.became.entry(old).or_default().push(new);
             }
-            (Some(gone), None) => drop(self.gone.insert(gone)),
+            (Some(gone), None) => {
+                if self.unknown.contains(&gone) {
+                    self.lost.extend(path_of_gone(note));
+                }
+                self.gone.insert(gone);
+            }
             (None, Some(new)) => drop(self.unknown.insert(new)),
             (None, None) => {}
         }
     }
+}
+
+/// The path of a segment that a note tells of as gone with nothing in its place; of several that
+/// were written anew as nothing, of the last.
+fn path_of_gone(note: &Body<'_>) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Gone {
+        replaced: Vec<Replaced>,
+    }
+    let Body::Event(event) = note else { return None };
+    if let Some(path) = &event.trace_id {
+        return Some(path.to_string());
+    }
+    let mut gone = event.payload.as_ref()?.to_value::<Gone>().ok()?;
+    Some(gone.replaced.pop()?.segment)
 }
 
 /// The links on record.
@@ -256,7 +292,7 @@ fn verify_stream(
     report: &mut VerifyReport,
 ) -> Result<()> {
     // What the next sealed segment has to name as the one before it, unless that cannot be told.
-    let mut expected = Some([0; 32]);
+    let mut expected = Some(Before::default());
     let mut unreadable = catalog.unreadable_of(stream);
     for segment in catalog.stream(stream) {
         let before = unreadable.len();
@@ -305,7 +341,7 @@ fn verify_stream(
             expected = expected.filter(|_| check.findings.footer.is_none());
             continue;
         };
-        let chained = expected.is_none_or(|before| links.explain(trailer.previous, before));
+        let chained = expected.is_none_or(|it| links.explain(&segment, trailer.previous, &it));
         if check.hash_differs || !chained {
             let range = DamagedRange::new(0, u64::from(segment.end()));
             add(
@@ -314,7 +350,7 @@ fn verify_stream(
                 if check.hash_differs || found.is_clean() { REPLACED } else { DROPPED_MEANWHILE },
             );
         }
-        expected = Some(trailer.link());
+        expected = Some((Some(segment), trailer.link()));
     }
     Ok(())
 }

@@ -150,6 +150,62 @@ fn a_segment_that_is_sealed_past_a_damaged_footer_is_no_damage_afterwards() {
     }
 }
 
+/// The first segment of events has a damaged footer when the next one is sealed, or is repaired
+/// after that. It is dropped in the end, and nothing else is.
+fn dropped_in_time(damage: impl Fn(&mut Vec<u8>), mends: bool) {
+    let disk = SimDisk::new(1);
+    let ledger = options(&disk).open(DIR).unwrap();
+    append(&ledger, 4);
+    ledger.close().unwrap();
+    let path = segments(&disk, "events")[0].clone();
+    let flip = || {
+        let mut bytes = disk.peek(&path);
+        damage(&mut bytes);
+        disk.poke(&path, bytes);
+    };
+    if !mends {
+        flip();
+    }
+    disk.advance(2 * HOUR);
+    let ledger = options(&disk).open(DIR).unwrap();
+    append(&ledger, 9);
+    ledger.maintain().unwrap();
+    ledger.close().unwrap();
+    if mends {
+        flip();
+        repair(DIR, disk.storage(), false).unwrap();
+    }
+    let ledger = options(&disk).open(DIR).unwrap();
+    // What is wrong with a footer is seen when it is used.
+    assert_eq!(ledger.query().record_type("big").count().unwrap(), 13 - u64::from(mends));
+    let report = ledger.cleanup(&Cleanup::older_than(HOUR), false).unwrap();
+    assert_eq!(report.dropped().count(), 1, "{report:?}");
+    ledger.close().unwrap();
+    is_whole(&disk, 10);
+}
+
+/// The note on a segment with a damaged footer that was dropped did not tell its link, which the
+/// next one names: that was damage from then on.
+#[test]
+fn a_segment_that_is_dropped_with_a_damaged_footer_is_not_missed() {
+    within_a_minute(|| {
+        dropped_in_time(|bytes| *bytes.iter_mut().nth_back(431).unwrap() ^= 1, false)
+    });
+}
+
+/// Of a segment that was salvaged without its trailer nobody knows the link that the next one
+/// names. Once it was dropped, that one was damage.
+#[test]
+fn a_segment_that_is_dropped_after_a_repair_without_a_trailer_is_not_missed() {
+    within_a_minute(|| {
+        let damage = |bytes: &mut Vec<u8>| {
+            bytes[30_000] ^= 1;
+            *bytes.last_mut().unwrap() ^= 1;
+        };
+        dropped_in_time(damage, true);
+    });
+}
+
 /// What kept a segment from being read may be over when the next one is sealed.
 #[test]
 fn a_segment_that_can_be_read_again_is_named_by_the_next() {

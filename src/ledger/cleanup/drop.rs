@@ -295,7 +295,8 @@ struct DroppedDetail {
 
 /// The note on a segment that goes, with what outlives it: its sums.
 fn dropped_note(candidate: &Candidate) -> Result<crate::model::Event<'static>> {
-    let trailer = candidate.segment.trailer();
+    // Behind a damaged footer the trailer may be whole, and the next segment names its link.
+    let trailer = candidate.segment.was_sealed_with()?;
     let detail = DroppedDetail {
         first_seq: candidate.segment.first_seq(),
         last_seq: candidate.overview.last_seq,
