@@ -138,12 +138,20 @@ impl Kept {
         }
     }
 
-    /// Drops what is too much.
+    /// Drops what is too much: of who has the most, but nobody's last answer while another has
+    /// more than one. That may have come just now, and its request may be sent again.
     fn forget_most(&mut self) {
-        while self.bytes > MAX_BYTES
-            && let Some(own) = self.users.values_mut().max_by_key(|own| own.bytes)
-            && !own.order.is_empty()
-        {
+        while self.bytes > MAX_BYTES {
+            let several = self.users.values_mut().filter(|own| own.order.len() > 1);
+            let own = match several.max_by_key(|own| own.bytes) {
+                Some(own) => own,
+                None => {
+                    let since = |own: &&mut Own| own.order.front().map(|(_, since)| *since);
+                    let any = self.users.values_mut().filter(|own| !own.order.is_empty());
+                    let Some(oldest) = any.min_by_key(since) else { return };
+                    oldest
+                }
+            };
             self.bytes = self.bytes.saturating_sub(own.forget_first());
         }
     }
@@ -295,5 +303,19 @@ mod tests {
         assert_eq!(kept.count(), 63);
         answers.tidy();
         assert!(is_known(&answers, "ann", "k"));
+    }
+
+    /// The answer that was the largest went as it came, and its request was done again each time,
+    /// for as long as those of many others stayed.
+    #[test]
+    fn an_answer_is_kept_that_came_just_now() {
+        let answers = Answers::default();
+        let large = |bytes| Bytes::from(vec![0; bytes]);
+        for number in 0..110 {
+            answered(&answers, &format!("user {number}"), "k", large(600 << 10));
+        }
+        answered(&answers, "ann", "k", large(1 << 20));
+        assert!(is_known(&answers, "ann", "k"));
+        assert!(!is_known(&answers, "user 0", "k") && is_known(&answers, "user 109", "k"));
     }
 }
