@@ -187,11 +187,13 @@ fn the_configuration_has_an_order() {
     }
     // Who may use the server, and what is switched off, is told in that order, too.
     let (off, secret) = (("RUNLEDGER_NO_AUTH", "false"), ("RUNLEDGER_SECRET_FILE", "short"));
+    let empty = ("RUNLEDGER_NO_AUTH", "");
     for (toml, env, args, expected) in [
         ("", &[secret][..], &["--no-auth", "--listen", "0.0.0.3:3"][..], "0.0.0.3:3 is none"),
         ("", &[secret], &["--jwks-file", "b"], "keys in b"),
         ("no_auth = true", &[secret], &[], "needs 32"),
         ("no_auth = true", &[off], &[], "--secret-file"),
+        ("no_auth = true", &[empty], &["--listen", "0.0.0.3:3"], "0.0.0.3:3 is none"),
         ("no_auth = true", &[off, secret], &[], "needs 32"),
         ("secret_file = \"short\"", &[off], &[], "needs 32"),
     ] {
@@ -241,6 +243,8 @@ fn what_is_switched_off_stays_off() {
     let off = ("RUNLEDGER_OPEN_METRICS", "false");
     assert_eq!(metrics(&[], &[]), 200);
     assert_eq!(metrics(&[off], &[]), 401);
+    // As of a variable that is not set where the server is started.
+    assert_eq!(metrics(&[("RUNLEDGER_OPEN_METRICS", "")], &[]), 200);
     assert_eq!(metrics(&[off], &["--open-metrics"]), 200);
     assert_eq!(metrics(&[], &["--open-metrics=false"]), 401);
 }

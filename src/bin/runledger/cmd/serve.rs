@@ -80,12 +80,13 @@ pub(crate) struct Args {
     /// Let pages of this origin ask, such as https://example.org; may be given several times
     #[arg(long, value_name = "ORIGIN", env = "RUNLEDGER_CORS", value_delimiter = ',')]
     cors: Vec<String>,
-    /// Show /metrics without a token
-    #[arg(long, value_name = "BOOL", env = "RUNLEDGER_OPEN_METRICS", value_parser = yes_or_no())]
+    /// Show /metrics without a token [env: RUNLEDGER_OPEN_METRICS]
+    #[arg(long, value_name = "BOOL", value_parser = yes_or_no())]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     open_metrics: Option<bool>,
     /// Note each request as an event in the ledger, and each fault of the server as an error
-    #[arg(long, value_name = "BOOL", env = "RUNLEDGER_ACCESS_LOG", value_parser = yes_or_no())]
+    /// [env: RUNLEDGER_ACCESS_LOG]
+    #[arg(long, value_name = "BOOL", value_parser = yes_or_no())]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     access_log: Option<bool>,
 }
@@ -130,17 +131,19 @@ impl Args {
     }
 }
 
-/// What the environment says of who may use the server. A flag goes before it: clap would take the
-/// two for a conflict.
+/// What the environment says of who may use the server, and of what is on or off. A flag goes
+/// before it: clap would take two of them for a conflict, and an empty variable for one with a
+/// value.
 fn environment() -> Settings {
-    let path = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let no_auth = env::var_os("RUNLEDGER_NO_AUTH");
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+    let path = |name| set(name).map(PathBuf::from);
+    let is_on = |name| yes_or_no().parse_ref(&clap::Command::new("serve"), None, &set(name)?).ok();
     let mut settings = Settings::default();
-    settings.no_auth = no_auth.map(|value| {
-        yes_or_no().parse_ref(&clap::Command::new("serve"), None, &value).unwrap_or_default()
-    });
+    settings.no_auth = is_on("RUNLEDGER_NO_AUTH");
     settings.secret_file = path("RUNLEDGER_SECRET_FILE");
     settings.jwks_file = path("RUNLEDGER_JWKS_FILE");
+    settings.open_metrics = is_on("RUNLEDGER_OPEN_METRICS");
+    settings.access_log = is_on("RUNLEDGER_ACCESS_LOG");
     settings
 }
 
