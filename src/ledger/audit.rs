@@ -270,12 +270,12 @@ pub(super) fn lost_run(segment: &Segment, seq: u64, what: &str, damage: &Error) 
 }
 
 /// The link of a segment in its stream's hash chain, as notes hold it.
-#[derive(Default, Serialize, Deserialize)]
-pub(super) struct Links {
+#[derive(Serialize)]
+struct Links {
     /// The link of the segment that is gone.
-    pub(super) hash: Option<String>,
+    hash: Option<String>,
     /// The link of the one in its place.
-    pub(super) new_hash: Option<String>,
+    new_hash: Option<String>,
 }
 
 /// The note on a segment that a repair replaced, with the links of the old and the new file.
@@ -327,15 +327,6 @@ pub(super) fn unreadable(path: &Path, link: Option<[u8; 32]>) -> Event<'static> 
         event.message(format!("{} was set aside: its header is damaged", path.display()));
     event.trace_id = Id::new(file_in_ledger(path)).ok();
     event
-}
-
-/// The links that a note tells: of the segment that is gone, and of the one in its place.
-pub(super) fn links(note: &Body<'_>) -> Links {
-    let payload = match note {
-        Body::Event(event) => event.payload.as_ref(),
-        Body::Run(_) | Body::Error(_) => None,
-    };
-    payload.and_then(|payload| payload.to_value().ok()).unwrap_or_default()
 }
 
 /// A hash as text.

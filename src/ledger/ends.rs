@@ -7,10 +7,10 @@ use crate::error::{Damage, Result};
 use crate::format::seqfile::Head;
 use crate::ledger::audit::{self, SEGMENT_DROPPED};
 use crate::ledger::catalog::{Catalog, Unreadable};
+use crate::ledger::chain::{Before, known_links};
 use crate::ledger::classes::{STREAM_KINDS, stream_code};
 use crate::ledger::reader::Reader;
 use crate::ledger::sequence::Found;
-use crate::ledger::verify::{Before, known_links};
 use crate::model::{Body, Event};
 use crate::segment::{Check, DamagedRange, FRAMES_START, Name, Segment};
 

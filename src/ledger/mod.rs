@@ -4,6 +4,7 @@ mod append;
 mod append_each;
 mod audit;
 mod catalog;
+mod chain;
 mod checkpoint;
 mod classes;
 mod cleanup;

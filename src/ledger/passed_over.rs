@@ -3,8 +3,10 @@
 
 use crate::error::Result;
 use crate::ledger::audit::{self, SEGMENT_PASSED_OVER};
+use crate::ledger::chain::Detail;
 use crate::ledger::handle::Inner;
 use crate::ledger::sealing::Full;
+use crate::model::Body;
 use crate::segment::Segment;
 
 /// A segment whose link cannot be read, and the link that its stream's chain goes on from.
@@ -128,7 +130,10 @@ impl Inner {
         let notes = self.reader.audit().record_type(SEGMENT_PASSED_OVER).trace(&passed.name);
         let page = notes.limit(usize::MAX - 1).fetch()?;
         let link = audit::hex(passed.link);
-        let mut links = page.records().filter_map(Result::ok).map(|it| audit::links(&it.body));
-        Ok(links.any(|it| it.hash.as_ref() == Some(&link)))
+        let is_its = |note: &Body<'_>| match note {
+            Body::Event(note) => Detail::of(note).hash.as_ref() == Some(&link),
+            Body::Run(_) | Body::Error(_) => false,
+        };
+        Ok(page.records().filter_map(Result::ok).any(|note| is_its(&note.body)))
     }
 }

@@ -1,26 +1,17 @@
 //! Reading everything and comparing it with its checksums.
 
-use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
-
 use crate::error::{Damage, Error, Result};
 use crate::format::identity::{IDENTITY_BYTES, Identity};
-use crate::ledger::audit::{
-    Links, SEGMENT_COMPACTED, SEGMENT_DROPPED, SEGMENT_MISSING, SEGMENT_PASSED_OVER,
-    SEGMENT_REPAIRED, hex, links, segment_name,
-};
 use crate::ledger::catalog::Catalog;
+use crate::ledger::chain::{Before, KnownLinks, known_links};
 use crate::ledger::classes::STREAM_KINDS;
-use crate::ledger::compact::Replaced;
 use crate::ledger::layout::Layout;
 use crate::ledger::reader::Reader;
 use crate::ledger::sequence::{self, Found};
-use crate::model::Body;
-use crate::query::Order;
-use crate::segment::{DamagedRange, Segment};
+use crate::segment::DamagedRange;
 use crate::storage::{OpenMode, Storage};
 
 /// What [`verify`] found.
@@ -182,106 +173,6 @@ fn refused_by_system(path: &Path, bytes: u64, refused: &Error) -> Finding {
     };
     let finding = finding(path, range.of(Damage::Unreadable), true, UNREADABLE);
     Finding { cause: Some(cause), ..finding }
-}
-
-/// What notes tell of links, as text: next to a segment that is on record the chain is not that of
-/// the first sealing.
-#[derive(Debug, Default)]
-pub(super) struct KnownLinks {
-    /// Of segments that are gone with nothing in their place, and those that a segment names
-    /// because the one before it could not be read when it was sealed.
-    gone: HashSet<String>,
-    /// Of segments that were written anew, each with those of what came in its place.
-    became: HashMap<String, Vec<String>>,
-    /// Of segments that were repaired when it could not be told which link they had: that is what
-    /// the next one names.
-    unknown: HashSet<String>,
-    /// The paths of those of them that are gone with nothing in their place.
-    lost: Vec<String>,
-}
-
-/// The segment before another one, if there is any, and its link.
-pub(super) type Before = (Option<Arc<Segment>>, [u8; 32]);
-
-impl KnownLinks {
-    /// True when a segment may name this link as that of the segment before it although that has
-    /// another: the one that it names is gone, or has become the one that is there.
-    pub(super) fn explain(
-        &self,
-        segment: &Segment,
-        previous: [u8; 32],
-        (before, link): &Before,
-    ) -> bool {
-        let to = segment_name(segment);
-        let from = before.as_deref();
-        let from = from.map_or_else(|| format!("{}/", segment.header().stream), segment_name);
-        let before = hex(*link);
-        let (mut seen, mut left) = (HashSet::new(), vec![hex(previous)]);
-        while let Some(link) = left.pop() {
-            if link == before || self.gone.contains(&link) {
-                return true;
-            }
-            let next = self.became.get(&link).into_iter().flatten();
-            left.extend(next.filter(|next| !seen.contains(*next)).cloned());
-            seen.insert(link);
-        }
-        self.unknown.contains(&before) || self.lost.iter().any(|path| (&from..&to).contains(&path))
-    }
-
-    /// Adds what a note on a segment tells. They are given in their order.
-    pub(super) fn add(&mut self, note: &Body<'_>) {
-        let Links { hash, new_hash } = links(note);
-        match (hash, new_hash) {
-            (Some(old), Some(new)) => {
-                if self.unknown.contains(&old) {
-                    self.unknown.insert(new.clone());
-                }
-                self.became.entry(old).or_default().push(new);
-            }
-            (Some(gone), None) => {
-                if self.unknown.contains(&gone) {
-                    self.lost.extend(path_of_gone(note));
-                }
-                self.gone.insert(gone);
-            }
-            (None, Some(new)) => drop(self.unknown.insert(new)),
-            (None, None) => {}
-        }
-    }
-}
-
-/// The path of a segment that a note tells of as gone with nothing in its place; of several that
-/// were written anew as nothing, of the last.
-fn path_of_gone(note: &Body<'_>) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Gone {
-        replaced: Vec<Replaced>,
-    }
-    let Body::Event(event) = note else { return None };
-    if let Some(path) = &event.trace_id {
-        return Some(path.to_string());
-    }
-    let mut gone = event.payload.as_ref()?.to_value::<Gone>().ok()?;
-    Some(gone.replaced.pop()?.segment)
-}
-
-/// The links on record.
-///
-/// # Errors
-/// When the notes cannot be read.
-pub(super) fn known_links(reader: &Reader) -> Result<KnownLinks> {
-    let kinds = [
-        SEGMENT_DROPPED,
-        SEGMENT_REPAIRED,
-        SEGMENT_COMPACTED,
-        SEGMENT_MISSING,
-        SEGMENT_PASSED_OVER,
-    ];
-    let notes = kinds.iter().fold(reader.audit(), |notes, kind| notes.record_type(kind));
-    let page = notes.order(Order::Seq).limit(usize::MAX - 1).fetch()?;
-    let mut known = KnownLinks::default();
-    page.records().filter_map(Result::ok).for_each(|note| known.add(&note.body));
-    Ok(known)
 }
 
 fn verify_stream(

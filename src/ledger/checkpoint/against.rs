@@ -5,14 +5,13 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Deserialize;
-
 use crate::error::{Damage, Error, Result};
 use crate::ledger::audit::{
     SEGMENT_COMPACTED, SEGMENT_DROPPED, SEGMENT_MISSING, SEGMENT_REPAIRED, file_in_ledger, hex,
     segment_name,
 };
 use crate::ledger::catalog::Catalog;
+use crate::ledger::chain::Detail;
 use crate::ledger::checkpoint::{Checkpoint, OpenHead, SealedHead, StreamHead, by_stream};
 use crate::ledger::compact::Replaced;
 use crate::ledger::layout::Layout;
@@ -163,15 +162,6 @@ struct Told {
     missing: Vec<(String, Option<String>)>,
 }
 
-/// What a note on segments holds, whichever it is.
-#[derive(Default, Deserialize)]
-struct Detail {
-    hash: Option<String>,
-    new_hash: Option<String>,
-    #[serde(default)]
-    replaced: Vec<Replaced>,
-}
-
 impl ProofReport {
     fn compare(&mut self, catalog: &Arc<Catalog>, checkpoint: &Checkpoint) -> Result<()> {
         catalog.refresh(OpenMode::Read)?;
@@ -268,12 +258,10 @@ fn told(reader: &Reader, since: u64) -> Result<Told> {
     let mut told = Told::default();
     // One that is damaged is among what was verified.
     for note in page.records().filter_map(Result::ok) {
-        let Body::Event(Event { event_type, payload, message, trace_id, .. }) = note.body else {
-            continue;
-        };
+        let Body::Event(event) = note.body else { continue };
+        let Detail { hash, new_hash, replaced } = Detail::of(&event);
+        let Event { event_type, message, trace_id, .. } = event;
         let path = trace_id.map(|path| path.to_string());
-        let detail = payload.and_then(|payload| payload.to_value::<Detail>().ok());
-        let Detail { hash, new_hash, replaced } = detail.unwrap_or_default();
         // A segment goes after the note of it, and the checkpoint can lie between. But a compaction
         // may have come to nothing after its note.
         let comes_first = [SEGMENT_DROPPED, SEGMENT_COMPACTED].contains(&&*event_type);

@@ -1,0 +1,125 @@
+//! The chain of hashes, as notes on segments tell of it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::error::Result;
+use crate::ledger::audit::{
+    SEGMENT_COMPACTED, SEGMENT_DROPPED, SEGMENT_MISSING, SEGMENT_PASSED_OVER, SEGMENT_REPAIRED,
+    hex, segment_name,
+};
+use crate::ledger::compact::Replaced;
+use crate::ledger::reader::Reader;
+use crate::model::{Body, Event};
+use crate::query::Order;
+use crate::segment::Segment;
+
+/// What a note on segments holds, whichever it is.
+#[derive(Default, Deserialize)]
+pub(super) struct Detail {
+    /// The link of the segment that is gone.
+    pub(super) hash: Option<String>,
+    /// The link of the one in its place.
+    pub(super) new_hash: Option<String>,
+    /// The segments that were written anew.
+    #[serde(default)]
+    pub(super) replaced: Vec<Replaced>,
+}
+
+impl Detail {
+    /// That of this note; nothing for one that is about something else.
+    pub(super) fn of(note: &Event<'_>) -> Self {
+        let payload = note.payload.as_ref();
+        payload.and_then(|payload| payload.to_value().ok()).unwrap_or_default()
+    }
+}
+
+/// What notes tell of links, as text: next to a segment that is on record the chain is not that of
+/// the first sealing.
+#[derive(Debug, Default)]
+pub(super) struct KnownLinks {
+    /// Of segments that are gone with nothing in their place, and those that a segment names
+    /// because the one before it could not be read when it was sealed.
+    gone: HashSet<String>,
+    /// Of segments that were written anew, each with those of what came in its place.
+    became: HashMap<String, Vec<String>>,
+    /// Of segments that were repaired when it could not be told which link they had: that is what
+    /// the next one names.
+    unknown: HashSet<String>,
+    /// The paths of those of them that are gone with nothing in their place.
+    lost: Vec<String>,
+}
+
+/// The segment before another one, if there is any, and its link.
+pub(super) type Before = (Option<Arc<Segment>>, [u8; 32]);
+
+impl KnownLinks {
+    /// True when a segment may name this link as that of the segment before it although that has
+    /// another: the one that it names is gone, or has become the one that is there.
+    pub(super) fn explain(
+        &self,
+        segment: &Segment,
+        previous: [u8; 32],
+        (before, link): &Before,
+    ) -> bool {
+        let to = segment_name(segment);
+        let from = before.as_deref();
+        let from = from.map_or_else(|| format!("{}/", segment.header().stream), segment_name);
+        let before = hex(*link);
+        let (mut seen, mut left) = (HashSet::new(), vec![hex(previous)]);
+        while let Some(link) = left.pop() {
+            if link == before || self.gone.contains(&link) {
+                return true;
+            }
+            let next = self.became.get(&link).into_iter().flatten();
+            left.extend(next.filter(|next| !seen.contains(*next)).cloned());
+            seen.insert(link);
+        }
+        self.unknown.contains(&before) || self.lost.iter().any(|path| (&from..&to).contains(&path))
+    }
+
+    /// Adds what a note on a segment tells. They are given in their order.
+    pub(super) fn add(&mut self, note: &Body<'_>) {
+        let Body::Event(note) = note else { return };
+        let Detail { hash, new_hash, replaced } = Detail::of(note);
+        match (hash, new_hash) {
+            (Some(old), Some(new)) => {
+                if self.unknown.contains(&old) {
+                    self.unknown.insert(new.clone());
+                }
+                self.became.entry(old).or_default().push(new);
+            }
+            (Some(gone), None) => {
+                if self.unknown.contains(&gone) {
+                    // Of several that were written anew as nothing, the next one names the last.
+                    let last = replaced.last().map(|it| it.segment.clone());
+                    self.lost.extend(note.trace_id.as_ref().map(ToString::to_string).or(last));
+                }
+                self.gone.insert(gone);
+            }
+            (None, Some(new)) => drop(self.unknown.insert(new)),
+            (None, None) => {}
+        }
+    }
+}
+
+/// The links on record.
+///
+/// # Errors
+/// When the notes cannot be read.
+pub(super) fn known_links(reader: &Reader) -> Result<KnownLinks> {
+    let kinds = [
+        SEGMENT_DROPPED,
+        SEGMENT_REPAIRED,
+        SEGMENT_COMPACTED,
+        SEGMENT_MISSING,
+        SEGMENT_PASSED_OVER,
+    ];
+    let notes = kinds.iter().fold(reader.audit(), |notes, kind| notes.record_type(kind));
+    let page = notes.order(Order::Seq).limit(usize::MAX - 1).fetch()?;
+    let mut known = KnownLinks::default();
+    page.records().filter_map(Result::ok).for_each(|note| known.add(&note.body));
+    Ok(known)
+}
