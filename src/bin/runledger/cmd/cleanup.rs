@@ -70,8 +70,7 @@ pub(super) fn clean(cleanup: &Cleanup, dry_run: bool, ctx: &Context) -> Result<O
     let report = reader.plan_cleanup(cleanup, &Retention::new())?;
     print(&report, true, &screen)?;
     let goes = report.dropped().chain(report.rewritten()).next().is_some();
-    let would_change = goes || report.copies.files > 0;
-    query::whole(&reader, if would_change { Outcome::Notable } else { Outcome::Done })
+    query::planned(&reader, goes || report.copies.files > 0)
 }
 
 fn print(report: &CleanupReport, dry_run: bool, screen: &Screen) -> io::Result<()> {

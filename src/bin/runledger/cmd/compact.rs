@@ -55,9 +55,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         let reader = query::open(ctx)?;
         let report = reader.plan_compaction(&compaction, &Options::new())?;
         print(&report, true, &screen)?;
-        let would_change = !report.rewrites.is_empty();
-        let outcome = if would_change { Outcome::Notable } else { Outcome::Done };
-        return query::whole(&reader, outcome);
+        return query::planned(&reader, !report.rewrites.is_empty());
     }
     let ledger = writer::open_existing(ctx)?;
     let report = ledger.compact(&compaction)?;

@@ -66,9 +66,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         let reader = query::open(ctx)?;
         let report = reader.plan_erasure(&erasure)?;
         print(&report, true, &screen)?;
-        let would_change = report.total() + report.notes > 0;
-        let outcome = if would_change { Outcome::Notable } else { Outcome::Done };
-        return query::whole(&reader, outcome);
+        return query::planned(&reader, report.total() + report.notes > 0);
     }
     let ledger = writer::open_existing(ctx)?;
     let report = ledger.erase(&erasure)?;

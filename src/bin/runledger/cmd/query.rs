@@ -92,6 +92,14 @@ pub(super) fn shown(reader: &Reader, shown: Result<Outcome, Failure>) -> Result<
     }
 }
 
+/// The outcome of a dry run, by whether there is something that it would change.
+///
+/// # Errors
+/// When the engine's notes cannot be read.
+pub(super) fn planned(reader: &Reader, would_change: bool) -> Result<Outcome, Failure> {
+    whole(reader, if would_change { Outcome::Notable } else { Outcome::Done })
+}
+
 /// The outcome of a command that did not find what it is about, which damage may have hidden.
 ///
 /// # Errors
