@@ -52,30 +52,7 @@ struct Spans {
 
 /// What a record costs of the bound on bytes.
 pub(super) fn weight(body: &Body<'_>) -> usize {
-    let len = |text: &Option<Cow<'_, str>>| text.as_deref().map_or(0, str::len);
-    let json = |json: &Option<Json<'_>>| json.as_ref().map_or(0, |json| json.as_str().len());
-    OVERHEAD
-        + match body {
-            Body::Run(run) => {
-                let of_error = |error: &crate::model::RunError<'_>| {
-                    error.message.len() + len(&error.stack) + len(&error.error_type)
-                };
-                run.run_type.len()
-                    + json(&run.metadata)
-                    + json(&run.result)
-                    + run.error.as_ref().map_or(0, of_error)
-            }
-            Body::Event(event) => {
-                event.event_type.len() + len(&event.message) + json(&event.payload)
-            }
-            Body::Error(error) => {
-                error.error_type.len()
-                    + error.message.len()
-                    + len(&error.stack)
-                    + json(&error.detail)
-                    + len(&error.endpoint)
-            }
-        }
+    OVERHEAD + body.text_bytes()
 }
 
 impl Pending {

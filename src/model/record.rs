@@ -1,4 +1,6 @@
-use crate::model::{ErrorRecord, Event, Id, Kind, Origin, Run, Timestamp};
+use std::borrow::Cow;
+
+use crate::model::{ErrorRecord, Event, Id, Json, Kind, Origin, Run, RunError, Timestamp};
 
 /// What a record holds: handed to an append, and given back by a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,38 @@ impl Body<'_> {
             Self::Event(event) => &event.event_type,
             Self::Error(error) => &error.error_type,
         }
+    }
+
+    /// How many bytes its texts and its JSON take: what of a record may be long. Its ids, its
+    /// subject and its owner do not count, of which each has a bound.
+    ///
+    /// ```
+    /// use runledger::{Body, Event};
+    ///
+    /// assert_eq!(Body::from(Event::new("mail").message("sent")).text_bytes(), 8);
+    /// ```
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let text = |text: &Option<Cow<'_, str>>| text.as_deref().map_or(0, str::len);
+        let json = |json: &Option<Json<'_>>| json.as_ref().map_or(0, |json| json.as_str().len());
+        let of_type = self.type_name().len();
+        of_type
+            + match self {
+                Self::Run(run) => {
+                    let of_error = |error: &RunError<'_>| {
+                        error.message.len() + text(&error.stack) + text(&error.error_type)
+                    };
+                    let error = run.error.as_ref().map_or(0, of_error);
+                    json(&run.metadata) + json(&run.result) + error
+                }
+                Self::Event(event) => text(&event.message) + json(&event.payload),
+                Self::Error(error) => {
+                    error.message.len()
+                        + text(&error.stack)
+                        + text(&error.endpoint)
+                        + json(&error.detail)
+                }
+            }
     }
 
     /// The trace it belongs to.

@@ -1,6 +1,6 @@
 //! A long result, fetched page by page so that it takes little memory.
 
-use runledger::{Body, Cursor, Error, Json, Page, Query, Record};
+use runledger::{Body, Cursor, Error, Page, Query, Record};
 
 use crate::exit::{Failure, Outcome, say};
 
@@ -21,7 +21,7 @@ impl Taken {
     /// Counts another record. False when the next one is for another page.
     pub(crate) fn count(&mut self, body: Option<&Body<'_>>) -> bool {
         self.records += 1;
-        self.bytes += body.map_or(0, weight);
+        self.bytes += body.map_or(0, Body::text_bytes);
         self.bytes < ENOUGH
     }
 
@@ -29,25 +29,6 @@ impl Taken {
     pub(crate) fn next(&self, page: &Page) -> Option<Cursor> {
         let is_all = self.records == page.len();
         if is_all { page.next() } else { page.cursor_after(self.records.saturating_sub(1)) }
-    }
-}
-
-/// How many bytes of text and JSON a record has that may be long.
-fn weight(body: &Body<'_>) -> usize {
-    let text = |text: Option<&str>| text.map_or(0, str::len);
-    let json = |json: Option<&Json<'_>>| json.map_or(0, |json| json.as_str().len());
-    match body {
-        Body::Run(run) => {
-            let error = run.error.as_ref();
-            error.map_or(0, |error| error.message.len() + text(error.stack.as_deref()))
-                + json(run.metadata.as_ref())
-                + json(run.result.as_ref())
-        }
-        Body::Event(event) => text(event.message.as_deref()) + json(event.payload.as_ref()),
-        Body::Error(error) => {
-            error.message.len() + text(error.stack.as_deref()) + json(error.detail.as_ref())
-        }
-        _ => 0,
     }
 }
 
