@@ -30,8 +30,10 @@ pub(super) type Runs = HashSet<Id<'static>>;
 pub(super) fn note_failed_runs(ledger: &Path, runs: Runs) {
     let _ = FAILED.try_with(|failed| {
         let Ok(mut failed) = failed.try_borrow_mut() else { return };
-        failed.retain(|(of, runs)| of != ledger && !runs.is_empty());
-        failed.push((ledger.to_owned(), runs));
+        failed.retain(|(of, _)| of != ledger);
+        if !runs.is_empty() {
+            failed.push((ledger.to_owned(), runs));
+        }
     });
 }
 
