@@ -16,6 +16,7 @@ mod service;
 mod spill;
 mod typed;
 
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use runledger::storage::Disk;
@@ -30,6 +31,17 @@ fn ledger() -> (Ledger, Hooked, TempDir) {
     let storage = Hooked::new(Arc::new(Disk));
     let options = Options::new().storage(Arc::new(storage.clone()));
     (options.open(dir.path().join("ledger")).unwrap(), storage, dir)
+}
+
+/// Damages the second record of a stream, which the index is to know.
+fn damage_second(dir: &TempDir, stream: &str) {
+    let stream = dir.path().join("ledger/streams").join(stream);
+    let path = std::fs::read_dir(stream).unwrap().next().unwrap().unwrap().path();
+    let bytes = std::fs::read(&path).unwrap();
+    let mut frames = memchr::memmem::find_iter(&bytes, b"\xf7RLf");
+    let second = frames.nth(1).unwrap() as u64;
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.write_all_at(b"damaged", second).unwrap();
 }
 
 /// What a query finds, in the order of the appends.

@@ -209,18 +209,23 @@ fn a_merged_run_that_was_carried_forward_is_still_the_others() {
     assert_eq!(ledger.query().status(Status::Running).count().unwrap(), 0);
 }
 
-/// The newest success of a type was merged, and then carried forward where it was from: what came
-/// of it there is the same state once more, which is here.
-#[test]
-fn a_result_that_was_carried_forward_where_it_is_from_is_here_already() {
-    let other = SimDisk::new(1);
-    let edge = open(&other);
+/// A ledger with the newest success of a type, merged into another one and then carried forward.
+fn merged_and_then_carried() -> (Ledger, Ledger) {
+    let edge = open(&SimDisk::new(1));
     edge.append(run("r", Status::Success).created_at(Timestamp::from_nanos(1))).unwrap();
     let ledger = open(&SimDisk::new(9));
     ledger.merge_from(edge.reader()).unwrap();
     edge.append(run("whole", Status::Skipped)).unwrap();
     let age = std::time::Duration::from_nanos(1);
     edge.cleanup(&runledger::Cleanup::older_than(age), false).unwrap();
+    (edge, ledger)
+}
+
+/// The newest success of a type was merged, and then carried forward where it was from: what came
+/// of it there is the same state once more, which is here.
+#[test]
+fn a_result_that_was_carried_forward_where_it_is_from_is_here_already() {
+    let (edge, ledger) = merged_and_then_carried();
     let results = edge.query().status(Status::Success).fetch().unwrap();
     assert!(results.seqs().all(|seq| seq > 1), "it was carried");
     let report = ledger.merge_from(edge.reader()).unwrap();
@@ -231,13 +236,7 @@ fn a_result_that_was_carried_forward_where_it_is_from_is_here_already() {
 /// As before, and then the run began once more: the end of its first attempt counted as refused.
 #[test]
 fn an_end_that_was_carried_forward_before_another_attempt_is_here_already() {
-    let edge = open(&SimDisk::new(1));
-    edge.append(run("r", Status::Success).created_at(Timestamp::from_nanos(1))).unwrap();
-    let ledger = open(&SimDisk::new(9));
-    ledger.merge_from(edge.reader()).unwrap();
-    edge.append(run("whole", Status::Skipped)).unwrap();
-    let age = std::time::Duration::from_nanos(1);
-    edge.cleanup(&runledger::Cleanup::older_than(age), false).unwrap();
+    let (edge, ledger) = merged_and_then_carried();
     edge.append(run("r", Status::Running).attempt(2u32)).unwrap();
     let states = edge.reader().run_history(&Id::new("r").unwrap()).unwrap();
     assert_eq!(states.len(), 2, "the first one was carried");

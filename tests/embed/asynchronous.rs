@@ -1,7 +1,6 @@
 //! What is awaited, on two executors.
 
 use std::future::Future;
-use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use runledger::embed::{Follow, Recorder};
 use runledger::{Body, Durability, Error, ErrorRecord, Event, Kind, Ledger, Run, Status};
 use smol::stream::StreamExt;
 
-use super::ledger;
+use super::{damage_second, ledger};
 use crate::engine::within_a_minute;
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -174,13 +173,7 @@ fn a_stream_with_a_text_goes_on_behind_damage() {
                 ledger.append(ErrorRecord::new(name, "needle")).unwrap();
             }
             assert_eq!(ledger.query().count().unwrap(), 3);
-            let stream = dir.path().join("ledger/streams/errors");
-            let path = std::fs::read_dir(stream).unwrap().next().unwrap().unwrap().path();
-            let bytes = std::fs::read(&path).unwrap();
-            let mut frames = memchr::memmem::find_iter(&bytes, b"\xf7RLf");
-            let second = frames.nth(1).unwrap() as u64;
-            let file = std::fs::File::options().write(true).open(path).unwrap();
-            file.write_all_at(b"damaged", second).unwrap();
+            damage_second(&dir, "errors");
             let mut follow = Follow::new(&ledger, 0, |query| query.text("needle")).unwrap();
             assert_eq!(follow.next().await.unwrap().unwrap().seq, 1);
             let damaged = follow.next().await.unwrap();

@@ -1,11 +1,9 @@
 //! Payloads read into types.
 
-use std::os::unix::fs::FileExt;
-
 use runledger::{Body, Error, Event, Json, Order, Severity};
 use serde::{Deserialize, Serialize};
 
-use super::ledger;
+use super::{damage_second, ledger};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct MailSent {
@@ -56,13 +54,7 @@ fn events_with_a_text_go_on_behind_damage() {
         ledger.append(mail(tries).message("needle")).unwrap();
     }
     assert_eq!(ledger.query().count().unwrap(), 3);
-    let stream = dir.path().join("ledger/streams/events");
-    let path = std::fs::read_dir(stream).unwrap().next().unwrap().unwrap().path();
-    let bytes = std::fs::read(&path).unwrap();
-    let mut frames = memchr::memmem::find_iter(&bytes, b"\xf7RLf");
-    let second = frames.nth(1).unwrap() as u64;
-    let file = std::fs::File::options().write(true).open(path).unwrap();
-    file.write_all_at(b"damaged", second).unwrap();
+    damage_second(&dir, "events");
     let found = ledger.events::<MailSent>().narrow(|query| query.text("needle"));
     let tries: Vec<_> = found.map(|event| event.map(|it| it.1.tries)).collect();
     assert!(matches!(&tries[..], [Ok(2), Err(Error::Damaged { .. }), Ok(0)]), "{tries:?}");

@@ -120,6 +120,21 @@ fn an_end_stays_with_a_beginning_that_was_appended_to_meanwhile() {
     }
 }
 
+/// Does this once, before a clean-up carries runs forward: the clock is looked at twice, for the
+/// plan, and for the append that carries.
+fn before_it_carries(storage: &Hooked, act: impl Fn() + Send + Sync + 'static) {
+    let looks = Mutex::new(0);
+    storage.set(move |operation, _| {
+        let due = operation == "now" && {
+            *looks.lock() += 1;
+            *looks.lock() == 2
+        };
+        if due {
+            act();
+        }
+    });
+}
+
 /// A run that was still open was carried forward as it had been read, over a state that was
 /// appended meanwhile: what that had set was undone.
 #[test]
@@ -131,16 +146,9 @@ fn carrying_forward_undoes_no_newer_state() {
     ledger.append(run("a", Status::Running).metadata(json("1"))).unwrap();
     ledger.append(run("b", Status::Skipped)).unwrap();
     disk.advance(2 * HOUR);
-    // The clock is looked at twice: for the plan, and for the append that carries.
-    let (writer, looks) = (ledger.clone(), Mutex::new(0));
-    storage.set(move |operation, _| {
-        let due = operation == "now" && {
-            *looks.lock() += 1;
-            *looks.lock() == 2
-        };
-        if due {
-            writer.append(run("a", Status::Running).metadata(json("2"))).unwrap();
-        }
+    let writer = ledger.clone();
+    before_it_carries(&storage, move || {
+        writer.append(run("a", Status::Running).metadata(json("2"))).unwrap();
     });
     ledger.cleanup(&Cleanup::retention(), false).unwrap();
     let stored = ledger.reader().run("a").unwrap();
@@ -158,17 +166,10 @@ fn carrying_forward_moves_no_later_attempt() {
     ledger.append(run("a", Status::Running)).unwrap();
     ledger.append(run("b", Status::Skipped)).unwrap();
     disk.advance(2 * HOUR);
-    // The clock is looked at twice: for the plan, and for the append that carries.
-    let (writer, looks) = (ledger.clone(), Mutex::new(0));
-    storage.set(move |operation, _| {
-        let due = operation == "now" && {
-            *looks.lock() += 1;
-            *looks.lock() == 2
-        };
-        if due {
-            writer.append(run("a", Status::Failed)).unwrap();
-            writer.append(run("a", Status::Pending).attempt(2_u32)).unwrap();
-        }
+    let writer = ledger.clone();
+    before_it_carries(&storage, move || {
+        writer.append(run("a", Status::Failed)).unwrap();
+        writer.append(run("a", Status::Pending).attempt(2_u32)).unwrap();
     });
     ledger.cleanup(&Cleanup::retention(), false).unwrap();
     storage.set(|_, _| {});
