@@ -78,11 +78,6 @@ pub(crate) fn forget_ends(storage: &dyn Storage, path: &Path, ledger: &[u8; 16])
 }
 
 impl Sequence {
-    /// The number that is given out next.
-    pub(super) fn next(&self) -> u64 {
-        self.next.load(Ordering::Acquire)
-    }
-
     /// Opens or makes the file. `highest` is the highest number that any record has, and `heads`
     /// say up to where the streams are on stable storage.
     pub(super) fn open(

@@ -18,7 +18,7 @@ impl Ledger {
     /// ```
     #[must_use]
     pub fn settled(&self) -> u64 {
-        let next = self.inner.sequence.next();
+        let next = self.inner.sequence.peek();
         // Who took a number below that one did so under the lock of each stream that it goes to,
         // and shows its records before it gives them back.
         self.inner.streams.iter().for_each(|stream| drop(stream.lock()));
