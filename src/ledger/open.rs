@@ -20,7 +20,7 @@ use crate::ledger::options::Options;
 use crate::ledger::overtaken::Lost;
 use crate::ledger::policy::{LivePolicy, make_directories, rolls};
 use crate::ledger::reader::Reader;
-use crate::ledger::reserve;
+use crate::ledger::reserve::Reserve;
 use crate::ledger::sequence::{self, Found, Sequence};
 use crate::ledger::stream::Stream;
 use crate::model::Event;
@@ -233,7 +233,7 @@ fn assemble(
     let sequence = Sequence::open(&*options.storage, &path, identity.uuid, found, highest, heads)?;
     let retention = policy.current();
     let (bytes, cap) = (options.reserve_bytes, retention.cap());
-    let reserve = reserve::open(&options.storage, catalog.layout.reserve(), bytes, cap)?;
+    let reserve = Reserve::open(&*options.storage, catalog.layout.reserve(), bytes, cap)?;
     let clock = Clock::new(&*options.storage);
     let doubting_clock = Clock::after(&*options.storage, borne_out(arrivals(&segments)));
     let maintenance = Arc::<Maintenance>::default();

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ledger::append::Batch;
@@ -12,6 +11,9 @@ use crate::ledger::handle::Inner;
 use crate::storage::{OpenMode, Storage};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
+
+/// The reserve is no larger than this part of the cap on the directory.
+const SHARE_OF_CAP: u64 = 64;
 
 /// The file that holds the space. What is in it means nothing, and it may be removed at any time.
 #[derive(Debug)]
@@ -35,7 +37,7 @@ pub(super) struct Refused {
 
 /// How a segment may grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Room {
+enum Room {
     /// In steps that spare later appends the work.
     Plenty,
     /// By what is needed: the space comes out of the reserve.
@@ -45,9 +47,18 @@ pub(super) enum Room {
 }
 
 impl Reserve {
-    /// Makes the file, or removes one that is no longer wanted. A disk that is full already has
-    /// none to hold back.
-    pub(super) fn open(storage: &dyn Storage, path: PathBuf, bytes: u64) -> Result<Self> {
+    /// Makes the file, no larger than a share of the cap on the directory, or removes one that is
+    /// no longer wanted. A disk that is full already has none to hold back.
+    ///
+    /// # Errors
+    /// When the operating system refuses, for another reason than a full disk.
+    pub(super) fn open(
+        storage: &dyn Storage,
+        path: PathBuf,
+        bytes: u64,
+        cap: Option<u64>,
+    ) -> Result<Self> {
+        let bytes = cap.map_or(bytes, |cap| bytes.min(cap / SHARE_OF_CAP));
         let is_held = AtomicBool::new(bytes == 0);
         let reserve =
             Self { path, bytes, is_held, changing: Mutex::default(), refused: Mutex::default() };
@@ -60,7 +71,7 @@ impl Reserve {
     }
 
     /// Takes the space, if it is not held and the disk has it. True when it is held.
-    pub(super) fn make(&self, storage: &dyn Storage) -> Result<bool> {
+    fn make(&self, storage: &dyn Storage) -> Result<bool> {
         let _changing = self.changing.lock();
         if self.is_held() {
             return Ok(true);
@@ -102,7 +113,7 @@ impl Reserve {
 
     /// What an append may take. After the reserve was given up, only one that is urgent may go on
     /// until it is made anew: what there is would be gone at once otherwise.
-    pub(super) fn room(&self, storage: &dyn Storage, is_urgent: bool) -> Result<Room> {
+    fn room(&self, storage: &dyn Storage, is_urgent: bool) -> Result<Room> {
         if self.is_held() {
             return Ok(Room::Plenty);
         }
@@ -114,7 +125,7 @@ impl Reserve {
     }
 
     /// Finds space with `find`. What is urgent and finds none gets the reserve.
-    pub(super) fn find<T>(
+    fn find<T>(
         &self,
         storage: &dyn Storage,
         is_urgent: bool,
@@ -127,7 +138,7 @@ impl Reserve {
     }
 
     /// The error of an append that may not have what is left.
-    pub(super) fn refusal(&self) -> Error {
+    fn refusal(&self) -> Error {
         let source = io::Error::from(io::ErrorKind::StorageFull);
         Error::NoSpace { path: self.path.clone(), source }
     }
@@ -183,20 +194,3 @@ impl Inner {
         self.note(&audit::disk_full(&refused))
     }
 }
-
-/// Opens the reserve of a ledger, no larger than a share of the cap on its disk space.
-///
-/// # Errors
-/// When the operating system refuses, for another reason than a full disk.
-pub(super) fn open(
-    storage: &Arc<dyn Storage>,
-    path: PathBuf,
-    bytes: u64,
-    cap: Option<u64>,
-) -> Result<Reserve> {
-    let share = cap.map_or(u64::MAX, |cap| cap / SHARE_OF_CAP);
-    Reserve::open(&**storage, path, bytes.min(share))
-}
-
-/// The reserve is no larger than this part of the cap on the directory.
-const SHARE_OF_CAP: u64 = 64;

@@ -1,7 +1,6 @@
 //! Waiting for what was appended to be on stable storage.
 
 use crate::error::{Error, Result};
-use crate::ledger::classes::StreamSet;
 use crate::ledger::commit::Positions;
 use crate::ledger::group_commit::Target;
 use crate::ledger::handle::Inner;
@@ -26,19 +25,11 @@ impl Inner {
     /// # Errors
     /// As for [`Inner::wait_synced`].
     pub(super) fn sync(&self) -> Result<()> {
-        self.sync_streams(self.catalog.in_use())
-    }
-
-    /// Syncs these streams.
-    ///
-    /// # Errors
-    /// As for [`Inner::wait_synced`].
-    pub(super) fn sync_streams(&self, streams: StreamSet) -> Result<()> {
         // Of an error of the disk the kernel tells once, and a fork shares the files.
         self.check_process()?;
         self.check_poisoned()?;
         let position = |number: usize| Some((number, self.streams.get(number)?.lock().written));
-        self.wait_synced(&streams.filter_map(position).collect())
+        self.wait_synced(&self.catalog.in_use().filter_map(position).collect())
     }
 }
 
