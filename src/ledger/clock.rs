@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::error::Result;
+use crate::ledger::audit;
+use crate::ledger::handle::Inner;
 use crate::planted::{Bug, is_planted};
 use crate::storage::Storage;
 use crate::sync::Mutex;
@@ -138,6 +141,28 @@ impl State {
         }
         self.on_trial = Some(since);
         self.believed.wall_at(look.monotonic)
+    }
+}
+
+impl Inner {
+    /// The time by which records expire. A clock that has jumped is put on record.
+    pub(super) fn believed_now(&self) -> Result<i64> {
+        let believed = self.clock.look(&*self.options.storage);
+        if let Some(jump) = believed.jump {
+            self.note(&audit::clock_jumped(jump))?;
+        }
+        Ok(believed.now)
+    }
+
+    /// The time by the clock that was held against the newest record, too: [`Clock::after`].
+    pub(super) fn doubted_now(&self) -> i64 {
+        self.doubting_clock.look(&*self.options.storage).now
+    }
+
+    /// The time by which records expire that nobody asks to be dropped.
+    pub(super) fn expiring_now(&self) -> Result<i64> {
+        let doubted = self.doubted_now();
+        Ok(self.believed_now()?.min(doubted))
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::ledger::audit;
 use crate::ledger::cleanup::Cleanup;
 use crate::ledger::ends::heads;
 use crate::ledger::handle::{Inner, Ledger};
@@ -264,7 +263,7 @@ impl Inner {
         let unread = self.look_after_runs()?;
         self.follow_policy()?;
         let now = self.believed_now()?;
-        let doubted = self.doubting_clock.look(&*self.options.storage).now;
+        let doubted = self.doubted_now();
         let cleaning = self.begin_cleaning()?;
         self.retire_old(now);
         self.seal_and_note()?;
@@ -272,15 +271,6 @@ impl Inner {
             self.clean(&cleaning, &Cleanup::retention(), now.min(doubted))?;
         }
         unread.into_iter().next().map_or(Ok(()), Err)
-    }
-
-    /// The time by which records expire. A clock that has jumped is put on record.
-    pub(super) fn believed_now(&self) -> Result<i64> {
-        let believed = self.clock.look(&*self.options.storage);
-        if let Some(jump) = believed.jump {
-            self.note(&audit::clock_jumped(jump))?;
-        }
-        Ok(believed.now)
     }
 
     /// Closes the segments that have reached their age, so that they can expire in a stream that

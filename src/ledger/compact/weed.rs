@@ -148,12 +148,6 @@ impl Selection for Weeding<'_> {
 pub(in crate::ledger) type Taken = BTreeMap<(usize, u64), u64>;
 
 impl Inner {
-    /// The time by which records expire that nobody asks to be dropped.
-    pub(super) fn expiring_now(&self) -> Result<i64> {
-        let doubted = self.doubting_clock.look(&*self.options.storage).now;
-        Ok(self.believed_now()?.min(doubted))
-    }
-
     /// Takes the runs in this status, whose own times all lie before `before`, out of all segments.
     ///
     /// A run's states go from the oldest on, or an earlier one would be the newest again. Where

@@ -29,8 +29,7 @@ impl Inner {
     /// As for an append, but for a full disk.
     pub(super) fn look_after_runs(&self) -> Result<Vec<Error>> {
         // No lease ends, and no run is missed, for a clock that is years ahead.
-        let doubted = self.doubting_clock.look(&*self.options.storage).now;
-        let now = self.options.storage.now().min(doubted);
+        let now = self.options.storage.now().min(self.doubted_now());
         let mut unread = Vec::new();
         let looked =
             self.abandon_runs(now, &mut unread).and_then(|()| self.note_missed(now, &mut unread));
