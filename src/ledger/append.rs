@@ -7,11 +7,11 @@ use hashbrown::HashTable;
 use crate::error::{Error, Result};
 use crate::format::codec::{self, NextRun, Prior, RunState};
 use crate::ledger::catalog::Catalog;
-use crate::ledger::classes::{RUNS, STREAM_KINDS, StreamSet, tag_of};
+use crate::ledger::classes::{AUDIT_STREAM, RUNS, STREAM_KINDS, StreamSet, tag_of};
 use crate::ledger::part::{OnReject, Part, Refused};
 use crate::ledger::runs::{Newest, States, Wanted, merge};
 use crate::limits::{MAX_BATCH_RECORDS, MAX_RECORD_BYTES, ROOM_AFTER_END, ROOM_AFTER_OPEN};
-use crate::model::{Body, Fingerprint, Id, Kind, Run, Status, Timestamp};
+use crate::model::{Body, Event, Fingerprint, Id, Kind, Run, Status, Timestamp};
 use crate::segment::NewState;
 
 /// Buffers that grew beyond this are given back after use.
@@ -350,9 +350,9 @@ impl Batch {
     }
 
     /// Encodes one of the engine's own notes.
-    pub(super) fn encode_note(&mut self, stream: usize, body: &Body<'_>) -> Result<()> {
+    pub(super) fn encode_note(&mut self, note: &Event<'_>) -> Result<()> {
         self.reset();
-        self.put(stream, body)?;
+        self.put(AUDIT_STREAM, &Body::Event(note.borrowed()))?;
         self.finish();
         Ok(())
     }

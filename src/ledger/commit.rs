@@ -379,14 +379,4 @@ impl Inner {
                 // Of the times in a segment the last one alone is known later.
                 && !is_set_back(active.newest_at, now)
     }
-
-    /// Writes a batch of one of the engine's own notes.
-    pub(super) fn write_note(&self, batch: &mut Batch, now: i64) -> Result<()> {
-        batch.is_urgent = true;
-        let targets = self.lock_parts(batch, None);
-        self.check_notable()?;
-        let nothing = Encoded { rejected: Vec::new(), taken: 1 };
-        self.write_frames(batch, nothing, targets, now)?;
-        Ok(())
-    }
 }

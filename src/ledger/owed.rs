@@ -1,12 +1,25 @@
-//! The engine's own notes, on their way to the disk: one that finds no space there is owed.
+//! The engine's own notes, on their way to the disk: one that finds no space there is owed, unless
+//! somebody waits for it.
 
 use std::collections::VecDeque;
 
 use crate::error::{Error, Result};
-use crate::ledger::append::with_batch;
-use crate::ledger::classes::AUDIT_STREAM;
-use crate::ledger::handle::Inner;
-use crate::model::{Body, Event, Timestamp};
+use crate::ledger::append::{Encoded, with_batch};
+use crate::ledger::handle::{Inner, Ledger};
+use crate::model::{Event, Timestamp};
+
+impl Ledger {
+    /// Puts a note on record that counts only once it is on stable storage.
+    ///
+    /// # Errors
+    /// As for an append: on a full disk, too.
+    pub(super) fn put_on_record(&self, mut note: Event<'static>) -> Result<()> {
+        let now = self.inner.options.storage.now();
+        note.created_at = Some(Timestamp::from_nanos(now));
+        self.inner.write_note(&note, now)?;
+        self.inner.sync()
+    }
+}
 
 impl Inner {
     /// Puts a note on record. What it is about was done, so a full disk is no error: the note is
@@ -36,19 +49,25 @@ impl Inner {
 
     fn write_notes(&self, owed: &mut VecDeque<Event<'static>>) -> Result<()> {
         while let Some(event) = owed.front() {
-            let now = self.options.storage.now();
-            let written = with_batch(|batch| {
-                let body = Body::Event(event.borrowed());
-                batch.encode_note(AUDIT_STREAM, &body)?;
-                self.write_note(batch, now)
-            });
-            match written {
+            match self.write_note(event, self.options.storage.now()) {
                 Ok(()) => drop(owed.pop_front()),
                 Err(Error::NoSpace { .. }) => return Ok(()),
                 Err(err) => return Err(err),
             }
         }
         Ok(())
+    }
+
+    fn write_note(&self, note: &Event<'_>, now: i64) -> Result<()> {
+        with_batch(|batch| {
+            batch.encode_note(note)?;
+            batch.is_urgent = true;
+            let targets = self.lock_parts(batch, None);
+            self.check_notable()?;
+            let nothing = Encoded { rejected: Vec::new(), taken: 1 };
+            self.write_frames(batch, nothing, targets, now)?;
+            Ok(())
+        })
     }
 
     /// An error when a note is owed, as there was no space for it: after a clean close no opening

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::key;
 use crate::index::Table;
-use crate::ledger::append::with_batch;
 use crate::ledger::classes::{AUDIT_STREAM, StreamSet};
 use crate::ledger::handle::Ledger;
 use crate::ledger::reader::Reader;
@@ -116,20 +115,6 @@ impl Ledger {
         let pin = pins.into_iter().find(|pin| pin.run_id.to_string() == run_id);
         let pin = pin.ok_or_else(|| Error::NotFound { what: "pin of run", id: run_id.into() })?;
         self.put_on_record(note(RUN_UNPINNED, pin.run_id, reason))
-    }
-
-    /// Writes a note that counts only once it is on stable storage.
-    ///
-    /// # Errors
-    /// As for an append: on a full disk, too.
-    pub(super) fn put_on_record(&self, mut note: Event<'static>) -> Result<()> {
-        let now = self.inner.options.storage.now();
-        note.created_at = Some(Timestamp::from_nanos(now));
-        with_batch(|batch| {
-            batch.encode_note(AUDIT_STREAM, &Body::Event(note))?;
-            self.inner.write_note(batch, now)
-        })?;
-        self.inner.sync()
     }
 }
 
