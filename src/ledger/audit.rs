@@ -66,8 +66,13 @@ pub(super) fn note(
     segment: &Segment,
     detail: &impl Serialize,
 ) -> Event<'static> {
+    note_on(kind, segment_name(segment), detail)
+}
+
+/// As [`note`], by the path of the segment in its ledger.
+fn note_on(kind: &'static str, name: String, detail: &impl Serialize) -> Event<'static> {
     let mut event = system(kind, detail);
-    event.trace_id = Id::new(segment_name(segment)).ok();
+    event.trace_id = Id::new(name).ok();
     event
 }
 
@@ -186,10 +191,9 @@ pub(super) fn end_missing(missing: &MissingEnd) -> Event<'static> {
         true => "is missing".to_owned(),
         false => format!("ends at offset {start}, and ended at {end}"),
     };
-    let event = system(END_MISSING, &detail).severity(Severity::Error);
-    let mut event = event.message(format!("{} {what}", missing.name));
-    event.trace_id = Id::new(missing.name.clone()).ok();
-    event
+    note_on(END_MISSING, missing.name.clone(), &detail)
+        .severity(Severity::Error)
+        .message(format!("{} {what}", missing.name))
 }
 
 /// How many appends were refused, as the note on them holds it.
@@ -228,11 +232,10 @@ struct AsideDetail<'a> {
 /// The note on a file without a whole header that was given another name.
 pub(super) fn set_aside(path: &Path, aside: &Path, bytes: u64) -> Event<'static> {
     let name = file_in_ledger(path);
-    let event = system(TAIL_CUT, &AsideDetail { bytes, copy: aside }).severity(Severity::Warning);
-    let mut event =
-        event.message(format!("{name}, of {bytes} bytes, has no whole header and was set aside"));
-    event.trace_id = Id::new(name).ok();
-    event
+    let message = format!("{name}, of {bytes} bytes, has no whole header and was set aside");
+    note_on(TAIL_CUT, name, &AsideDetail { bytes, copy: aside })
+        .severity(Severity::Warning)
+        .message(message)
 }
 
 /// The note on a file that an earlier recovery put aside without a word, as a crash came between.
@@ -309,24 +312,20 @@ pub(super) fn segment_missing(after: &Segment, link: [u8; 32]) -> Event<'static>
 /// one names, which is the link before the segment.
 pub(super) fn passed_over(passed: &PassedOver) -> Event<'static> {
     let links = Links { hash: Some(hex(passed.link)), new_hash: None };
-    let event = system(SEGMENT_PASSED_OVER, &links).severity(Severity::Warning);
-    let mut event = event.message(format!(
+    let event = note_on(SEGMENT_PASSED_OVER, passed.name.clone(), &links);
+    event.severity(Severity::Warning).message(format!(
         "the link of {} cannot be read: the chain of hashes goes on from the segment before it",
         passed.name
-    ));
-    event.trace_id = Id::new(passed.name.clone()).ok();
-    event
+    ))
 }
 
 /// The note on a segment file that a repair set aside. Nothing in it can be read, so the link that
 /// goes with it is told by the segment that follows.
 pub(super) fn unreadable(path: &Path, link: Option<[u8; 32]>) -> Event<'static> {
     let links = Links { hash: link.map(hex), new_hash: None };
-    let event = system(SEGMENT_REPAIRED, &links).severity(Severity::Warning);
-    let mut event =
-        event.message(format!("{} was set aside: its header is damaged", path.display()));
-    event.trace_id = Id::new(file_in_ledger(path)).ok();
-    event
+    note_on(SEGMENT_REPAIRED, file_in_ledger(path), &links)
+        .severity(Severity::Warning)
+        .message(format!("{} was set aside: its header is damaged", path.display()))
 }
 
 /// A hash as text.
