@@ -140,11 +140,10 @@ struct ClockDetail {
 
 /// The path of a segment in its ledger.
 pub(super) fn segment_name(segment: &Segment) -> String {
-    let file = segment.path().file_name().unwrap_or_default().to_string_lossy();
-    format!("{}/{file}", segment.header().stream)
+    file_in_ledger(segment.path())
 }
 
-/// The path in its ledger of a segment file of which no more is known.
+/// The path in its ledger of a file among the segments.
 pub(super) fn file_in_ledger(path: &Path) -> String {
     let stream = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
     let file = path.file_name().unwrap_or_default().to_string_lossy();
@@ -191,9 +190,9 @@ pub(super) fn end_missing(missing: &MissingEnd) -> Event<'static> {
         true => "is missing".to_owned(),
         false => format!("ends at offset {start}, and ended at {end}"),
     };
-    note_on(END_MISSING, missing.name.clone(), &detail)
-        .severity(Severity::Error)
-        .message(format!("{} {what}", missing.name))
+    let name = file_in_ledger(&missing.path);
+    let message = format!("{name} {what}");
+    note_on(END_MISSING, name, &detail).severity(Severity::Error).message(message)
 }
 
 /// How many appends were refused, as the note on them holds it.

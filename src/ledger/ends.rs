@@ -1,6 +1,6 @@
 //! Where streams end, as the file `SEQ` tells it, compared with what is there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Damage, Result};
@@ -20,8 +20,6 @@ pub(super) struct MissingEnd {
     /// The place of its stream among the streams.
     pub(super) stream: usize,
     pub(super) path: PathBuf,
-    /// The segment's path in the ledger, as notes have it.
-    pub(super) name: String,
     /// Where the frames end that are there.
     pub(super) start: u64,
     /// Where they ended.
@@ -72,8 +70,7 @@ impl Found {
         for (stream, (stream_name, _)) in STREAM_KINDS.iter().enumerate() {
             let Some(head) = self.head(stream) else { continue };
             let file = Name::new(head.first_seq).to_string();
-            let path = catalog.layout.stream(stream_name).join(&file);
-            let name = format!("{stream_name}/{file}");
+            let path = catalog.layout.stream(stream_name).join(file);
             let end = u64::from(head.end);
             let segments = catalog.stream(stream);
             match segments.iter().find(|segment| segment.first_seq() == head.first_seq) {
@@ -83,12 +80,12 @@ impl Found {
                 Some(segment) => {
                     let start = segment.known_end().into();
                     let (is_gone, is_damage) = (false, true);
-                    missing.push(MissingEnd { stream, path, name, start, end, is_gone, is_damage });
+                    missing.push(MissingEnd { stream, path, start, end, is_gone, is_damage });
                 }
-                None if self.explains_absence(catalog, notes, &path, &name, head, stream)? => {}
+                None if self.explains_absence(catalog, notes, &path, head, stream)? => {}
                 None => {
                     let (start, is_gone, is_damage) = (0, true, self.is_clean());
-                    missing.push(MissingEnd { stream, path, name, start, end, is_gone, is_damage });
+                    missing.push(MissingEnd { stream, path, start, end, is_gone, is_damage });
                 }
             }
         }
@@ -101,8 +98,7 @@ impl Found {
         &self,
         catalog: &Catalog,
         notes: &Reader,
-        path: &std::path::Path,
-        name: &str,
+        path: &Path,
         head: &Head,
         stream: usize,
     ) -> Result<bool> {
@@ -111,12 +107,13 @@ impl Found {
             && catalog.stream(stream).iter().any(|other| other.first_seq() > head.first_seq);
         let is_replaced =
             catalog.stream(stream).iter().any(|other| other.name().spans(head.first_seq));
+        let name = audit::file_in_ledger(path);
         Ok(is_older
             || is_replaced
             || is_there_as("seg")?
             || is_there_as("unreadable")?
             || is_there_as("torn")?
-            || notes.audit().record_type(SEGMENT_DROPPED).trace(name).count()? > 0)
+            || notes.audit().record_type(SEGMENT_DROPPED).trace(&name).count()? > 0)
     }
 
     /// True when this segment file was whole once: without a header it is not one that a crash left

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::rollup::Rollup;
 use crate::format::trailer::Trailer;
 use crate::ledger::audit::{
-    RECORDS_ERASED, RECORDS_EXPIRED, SEGMENT_COMPACTED, hex, segment_name, system,
+    RECORDS_ERASED, RECORDS_EXPIRED, SEGMENT_COMPACTED, file_in_ledger, hex, segment_name, system,
 };
 use crate::ledger::compact::weed::Expired;
 use crate::ledger::history::Sums;
@@ -50,8 +50,7 @@ pub(super) fn compacted(
     let replaced =
         replaced.map(|(it, rollup)| Replaced { segment: segment_name(it), hash: link(it), rollup });
     let stream = old.first().map_or("", |segment| &segment.header().stream);
-    let file = path.file_name().unwrap_or_default().to_string_lossy();
-    let name = new.map(|_| format!("{stream}/{file}"));
+    let name = new.map(|_| file_in_ledger(path));
     let what = name.as_deref().map_or("nothing: no record was kept".to_owned(), str::to_owned);
     let detail = CompactedDetail {
         hash: old.last().and_then(link),

@@ -100,7 +100,7 @@ impl Inner {
                 }
                 Ok(None) => {}
                 Err(Error::Damaged { path, damage, .. }) => {
-                    report.damaged.push((self.name_of(&path), damage.to_string()));
+                    report.damaged.push((audit::file_in_ledger(&path), damage.to_string()));
                 }
                 Err(err) => return Err(err),
             }
@@ -109,11 +109,6 @@ impl Inner {
             self.note(&notes::expired("the policy of retention", expired))?;
         }
         Ok(report)
-    }
-
-    fn name_of(&self, path: &Path) -> String {
-        let path = path.strip_prefix(self.catalog.layout.streams()).unwrap_or(path);
-        path.to_string_lossy().into_owned()
     }
 
     /// Writes the records of these neighbours that are kept into one segment, which takes their
