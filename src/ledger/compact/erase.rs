@@ -139,7 +139,7 @@ impl Reader {
         let mut doomed = Doomed::by(erasure.field, &erasure.id, Part::All);
         doomed.look_for_runs(catalog)?;
         walk(catalog, &doomed, &mut report, &mut |stream, segment, found| {
-            let rewrite = group_of(stream, segment)?.describe(catalog)?;
+            let rewrite = Group::of_one(stream, segment)?.describe(catalog)?;
             Ok(Some((found, Rewrite { left_out: found, ..rewrite })))
         })?;
         report.copies = leftovers(catalog)?.len() as u64;
@@ -186,12 +186,6 @@ fn walk(
         }
     }
     Ok(is_any)
-}
-
-fn group_of(stream: usize, segment: &Arc<Segment>) -> Result<Group> {
-    let mut group = Group::new(stream);
-    group.push(Arc::clone(segment), &segment.overview()?, false);
-    Ok(group)
 }
 
 /// Keeps all but those.
@@ -251,7 +245,7 @@ impl Inner {
             let damaged = Err(Error::damaged(segment.path(), 0, Damage::Footer));
             return if_there(&self.catalog, stream, segment, damaged);
         }
-        let group = group_of(stream, segment);
+        let group = Group::of_one(stream, segment);
         let Some(group) = if_there(&self.catalog, stream, segment, group)? else {
             return Ok(None);
         };

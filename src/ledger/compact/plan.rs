@@ -27,23 +27,33 @@ const STALE_OF: u64 = 4;
 pub(super) struct Group {
     pub(super) stream: usize,
     pub(super) segments: Vec<Arc<Segment>>,
-    pub(super) records: u64,
+    records: u64,
     /// How many of those are states of runs whose place was taken.
-    pub(super) stale: u64,
+    stale: u64,
     /// How many of them have expired, though the segments stay, as far as they were counted.
-    pub(super) expired: u64,
+    expired: u64,
     bytes: u64,
     /// When the first and the last record arrived.
     arrived: Option<(i64, i64)>,
 }
 
 impl Group {
-    pub(super) fn new(stream: usize) -> Self {
+    fn new(stream: usize) -> Self {
         Self { stream, ..Self::default() }
     }
 
+    /// One segment by itself, of whose records none counts as stale.
+    ///
+    /// # Errors
+    /// When the segment cannot be read.
+    pub(super) fn of_one(stream: usize, segment: &Arc<Segment>) -> Result<Self> {
+        let mut group = Self::new(stream);
+        group.push(Arc::clone(segment), &segment.overview()?, false);
+        Ok(group)
+    }
+
     /// Adds a segment; with `folds`, overtaken states of runs count as stale.
-    pub(super) fn push(&mut self, segment: Arc<Segment>, overview: &Overview, folds: bool) {
+    fn push(&mut self, segment: Arc<Segment>, overview: &Overview, folds: bool) {
         let (first, last) = overview.summary.recorded;
         self.arrived = Some(match self.arrived {
             None => (first, last),

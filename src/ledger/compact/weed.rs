@@ -193,8 +193,7 @@ impl Inner {
             self.seal_all(StreamSet::of_one(stream))?;
         }
         let mut weeding = Weeding::new(&self.reader, false, Some(expiry));
-        let mut group = Group::new(stream);
-        group.push(Arc::clone(segment), &segment.overview()?, false);
+        let group = Group::of_one(stream, segment)?;
         match self.rewrite(&group, &mut weeding, &mut |_| self.check_writable()) {
             Ok(Some(_)) => {
                 let records = taken.entry((stream, segment.first_seq())).or_default();
