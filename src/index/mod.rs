@@ -102,6 +102,13 @@ pub(crate) trait Table {
     fn seq_position(&self, seq: u64) -> u32 {
         partition(self.rows(), |position| self.seq(self.seq_row(position)) < seq)
     }
+
+    /// The row of the record with this sequence number, if it is here.
+    fn row_of(&self, seq: u64) -> Option<Row> {
+        let position = self.seq_position(seq);
+        let row = self.seq_row(position);
+        (position < self.rows() && self.seq(row) == seq).then_some(row)
+    }
 }
 
 /// A table keeps no column of codes for a field with so many keys.

@@ -223,9 +223,7 @@ impl Source for OfStream {
 
 fn find_seq(segment: &Arc<Segment>, seq: u64) -> Result<Option<Stored>> {
     fn find<T: Table>(table: &T, seq: u64) -> Option<u32> {
-        let position = table.seq_position(seq);
-        let row = table.seq_row(position);
-        (position < table.rows() && table.seq(row) == seq).then(|| table.offset(row))
+        table.row_of(seq).map(|row| table.offset(row))
     }
     if seq < segment.first_seq() {
         return Ok(None);

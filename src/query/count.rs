@@ -151,10 +151,8 @@ impl Groups {
         plan: &Plan<'_>,
         overtaken: &[u64],
     ) -> Result<(), NoColumn> {
-        let rows = overtaken.iter().filter_map(|&seq| {
-            let row = table.seq_row(table.seq_position(seq));
-            (table.seq(row) == seq && plan.in_window(table.created_at(row))).then_some(row)
-        });
+        let rows = overtaken.iter().filter_map(|&seq| table.row_of(seq));
+        let rows = rows.filter(|&row| plan.in_window(table.created_at(row)));
         match self.field {
             None | Some(Field::Status | Field::Severity) => self.add_tags(table, plan, rows),
             Some(field) => self.add_codes(table, plan, field, rows)?,

@@ -213,12 +213,10 @@ impl Segment {
     fn ended_and_overtaken(&self) -> Result<Vec<(u64, u32)>> {
         fn find<T: Table>(table: &T, seqs: &[u64]) -> Vec<(u64, u32)> {
             let place = |&seq: &u64| {
-                let position = table.seq_position(seq);
-                let row = table.seq_row(position);
-                let is_here = position < table.rows() && table.seq(row) == seq;
+                let row = table.row_of(seq)?;
                 let tag = table.tag(row);
                 let has_ended = Status::from_code(tag).is_some_and(Status::is_terminal);
-                (is_here && has_ended && tag & SUPERSEDED == 0).then(|| (seq, table.offset(row)))
+                (has_ended && tag & SUPERSEDED == 0).then(|| (seq, table.offset(row)))
             };
             seqs.iter().filter_map(place).collect()
         }

@@ -165,10 +165,7 @@ impl Segment {
     /// When the file cannot be read.
     pub(crate) fn holds_any(&self, seqs: &[u64]) -> Result<bool> {
         fn holds<T: Table>(table: &T, seqs: &[u64]) -> bool {
-            seqs.iter().any(|&seq| {
-                let position = table.seq_position(seq);
-                position < table.rows() && table.seq(table.seq_row(position)) == seq
-            })
+            seqs.iter().any(|&seq| table.row_of(seq).is_some())
         }
         self.with_table(FieldSet::NONE, |table| match table {
             TableRef::Memory(table) => holds(table, seqs),
