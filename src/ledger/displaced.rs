@@ -2,10 +2,10 @@
 //! before that. They are kept for as long as their class says, too.
 
 use crate::error::Result;
-use crate::index::{SUPERSEDED, Table};
+use crate::index::SUPERSEDED;
 use crate::ledger::classes::{Class, StreamSet};
 use crate::model::FieldSet;
-use crate::segment::{Segment, TableRef};
+use crate::segment::Segment;
 
 /// The classes of which a segment holds records.
 #[derive(Debug, Default)]
@@ -57,20 +57,15 @@ pub(super) fn held(segment: &Segment, stream: usize, split: StreamSet) -> Result
 }
 
 fn current_tags(segment: &Segment) -> Result<Tags> {
-    fn collect<T: Table>(table: &T) -> Tags {
-        let mut tags = Tags::default();
-        let all = (0..table.rows()).map(|row| table.tag(row));
-        all.filter(|tag| tag & SUPERSEDED == 0).for_each(|tag| tags.insert(tag));
-        tags
-    }
+    let mut tags = Tags::default();
     if let Some(trailer) = segment.trailer() {
-        let mut tags = Tags::default();
         let counts = (0..).zip(trailer.tags.current);
         counts.filter(|(_, count)| *count > 0).for_each(|(tag, _)| tags.insert(tag));
         return Ok(tags);
     }
-    segment.with_table(FieldSet::NONE, |table| match table {
-        TableRef::Memory(table) => collect(table),
-        TableRef::Sealed(table) => collect(table),
+    segment.with_rows(FieldSet::NONE, |table| {
+        let all = (0..table.rows()).map(|row| table.tag(row));
+        all.filter(|tag| tag & SUPERSEDED == 0).for_each(|tag| tags.insert(tag));
+        tags
     })
 }

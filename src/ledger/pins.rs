@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::key;
-use crate::index::Table;
 use crate::ledger::classes::{AUDIT_STREAM, StreamSet};
 use crate::ledger::handle::Ledger;
 use crate::ledger::reader::Reader;
 use crate::model::{ActorType, Body, Event, Field, FieldSet, Id, Severity, Timestamp};
 use crate::query::{Order, confirm};
-use crate::segment::{Pinned, Segment, TableRef};
+use crate::segment::{Pinned, Segment};
 
 /// The type of the note on a run that is held past retention.
 const RUN_PINNED: &str = "run.pinned";
@@ -121,13 +120,9 @@ impl Ledger {
 /// True when a record of this run lies in the segment.
 pub(super) fn holds_run(segment: &Arc<Segment>, run_id: &Id<'_>) -> Result<bool> {
     let key = key::id_key(run_id);
-    let holds = |pinned: &Pinned, table: &dyn Table| {
-        let code = table.find(Field::Run, key.as_slice());
-        code.is_some_and(|code| confirm(pinned, table, Field::Run, code, key.as_slice()))
-    };
     let pinned = Pinned::new(segment)?;
-    segment.with_table(FieldSet::NONE.with(Field::Run), |table| match table {
-        TableRef::Memory(table) => holds(&pinned, table),
-        TableRef::Sealed(table) => holds(&pinned, table),
+    segment.with_rows(FieldSet::NONE.with(Field::Run), |table| {
+        let code = table.find(Field::Run, key.as_slice());
+        code.is_some_and(|code| confirm(&pinned, table, Field::Run, code, key.as_slice()))
     })
 }

@@ -10,7 +10,7 @@ use crate::ledger::classes::{AUDIT_STREAM, STREAM_KINDS};
 use crate::ledger::layout::Layout;
 use crate::model::{FieldSet, Id, Kind, Record};
 use crate::query::{Events, Order, Query, SegmentList, Source, Stored};
-use crate::segment::{Pinned, Segment, TableRef};
+use crate::segment::{Pinned, Segment};
 use crate::storage::{Disk, OpenMode, Storage};
 
 /// A view of a ledger that another process may be writing.
@@ -222,16 +222,11 @@ impl Source for OfStream {
 }
 
 fn find_seq(segment: &Arc<Segment>, seq: u64) -> Result<Option<Stored>> {
-    fn find<T: Table>(table: &T, seq: u64) -> Option<u32> {
-        table.row_of(seq).map(|row| table.offset(row))
-    }
     if seq < segment.first_seq() {
         return Ok(None);
     }
-    let offset = segment.with_table(FieldSet::NONE, |table| match table {
-        TableRef::Memory(table) => find(table, seq),
-        TableRef::Sealed(table) => find(table, seq),
-    })?;
+    let find = |table: &dyn Table| table.row_of(seq).map(|row| table.offset(row));
+    let offset = segment.with_rows(FieldSet::NONE, find)?;
     // Held only now, so that it holds what was found.
     offset.map(|offset| Ok(Stored::new(Pinned::new(segment)?, seq, offset))).transpose()
 }

@@ -14,7 +14,7 @@ use crate::ledger::classes::RUN_STREAMS;
 use crate::ledger::part::OnReject;
 use crate::model::{Field, FieldSet, Id, Run, Status, Timestamp};
 use crate::query::{SegmentList, confirm};
-use crate::segment::{NewestState, Pinned, Segment, StatesAhead, TableRef};
+use crate::segment::{NewestState, Pinned, Segment, StatesAhead};
 
 /// Where the newest record of a run lies.
 #[derive(Debug)]
@@ -207,10 +207,8 @@ fn newest_by_index<'s>(
         newest.map(|(seq, row)| (seq, table.offset(row)))
     };
     let pinned = Pinned::new(segment)?;
-    let found = segment.with_table(FieldSet::NONE.with(Field::Run), |table| match table {
-        TableRef::Memory(table) => newest_of(&pinned, table),
-        TableRef::Sealed(table) => newest_of(&pinned, table),
-    })?;
+    let fields = FieldSet::NONE.with(Field::Run);
+    let found = segment.with_rows(fields, |table| newest_of(&pinned, table))?;
     let newest =
         |(seq, offset)| Newest { pinned: Cow::Owned(pinned), stream, seq, offset, frame: None };
     Ok(found.map(newest))

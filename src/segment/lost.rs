@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
-use crate::index::MemIndex;
+use crate::index::{MemIndex, Table};
 use crate::model::FieldSet;
 use crate::segment::open::open_sealed;
 use crate::segment::sealed::{SealedIndex, SealedTable};
@@ -46,6 +46,18 @@ impl Segment {
                 None => self.map_anew()?,
             }
         }
+    }
+
+    /// As [`Segment::with_table`], by code that is made once and not for each form of a table.
+    pub(crate) fn with_rows<R>(
+        &self,
+        fields: FieldSet,
+        read: impl FnOnce(&dyn Table) -> R,
+    ) -> Result<R> {
+        self.with_table(fields, |table| match table {
+            TableRef::Memory(table) => read(table),
+            TableRef::Sealed(table) => read(table),
+        })
     }
 
     /// What `read` makes of a table of the segment's footer.
@@ -152,7 +164,6 @@ impl Segment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::Table;
     use crate::segment::Pinned;
     use crate::segment::made::{append, create, open};
 

@@ -9,7 +9,7 @@ use crate::index::{Code, MemIndex, SUPERSEDED, Table};
 use crate::model::{Body, Field, FieldSet, Fingerprint, Kind, Status};
 use crate::segment::draft::length_of_run;
 use crate::segment::sealed::SealedIndex;
-use crate::segment::{Pinned, Segment, TableRef};
+use crate::segment::{Pinned, Segment};
 
 /// So many places each type has for the rows of its statuses, whose codes are lower.
 const STATUSES: usize = 8;
@@ -211,22 +211,18 @@ impl Segment {
 
     /// Where states lie that ended runs, and that records of other segments supersede.
     fn ended_and_overtaken(&self) -> Result<Vec<(u64, u32)>> {
-        fn find<T: Table>(table: &T, seqs: &[u64]) -> Vec<(u64, u32)> {
+        let overtaken = self.superseded_as_of(u64::MAX, usize::MAX).unwrap_or_default();
+        if overtaken.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.with_rows(FieldSet::NONE, |table| {
             let place = |&seq: &u64| {
                 let row = table.row_of(seq)?;
                 let tag = table.tag(row);
                 let has_ended = Status::from_code(tag).is_some_and(Status::is_terminal);
                 (has_ended && tag & SUPERSEDED == 0).then(|| (seq, table.offset(row)))
             };
-            seqs.iter().filter_map(place).collect()
-        }
-        let overtaken = self.superseded_as_of(u64::MAX, usize::MAX).unwrap_or_default();
-        if overtaken.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.with_table(FieldSet::NONE, |table| match table {
-            TableRef::Memory(table) => find(table, &overtaken),
-            TableRef::Sealed(table) => find(table, &overtaken),
+            overtaken.iter().filter_map(place).collect()
         })
     }
 }

@@ -10,7 +10,7 @@ use crate::index::{NewestStates, StatePlace, Table, UnderHash};
 use crate::model::{Body, FieldSet, Id, Kind};
 use crate::segment::draft::{for_each_record, payload_of};
 use crate::segment::scan::scan;
-use crate::segment::{FRAMES_START, Pinned, Segment, TableRef};
+use crate::segment::{FRAMES_START, Pinned, Segment};
 
 /// A state of a run in a frame that is to be appended.
 #[derive(Debug, Clone, Copy)]
@@ -164,13 +164,8 @@ impl Segment {
     /// # Errors
     /// When the file cannot be read.
     pub(crate) fn holds_any(&self, seqs: &[u64]) -> Result<bool> {
-        fn holds<T: Table>(table: &T, seqs: &[u64]) -> bool {
-            seqs.iter().any(|&seq| table.row_of(seq).is_some())
-        }
-        self.with_table(FieldSet::NONE, |table| match table {
-            TableRef::Memory(table) => holds(table, seqs),
-            TableRef::Sealed(table) => holds(table, seqs),
-        })
+        let holds = |table: &dyn Table| seqs.iter().any(|&seq| table.row_of(seq).is_some());
+        self.with_rows(FieldSet::NONE, holds)
     }
 
     /// Notes the states in a frame that was appended, if those before it are known.

@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::format::key;
-use crate::index::Table;
 use crate::ledger::audit::RUN_MISSED;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{AUDIT_STREAM, RUN_STREAMS};
 use crate::ledger::lifecycle::last_before_miss;
 use crate::ledger::pins::is_note_on_pin;
 use crate::model::{Body, Field, FieldSet, Id};
-use crate::segment::{Pinned, Segment, TableRef};
+use crate::segment::{Pinned, Segment};
 
 /// Which of the doomed records go in one walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +136,7 @@ fn for_each_with(
     key: &[u8],
     visit: &mut dyn FnMut(u64, &Body<'_>),
 ) -> Result<()> {
-    fn places<T: Table>(table: &T, field: Field, key: &[u8]) -> Vec<(u64, u32)> {
+    let places = segment.with_rows(FieldSet::NONE.with(field), |table| {
         let mut places = Vec::new();
         if let Some(code) = table.find(field, key) {
             table.for_each_posting(field, code, &mut |row| {
@@ -146,10 +145,6 @@ fn for_each_with(
             });
         }
         places
-    }
-    let places = segment.with_table(FieldSet::NONE.with(field), |table| match table {
-        TableRef::Memory(table) => places(table, field, key),
-        TableRef::Sealed(table) => places(table, field, key),
     })?;
     let mut pinned = Pinned::new(segment)?;
     for (seq, offset) in places {

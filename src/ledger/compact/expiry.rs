@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::index::{SUPERSEDED, Table};
+use crate::index::SUPERSEDED;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{Class, RUN_STREAMS, tag_of};
 use crate::ledger::cleanup::last_results;
@@ -17,7 +17,7 @@ use crate::ledger::reader::Reader;
 use crate::ledger::retention::arrivals;
 use crate::ledger::runs::States;
 use crate::model::{Body, FieldSet, Id, Kind, Status, Timestamp};
-use crate::segment::{Segment, TableRef};
+use crate::segment::Segment;
 
 /// Which records have expired.
 #[derive(Debug)]
@@ -147,12 +147,6 @@ impl Expiry {
     /// # Errors
     /// When the segment cannot be read.
     pub(super) fn suspects(&self, segment: &Arc<Segment>) -> Result<Vec<(u64, u32)>> {
-        fn collect<T: Table>(table: &T, is_one: &dyn Fn(u64, u8, i64) -> bool) -> Vec<(u64, u32)> {
-            let rows = (0..table.rows()).map(|position| table.seq_row(position));
-            let is_one =
-                |row: &u32| is_one(table.seq(*row), table.tag(*row), table.created_at(*row));
-            rows.filter(is_one).map(|row| (table.seq(row), table.offset(row))).collect()
-        }
         // Of an earlier state the status tells nothing: the run may have come to another later.
         let is_earlier =
             |seq, tag: u8| tag & SUPERSEDED != 0 || segment.superseded_by(seq).is_some();
@@ -169,9 +163,11 @@ impl Expiry {
                 }),
             },
         };
-        segment.with_table(FieldSet::NONE, |table| match table {
-            TableRef::Memory(table) => collect(table, &*is_one),
-            TableRef::Sealed(table) => collect(table, &*is_one),
+        segment.with_rows(FieldSet::NONE, |table| {
+            let rows = (0..table.rows()).map(|position| table.seq_row(position));
+            let is_one =
+                |row: &u32| is_one(table.seq(*row), table.tag(*row), table.created_at(*row));
+            rows.filter(is_one).map(|row| (table.seq(row), table.offset(row))).collect()
         })
     }
 }

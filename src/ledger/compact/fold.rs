@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::index::{SUPERSEDED, Table};
+use crate::index::SUPERSEDED;
 use crate::ledger::catalog::Catalog;
 use crate::model::FieldSet;
-use crate::segment::{Near, Pinned, Segment, TableRef};
+use crate::segment::{Near, Pinned, Segment};
 
 /// What is left out so far.
 ///
@@ -32,13 +32,9 @@ impl<'a> Fold<'a> {
     /// # Errors
     /// When it cannot be read.
     pub(super) fn begin(&mut self, segment: &Arc<Segment>) -> Result<()> {
-        fn superseded<T: Table>(table: &T) -> HashSet<u64> {
+        self.stale = segment.with_rows(FieldSet::NONE, |table| {
             let rows = (0..table.rows()).filter(|&row| table.tag(row) & SUPERSEDED != 0);
             rows.map(|row| table.seq(row)).collect()
-        }
-        self.stale = segment.with_table(FieldSet::NONE, |table| match table {
-            TableRef::Memory(table) => superseded(table),
-            TableRef::Sealed(table) => superseded(table),
         })?;
         self.stale.extend(segment.superseded_as_of(u64::MAX, usize::MAX).into_iter().flatten());
         Ok(())
@@ -71,15 +67,11 @@ impl<'a> Fold<'a> {
     /// # Errors
     /// When a segment cannot be read.
     pub(super) fn count_in(&mut self, segment: &Arc<Segment>, most: u64) -> Result<u64> {
-        fn places<T: Table>(table: &T, stale: &HashSet<u64>) -> Vec<(u64, u32)> {
-            let rows = (0..table.rows()).map(|position| table.seq_row(position));
-            let rows = rows.filter(|&row| stale.contains(&table.seq(row)));
-            rows.map(|row| (table.seq(row), table.offset(row))).collect()
-        }
         self.begin(segment)?;
-        let places = segment.with_table(FieldSet::NONE, |table| match table {
-            TableRef::Memory(table) => places(table, &self.stale),
-            TableRef::Sealed(table) => places(table, &self.stale),
+        let places: Vec<_> = segment.with_rows(FieldSet::NONE, |table| {
+            let rows = (0..table.rows()).map(|position| table.seq_row(position));
+            let rows = rows.filter(|&row| self.stale.contains(&table.seq(row)));
+            rows.map(|row| (table.seq(row), table.offset(row))).collect()
         })?;
         let mut pinned = Pinned::new(segment)?;
         let (mut near, mut count) = (Near::default(), 0);
