@@ -125,6 +125,18 @@ impl FrameHeader {
     pub const fn is_void(&self) -> bool {
         self.count == 0
     }
+
+    /// Compares the payload, which `bytes` begin with, with its checksum.
+    ///
+    /// # Errors
+    /// [`Damage::Truncated`] or [`Damage::PayloadChecksum`].
+    pub(crate) fn check_payload(&self, bytes: &[u8]) -> Result<(), Damage> {
+        match bytes.get(..self.payload_len as usize).map(payload_crc) {
+            Some(sum) if sum == self.payload_crc => Ok(()),
+            Some(_) => Err(Damage::PayloadChecksum),
+            None => Err(Damage::Truncated),
+        }
+    }
 }
 
 /// The checksum of a header, which binds it to its place.

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use crate::error::{Damage, Error, Result};
-use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
 use crate::index::{MemIndex, Table};
 use crate::model::FieldSet;
 use crate::segment::open::open_sealed;
@@ -145,18 +144,6 @@ impl Segment {
             }
             Some((anew, _)) => Err(self.lost(&anew.map)),
             None => Err(self.lost(&sealed.map)),
-        }
-    }
-
-    /// Compares the payload of the frame at the beginning of `bytes` with its checksum, whether or
-    /// not that was done before.
-    pub(super) fn check_frame(bytes: &[u8]) -> std::result::Result<(), Damage> {
-        let header = FrameHeader::decode_checked(bytes)?;
-        let payload = bytes.get(FRAME_HEADER_BYTES..).unwrap_or_default();
-        match payload.get(..header.payload_len as usize).map(payload_crc) {
-            Some(sum) if sum == header.payload_crc => Ok(()),
-            Some(_) => Err(Damage::PayloadChecksum),
-            None => Err(Damage::Truncated),
         }
     }
 }

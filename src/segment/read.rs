@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::codec::{self, Decoded, RunState};
-use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::model::{Field, Kind, Record, Timestamp};
 use crate::segment::blocks::Unpacked;
 use crate::segment::scan::frame_len;
@@ -321,7 +321,7 @@ impl Pinned {
     #[inline]
     fn check_kept(&self, frame: u32, record: &[u8], len: usize) -> Result<()> {
         if record.get(len).or(record.last()) == Some(&0) {
-            let checked = self.bytes.at(frame).and_then(Segment::check_frame);
+            let checked = self.bytes.at(frame).and_then(check_frame);
             checked.map_err(|damage| self.damaged(frame, damage))?;
         }
         if self.bytes.is_lost() { Err(self.segment.lost(self.bytes.map())) } else { Ok(()) }
@@ -337,6 +337,13 @@ impl Pinned {
     }
 }
 
+/// Compares the payload of the frame that `bytes` begin with with its checksum, whether or not that
+/// was done before.
+fn check_frame(bytes: &[u8]) -> Result<(), Damage> {
+    let payload = bytes.get(FRAME_HEADER_BYTES..).unwrap_or_default();
+    FrameHeader::decode_checked(bytes)?.check_payload(payload)
+}
+
 impl Segment {
     /// The frame that lies there, its checksums compared now or before.
     fn checked_frame(&self, bytes: &Bytes, spot: Spot) -> Result<Frame, Damage> {
@@ -348,11 +355,7 @@ impl Segment {
             return Ok(Frame::new(number, frame_at, &FrameHeader::decode_checked(frame)?));
         };
         let header = FrameHeader::decode(frame, &self.header().salt, u64::from(frame_at))?;
-        let payload_end = FRAME_HEADER_BYTES + header.payload_len as usize;
-        let payload = frame.get(FRAME_HEADER_BYTES..payload_end).ok_or(Damage::Truncated)?;
-        if payload_crc(payload) != header.payload_crc {
-            return Err(Damage::PayloadChecksum);
-        }
+        header.check_payload(frame.get(FRAME_HEADER_BYTES..).unwrap_or_default())?;
         unchecked.set_checked(of_footer);
         Ok(Frame::new(number, frame_at, &header))
     }

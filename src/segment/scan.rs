@@ -3,7 +3,7 @@
 use memchr::memmem;
 
 use crate::error::{Damage, Result};
-use crate::format::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, payload_crc};
+use crate::format::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader};
 use crate::planted::{Bug, is_planted};
 use crate::segment::blocks::Source;
 use crate::segment::window::Window;
@@ -215,13 +215,10 @@ impl Scanner<'_> {
         }
         let payload =
             self.window.bytes(at + FRAME_HEADER_BYTES as u64, header.payload_len as usize)?;
-        if payload.len() < header.payload_len as usize {
-            return Ok(Attempt::Broken(Damage::Truncated, Some(header)));
-        }
-        if payload_crc(payload) != header.payload_crc {
-            return Ok(Attempt::Broken(Damage::PayloadChecksum, Some(header)));
-        }
-        Ok(Attempt::Whole(header))
+        Ok(match header.check_payload(payload) {
+            Ok(()) => Attempt::Whole(header),
+            Err(damage) => Attempt::Broken(damage, Some(header)),
+        })
     }
 
     /// As `attempt`, with bytes read anew.
