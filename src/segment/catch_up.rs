@@ -7,11 +7,11 @@ use std::sync::Arc;
 use crate::error::{Damage, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::header::SegmentHeader;
-use crate::index::{MemIndex, Table};
+use crate::index::MemIndex;
 use crate::segment::blocks::Source;
 use crate::segment::open::open_sealed;
 use crate::segment::recover::holes;
-use crate::segment::scan::{Bounds, DamagedRange, Scan, frame_len, scan, scan_into};
+use crate::segment::scan::{Bounds, DamagedRange, NextSeq, Scan, frame_len, scan, scan_into};
 use crate::segment::sealed::SealedIndex;
 use crate::segment::{Draft, FRAMES_START, Findings, Segment, State, new_index};
 use crate::sync::atomic::Ordering;
@@ -275,10 +275,7 @@ fn enter(
     bounds: &Bounds<'_>,
     whole: bool,
 ) -> (Scan, u32, Result<()>) {
-    let mut next_seq = match index.rows().checked_sub(1) {
-        Some(row) => index.seq(row) + 1,
-        None => header.first_seq,
-    };
+    let mut next_seq = NextSeq(index.last_seq().map_or(header.first_seq, |last| last + 1));
     let mut whole_to = bounds.from;
     let mut draft = Draft::default();
     draft.reset(index.seed());
@@ -287,20 +284,14 @@ fn enter(
             return Err(Damage::Sequence);
         }
         whole_to = u32::try_from(u64::from(offset) + frame_len(frame)).unwrap_or(u32::MAX);
-        if frame.base_seq < next_seq {
-            return Err(Damage::Sequence);
-        }
+        next_seq.take(frame)?;
         if frame.is_void() {
             // It holds no record, and was recorded at no time.
             return Ok(());
         }
-        // Its numbers are taken, as for who looks for frames, also when its records do not decode.
-        next_seq = frame.base_seq.checked_add(frame.count.into()).ok_or(Damage::Sequence)?;
         draft.decode(header.kind, frame, payload)?;
         draft.apply(index, offset, frame.base_seq, frame.recorded_at);
-        if let Some(last) = draft.last_seq(frame.base_seq) {
-            next_seq = next_seq.max(last + 1);
-        }
+        draft.last_seq(frame.base_seq).into_iter().for_each(|last| next_seq.take_up_to(last));
         Ok(())
     };
     let mut found = Scan::begun_at(bounds.from);
@@ -315,6 +306,7 @@ mod tests {
 
     use super::*;
     use crate::format::frame::payload_crc;
+    use crate::index::Table;
     use crate::segment::NewFrame;
     use crate::segment::made::{append, create, open};
 

@@ -8,7 +8,7 @@ use crate::limits::{MAX_BATCH_RECORDS, MAX_FRAME_PAYLOAD};
 use crate::model::Kind;
 use crate::segment::blocks::Source;
 use crate::segment::draft::{for_each_record, for_each_run_head, payload_of};
-use crate::segment::scan::{Bounds, Scan, scan};
+use crate::segment::scan::{Bounds, NextSeq, Scan, scan};
 use crate::segment::{FRAMES_START, OpenState, Segment};
 
 /// What was found at the opening.
@@ -133,16 +133,10 @@ impl States {
 /// Looks for the frames of a file and compares them with their checksums; their records are left
 /// for the index.
 pub(super) fn find_frames(file: &dyn Source, header: &SegmentHeader) -> Result<(Scan, States)> {
-    let mut next_seq = header.first_seq;
+    let mut next_seq = NextSeq(header.first_seq);
     let mut states = States::default();
-    let mut visit = |at: u32, frame: &FrameHeader, payload: &[u8]| {
-        if frame.base_seq < next_seq {
-            return Err(Damage::Sequence);
-        }
-        if frame.is_void() {
-            return Ok(());
-        }
-        next_seq = frame.base_seq.checked_add(frame.count.into()).ok_or(Damage::Sequence)?;
+    let mut visit = |at: u32, frame: &FrameHeader, payload: &[u8]| -> Result<(), Damage> {
+        next_seq.take(frame)?;
         if header.kind == Kind::Run {
             // Its checksums hold: it is no hole that a crash left, to be covered.
             states.enter(header, at, frame, payload).map_err(|_| Damage::Record)?;

@@ -7,7 +7,7 @@ use crate::error::{Damage, Error, Result};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::header::SegmentHeader;
 use crate::segment::draft::for_each_record;
-use crate::segment::scan::scan;
+use crate::segment::scan::{NextSeq, scan};
 use crate::segment::{FRAMES_START, NewFrame, Segment, new_index};
 use crate::storage::Storage;
 
@@ -37,18 +37,11 @@ impl Segment {
         let until = self.is_sealed().then(|| self.end());
         let mut bytes = Vec::new();
         let mut failed = None;
-        let mut next_seq = self.header.first_seq;
-        let mut copy = |_: u32, frame: &FrameHeader, payload: &[u8]| {
-            if frame.base_seq < next_seq {
-                return Err(Damage::Sequence);
-            }
-            if !frame.is_void() {
-                let after = frame.base_seq.checked_add(frame.count.into());
-                next_seq = after.ok_or(Damage::Sequence)?;
-            }
+        let mut next_seq = NextSeq(self.header.first_seq);
+        let mut copy = |_: u32, frame: &FrameHeader, payload: &[u8]| -> Result<(), Damage> {
+            next_seq.take(frame)?;
             for_each_record(self.header.kind, frame, payload, |relative, _, _| {
-                let seq = frame.base_seq.saturating_add(relative.into());
-                next_seq = next_seq.max(seq.saturating_add(1));
+                next_seq.take_up_to(frame.base_seq.saturating_add(relative.into()));
             })?;
             if frame.is_void() && !all_whole || failed.is_some() {
                 return Ok(());

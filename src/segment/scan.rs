@@ -84,6 +84,31 @@ pub(crate) struct Bounds<'a> {
 pub(crate) type VisitFrame<'v> =
     dyn FnMut(u32, &FrameHeader, &[u8]) -> std::result::Result<(), Damage> + 'v;
 
+/// The lowest sequence number that the next frame may have: they rise from frame to frame.
+pub(super) struct NextSeq(pub(super) u64);
+
+impl NextSeq {
+    /// Takes the numbers of a frame, one for each record, also when these do not decode. A void one
+    /// has none.
+    ///
+    /// # Errors
+    /// [`Damage::Sequence`] when they were taken before, or there are not so many.
+    pub(super) fn take(&mut self, frame: &FrameHeader) -> Result<(), Damage> {
+        if frame.base_seq < self.0 {
+            return Err(Damage::Sequence);
+        }
+        if !frame.is_void() {
+            self.0 = frame.base_seq.checked_add(frame.count.into()).ok_or(Damage::Sequence)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the number of a record of the frame, which is higher where there is a gap before it.
+    pub(super) fn take_up_to(&mut self, seq: u64) {
+        self.0 = self.0.max(seq.saturating_add(1));
+    }
+}
+
 struct Scanner<'a> {
     window: Window<'a>,
     salt: &'a [u8; 16],
