@@ -1,3 +1,4 @@
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Damage, Error, Result};
@@ -104,30 +105,13 @@ impl Segment {
         syncs.has_failed = true;
         let trusted = is_planted(Bug::TrustPagesOfAFailedSync);
         if let Some((start, end)) = syncs.left_behind.filter(|_| !trusted) {
-            self.write_anew(u64::from(start), u64::from(end))?;
+            // Written once more: when a sync has failed, the kernel may serve pages that it takes
+            // for written and will never write. A sync alone would succeed, and keep none of them.
+            self.copy_bytes(start.into()..end.into(), self.file(), start.into())?;
             self.check_anew(start, end)?;
         }
         self.file().sync()?;
         *syncs = Syncs::default();
-        Ok(())
-    }
-
-    /// Writes these bytes, which a writer before this one has written, once more. When a sync has
-    /// failed, the kernel may serve pages that it takes for written and will never write; a sync
-    /// alone would succeed, and keep none of them.
-    fn write_anew(&self, start: u64, end: u64) -> Result<()> {
-        let mut buffer = vec![0; COPY_BYTES];
-        let mut at = start;
-        while let Some(left) = end.checked_sub(at).filter(|&left| left > 0) {
-            let want = usize::try_from(left).unwrap_or(COPY_BYTES).min(COPY_BYTES);
-            let Some(chunk) = buffer.get_mut(..want) else { break };
-            let read = self.file().read_at(chunk, at)?;
-            if read == 0 {
-                break;
-            }
-            self.file().write_at(chunk.get(..read).unwrap_or_default(), at)?;
-            at += read as u64;
-        }
         Ok(())
     }
 
@@ -258,8 +242,9 @@ impl Segment {
         if storage.exists(&draft)? {
             storage.remove(&draft)?;
         }
-        let copied = self.copy_range(&*storage.open(&draft, OpenMode::CreateNew)?, range);
-        if let Err(err) = copied {
+        let copy = storage.open(&draft, OpenMode::CreateNew)?;
+        let copied = self.copy_bytes(range.start..range.end, &*copy, 0);
+        if let Err(err) = copied.and_then(|()| copy.sync()) {
             // The error that counts is the first; the next copy of this place removes it, too.
             let _ = storage.remove(&draft);
             return Err(err);
@@ -268,20 +253,21 @@ impl Segment {
         storage.sync_dir(dir)
     }
 
-    fn copy_range(&self, copy: &dyn File, range: &DamagedRange) -> Result<()> {
+    /// Writes these bytes of the file into another one, or into itself, from `to` on.
+    fn copy_bytes(&self, bytes: Range<u64>, into: &dyn File, to: u64) -> Result<()> {
         let mut buffer = vec![0; COPY_BYTES];
-        let mut at = range.start;
-        while at < range.end {
-            let want = usize::try_from(range.end - at).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+        let mut at = bytes.start;
+        while at < bytes.end {
+            let want = usize::try_from(bytes.end - at).unwrap_or(COPY_BYTES).min(COPY_BYTES);
             let Some(chunk) = buffer.get_mut(..want) else { break };
             let read = self.file().read_at(chunk, at)?;
             if read == 0 {
                 break;
             }
-            copy.write_at(chunk.get(..read).unwrap_or_default(), at - range.start)?;
+            into.write_at(chunk.get(..read).unwrap_or_default(), to + (at - bytes.start))?;
             at += read as u64;
         }
-        copy.sync()
+        Ok(())
     }
 }
 
