@@ -9,6 +9,7 @@ use crate::model::{Field, FieldSet, Kind, Severity, Status};
 use crate::query::filter::Filter;
 use crate::query::list::{InVain, SegmentList};
 use crate::query::plan::{Miss, Pass, Plan, candidates};
+use crate::query::text::Search;
 use crate::query::view::View;
 use crate::segment::{Pinned, TableRef};
 
@@ -74,27 +75,15 @@ fn count_in<T: Table>(
         counts.total += groups.total;
         return groups.name(pinned, table, &mut counts.by_value);
     }
-    let mut damage = None;
-    // What is read here is let go of, as a search does.
-    let mut searched = filter.text.as_ref().map(|text| (text, pinned.anew()));
+    let mut search = filter.search(pinned);
     for_each_match(table, plan, &mut |row| {
-        if let Some((text, pinned)) = &mut searched {
-            pinned.let_go();
-            match pinned.record(table.seq(row), table.offset(row)) {
-                Ok(record) if text.matches(&record.body) => {}
-                Ok(_) => return,
-                Err(Error::Damaged { .. }) if filter.damaged => {}
-                Err(err) => {
-                    damage = Some(err);
-                    return;
-                }
-            }
+        if search.as_mut().is_none_or(|it| it.finds(table.seq(row), table.offset(row))) {
+            groups.add(table, row);
         }
-        groups.add(table, row);
     });
     counts.total += groups.total;
     groups.name(pinned, table, &mut counts.by_value)?;
-    damage.map_or(Ok(()), Err)
+    search.map_or(Ok(()), Search::end)
 }
 
 /// Visits the rows that match, in no order.

@@ -3,13 +3,14 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::query::cursor::{Cursor, Order};
 use crate::query::filter::{Filter, Wanted};
 use crate::query::list::{Entry, InVain, SegmentList};
 use crate::query::page::{AHEAD, Page, Searched};
 use crate::query::plan::{Candidate, Miss, Plan, candidates};
 use crate::query::select::{self, Hit, select, sort};
+use crate::query::text::Search;
 use crate::query::view::View;
 use crate::segment::{FEW_TABLES, Near, Pinned, SealedIndex, SealedTable, TableRef, find_in_all};
 
@@ -169,27 +170,14 @@ fn select_in(
     (count, horizon, is_hasty): (usize, u64, bool),
     hits: &mut Vec<Hit>,
 ) -> Result<Result<bool, Miss>> {
-    let mut damage = None;
-    // What is read here is more than the page gives: the page is not to hold it.
-    let mut searched = filter.text.as_ref().map(|text| (text, pinned.anew()));
-    let mut has_text = |hit: &Hit| {
-        let Some((text, pinned)) = &mut searched else { return true };
-        pinned.let_go();
-        match pinned.record(hit.seq, hit.offset) {
-            Ok(record) => text.matches(&record.body),
-            Err(Error::Damaged { .. }) if filter.damaged => true,
-            Err(err) => {
-                damage = Some(err);
-                false
-            }
-        }
-    };
+    let mut search = filter.search(pinned);
+    let mut has_text = search.as_mut().map(|it| move |hit: &Hit| it.finds(hit.seq, hit.offset));
     let mut wanted = select::Wanted {
         order: part.order,
         after: part.after.map(|cursor| cursor.key),
         up_to: part.up_to.map(|cursor| cursor.key),
         count,
-        accept: filter.text.is_some().then_some(&mut has_text),
+        accept: has_text.as_mut().map(|it| it as &mut dyn FnMut(&Hit) -> bool),
     };
     let how = (horizon, is_hasty);
     let read = |table: TableRef<'_>| match table {
@@ -206,8 +194,8 @@ fn select_in(
         Some(table) => pinned.segment().read_table(table, read)?,
         None => pinned.segment().with_table(filter.fields(), read)?,
     };
-    // A record that cannot be read might hold the text: that is not to pass in silence.
-    damage.map_or(Ok(selected), Err)
+    search.map_or(Ok(()), Search::end)?;
+    Ok(selected)
 }
 
 /// A segment to be searched, those first that promise the best hits.

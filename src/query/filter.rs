@@ -1,7 +1,7 @@
 use crate::error::Result;
 use crate::format::key;
 use crate::model::{Field, FieldSet, Kind, Severity, Status};
-use crate::query::text::TextPattern;
+use crate::query::text::{Search, TextPattern};
 use crate::segment::{Near, Pinned};
 
 /// What a record has to match. Of the values of one field any will do; all fields must match.
@@ -131,6 +131,11 @@ impl Filter {
             }
         }
         Ok(true)
+    }
+
+    /// The search for the text in a segment, if one is asked for.
+    pub(super) fn search(&self, pinned: &Pinned) -> Option<Search<'_>> {
+        self.text.as_ref().map(|text| Search::new(text, pinned, self.damaged))
     }
 
     /// The fields that there are keys of.

@@ -1,6 +1,8 @@
 use memchr::{memchr2_iter, memmem};
 
+use crate::error::{Error, Result};
 use crate::model::{Body, Json};
+use crate::segment::Pinned;
 
 /// Text to be found in a record's message, stack or JSON.
 #[derive(Debug, Clone)]
@@ -25,7 +27,7 @@ impl TextPattern {
         }
     }
 
-    pub(super) fn matches(&self, body: &Body<'_>) -> bool {
+    fn matches(&self, body: &Body<'_>) -> bool {
         let json =
             |value: &Option<Json<'_>>| value.as_ref().is_some_and(|v| self.is_in(v.as_str()));
         let some = |text: Option<&str>| text.is_some_and(|text| self.is_in(text));
@@ -50,6 +52,44 @@ impl TextPattern {
             Self::Ascii(pattern) => contains_ignoring_case(text.as_bytes(), pattern.as_bytes()),
             Self::Folded(pattern) => text.to_lowercase().contains(pattern.as_str()),
         }
+    }
+}
+
+/// A text that is looked for in records of one segment.
+pub(super) struct Search<'a> {
+    text: &'a TextPattern,
+    /// Its own: what a query gives is not to hold what is unpacked here.
+    pinned: Pinned,
+    /// True when a record that is damaged counts as one that holds the text.
+    passes_damaged: bool,
+    /// Why a record could not be read that might hold the text.
+    unread: Option<Error>,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(text: &'a TextPattern, pinned: &Pinned, passes_damaged: bool) -> Self {
+        Self { text, pinned: pinned.anew(), passes_damaged, unread: None }
+    }
+
+    /// True when the record that lies at `offset` holds the text.
+    pub(super) fn finds(&mut self, seq: u64, offset: u32) -> bool {
+        self.pinned.let_go();
+        match self.pinned.record(seq, offset) {
+            Ok(record) => self.text.matches(&record.body),
+            Err(Error::Damaged { .. }) if self.passes_damaged => true,
+            Err(err) => {
+                self.unread = Some(err);
+                false
+            }
+        }
+    }
+
+    /// Ends the search.
+    ///
+    /// # Errors
+    /// When a record could not be read: that it might hold the text is not to pass in silence.
+    pub(super) fn end(self) -> Result<()> {
+        self.unread.map_or(Ok(()), Err)
     }
 }
 
