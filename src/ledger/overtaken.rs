@@ -143,7 +143,7 @@ impl Reader {
     /// When the notes cannot be read.
     pub(super) fn mark_noted(&self) -> Result<bool> {
         let mut is_any = false;
-        let notes = self.audit().record_type(RUN_OVERTAKEN).limit(usize::MAX - 1).fetch();
+        let notes = self.audit().record_type(RUN_OVERTAKEN).limit(usize::MAX).fetch();
         let notes = readable(notes)?.unwrap_or_default();
         for note in notes.records().filter_map(Result::ok) {
             if let Some((seq, by)) = overtaken(&note.body) {
@@ -213,7 +213,7 @@ impl Inner {
     /// The same for one run.
     fn note_overtaken_of(&self, run: &Id<'_>) -> Result<bool> {
         let states = self.reader.query().kind(Kind::Run).run(&run.to_string());
-        let newest = states.order(Order::SeqDescending).limit(usize::MAX - 1).fetch();
+        let newest = states.order(Order::SeqDescending).limit(usize::MAX).fetch();
         let newest = readable(newest)?.unwrap_or_default();
         let mut seqs = newest.seqs();
         let Some(by) = seqs.next() else { return Ok(false) };

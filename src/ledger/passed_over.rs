@@ -128,7 +128,7 @@ impl Inner {
     /// True when there is a note, of an earlier writer's, too.
     fn is_on_record(&self, passed: &PassedOver) -> Result<bool> {
         let notes = self.reader.audit().record_type(SEGMENT_PASSED_OVER).trace(&passed.name);
-        let page = notes.limit(usize::MAX - 1).fetch()?;
+        let page = notes.limit(usize::MAX).fetch()?;
         let link = audit::hex(passed.link);
         let is_its = |note: &Body<'_>| match note {
             Body::Event(note) => Detail::of(note).hash.as_ref() == Some(&link),

@@ -41,7 +41,7 @@ impl Reader {
     /// to be left out for that: a pin may lie in it.
     pub fn pins(&self) -> Result<Vec<Pin>> {
         let notes = self.audit().record_type(RUN_PINNED).record_type(RUN_UNPINNED);
-        let page = notes.order(Order::Seq).limit(usize::MAX - 1).fetch()?;
+        let page = notes.order(Order::Seq).limit(usize::MAX).fetch()?;
         self.catalog().check_readable(StreamSet::of_one(AUDIT_STREAM))?;
         let mut pins = BTreeMap::new();
         for note in page.records().filter_map(Result::ok) {

@@ -196,7 +196,7 @@ impl Reader {
     /// As for [`Reader::run`].
     pub fn run_history(&self, run_id: &Id<'_>) -> Result<Vec<Record<'static>>> {
         let states = self.query().kind(Kind::Run).run(&run_id.to_string()).history(true);
-        let page = states.order(Order::Seq).limit(usize::MAX - 1).fetch()?;
+        let page = states.order(Order::Seq).limit(usize::MAX).fetch()?;
         page.records().map(|record| Ok(record?.into_owned())).collect()
     }
 }

@@ -24,7 +24,7 @@ impl Inner {
             return Ok(Vec::new());
         }
         let notes = self.reader.audit().record_type(TAIL_CUT).record_type(HOLE_COVERED);
-        let page = notes.limit(usize::MAX - 1).fetch()?;
+        let page = notes.limit(usize::MAX).fetch()?;
         for note in page.records().filter_map(Result::ok) {
             if let Body::Event(Event { payload: Some(payload), .. }) = &note.body {
                 aside.retain(|(place, ..)| !payload.as_str().contains(place.as_str()));

@@ -71,7 +71,7 @@ fn value(record: &Record<'_>, field: Field) -> Option<String> {
 
 /// Everything in the ledger, found by no key.
 fn all(reader: &Reader) -> Vec<Record<'static>> {
-    let query = reader.query().history(true).order(runledger::Order::Seq).limit(usize::MAX - 1);
+    let query = reader.query().history(true).order(runledger::Order::Seq).limit(usize::MAX);
     let page = query.fetch().unwrap();
     page.records().map(|record| record.unwrap().into_owned()).collect()
 }

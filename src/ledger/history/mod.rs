@@ -153,7 +153,7 @@ impl Reader {
             }
         }
         let notes = self.audit().record_type(SEGMENT_DROPPED).record_type(SEGMENT_COMPACTED);
-        let notes = notes.order(Order::SeqDescending).limit(usize::MAX - 1).fetch()?;
+        let notes = notes.order(Order::SeqDescending).limit(usize::MAX).fetch()?;
         // A note that is damaged tells nothing: `verify` names it.
         for note in notes.records().filter_map(Result::ok) {
             for (segment, sums) in note::gone(&note.body) {

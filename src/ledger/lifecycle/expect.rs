@@ -193,7 +193,7 @@ impl Reader {
     /// What is expected, by type, and since when.
     fn terms(&self) -> Result<Vec<(Terms, Timestamp)>> {
         let notes = self.audit().record_type(RUN_EXPECTED).order(Order::Seq);
-        let page = notes.limit(usize::MAX - 1).fetch()?;
+        let page = notes.limit(usize::MAX).fetch()?;
         let mut newest = BTreeMap::new();
         // A note that is damaged keeps no other from being told.
         for note in page.records().filter_map(Result::ok) {
@@ -267,7 +267,7 @@ impl Inner {
         let owed = self.owed_notes.lock().iter().rev().find_map(of_type);
         let trace = trace(&run.run_type).map(|trace| trace.to_string()).unwrap_or_default();
         let notes = self.reader.audit().record_type(RUN_MISSED).trace(&trace);
-        let page = notes.order(Order::SeqDescending).limit(usize::MAX - 1).fetch()?;
+        let page = notes.order(Order::SeqDescending).limit(usize::MAX).fetch()?;
         let mut written = page.records().filter_map(Result::ok);
         let last = owed.or_else(|| {
             written.find_map(|note| match &note.body {
