@@ -81,7 +81,7 @@ impl Maintenance {
         }
     }
 
-    /// True when an index lags.
+    /// True when an index lags, or few sequence numbers are left.
     fn is_due(&self) -> bool {
         self.due.load(Ordering::Acquire)
     }

@@ -227,9 +227,7 @@ impl Reader {
             ..Losses::default()
         })
     }
-}
 
-impl Reader {
     fn noted_refusals(&self, note: &'static str) -> Result<u64> {
         let notes = self.audit().record_type(note).limit(usize::MAX).fetch()?;
         notes.records().map(|note| Ok(refused(&note?.body))).sum()

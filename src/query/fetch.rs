@@ -42,14 +42,14 @@ pub(super) fn fetch(view: &View, filter: &Filter, part: &Part) -> Result<Page> {
     view.ask(|lists| {
         // A text is looked for in records, which are then to be of no other key.
         let is_hasty = filter.text.is_none();
-        match try_fetch(lists, filter, part, is_hasty)? {
-            Tried::Found(page) => Ok(Some(page)),
-            Tried::Doubtful => match try_fetch(lists, filter, part, false)? {
-                Tried::Found(page) => Ok(Some(page)),
-                Tried::Doubtful | Tried::Outdated => Ok(None),
-            },
-            Tried::Outdated => Ok(None),
-        }
+        let tried = match try_fetch(lists, filter, part, is_hasty)? {
+            Tried::Doubtful => try_fetch(lists, filter, part, false)?,
+            tried => tried,
+        };
+        Ok(match tried {
+            Tried::Found(page) => Some(page),
+            Tried::Doubtful | Tried::Outdated => None,
+        })
     })
 }
 

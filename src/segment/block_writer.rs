@@ -178,8 +178,8 @@ impl BlockWriter {
     }
 
     fn pack(&mut self, content: &Content<'_>, ids: u32) -> Result<()> {
+        let offset = self.end();
         let Some(zstd) = &mut self.zstd else { return Ok(()) };
-        let offset = self.written + self.out.len() as u64;
         let place = BlockPlace { start: self.start, ids, salt: &self.salt, offset };
         block::pack(zstd, content, place, &mut self.out)?;
         self.places.push(narrow(offset)?);

@@ -169,10 +169,10 @@ impl Segment {
         // Also of a file that could not be read any further: what is in the index is not to be
         // entered once more. All else stays as it was then.
         self.indexed.store(found.frames_end, Ordering::Release);
-        if read.is_err() {
+        if let Err(err) = read {
             findings.note_damage(&found.damaged);
+            return Err(err);
         }
-        read?;
         self.end.store(found.frames_end, Ordering::Release);
         findings.note(&found);
         let last_seq = index.last_seq().unwrap_or(0).max(self.last_seq());

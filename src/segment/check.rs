@@ -8,7 +8,7 @@ use crate::format::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC};
 use crate::format::trailer::{TRAILER_BYTES, Trailer};
 use crate::index::{MemIndex, Table};
 use crate::planted::{Bug, is_planted};
-use crate::segment::blocks::Source;
+use crate::segment::blocks::{Blocks, Source};
 use crate::segment::scan::DamagedRange;
 use crate::segment::{FRAMES_START, Findings, Segment, State, new_index, seal};
 
@@ -101,7 +101,7 @@ impl Segment {
             index.sort();
             let blocks = if self.header().packed { Some(self.blocks()?) } else { None };
             let is_whole = blocks.as_ref().is_none_or(|blocks| blocks.has_whole_dictionary());
-            if !is_whole || !self.footer_is(&index, &trailer)? {
+            if !is_whole || !self.footer_is(&index, &trailer, blocks.as_deref())? {
                 findings.footer = Some(Damage::Footer);
             }
             hash_differs = self.frames_hash()? != trailer.hash && !is_planted(Bug::SkipHash);
@@ -119,12 +119,14 @@ impl Segment {
         }
     }
 
-    fn footer_is(&self, index: &MemIndex, trailer: &Trailer) -> Result<bool> {
-        let blocks = match self.header().packed {
-            true => Some(self.blocks()?.columns()),
-            false => None,
-        };
-        let blocks = blocks.as_ref().map(|(places, starts)| BlockInput { places, starts });
+    fn footer_is(
+        &self,
+        index: &MemIndex,
+        trailer: &Trailer,
+        blocks: Option<&Blocks>,
+    ) -> Result<bool> {
+        let columns = blocks.map(Blocks::columns);
+        let blocks = columns.as_ref().map(|(places, starts)| BlockInput { places, starts });
         let expected = seal::footer(index, self.header(), trailer.frames_end, blocks)?;
         let len = usize::try_from(self.file().len()?).unwrap_or(usize::MAX);
         let map = self.map(len)?;

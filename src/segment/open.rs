@@ -12,7 +12,7 @@ use crate::segment::frames::CheckedFrames;
 use crate::segment::handle::Handle;
 use crate::segment::sealed::SealedIndex;
 use crate::segment::{FRAMES_START, Findings, Name, Segment, State, header, new_index};
-use crate::storage::{File, Map, OpenMode, Storage};
+use crate::storage::{File, OpenMode, Storage};
 use crate::sync::atomic::{AtomicU32, AtomicU64};
 use crate::sync::{Mutex, RwLock};
 
@@ -61,8 +61,7 @@ impl Segment {
             return Err(err);
         }
         let seed = index.seed();
-        let findings = Findings { synced: 0, ..Findings::default() };
-        let state = State::Memory(index);
+        let (state, findings) = (State::Memory(index), Findings::default());
         Ok(Self::assemble(path.to_owned(), header, file, seed, state, findings, FRAMES_START))
     }
 
@@ -185,7 +184,7 @@ pub(super) fn open_sealed(
 ) -> Result<Option<(Arc<SealedIndex>, usize)>> {
     let Some((trailer, len)) = trailer_of(file, header)? else { return Ok(None) };
     let Ok(whole) = usize::try_from(len) else { return Ok(None) };
-    let map: Map = file.map(whole)?;
+    let map = file.map(whole)?;
     match FooterLayout::parse(map.as_slice(), &trailer) {
         Ok(layout) => {
             let sealed = SealedIndex::new(trailer, layout, map);
