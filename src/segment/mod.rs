@@ -337,8 +337,12 @@ impl Segment {
         !self.superseded.read().is_empty()
     }
 
-    /// The records whose place is taken as of this sequence number, in no order; `None` when they
-    /// are more than so many.
+    /// The records whose place is taken by one of another segment, in no order.
+    pub(crate) fn superseded(&self) -> Vec<u64> {
+        self.superseded.read().keys().copied().collect()
+    }
+
+    /// The same as of this sequence number; `None` when they are more than so many.
     pub(crate) fn superseded_as_of(&self, horizon: u64, most: usize) -> Option<Vec<u64>> {
         let superseded = self.superseded.read();
         if superseded.len() > most {

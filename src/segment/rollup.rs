@@ -211,7 +211,7 @@ impl Segment {
 
     /// Where states lie that ended runs, and that records of other segments supersede.
     fn ended_and_overtaken(&self) -> Result<Vec<(u64, u32)>> {
-        let overtaken = self.superseded_as_of(u64::MAX, usize::MAX).unwrap_or_default();
+        let overtaken = self.superseded();
         if overtaken.is_empty() {
             return Ok(Vec::new());
         }

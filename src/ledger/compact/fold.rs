@@ -36,7 +36,7 @@ impl<'a> Fold<'a> {
             let rows = (0..table.rows()).filter(|&row| table.tag(row) & SUPERSEDED != 0);
             rows.map(|row| table.seq(row)).collect()
         })?;
-        self.stale.extend(segment.superseded_as_of(u64::MAX, usize::MAX).into_iter().flatten());
+        self.stale.extend(segment.superseded());
         Ok(())
     }
 

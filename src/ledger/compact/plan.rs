@@ -141,7 +141,7 @@ fn stale(segment: &Segment) -> u64 {
     let here = segment
         .trailer()
         .map_or(0, |trailer| trailer.tags.superseded.iter().map(|&count| u64::from(count)).sum());
-    here + segment.superseded_as_of(u64::MAX, usize::MAX).map_or(0, |seqs| seqs.len() as u64)
+    here + segment.superseded().len() as u64
 }
 
 /// The groups of neighbours that this compaction is to write anew, the oldest of each stream first.
