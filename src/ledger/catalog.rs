@@ -22,12 +22,12 @@ use crate::sync::{Mutex, MutexGuard, RwLock};
 
 /// The segments of all streams, as they are known now.
 #[derive(Debug)]
-pub(crate) struct Catalog {
-    pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) layout: Layout,
+pub(super) struct Catalog {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) layout: Layout,
     /// The seed of the hash function of indexes: one for all that are made of this ledger, so that
     /// a key is looked up in many footers by one hash.
-    pub(crate) seed: u64,
+    pub(super) seed: u64,
     streams: [RwLock<Arc<SegmentList>>; STREAM_KINDS.len()],
     /// The streams that have, or had, a segment.
     in_use: AtomicU32,
@@ -41,25 +41,25 @@ pub(crate) struct Catalog {
 
 /// A segment file that cannot be read at all.
 #[derive(Debug, Clone)]
-pub(crate) struct Unreadable {
-    pub(crate) path: PathBuf,
+pub(super) struct Unreadable {
+    pub(super) path: PathBuf,
     /// The place of its stream among the streams.
-    pub(crate) stream: usize,
+    pub(super) stream: usize,
     /// The first sequence number that its name tells.
-    pub(crate) first_seq: u64,
-    pub(crate) reason: Arc<Error>,
+    pub(super) first_seq: u64,
+    pub(super) reason: Arc<Error>,
 }
 
 impl Unreadable {
     /// True when it could be read, and is damaged; false when the operating system refused.
-    pub(crate) fn is_damaged(&self) -> bool {
+    pub(super) fn is_damaged(&self) -> bool {
         matches!(*self.reason, Error::Damaged { .. })
     }
 }
 
 impl Catalog {
     /// A catalog of no segments yet, of the ledger with this identity; `None` when that is lost.
-    pub(crate) fn new(
+    pub(super) fn new(
         storage: Arc<dyn Storage>,
         layout: Layout,
         identity: Option<&Identity>,
@@ -75,12 +75,12 @@ impl Catalog {
     }
 
     /// The segments of a stream as they are now.
-    pub(crate) fn list(&self, stream: usize) -> Arc<SegmentList> {
+    pub(super) fn list(&self, stream: usize) -> Arc<SegmentList> {
         self.streams.get(stream).map(|list| Arc::clone(&list.read())).unwrap_or_default()
     }
 
     /// The segments of a stream, in the order of their sequence numbers.
-    pub(crate) fn stream(&self, stream: usize) -> Vec<Arc<Segment>> {
+    pub(super) fn stream(&self, stream: usize) -> Vec<Arc<Segment>> {
         self.list(stream).segments().cloned().collect()
     }
 
@@ -113,7 +113,7 @@ impl Catalog {
 
     /// The segments that hold runs, events and errors, as they were at one time: the states of a
     /// run, which may lie in several streams, are taken out of them one after the other.
-    pub(crate) fn records(&self) -> Vec<Arc<SegmentList>> {
+    pub(super) fn records(&self) -> Vec<Arc<SegmentList>> {
         loop {
             let before = self.replaced.load(Ordering::Acquire);
             let streams = self.in_use().without(AUDIT_STREAM);
@@ -128,12 +128,12 @@ impl Catalog {
     }
 
     /// The segments of all streams.
-    pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
+    pub(super) fn all(&self) -> Vec<Arc<Segment>> {
         self.in_use().flat_map(|stream| self.stream(stream)).collect()
     }
 
     /// The segments, one of each stream at the most, in which a record with this number may lie.
-    pub(crate) fn holders(&self, seq: u64) -> Vec<Arc<Segment>> {
+    pub(super) fn holders(&self, seq: u64) -> Vec<Arc<Segment>> {
         let lists = self.in_use().filter_map(|stream| self.streams.get(stream));
         lists.filter_map(|list| list.read().holder(seq).cloned()).collect()
     }
@@ -170,7 +170,7 @@ impl Catalog {
         self.unreadable().iter().any(may_hold)
     }
 
-    pub(crate) fn unreadable(&self) -> Vec<Unreadable> {
+    pub(super) fn unreadable(&self) -> Vec<Unreadable> {
         self.unreadable.lock().clone()
     }
 
@@ -187,19 +187,19 @@ impl Catalog {
     }
 
     /// The trailer of a segment that could not be read, when it can be now.
-    pub(crate) fn look_again(&self, unreadable: &Unreadable) -> Option<Trailer> {
+    pub(super) fn look_again(&self, unreadable: &Unreadable) -> Option<Trailer> {
         let (name, kind) = STREAM_KINDS.get(unreadable.stream)?;
         self.open_segment(&unreadable.path, *kind, name, OpenMode::Read).ok()?.trailer()
     }
 
     /// The first sequence numbers that the names of the unreadable segments of a stream tell.
-    pub(crate) fn unreadable_of(&self, stream: usize) -> Vec<u64> {
+    pub(super) fn unreadable_of(&self, stream: usize) -> Vec<u64> {
         let noted = self.unreadable.lock();
         noted.iter().filter(|it| it.stream == stream).map(|it| it.first_seq).collect()
     }
 
     /// Adds a segment that was just made at the end of a stream.
-    pub(crate) fn add(&self, stream: usize, segment: Arc<Segment>) {
+    pub(super) fn add(&self, stream: usize, segment: Arc<Segment>) {
         let is_of_runs = RUN_STREAMS.contains(stream);
         if is_of_runs {
             self.end_lists_of_runs(segment.first_seq());
@@ -214,7 +214,7 @@ impl Catalog {
     }
 
     /// Forgets a segment that is about to be removed.
-    pub(crate) fn forget(&self, stream: usize, first_seq: u64) {
+    pub(super) fn forget(&self, stream: usize, first_seq: u64) {
         if let Some(list) = self.streams.get(stream) {
             Arc::make_mut(&mut list.write()).remove(first_seq);
         }
@@ -222,7 +222,7 @@ impl Catalog {
 
     /// Puts a segment in the place of neighbours, or nothing. Queries that have begun go on with
     /// those.
-    pub(crate) fn replace(&self, stream: usize, old: &[Arc<Segment>], new: Option<&Arc<Segment>>) {
+    pub(super) fn replace(&self, stream: usize, old: &[Arc<Segment>], new: Option<&Arc<Segment>>) {
         let Some(list) = self.streams.get(stream) else { return };
         // Held to the end: who marks a record as overtaken finds it in the old or in the new one.
         let mut list = list.write();
@@ -286,7 +286,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`Error::Io`] when the directory cannot be listed.
-    pub(crate) fn half_made(&self, path: &Path) -> Result<Option<DirEntry>> {
+    pub(super) fn half_made(&self, path: &Path) -> Result<Option<DirEntry>> {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
         let was_synced =
             |later: &Segment| later.is_sealed() || later.findings().synced > FRAMES_START;
@@ -328,7 +328,7 @@ impl Catalog {
     }
 
     /// Marks a run's record in this stream as overtaken by one of another segment.
-    pub(crate) fn mark_superseded(&self, stream: usize, seq: u64, by: u64) {
+    pub(super) fn mark_superseded(&self, stream: usize, seq: u64, by: u64) {
         let list = self.streams.get(stream).map(RwLock::read);
         if let Some(segment) = list.as_ref().and_then(|list| list.holder(seq)) {
             segment.mark_superseded(seq, by);

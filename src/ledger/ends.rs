@@ -32,14 +32,14 @@ pub(super) struct MissingEnd {
 
 impl Found {
     /// What is said of the end of this stream.
-    pub(crate) fn head(&self, stream: usize) -> Option<&Head> {
+    pub(super) fn head(&self, stream: usize) -> Option<&Head> {
         let heads = self.state.as_ref().map_or(&[][..], |state| &state.heads);
         heads.iter().find(|head| head.stream == stream_code(stream))
     }
 
     /// Compares it with the segments: a note of a clean close that they go beyond is older than
     /// they are. A copy of the directory that was made beside a writer can be like that.
-    pub(crate) fn look(&mut self, catalog: &Catalog) {
+    pub(super) fn look(&mut self, catalog: &Catalog) {
         let goes_beyond = |stream| self.goes_beyond(stream, catalog);
         self.is_stale = self.is_clean() && (0..STREAM_KINDS.len()).any(goes_beyond);
     }
@@ -118,7 +118,7 @@ impl Found {
 
     /// True when this segment file was whole once: without a header it is not one that a crash left
     /// half made.
-    pub(crate) fn knows(&self, unreadable: &Unreadable) -> bool {
+    pub(super) fn knows(&self, unreadable: &Unreadable) -> bool {
         self.head(unreadable.stream).is_some_and(|head| unreadable.first_seq <= head.first_seq)
     }
 

@@ -34,23 +34,23 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    pub(crate) fn new(dir: &Path) -> Self {
+    pub(super) fn new(dir: &Path) -> Self {
         Self { dir: dir.to_owned() }
     }
 
-    pub(crate) fn dir(&self) -> &Path {
+    pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    pub(crate) fn lock(&self) -> PathBuf {
+    pub(super) fn lock(&self) -> PathBuf {
         self.dir.join(LOCK)
     }
 
-    pub(crate) fn sequence(&self) -> PathBuf {
+    pub(super) fn sequence(&self) -> PathBuf {
         self.dir.join(SEQUENCE)
     }
 
-    pub(crate) fn reserve(&self) -> PathBuf {
+    pub(super) fn reserve(&self) -> PathBuf {
         self.dir.join(RESERVE)
     }
 
@@ -62,15 +62,15 @@ impl Layout {
         self.dir.join(SPILL)
     }
 
-    pub(crate) fn policy(&self) -> PathBuf {
+    pub(super) fn policy(&self) -> PathBuf {
         self.dir.join(POLICY)
     }
 
-    pub(crate) fn streams(&self) -> PathBuf {
+    pub(super) fn streams(&self) -> PathBuf {
         self.dir.join(STREAMS)
     }
 
-    pub(crate) fn stream(&self, name: &str) -> PathBuf {
+    pub(super) fn stream(&self, name: &str) -> PathBuf {
         self.dir.join(STREAMS).join(name)
     }
 
@@ -78,7 +78,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::NotALedger`], [`Error::NewerFormat`], [`Error::Damaged`] or [`Error::Io`].
-    pub(crate) fn identity(&self, storage: &dyn Storage) -> Result<Identity> {
+    pub(super) fn identity(&self, storage: &dyn Storage) -> Result<Identity> {
         let path = self.dir.join(IDENTITY);
         if !storage.exists(&path)? {
             let reason = if storage.exists(&self.streams())? {
@@ -105,7 +105,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::NotALedger`] or [`Error::Io`].
-    pub(crate) fn refuse_foreign(&self, storage: &dyn Storage) -> Result<()> {
+    pub(super) fn refuse_foreign(&self, storage: &dyn Storage) -> Result<()> {
         const OURS: [&str; 9] =
             [IDENTITY, LOCK, IDENTITY_DRAFT, STREAMS, SEQUENCE, RESERVE, POLICY, LOST, SPILL];
         let entries = storage.list(&self.dir)?;
@@ -129,7 +129,7 @@ impl Layout {
     /// # Errors
     /// [`Error::NotALedger`] when the directory holds files of something else; [`Error::NoSpace`]
     /// or [`Error::Io`].
-    pub(crate) fn create(&self, storage: &dyn Storage) -> Result<Identity> {
+    pub(super) fn create(&self, storage: &dyn Storage) -> Result<Identity> {
         self.refuse_foreign(storage)?;
         for (name, _) in BASE_STREAMS.of(&STREAM_KINDS) {
             storage.create_dir_all(&self.stream(name))?;
@@ -145,7 +145,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::NoSpace`] or [`Error::Io`].
-    pub(crate) fn make_directory(&self, storage: &dyn Storage) -> Result<()> {
+    pub(super) fn make_directory(&self, storage: &dyn Storage) -> Result<()> {
         let mut missing = Vec::new();
         for dir in self.dir.ancestors().skip(1).take_while(|dir| !dir.as_os_str().is_empty()) {
             if storage.exists(dir)? {
@@ -164,7 +164,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(crate) fn sync_name(&self, storage: &dyn Storage) -> Result<()> {
+    pub(super) fn sync_name(&self, storage: &dyn Storage) -> Result<()> {
         sync_name(storage, &self.dir)
     }
 
@@ -172,7 +172,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::NoSpace`] or [`Error::Io`].
-    pub(crate) fn keep_identity(&self, storage: &dyn Storage, copy: &Path) -> Result<()> {
+    pub(super) fn keep_identity(&self, storage: &dyn Storage, copy: &Path) -> Result<()> {
         let mut bytes = [0; IDENTITY_BYTES];
         let read =
             storage.open(&self.dir.join(IDENTITY), OpenMode::Read)?.read_at(&mut bytes, 0)?;
@@ -187,7 +187,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::NoSpace`] or [`Error::Io`].
-    pub(crate) fn write_identity(&self, storage: &dyn Storage) -> Result<Identity> {
+    pub(super) fn write_identity(&self, storage: &dyn Storage) -> Result<Identity> {
         let identity = Identity { uuid: storage.random()?, created_at: storage.now() };
         let draft = self.dir.join(IDENTITY_DRAFT);
         if storage.exists(&draft)? {

@@ -48,7 +48,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::NewerFormat`](crate::Error::NewerFormat) or [`Error::Io`](crate::Error::Io). A
     /// damaged segment is no error: it is noted.
-    pub(crate) fn refresh(&self, mode: OpenMode) -> Result<()> {
+    pub(super) fn refresh(&self, mode: OpenMode) -> Result<()> {
         // Held to the end: of two that look at once, the later look must not be undone.
         let mut noted = self.unreadable_now();
         let mut unreadable = Vec::new();

@@ -45,21 +45,21 @@ struct SeqFile {
 
 /// What the file said at the opening.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
-    pub(crate) state: Option<SeqState>,
+pub(super) struct Found {
+    pub(super) state: Option<SeqState>,
     /// True when the segments show that it is older than they are.
-    pub(crate) is_stale: bool,
+    pub(super) is_stale: bool,
 }
 
 impl Found {
     /// True after a clean close: nothing can be torn.
-    pub(crate) fn is_clean(&self) -> bool {
+    pub(super) fn is_clean(&self) -> bool {
         !self.is_stale && self.state.as_ref().is_some_and(|state| state.clean)
     }
 }
 
 /// Reads the file; an absent or damaged one says nothing.
-pub(crate) fn read(storage: &dyn Storage, path: &Path, ledger: &[u8; 16]) -> Result<Found> {
+pub(super) fn read(storage: &dyn Storage, path: &Path, ledger: &[u8; 16]) -> Result<Found> {
     if !storage.exists(path)? {
         return Ok(Found { state: None, is_stale: false });
     }
@@ -72,7 +72,7 @@ pub(crate) fn read(storage: &dyn Storage, path: &Path, ledger: &[u8; 16]) -> Res
 
 /// Has the file tell nothing of the streams' ends, and no clean close, before they are changed past
 /// the writer. The file is there and whole.
-pub(crate) fn forget_ends(storage: &dyn Storage, path: &Path, ledger: &[u8; 16]) -> Result<()> {
+pub(super) fn forget_ends(storage: &dyn Storage, path: &Path, ledger: &[u8; 16]) -> Result<()> {
     let found = read(storage, path, ledger)?;
     Sequence::open(storage, path, *ledger, &found, None, Vec::new())?.unclose()
 }

@@ -140,7 +140,7 @@ impl Segment {
 
     /// BLAKE3 of the file up to where its frames end; of a packed one, as it would be if it were
     /// not packed.
-    pub(crate) fn frames_hash(&self) -> Result<[u8; 32]> {
+    pub(super) fn frames_hash(&self) -> Result<[u8; 32]> {
         let end = self.end();
         if !self.header().packed {
             return self.hash_to(end);

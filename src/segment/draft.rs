@@ -82,7 +82,7 @@ impl Draft {
 
     /// Visits the ids of 16 bytes in the keys of records, and where each stands in the payload that
     /// it was filled from: of an id that a record has twice, the first place.
-    pub(crate) fn for_each_wide_id(&self, payload: &[u8], mut visit: impl FnMut(usize, &WideId)) {
+    pub(super) fn for_each_wide_id(&self, payload: &[u8], mut visit: impl FnMut(usize, &WideId)) {
         let ends = self.rows.iter().skip(1).map(|row| row.offset as usize);
         let (mut key, mut start) = (0, 0);
         for (row, end) in self.rows.iter().zip(ends.chain([payload.len()])) {

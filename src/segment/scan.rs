@@ -37,26 +37,26 @@ impl DamagedRange {
 
 /// What a scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Scan {
+pub(super) struct Scan {
     /// Where the last whole frame ends.
-    pub(crate) frames_end: u32,
+    pub(super) frames_end: u32,
     /// Damage with whole frames after it, or before the end that is known.
-    pub(crate) damaged: Vec<DamagedRange>,
+    pub(super) damaged: Vec<DamagedRange>,
     /// Bytes after the last whole frame, up to the last one that is not zero, where it is not known
     /// where the frames end.
-    pub(crate) tail: Option<DamagedRange>,
+    pub(super) tail: Option<DamagedRange>,
     /// The highest offset that a whole frame says was on stable storage.
-    pub(crate) synced: u32,
+    pub(super) synced: u32,
     /// The last frame with records that the visitor took, and where it begins.
-    pub(crate) last: Option<(u64, FrameHeader)>,
+    pub(super) last: Option<(u64, FrameHeader)>,
     /// Up to where it was scanned; no frame begins between there and the bounds. Unknown after an
     /// error.
-    pub(crate) reached: u64,
+    pub(super) reached: u64,
 }
 
 impl Scan {
     /// Nothing yet.
-    pub(crate) const fn begun_at(from: u32) -> Self {
+    pub(super) const fn begun_at(from: u32) -> Self {
         Self {
             frames_end: from,
             damaged: Vec::new(),
@@ -69,19 +69,19 @@ impl Scan {
 }
 
 /// What frames are bound to, and where to look for them.
-pub(crate) struct Bounds<'a> {
-    pub(crate) salt: &'a [u8; 16],
+pub(super) struct Bounds<'a> {
+    pub(super) salt: &'a [u8; 16],
     /// Where the first frame begins.
-    pub(crate) from: u32,
+    pub(super) from: u32,
     /// Where the last one ends, when that is known; else the end of the file.
-    pub(crate) until: Option<u32>,
+    pub(super) until: Option<u32>,
     /// Frames that begin here or later are left for another scan.
-    pub(crate) stop: u32,
+    pub(super) stop: u32,
 }
 
 /// A whole frame: where it begins, its header and its payload. The visitor says what is wrong with
 /// its content, if anything is; the frame then counts as damaged.
-pub(crate) type VisitFrame<'v> =
+pub(super) type VisitFrame<'v> =
     dyn FnMut(u32, &FrameHeader, &[u8]) -> std::result::Result<(), Damage> + 'v;
 
 /// The lowest sequence number that the next frame may have: they rise from frame to frame.
@@ -134,7 +134,7 @@ struct Skipped {
 ///
 /// # Errors
 /// When the file cannot be read. Damage is no error; it is in the result.
-pub(crate) fn scan(
+pub(super) fn scan(
     file: &dyn Source,
     bounds: &Bounds<'_>,
     visit: &mut VisitFrame<'_>,
@@ -148,7 +148,7 @@ pub(crate) fn scan(
 ///
 /// # Errors
 /// As for [`scan`].
-pub(crate) fn scan_into(
+pub(super) fn scan_into(
     found: &mut Scan,
     file: &dyn Source,
     bounds: &Bounds<'_>,
@@ -213,7 +213,7 @@ pub(crate) fn scan_into(
 }
 
 /// The length of a frame with its header.
-pub(crate) fn frame_len(header: &FrameHeader) -> u64 {
+pub(super) fn frame_len(header: &FrameHeader) -> u64 {
     (FRAME_HEADER_BYTES as u64) + u64::from(header.payload_len)
 }
 
