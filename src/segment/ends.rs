@@ -29,8 +29,9 @@ impl Segment {
     /// Takes in what is known of the end, before the segment is made ready for appends: what is not
     /// whole up to there is damage, and stays.
     pub(crate) fn note_head(&self, head: &Head) {
+        let is_sealed = self.is_sealed();
         let mut findings = self.findings.write();
-        if findings.note_head(head, self.is_sealed()) {
+        if findings.note_head(head, is_sealed) {
             findings.footer = Some(Damage::Footer);
         }
     }

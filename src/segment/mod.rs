@@ -68,6 +68,13 @@ use crate::sync::{Mutex, RwLock};
 pub(crate) const FRAMES_START: u32 = 2 * SEGMENT_HEADER_BYTES;
 
 /// A segment file, open for reading and, while it is the last of its stream, for writing.
+///
+/// An append writes its frame, moves `end` and notes states of runs in `newest`; the index in
+/// `state` follows when it is asked for, up to `indexed`. It gives way to the footer when the
+/// segment is sealed, and comes back when that turns out to be damaged.
+///
+/// Who takes several of the locks `syncs`, `newest`, `state` and `findings` takes them in this
+/// order; under the others none of these is taken.
 #[derive(Debug)]
 pub(crate) struct Segment {
     path: PathBuf,
