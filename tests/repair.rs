@@ -519,6 +519,27 @@ fn a_salvaged_segment_without_a_trailer_is_not_noted_as_missing() {
     assert_eq!(verify(dir.path(), Arc::new(Disk)).unwrap().findings, []);
 }
 
+/// Of a segment that is set aside the next one tells the link. Where that one's footer was damaged,
+/// too, the repair put on record that a segment was missing.
+#[test]
+fn what_is_set_aside_before_a_damaged_footer_is_not_noted_as_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    ledger(dir.path());
+    let segments = segments(dir.path(), "events");
+    let (aside, next) = (&segments[0], &segments[1]);
+    flip(aside, 20);
+    flip(aside, 150);
+    flip(next, fs::read(next).unwrap().len() - 412 - 20);
+    let report = repair(dir.path(), Arc::new(Disk), false).unwrap();
+    let [RepairAction::SetAside { .. }, RepairAction::Rebuilt { .. }] = &*report.actions else {
+        panic!("{report:?}");
+    };
+    let reader = Reader::open(dir.path()).unwrap();
+    let notes = |kind| reader.audit().record_type(kind).count().unwrap();
+    assert_eq!((notes("segment.repaired"), notes("segment.missing")), (2, 0));
+    assert_eq!(verify(dir.path(), Arc::new(Disk)).unwrap().findings, []);
+}
+
 /// A repair for which the disk had no room, after the first of two damaged segments, kept the notes
 /// to itself. The next one found the first segment whole: nothing told that records of it were
 /// lost, and its successor named a link that nobody knew, which was noted as a missing segment.

@@ -271,9 +271,11 @@ fn named_by_the_next(catalog: &Catalog, unreadable: &Unreadable) -> Option<[u8; 
     let segments = catalog.stream(unreadable.stream);
     let at = segments.partition_point(|segment| segment.first_seq() < unreadable.first_seq);
     let (before, behind) = segments.split_at_checked(at)?;
-    let named = behind.first()?.trailer()?.previous;
+    // Behind a damaged footer the trailer may be whole.
+    let trailer = |segment: &Arc<Segment>| segment.was_sealed_with().ok().flatten();
+    let named = trailer(behind.first()?)?.previous;
     // One that was sealed past it names the one before it.
-    let before = before.iter().rev().find_map(|segment| segment.trailer());
+    let before = before.iter().rev().find_map(trailer);
     let before = before.map_or([0; 32], |trailer| trailer.link());
     (named != before).then_some(named)
 }

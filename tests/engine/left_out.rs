@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use runledger::{
-    Cleanup, Compaction, Durability, Erasure, Error, ErrorRecord, Event, Field, Id, Ledger,
+    Body, Cleanup, Compaction, Durability, Erasure, Error, ErrorRecord, Event, Field, Id, Ledger,
     Options, Reader, Run, Status, repair, verify,
 };
 use torture::disk::{Fault, OpKind, SimDisk};
@@ -148,6 +148,33 @@ fn a_segment_that_is_sealed_past_a_damaged_footer_is_no_damage_afterwards() {
         repair(DIR, disk.storage(), false).unwrap();
         is_whole(&disk, 17);
     }
+}
+
+/// A segment was set aside after the next one had been sealed past it, and past it alone: that one
+/// names the one before. Where the footer of that was damaged, the note told its link as that of
+/// the segment that is gone, so that it could be removed, and no checkpoint missed it.
+#[test]
+fn what_is_set_aside_past_a_damaged_footer_has_no_other_s_link() {
+    let disk = ledger(true);
+    let segments = segments(&disk, "events");
+    let (before, aside) = (&segments[1], &segments[2]);
+    let mut bytes = disk.peek(before);
+    *bytes.iter_mut().nth_back(431).unwrap() ^= 1;
+    disk.poke(before, bytes);
+    disk.poke(aside, vec![7; disk.peek(aside).len()]);
+    let ledger = options(&disk).open(DIR).unwrap();
+    append(&ledger, 9);
+    ledger.maintain().unwrap();
+    ledger.close().unwrap();
+    repair(DIR, disk.storage(), false).unwrap();
+    let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
+    let name = format!("events/{}", aside.file_name().unwrap().to_str().unwrap());
+    let page = reader.audit().record_type("segment.repaired").trace(&name).fetch().unwrap();
+    let note = page.records().next().unwrap().unwrap();
+    let Body::Event(note) = note.body else { panic!("an event") };
+    let payload = note.payload.as_ref().unwrap().as_str();
+    assert!(payload.contains("\"hash\":null"), "{payload}");
+    is_whole(&disk, 15);
 }
 
 /// The first segment of events has a damaged footer when the next one is sealed, or is repaired
