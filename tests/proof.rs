@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use runledger::format::frame::{FRAME_HEADER_BYTES, FrameHeader, payload_crc};
 use runledger::format::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use runledger::format::identity::Identity;
+use runledger::format::seqfile::{SEQ_FILE_BYTES, SeqState};
 use runledger::format::trailer::{TRAILER_BYTES, Trailer};
 use runledger::storage::Disk;
 use runledger::{
@@ -74,6 +76,19 @@ impl Bench {
         let report = self.against();
         assert!(!report.holds());
         report.findings.into_iter().map(|finding| finding.tampering).collect()
+    }
+
+    /// Has the file that tells where the streams end tell nothing, as after a kill.
+    fn forge_ends(&self) {
+        let ledger = Identity::decode(&fs::read(self.dir().join("LEDGER")).unwrap()).unwrap().uuid;
+        let mut bytes = vec![0; usize::try_from(SEQ_FILE_BYTES).unwrap()];
+        for generation in [1, 2] {
+            let state = SeqState { generation, bound: 1 << 32, clean: false, heads: Vec::new() };
+            let at = usize::try_from(state.offset()).unwrap();
+            let slot = state.encode(&ledger);
+            bytes[at..at + slot.len()].copy_from_slice(&slot);
+        }
+        fs::write(self.dir().join("SEQ"), bytes).unwrap();
     }
 
     fn holds(&self) -> usize {
@@ -190,7 +205,7 @@ fn reordered_records_are_found() {
 
 #[test]
 fn what_is_cut_or_removed_is_found() {
-    // The open segment, at the end of a frame, with the file that tells of its end gone.
+    // The open segment, at the end of a frame, and the file that told of its end.
     let bench = Bench::new();
     let path = bench.segments().pop().unwrap();
     let bytes = fs::read(&path).unwrap();
@@ -198,7 +213,7 @@ fn what_is_cut_or_removed_is_found() {
     let first = FrameHeader::decode(&bytes[FRAMES_AT..], &salt, FRAMES_AT as u64).unwrap();
     let end = FRAMES_AT + FRAME_HEADER_BYTES + first.payload_len as usize;
     fs::write(&path, &bytes[..end]).unwrap();
-    fs::remove_file(bench.dir().join("SEQ")).unwrap();
+    bench.forge_ends();
     let was = bench.checkpoint.streams[0].open[0].end.into();
     assert_eq!(bench.found(), [Tampering::Shortened { end: end as u64, was }]);
 
@@ -253,7 +268,7 @@ fn an_older_copy_and_another_ledger_are_found() {
     assert_ne!(*found, later.checkpoint.ledger);
     // And under the name that it had: the salts are others.
     fs::copy(copied.join("LEDGER"), later.dir().join("LEDGER")).unwrap();
-    fs::remove_file(later.dir().join("SEQ")).unwrap();
+    later.forge_ends();
     let found = later.found();
     assert!(!found.is_empty() && !found.contains(&Tampering::Removed), "{found:?}");
 }

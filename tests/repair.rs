@@ -192,6 +192,37 @@ fn a_damaged_identity_is_named_and_made_anew() {
     assert!(next > RECORDS + 5, "{next}");
 }
 
+/// The file that tells where the streams end was damaged, or gone, and `verify` said that all was
+/// whole, though it could miss no end any more. A crash tears one of its slots, and never both.
+#[test]
+fn a_damaged_sequence_file_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    ledger(dir.path());
+    let path = dir.path().join("SEQ");
+    let whole = fs::read(&path).unwrap();
+    let told = || {
+        let report = verify(dir.path(), Arc::new(Disk)).unwrap();
+        let [finding] = &*report.findings else { panic!("{report:?}") };
+        assert_eq!((&finding.path, report.records), (&path, RECORDS + 5));
+        (finding.offset, finding.damage, finding.is_damage)
+    };
+    for at in [0, 4096] {
+        flip(&path, at + 20);
+        assert_eq!(told(), (at as u64, Damage::HeaderChecksum, false));
+        fs::write(&path, &whole).unwrap();
+    }
+    flip(&path, 20);
+    flip(&path, 4096 + 20);
+    assert_eq!(told(), (0, Damage::HeaderChecksum, true));
+    fs::write(&path, vec![0; whole.len()]).unwrap();
+    assert_eq!(told(), (0, Damage::Magic, true));
+    fs::remove_file(&path).unwrap();
+    assert_eq!(told(), (0, Damage::MissingSegment, true));
+    let next = Ledger::open(dir.path()).unwrap().append(Event::new("after")).unwrap();
+    assert!(next > 1 << 32, "{next}");
+    assert_eq!(verify(dir.path(), Arc::new(Disk)).unwrap().findings, []);
+}
+
 /// However little is left of the last frame: after a clean close it is damage, and queries know.
 #[test]
 fn a_frame_that_is_cut_short_after_a_clean_close_is_damage() {

@@ -107,6 +107,17 @@ impl SeqState {
             .max_by_key(|state| state.generation)
     }
 
+    /// What is wrong with a slot of the file with this content, and where it is. Of both slots it is
+    /// the first.
+    pub(crate) fn damage(file: &[u8], ledger: &[u8; 16]) -> Option<(u64, Damage)> {
+        let whole = Self::decode(file, ledger);
+        // The first generation is written while the other slot is blank.
+        let is_new = whole.is_some_and(|state| state.generation == 1);
+        let is_blank = file.starts_with(&[0; SLOT_BYTES]);
+        let damaged = |at| Some((at, Self::decode_slot(file, ledger, at).err()?));
+        [0, SLOT_STRIDE].into_iter().find_map(damaged).filter(|_| !(is_new && is_blank))
+    }
+
     fn decode_slot(file: &[u8], ledger: &[u8; 16], offset: u64) -> Result<Self, Damage> {
         let rest = usize::try_from(offset).ok().and_then(|offset| file.get(offset..));
         let bytes: &[u8; SLOT_BYTES] =
@@ -199,6 +210,27 @@ mod tests {
             torn[at + bit / 8] ^= 1 << (bit % 8);
             assert_eq!(SeqState::decode(&torn, &LEDGER), Some(old()), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn damage_is_told_of_each_slot_that_was_written() {
+        let at = usize::try_from(SLOT_STRIDE).unwrap();
+        let first = SeqState { generation: 1, ..new() };
+        for whole in [vec![first.clone()], vec![old(), new()]] {
+            assert_eq!(SeqState::damage(&file(&whole), &LEDGER), None);
+        }
+        let mut both = file(&[old(), new()]);
+        both[at + 20] ^= 1;
+        let found = SeqState::damage(&both, &LEDGER);
+        assert_eq!(found, Some((SLOT_STRIDE, Damage::HeaderChecksum)));
+        both[0] ^= 1;
+        assert_eq!(SeqState::damage(&both, &LEDGER), Some((0, Damage::Magic)));
+        // A slot that reads as zeros was written when there is a later one, or none.
+        for zeroed in [vec![new()], Vec::new()] {
+            assert_eq!(SeqState::damage(&file(&zeroed), &LEDGER), Some((0, Damage::Magic)));
+        }
+        let cut = &file(&[old(), new()])[..at];
+        assert_eq!(SeqState::damage(cut, &LEDGER), Some((SLOT_STRIDE, Damage::Truncated)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Damage, Error, Result};
 use crate::format::seqfile::{Head, SEQ_FILE_BYTES, SeqState};
 use crate::planted::{Bug, is_planted};
 use crate::storage::{File, OpenMode, Storage};
@@ -44,11 +44,13 @@ struct SeqFile {
 }
 
 /// What the file said at the opening.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) state: Option<SeqState>,
     /// True when the segments show that it is older than they are.
     pub(super) is_stale: bool,
+    /// What is wrong with it, and where. A crash tears one of its slots at the most.
+    pub(super) damage: Option<(u64, Damage)>,
 }
 
 impl Found {
@@ -61,13 +63,15 @@ impl Found {
 /// Reads the file; an absent or damaged one says nothing.
 pub(super) fn read(storage: &dyn Storage, path: &Path, ledger: &[u8; 16]) -> Result<Found> {
     if !storage.exists(path)? {
-        return Ok(Found { state: None, is_stale: false });
+        let damage = Some((0, Damage::MissingSegment));
+        return Ok(Found { damage, ..Found::default() });
     }
     let file = storage.open(path, OpenMode::Read)?;
     let mut bytes = vec![0; usize::try_from(SEQ_FILE_BYTES).unwrap_or(0)];
     let read = file.read_at(&mut bytes, 0)?;
-    let state = SeqState::decode(bytes.get(..read).unwrap_or_default(), ledger);
-    Ok(Found { state, is_stale: false })
+    let bytes = bytes.get(..read).unwrap_or_default();
+    let (state, damage) = (SeqState::decode(bytes, ledger), SeqState::damage(bytes, ledger));
+    Ok(Found { state, damage, ..Found::default() })
 }
 
 /// Has the file tell nothing of the streams' ends, and no clean close, before they are changed past

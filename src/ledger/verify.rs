@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::identity::{IDENTITY_BYTES, Identity};
+use crate::format::seqfile::SLOT_BYTES;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::chain::{Before, KnownLinks, known_links};
 use crate::ledger::classes::STREAM_KINDS;
@@ -75,6 +76,12 @@ const GONE_MEANWHILE: &str = "in a copy that was made while segments were droppe
 const CRASHED: &str = "a crash tore it, or a writer is at work: the next opening cuts it";
 const HOLE: &str = "a crash left it in what was never synced: the next opening covers it, and puts \
                     that on record";
+const SLOT: &str = "a crash tore it, a writer is at work, or it was damaged: the other copy \
+                    counts, and where that is the older one, what is gone from the end of a \
+                    stream may not be missed. The next append writes this one anew";
+const ENDS_UNKNOWN: &str = "nothing tells where the streams ended, and so what is gone from there: \
+                            compare with a backup. The next opening makes it anew, and goes on \
+                            with far higher sequence numbers";
 const IN_THE_MAKING: &str =
     "a crash tore it, or a writer is making it: the next opening mends that";
 
@@ -89,8 +96,7 @@ pub fn verify(dir: impl AsRef<Path>, storage: Arc<dyn Storage>) -> Result<Verify
     let identity = match layout.identity(&*storage) {
         Ok(identity) => identity,
         Err(Error::Damaged { path, offset, damage }) => {
-            let unknown = Found { state: None, is_stale: false };
-            let mut report = verify_all(&storage, &layout, None, unknown)?;
+            let mut report = verify_all(&storage, &layout, None, Found::default())?;
             let finding = Finding {
                 path,
                 offset,
@@ -133,6 +139,7 @@ fn verify_all(
     found.look(&catalog);
     let reader = Reader::of_writer(Arc::clone(&catalog));
     let links = known_links(&reader)?;
+    report.findings.extend(of_sequence(&catalog, &found));
     for unreadable in catalog.unreadable() {
         let bytes = length(&catalog, &unreadable.path);
         report.findings.push(match &*unreadable.reason {
@@ -155,6 +162,20 @@ fn verify_all(
         report.findings.push(finding(&missing.path, missing.range(), missing.is_damage, remedy));
     }
     Ok(report)
+}
+
+/// The finding on the file that tells how far numbers were given out, and where the streams end.
+fn of_sequence(catalog: &Catalog, found: &Found) -> Option<Finding> {
+    let path = catalog.layout.sequence();
+    let (start, damage) = found.damage?;
+    if found.state.is_some() {
+        let range = DamagedRange::new(start, start + SLOT_BYTES as u64);
+        return Some(finding(&path, range.of(damage), false, SLOT));
+    }
+    // It is on stable storage before the first segment is made.
+    let is_in_use = !catalog.all().is_empty() || !catalog.unreadable().is_empty();
+    let range = DamagedRange { records: None, ..DamagedRange::new(0, length(catalog, &path)) };
+    is_in_use.then(|| finding(&path, range.of(damage), true, ENDS_UNKNOWN))
 }
 
 /// The length of a file, as its directory has it; 0 when that cannot be told.

@@ -128,7 +128,7 @@ pub(crate) fn with_new_checksums(ground: &Ground) -> Result<()> {
 /// A flipped bit in the two files that are no segments costs no record and gives no number twice.
 ///
 /// One in `LEDGER` is told by `verify` and by an opening, and a repair makes the file anew. One in
-/// `SEQ` is survived without a word: what it says is kept twice, and made up for by skipping.
+/// `SEQ` is what a crash may leave: what it says is kept twice, and made up for by skipping.
 pub(crate) fn flipped_bits_of_the_others(ground: &Ground) -> Result<()> {
     for is_closed in [true, false] {
         let (disk, oracle, writer) = events(ground.seed)?;
