@@ -211,7 +211,7 @@ pub enum Damage {
     /// The operating system does not let the file be read.
     #[error("it cannot be read")]
     Unreadable,
-    /// The file is not there: the last segment of a stream, or the file `SEQ`.
+    /// The file is not there: the last segment of a stream, `LEDGER` or `SEQ`.
     #[error("the file is missing: it was removed, or not copied")]
     MissingSegment,
 }

@@ -273,6 +273,15 @@ fn an_older_copy_and_another_ledger_are_found() {
     assert!(!found.is_empty() && !found.contains(&Tampering::Removed), "{found:?}");
 }
 
+/// Without it nothing was compared, and nothing told.
+#[test]
+fn a_ledger_whose_identity_is_gone_does_not_hold() {
+    let bench = Bench::new();
+    fs::remove_file(bench.dir().join("LEDGER")).unwrap();
+    let report = bench.against();
+    assert!(!report.holds() && report.verified.segments > 3, "{report:?}");
+}
+
 /// What the ledger does to itself is told by its notes, and by nothing else.
 #[test]
 fn retention_and_repair_are_accepted_as_they_are_on_record() {

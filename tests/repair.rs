@@ -242,17 +242,36 @@ fn a_frame_that_is_cut_short_after_a_clean_close_is_damage() {
     assert_eq!(Reader::open(dir.path()).unwrap().losses().unwrap().damaged_ranges, 0);
 }
 
+/// `verify` looked at nothing without it, and had no report.
 #[test]
-fn an_identity_that_is_gone_is_made_by_the_next_append() {
+fn an_identity_that_is_gone_is_named_and_made_by_the_next_append() {
     let dir = tempfile::tempdir().unwrap();
     ledger(dir.path());
     let whole = events(dir.path());
     fs::remove_file(dir.path().join("LEDGER")).unwrap();
     let said = Reader::open(dir.path()).unwrap_err().to_string();
     assert!(said.contains("LEDGER is gone; the next append makes a new one"), "{said}");
+    let report = verify(dir.path(), Arc::new(Disk)).unwrap();
+    let [finding] = &*report.findings else { panic!("{report:?}") };
+    assert_eq!(
+        (&finding.path, finding.damage),
+        (&dir.path().join("LEDGER"), Damage::MissingSegment)
+    );
+    assert!(report.is_damaged() && report.records == RECORDS + 5, "{report:?}");
     Ledger::open(dir.path()).unwrap().append(Event::new("after")).unwrap();
     assert_eq!(events(dir.path()).len(), whole.len() + 1);
     assert!(!is_damaged(dir.path()));
+}
+
+#[test]
+fn what_holds_no_segment_is_no_damaged_ledger() {
+    let dir = tempfile::tempdir().unwrap();
+    // As a crash leaves it while a ledger is made.
+    fs::create_dir_all(dir.path().join("streams/events")).unwrap();
+    for dir in [dir.path(), &dir.path().join("nothing")] {
+        let refused = verify(dir, Arc::new(Disk)).unwrap_err();
+        assert!(matches!(refused, runledger::Error::NotALedger { .. }), "{refused}");
+    }
 }
 
 #[test]

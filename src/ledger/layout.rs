@@ -42,6 +42,10 @@ impl Layout {
         &self.dir
     }
 
+    pub(super) fn identity_file(&self) -> PathBuf {
+        self.dir.join(IDENTITY)
+    }
+
     pub(super) fn lock(&self) -> PathBuf {
         self.dir.join(LOCK)
     }
@@ -79,7 +83,7 @@ impl Layout {
     /// # Errors
     /// [`Error::NotALedger`], [`Error::NewerFormat`], [`Error::Damaged`] or [`Error::Io`].
     pub(super) fn identity(&self, storage: &dyn Storage) -> Result<Identity> {
-        let path = self.dir.join(IDENTITY);
+        let path = self.identity_file();
         if !storage.exists(&path)? {
             let reason = if storage.exists(&self.streams())? {
                 "its file LEDGER is gone; the next append makes a new one for what is there"
@@ -174,8 +178,7 @@ impl Layout {
     /// [`Error::NoSpace`] or [`Error::Io`].
     pub(super) fn keep_identity(&self, storage: &dyn Storage, copy: &Path) -> Result<()> {
         let mut bytes = [0; IDENTITY_BYTES];
-        let read =
-            storage.open(&self.dir.join(IDENTITY), OpenMode::Read)?.read_at(&mut bytes, 0)?;
+        let read = storage.open(&self.identity_file(), OpenMode::Read)?.read_at(&mut bytes, 0)?;
         storage.create_dir_all(&self.lost())?;
         let file = storage.open(copy, OpenMode::CreateNew)?;
         file.write_at(bytes.get(..read).unwrap_or_default(), 0)?;
@@ -196,7 +199,7 @@ impl Layout {
         let file = storage.open(&draft, OpenMode::CreateNew)?;
         file.write_at(&identity.encode(), 0)?;
         file.sync()?;
-        storage.rename(&draft, &self.dir.join(IDENTITY))?;
+        storage.rename(&draft, &self.identity_file())?;
         storage.sync_dir(&self.dir)?;
         Ok(identity)
     }

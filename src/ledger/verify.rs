@@ -76,6 +76,8 @@ const GONE_MEANWHILE: &str = "in a copy that was made while segments were droppe
 const CRASHED: &str = "a crash tore it, or a writer is at work: the next opening cuts it";
 const HOLE: &str = "a crash left it in what was never synced: the next opening covers it, and puts \
                     that on record";
+const UNNAMED: &str = "restore it from a backup; without one, the next append makes a new one, \
+                       with another id, and goes on with far higher sequence numbers";
 const SLOT: &str = "a crash tore it, a writer is at work, or it was damaged: the other copy \
                     counts, and where that is the older one, what is gone from the end of a \
                     stream may not be missed. The next append writes this one anew";
@@ -95,22 +97,7 @@ pub fn verify(dir: impl AsRef<Path>, storage: Arc<dyn Storage>) -> Result<Verify
     let layout = Layout::new(dir.as_ref());
     let identity = match layout.identity(&*storage) {
         Ok(identity) => identity,
-        Err(Error::Damaged { path, offset, damage }) => {
-            let mut report = verify_all(&storage, &layout, None, Found::default())?;
-            let finding = Finding {
-                path,
-                offset,
-                bytes: IDENTITY_BYTES as u64,
-                damage,
-                cause: None,
-                records_lost: Some(0),
-                is_damage: true,
-                remedy: REPAIR,
-            };
-            report.findings.insert(0, finding);
-            return Ok(report);
-        }
-        Err(err) => return Err(err),
+        Err(refused) => return verify_unnamed(&storage, &layout, refused),
     };
     let found = || sequence::read(&*storage, &layout.sequence(), &identity.uuid);
     let before = found()?;
@@ -123,6 +110,28 @@ pub fn verify(dir: impl AsRef<Path>, storage: Arc<dyn Storage>) -> Result<Verify
             return verify_all(&storage, &layout, Some(&identity), now);
         }
     }
+    Ok(report)
+}
+
+/// Verifies what can be without the file that tells which ledger it is. The file `SEQ` is bound to
+/// that, so that nothing is known of it.
+fn verify_unnamed(
+    storage: &Arc<dyn Storage>,
+    layout: &Layout,
+    refused: Error,
+) -> Result<VerifyReport> {
+    let (damage, bytes, remedy) = match &refused {
+        Error::Damaged { damage, .. } => (*damage, IDENTITY_BYTES as u64, REPAIR),
+        Error::NotALedger { .. } => (Damage::MissingSegment, 0, UNNAMED),
+        _ => return Err(refused),
+    };
+    let mut report = verify_all(storage, layout, None, Found::default())?;
+    if damage == Damage::MissingSegment && report == VerifyReport::default() {
+        // There is none, or a crash came while it was made.
+        return Err(refused);
+    }
+    let range = DamagedRange::new(0, bytes);
+    report.findings.insert(0, finding(&layout.identity_file(), range.of(damage), true, remedy));
     Ok(report)
 }
 

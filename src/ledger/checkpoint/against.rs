@@ -129,8 +129,8 @@ pub fn verify_against(
     let verified = verify(dir.as_ref(), Arc::clone(&storage))?;
     let mut report = ProofReport { verified, ..ProofReport::default() };
     let identity = match layout.identity(&*storage) {
-        // The damage is among what was verified.
-        Err(Error::Damaged { .. }) => return Ok(report),
+        // The damage, or that it is gone, is among what was verified.
+        Err(Error::Damaged { .. } | Error::NotALedger { .. }) => return Ok(report),
         identity => identity?,
     };
     let found = Id::from_uuid(identity.uuid);
