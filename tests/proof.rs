@@ -13,8 +13,8 @@ use runledger::format::seqfile::{SEQ_FILE_BYTES, SeqState};
 use runledger::format::trailer::{TRAILER_BYTES, Trailer};
 use runledger::storage::Disk;
 use runledger::{
-    Checkpoint, Cleanup, Compaction, Durability, Event, Kind, Ledger, Options, ProofReport, Reader,
-    Tampering, repair, verify, verify_against,
+    Checkpoint, Cleanup, Compaction, Durability, Erasure, Event, Field, Id, Kind, Ledger, Options,
+    ProofReport, Reader, Tampering, Timestamp, repair, verify, verify_against,
 };
 use torture::disk::{Fault, OpKind, SimDisk};
 
@@ -448,6 +448,56 @@ fn what_is_removed_beside_a_segment_that_was_written_anew_is_found() {
     let report = bench.open().compact(&Compaction::new()).unwrap();
     assert!(report.rewrites.len() > 3, "{report:?}");
     removed_from(bench);
+}
+
+/// The note on a segment that went from between others explained whatever was before the next one:
+/// the one before it could be removed, and nothing missed that.
+#[test]
+fn what_is_removed_before_a_segment_that_went_is_found() {
+    const DIR: &str = "/ledger";
+    const DAY: Duration = Duration::from_secs(86_400);
+    for erases in [false, true] {
+        let disk = SimDisk::new(2);
+        let open = |disk: &SimDisk| options().reserve_bytes(0).storage(disk.storage()).open(DIR);
+        let ledger = open(&disk).unwrap();
+        for number in 0..5 {
+            let user = Id::new(format!("u{number}")).unwrap();
+            let at = disk.storage().now() * i64::from(number != 2);
+            let event = Event::new("t").user_id(user).created_at(Timestamp::from_nanos(at));
+            ledger.append(event).unwrap();
+            disk.advance(DAY * 2);
+            ledger.maintain().unwrap();
+        }
+        let went = match erases {
+            true => {
+                let erasure = Erasure::of(Field::User, Id::new("u2").unwrap()).unwrap();
+                ledger.erase(&erasure).unwrap().rewrites.len()
+            }
+            false => {
+                ledger.cleanup(&Cleanup::older_than(DAY * 99), false).unwrap().dropped().count()
+            }
+        };
+        let mut segments = disk.files();
+        segments.retain(|path| path.parent().unwrap().ends_with("events"));
+        assert_eq!((went, segments.len()), (1, 4));
+        let checkpoint = ledger.checkpoint().unwrap();
+        let killed = disk.fork().kill();
+        ledger.close().unwrap();
+        let against = |disk: &SimDisk| verify_against(DIR, disk.storage(), &checkpoint).unwrap();
+        assert!(against(&disk).holds() && against(&killed).holds());
+        for path in &segments[..3] {
+            let (disk, killed) = (disk.fork(), killed.fork());
+            disk.storage().remove(path).unwrap();
+            assert!(verify(DIR, disk.storage()).unwrap().is_damaged(), "{}", path.display());
+            assert!(!against(&disk).holds());
+            // After a crash an opening puts it on record, which is no excuse.
+            killed.storage().remove(path).unwrap();
+            open(&killed).unwrap().close().unwrap();
+            assert_eq!(verify(DIR, killed.storage()).unwrap().findings, []);
+            let [finding] = &against(&killed).findings[..] else { panic!("{}", path.display()) };
+            assert_eq!(finding.tampering, Tampering::FoundMissing);
+        }
+    }
 }
 
 #[test]

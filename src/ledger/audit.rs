@@ -299,9 +299,9 @@ pub(super) fn repaired(
     note(SEGMENT_REPAIRED, segment, &links).severity(severity).message(format!("{name} was {what}"))
 }
 
-/// The note on a segment before this one that is not there: the link that this one names.
-pub(super) fn segment_missing(after: &Segment, link: [u8; 32]) -> Event<'static> {
-    let links = Links { hash: Some(hex(link)), new_hash: None };
+/// The note on a segment before this one that is not there, with its link.
+pub(super) fn segment_missing(after: &Segment, link: String) -> Event<'static> {
+    let links = Links { hash: Some(link), new_hash: None };
     note(SEGMENT_MISSING, after, &links)
         .severity(Severity::Warning)
         .message(format!("the segment before {} is not there", segment_name(after)))

@@ -23,6 +23,9 @@ pub(super) struct Detail {
     pub(super) hash: Option<String>,
     /// The link of the one in its place.
     pub(super) new_hash: Option<String>,
+    /// Of one that is gone with nothing in its place, the link of the one before it. Earlier notes
+    /// do not tell it.
+    pub(super) previous: Option<String>,
     /// The segments that were written anew.
     #[serde(default)]
     pub(super) replaced: Vec<Replaced>,
@@ -40,10 +43,10 @@ impl Detail {
 /// the first sealing.
 #[derive(Debug, Default)]
 pub(super) struct KnownLinks {
-    /// Of segments that are gone with nothing in their place, and those that a segment names
-    /// because the one before it could not be read when it was sealed.
+    /// Of segments that are gone, where nothing tells what was before them, and those that a
+    /// segment names because the one before it could not be read when it was sealed.
     gone: HashSet<String>,
-    /// Of segments that were written anew, each with those of what came in its place.
+    /// Of segments that are gone or were written anew, each with those of what is in its place.
     became: HashMap<String, Vec<String>>,
     /// Of segments that were repaired when it could not be told which link they had: that is what
     /// the next one names.
@@ -56,34 +59,39 @@ pub(super) struct KnownLinks {
 pub(super) type Before = (Option<Arc<Segment>>, [u8; 32]);
 
 impl KnownLinks {
-    /// True when a segment may name this link as that of the segment before it although that has
-    /// another: the one that it names is gone, or has become the one that is there.
-    pub(super) fn explain(
+    /// The link that is missing before a segment that names `previous`, where the one before it has
+    /// another. `None` when the one that it names is on record as gone, or has become the one that
+    /// is there.
+    pub(super) fn missing(
         &self,
         segment: &Segment,
         previous: [u8; 32],
         (before, link): &Before,
-    ) -> bool {
+    ) -> Option<String> {
         let to = segment_name(segment);
         let from = before.as_deref();
         let from = from.map_or_else(|| format!("{}/", segment.header().stream), segment_name);
         let before = hex(*link);
         let (mut seen, mut left) = (HashSet::new(), vec![hex(previous)]);
+        let mut last = None;
         while let Some(link) = left.pop() {
             if link == before || self.gone.contains(&link) {
-                return true;
+                return None;
             }
             let next = self.became.get(&link).into_iter().flatten();
             left.extend(next.filter(|next| !seen.contains(*next)).cloned());
-            seen.insert(link);
+            seen.insert(link.clone());
+            last = Some(link);
         }
-        self.unknown.contains(&before) || self.lost.iter().any(|path| (&from..&to).contains(&path))
+        let is_unknown = self.unknown.contains(&before)
+            || self.lost.iter().any(|path| (&from..&to).contains(&path));
+        last.filter(|_| !is_unknown)
     }
 
     /// Adds what a note on a segment tells. They are given in their order.
     pub(super) fn add(&mut self, note: &Body<'_>) {
         let Body::Event(note) = note else { return };
-        let Detail { hash, new_hash, replaced } = Detail::of(note);
+        let Detail { hash, new_hash, previous, replaced } = Detail::of(note);
         match (hash, new_hash) {
             (Some(old), Some(new)) => {
                 if self.unknown.contains(&old) {
@@ -97,7 +105,11 @@ impl KnownLinks {
                     let last = replaced.last().map(|it| it.segment.clone());
                     self.lost.extend(note.trace_id.as_ref().map(ToString::to_string).or(last));
                 }
-                self.gone.insert(gone);
+                match previous {
+                    // The one before it is in its place.
+                    Some(previous) => self.became.entry(gone).or_default().push(previous),
+                    None => drop(self.gone.insert(gone)),
+                }
             }
             (None, Some(new)) => drop(self.unknown.insert(new)),
             (None, None) => {}

@@ -182,8 +182,11 @@ pub(super) fn gaps(
     }
     let mut known = known_links(notes)?;
     to_come.iter().for_each(|note| known.add(&Body::Event(note.clone())));
-    gaps.retain(|(segment, previous, before)| !known.explain(segment, *previous, before));
-    Ok(gaps.into_iter().map(|(segment, link, _)| audit::segment_missing(&segment, link)).collect())
+    let missing = |(segment, previous, before): (Arc<Segment>, _, _)| {
+        let link = known.missing(&segment, previous, &before)?;
+        Some(audit::segment_missing(&segment, link))
+    };
+    Ok(gaps.into_iter().filter_map(missing).collect())
 }
 
 /// The head of a stream whose last segment cannot be read, by what is known of it: it is not one

@@ -262,8 +262,8 @@ fn verify_stream(
             expected = expected.filter(|_| check.findings.footer.is_none());
             continue;
         };
-        let chained = expected.is_none_or(|it| links.explain(&segment, trailer.previous, &it));
-        if check.hash_differs || !chained {
+        let missing = expected.and_then(|it| links.missing(&segment, trailer.previous, &it));
+        if check.hash_differs || missing.is_some() {
             let range = DamagedRange::new(0, u64::from(segment.end()));
             add(
                 range.of(Damage::Hash),

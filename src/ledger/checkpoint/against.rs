@@ -259,7 +259,7 @@ fn told(reader: &Reader, since: u64) -> Result<Told> {
     // One that is damaged is among what was verified.
     for note in page.records().filter_map(Result::ok) {
         let Body::Event(event) = note.body else { continue };
-        let Detail { hash, new_hash, replaced } = Detail::of(&event);
+        let Detail { hash, new_hash, replaced, .. } = Detail::of(&event);
         let Event { event_type, message, trace_id, .. } = event;
         let path = trace_id.map(|path| path.to_string());
         // A segment goes after the note of it, and the checkpoint can lie between. But a compaction

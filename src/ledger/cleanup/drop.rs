@@ -288,6 +288,7 @@ struct DroppedDetail {
     records: u64,
     bytes: u64,
     hash: Option<String>,
+    previous: Option<String>,
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rollup: Option<Sums>,
@@ -302,7 +303,8 @@ fn dropped_note(candidate: &Candidate) -> Result<crate::model::Event<'static>> {
         last_seq: candidate.overview.last_seq,
         records: candidate.plan.records,
         bytes: candidate.plan.bytes,
-        hash: trailer.map(|trailer| audit::hex(trailer.link())),
+        hash: trailer.as_ref().map(|trailer| audit::hex(trailer.link())),
+        previous: trailer.map(|trailer| audit::hex(trailer.previous)),
         reason: candidate.plan.dropped_for.clone(),
         rollup: Sums::of_segment(&candidate.segment)?,
     };

@@ -21,6 +21,9 @@ struct CompactedDetail {
     /// The link of the last of the old segments, which the one after it names.
     hash: Option<String>,
     new_hash: Option<String>,
+    /// The link of the one before the first of them, where nothing comes in their place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous: Option<String>,
     new_segment: Option<String>,
     replaced: Vec<Replaced>,
 }
@@ -52,8 +55,10 @@ pub(super) fn compacted(
     let stream = old.first().map_or("", |segment| &segment.header().stream);
     let name = new.map(|_| file_in_ledger(path));
     let what = name.as_deref().map_or("nothing: no record was kept".to_owned(), str::to_owned);
+    let first = old.first().filter(|_| new.is_none()).and_then(|segment| segment.trailer());
     let detail = CompactedDetail {
         hash: old.last().and_then(link),
+        previous: first.map(|trailer| hex(trailer.previous)),
         new_hash: new.map(|trailer| hex(trailer.link())),
         replaced: replaced.collect(),
         new_segment: name.clone(),
