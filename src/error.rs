@@ -214,6 +214,9 @@ pub enum Damage {
     /// The file is not there: the last segment of a stream, `LEDGER` or `SEQ`.
     #[error("the file is missing: it was removed, or not copied")]
     MissingSegment,
+    /// A note tells that the segment was dropped.
+    #[error("it was dropped, and is there again")]
+    Dropped,
 }
 
 /// What to do about an error of the operating system, where that can be said.

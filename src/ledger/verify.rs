@@ -6,13 +6,15 @@ use std::sync::Arc;
 use crate::error::{Damage, Error, Result};
 use crate::format::identity::{IDENTITY_BYTES, Identity};
 use crate::format::seqfile::SLOT_BYTES;
+use crate::ledger::audit::segment_name;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::chain::{Before, KnownLinks, known_links};
 use crate::ledger::classes::STREAM_KINDS;
+use crate::ledger::cleanup::dropped;
 use crate::ledger::layout::Layout;
 use crate::ledger::reader::Reader;
 use crate::ledger::sequence::{self, Found};
-use crate::segment::DamagedRange;
+use crate::segment::{DamagedRange, Segment};
 use crate::storage::{OpenMode, Storage};
 
 /// What [`verify`] found.
@@ -76,6 +78,10 @@ const GONE_MEANWHILE: &str = "in a copy that was made while segments were droppe
 const CRASHED: &str = "a crash tore it, or a writer is at work: the next opening cuts it";
 const HOLE: &str = "a crash left it in what was never synced: the next opening covers it, and puts \
                     that on record";
+const CAME_BACK: &str =
+    "a crash brought it back, or a writer is about to remove it: the next opening removes it";
+const PUT_BACK: &str = "its records are served again: remove the file, or leave it to retention. A \
+                        copy is like that in which what had been dropped was not deleted";
 const UNNAMED: &str = "restore it from a backup; without one, the next append makes a new one, \
                        with another id, and goes on with far higher sequence numbers";
 const SLOT: &str = "a crash tore it, a writer is at work, or it was damaged: the other copy \
@@ -147,7 +153,7 @@ fn verify_all(
     catalog.refresh(OpenMode::Read)?;
     found.look(&catalog);
     let reader = Reader::of_writer(Arc::clone(&catalog));
-    let links = known_links(&reader)?;
+    let (links, dropped) = (known_links(&reader)?, dropped(&reader)?);
     report.findings.extend(of_sequence(&catalog, &found));
     for unreadable in catalog.unreadable() {
         let bytes = length(&catalog, &unreadable.path);
@@ -165,6 +171,16 @@ fn verify_all(
     }
     for stream in 0..STREAM_KINDS.len() {
         verify_stream(&catalog, stream, &found, &links, &mut report)?;
+        let is_dropped = |segment: &Segment| dropped.contains(&segment_name(segment));
+        for segment in catalog.stream(stream).iter().filter(|segment| is_dropped(segment)) {
+            // A writer may have removed it meanwhile.
+            if storage.exists(segment.path())? {
+                let range = DamagedRange::new(0, segment.end().into()).of(Damage::Dropped);
+                let (stays, path) = (found.is_clean(), segment.path());
+                let remedy = if stays { PUT_BACK } else { CAME_BACK };
+                report.findings.push(finding(path, range, stays, remedy));
+            }
+        }
     }
     for missing in found.missing_ends(&catalog, &reader)? {
         let remedy = if missing.is_damage { END_MISSING } else { GONE_MEANWHILE };

@@ -8,8 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use runledger::storage::OpenMode;
 use runledger::{
-    Body, Class, Cleanup, Compaction, Error, ErrorRecord, Event, Json, Kind, Ledger, Limits,
-    Options, Reader, Run, Status, Timestamp, verify,
+    Body, Class, Cleanup, Compaction, Damage, Error, ErrorRecord, Event, Json, Kind, Ledger,
+    Limits, Options, Reader, Run, Status, Timestamp, verify,
 };
 
 use super::hooked::Hooked;
@@ -549,4 +549,33 @@ fn nothing_is_sealed_onto_a_segment_that_is_just_dropped() {
     storage.set(|_, _| {});
     ledger.close().unwrap();
     assert_eq!(verify(DIR, disk.storage()).unwrap().findings, []);
+}
+
+/// A segment that was dropped was put back, by hand or by a copy in which nothing is deleted. After
+/// a crash the next opening removed it; after a clean close its records were served again, and
+/// `verify` said nothing of it.
+#[test]
+fn a_dropped_segment_that_is_put_back_is_told() {
+    let disk = SimDisk::new(16);
+    let ledger = short(&disk).open(DIR).unwrap();
+    ledger.append(event(1)).unwrap();
+    let path = segments(&disk, "events").remove(0);
+    let bytes = disk.peek(&path);
+    disk.advance(2 * HOUR);
+    let report = ledger.cleanup(&Cleanup::retention(), false).unwrap();
+    assert_eq!(report.dropped().count(), 1);
+    ledger.append(event(2)).unwrap();
+    let killed = disk.fork().kill();
+    ledger.close().unwrap();
+    for (disk, stays) in [(killed, false), (disk, true)] {
+        assert_eq!(verify(DIR, disk.storage()).unwrap().findings, []);
+        let file = disk.storage().open(&path, OpenMode::CreateNew).unwrap();
+        file.write_at(&bytes, 0).unwrap();
+        let report = verify(DIR, disk.storage()).unwrap();
+        let [finding] = &report.findings[..] else { panic!("{report:?}") };
+        assert_eq!((&finding.path, finding.damage), (&path, Damage::Dropped));
+        assert_eq!((finding.is_damage, finding.records_lost), (stays, Some(0)));
+        let ledger = options(&disk).open(DIR).unwrap();
+        assert_eq!(ledger.query().count().unwrap(), 1 + u64::from(stays));
+    }
 }

@@ -17,6 +17,7 @@ use crate::ledger::leftovers::going;
 use crate::ledger::lifecycle::Author;
 use crate::ledger::part::OnReject;
 use crate::ledger::policy::Retention;
+use crate::ledger::reader::Reader;
 use crate::model::{Body, Record, Run};
 use crate::planted::{Bug, is_planted};
 use crate::segment::{OpenState, Pinned, Segment};
@@ -231,12 +232,7 @@ impl Inner {
 
     /// Removes again the files of dropped segments that a crash brought back.
     pub(in crate::ledger) fn remove_what_came_back(&self) -> Result<()> {
-        let notes = self.reader.audit().record_type(SEGMENT_DROPPED);
-        let page = notes.limit(usize::MAX - 1).fetch()?;
-        // A note that is damaged tells nothing; it must not keep the ledger from opening.
-        let trace = |note: Record<'_>| Some(note.body.trace_id()?.to_string());
-        let dropped: HashSet<String> =
-            page.records().filter_map(Result::ok).filter_map(trace).collect();
+        let dropped = dropped(&self.reader)?;
         if dropped.is_empty() {
             return Ok(());
         }
@@ -264,6 +260,18 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// The paths of the segments that were dropped, by the notes of that.
+///
+/// # Errors
+/// When the notes cannot be read.
+pub(in crate::ledger) fn dropped(reader: &Reader) -> Result<HashSet<String>> {
+    let notes = reader.audit().record_type(SEGMENT_DROPPED);
+    let page = notes.limit(usize::MAX - 1).fetch()?;
+    // A note that is damaged tells nothing; it must not keep the ledger from opening.
+    let trace = |note: Record<'_>| Some(note.body.trace_id()?.to_string());
+    Ok(page.records().filter_map(Result::ok).filter_map(trace).collect())
 }
 
 /// The place of a candidate that holds later states of runs than one of those that are dropped

@@ -18,6 +18,7 @@ use crate::ledger::policy::{self, Retention};
 use crate::ledger::reader::Reader;
 use crate::model::{Kind, Status, Timestamp};
 
+pub(super) use drop::dropped;
 pub use kept::Kept;
 pub(super) use plan::{allocated, open_runs};
 pub(super) use results::last_results;
