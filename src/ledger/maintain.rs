@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::ledger::cleanup::Cleanup;
+use crate::ledger::cleanup::{Cleanup, Unread};
 use crate::ledger::ends::heads;
 use crate::ledger::handle::{Inner, Ledger};
 use crate::ledger::sealing::Full;
@@ -210,7 +210,8 @@ impl Ledger {
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) or [`Error::Poisoned`](crate::Error::Poisoned) when a sync
     /// fails, [`Error::NoSpace`](crate::Error::NoSpace) when a run that is still open cannot be
-    /// carried forward; [`Error::Damaged`](crate::Error::Damaged) as for [`Ledger::cleanup`].
+    /// carried forward; [`Error::Damaged`](crate::Error::Damaged) as for [`Ledger::cleanup`]. Where
+    /// segments cannot be read, all else is done before the first error of them is the result.
     pub fn maintain(&self) -> Result<()> {
         self.inner.check_writable()?;
         self.inner.sync()?;
@@ -260,7 +261,7 @@ impl Inner {
         self.note_full_disk(false)?;
         self.write_owed_notes()?;
         self.note_refused()?;
-        let unread = self.look_after_runs()?;
+        let mut unread = self.look_after_runs()?;
         self.follow_policy()?;
         let now = self.believed_now()?;
         let doubted = self.doubted_now();
@@ -268,7 +269,9 @@ impl Inner {
         self.retire_old(now);
         self.seal_and_note()?;
         if !self.policy.is_unknown() {
-            self.clean(&cleaning, &Cleanup::retention(), now.min(doubted))?;
+            let mut kept = Unread::default();
+            self.clean(&cleaning, &Cleanup::retention(), now.min(doubted), &mut kept)?;
+            unread.extend(kept.into_errors());
         }
         unread.into_iter().next().map_or(Ok(()), Err)
     }

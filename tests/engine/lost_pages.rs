@@ -3,7 +3,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use runledger::{
-    Compaction, Durability, Error, Event, Id, Ledger, Options, Order, Query, Reader, Result,
+    Body, Cleanup, Compaction, Durability, Error, ErrorRecord, Event, Id, Ledger, Options, Order,
+    Query, Reader, Result, Timestamp,
 };
 
 /// How many traces the records are of.
@@ -39,8 +40,12 @@ fn fill(dir: &Path, records: usize) -> Ledger {
 }
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
-    let events = fs::read_dir(dir.join("streams/events")).unwrap();
-    let mut paths: Vec<_> = events.map(|entry| entry.unwrap().path()).collect();
+    segments_of(dir, "events")
+}
+
+fn segments_of(dir: &Path, stream: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(dir.join("streams").join(stream)).unwrap();
+    let mut paths: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths
 }
@@ -147,4 +152,36 @@ fn a_hole_in_an_open_segment_gives_errors_and_no_zeros() {
         file.write_all_at(&whole, 0).unwrap();
     }
     assert_eq!(all(ledger.reader()).unwrap(), truth);
+}
+
+/// Some segments of errors that are older than any clean-up asks for.
+fn fill_with_errors(dir: &Path) -> Ledger {
+    let ledger = Options::new().segment_bytes(64 << 10).background(false).open(dir).unwrap();
+    for number in 0..60 {
+        let error = ErrorRecord::new(format!("type-{number}"), "text ".repeat(900));
+        let error = error.created_at(Timestamp::from_nanos(number));
+        ledger.append_with(error, Durability::Os).unwrap();
+    }
+    ledger
+}
+
+/// A segment whose sums could not be read went without them, and without a word of that.
+#[test]
+fn who_is_dropped_without_sums_is_named_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = fill_with_errors(dir.path());
+    let path = segments_of(dir.path(), "errors").remove(0);
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(4096).unwrap();
+    let hour = std::time::Duration::from_secs(3600);
+    let report = ledger.cleanup(&Cleanup::older_than(hour), false).unwrap();
+    assert!(report.dropped().count() > 2, "{report:?}");
+    let notes = ledger.reader().audit().record_type("segment.dropped").fetch().unwrap();
+    let messages = notes.records().map(|note| match note.unwrap().body {
+        Body::Event(note) => note.message.unwrap().into_owned(),
+        other => panic!("{other:?}"),
+    });
+    let unsummed: Vec<_> = messages.filter(|message| message.contains("in no sum")).collect();
+    let [message] = &unsummed[..] else { panic!("{unsummed:?}") };
+    assert!(message.contains("00001.seg dropped: all records older than"), "{message}");
+    assert!(message.contains("the file ends too early"), "{message}");
 }

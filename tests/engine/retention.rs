@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use runledger::format::trailer::TRAILER_BYTES;
 use runledger::storage::OpenMode;
 use runledger::{
     Body, Class, Cleanup, Compaction, Damage, Error, ErrorRecord, Event, Json, Kind, Ledger,
@@ -577,5 +578,80 @@ fn a_dropped_segment_that_is_put_back_is_told() {
         assert_eq!((finding.is_damage, finding.records_lost), (stays, Some(0)));
         let ledger = options(&disk).open(DIR).unwrap();
         assert_eq!(ledger.query().count().unwrap(), 1 + u64::from(stays));
+    }
+}
+
+/// Damages the footer of a segment: its index is made of the frames then, when it is asked for.
+fn damage_footer(disk: &SimDisk, path: &Path) {
+    let mut bytes = disk.peek(path);
+    let at = bytes.len() - TRAILER_BYTES - 2;
+    bytes[at] ^= 1;
+    disk.poke(path, bytes);
+}
+
+/// With one segment that could not be read nothing was dropped any more, in any stream, and the
+/// background said nothing of it: the disk filled up.
+#[test]
+fn a_segment_that_cannot_be_read_keeps_no_other_from_going() {
+    let disk = SimDisk::new(18);
+    let ledger = options(&disk).open(DIR).unwrap();
+    for (id, status) in [("a", Status::Running), ("a", Status::Cancelled), ("b", Status::Skipped)] {
+        ledger.append(run(id, status)).unwrap();
+        disk.advance(48 * HOUR);
+        ledger.maintain().unwrap();
+    }
+    ledger.close().unwrap();
+    let first = segments(&disk, "runs").remove(0);
+    damage_footer(&disk, &first);
+    let ledger = short(&disk).open(DIR).unwrap();
+    let unreadable = first.clone();
+    disk.set_faults(move |op| {
+        let is_read = matches!(op.kind, OpKind::Open | OpKind::Read | OpKind::Map);
+        (is_read && op.path == unreadable).then_some(Fault::Io)
+    });
+    let kept = [Some(runledger::Keep::Unreadable), Some(runledger::Keep::Supersedes), None];
+    for is_dry in [true, false] {
+        let report = ledger.cleanup(&Cleanup::retention(), is_dry).unwrap();
+        let found: Vec<_> = report.segments.iter().map(|plan| plan.kept_for).collect();
+        assert_eq!(found, kept, "{report:?}");
+    }
+    assert_eq!(segments(&disk, "runs").len(), 2);
+    let told = ledger.maintain().unwrap_err();
+    assert!(matches!(&told, Error::Io { path, .. } if *path == first), "{told}");
+    disk.clear_hooks();
+    ledger.maintain().unwrap();
+    assert_eq!(segments(&disk, "runs"), [] as [PathBuf; 0]);
+}
+
+/// An open run could not be read to be carried forward: its segment kept all that are dropped with
+/// it, and those after it, for as long as that was so.
+#[test]
+fn an_open_run_that_cannot_be_read_keeps_its_segment_alone() {
+    let disk = SimDisk::new(19);
+    let ledger = short(&disk).class(Class::status(Status::Pending), Limits::new());
+    let ledger = ledger.open(DIR).unwrap();
+    for (id, status) in [
+        ("b", Status::Pending),
+        ("d", Status::Pending),
+        ("a", Status::Running),
+        ("d", Status::Cancelled),
+    ] {
+        ledger.append(run(id, status)).unwrap();
+    }
+    disk.advance(2 * HOUR);
+    disk.set_faults(|op| {
+        let is_of_runs = op.path.parent().is_some_and(|dir| dir.ends_with("runs"));
+        (is_of_runs && op.kind == OpKind::Map).then_some(Fault::Io)
+    });
+    let report = ledger.cleanup(&Cleanup::retention(), false).unwrap();
+    let kept: Vec<_> = report.segments.iter().map(|plan| (plan.stream, plan.kept_for)).collect();
+    let unreadable = ("runs", Some(runledger::Keep::Unreadable));
+    assert!(kept.contains(&unreadable) && kept.contains(&("runs.pending", None)), "{report:?}");
+    assert_eq!((report.dropped().count(), report.carried), (1, 1));
+    disk.clear_hooks();
+    let report = ledger.cleanup(&Cleanup::retention(), false).unwrap();
+    assert_eq!((report.dropped().count(), report.carried), (1, 1));
+    for (id, status) in [("a", Status::Running), ("b", Status::Pending)] {
+        assert_eq!(ledger.query().run(id).status(status).count().unwrap(), 1, "{id}");
     }
 }

@@ -10,7 +10,7 @@ use crate::ledger::audit::{self, SEGMENT_DROPPED};
 use crate::ledger::classes::{StreamSet, stream_code};
 use crate::ledger::cleanup::plan::{Candidate, allocated, open_runs, plan};
 use crate::ledger::cleanup::supersede::keep_what_supersedes;
-use crate::ledger::cleanup::{Cleanup, CleanupReport, Keep};
+use crate::ledger::cleanup::{Cleanup, CleanupReport, Keep, Unread};
 use crate::ledger::handle::Inner;
 use crate::ledger::history::Sums;
 use crate::ledger::leftovers::going;
@@ -41,12 +41,14 @@ impl Inner {
     }
 
     /// Drops what goes by `now`. With a cap on the disk it is done again until that is met, as
-    /// carrying runs forward and taking notes needs space itself.
+    /// carrying runs forward and taking notes needs space itself. A segment that cannot be read is
+    /// noted, and kept.
     pub(in crate::ledger) fn clean(
         &self,
         _one_at_a_time: &MutexGuard<'_, ()>,
         cleanup: &Cleanup,
         now: i64,
+        unread: &mut Unread,
     ) -> Result<CleanupReport> {
         let mut report = CleanupReport::default();
         let before = allocated(&self.catalog, self.catalog.layout.dir())?;
@@ -54,12 +56,20 @@ impl Inner {
         if cleanup.older_than.is_none() {
             report.copies = self.remove_copies(&going(&self.catalog, &retention, now)?)?;
         }
-        for _ in 0..MOST_ROUNDS {
+        let mut rounds = 0;
+        while rounds < MOST_ROUNDS {
             let dropped = report.dropped().count();
             report.segments.retain(|plan| plan.dropped_for.is_some());
-            self.clean_once(cleanup, &retention, now, &mut report)?;
-            if report.dropped().count() == dropped || retention.cap().is_none() {
-                break;
+            match self.clean_once(cleanup, &retention, now, unread, &mut report) {
+                // What was done is done; the rest is looked at anew.
+                Err(err) if self.check_poisoned().is_ok() => unread.note(err)?,
+                cleaned => {
+                    cleaned?;
+                    rounds += 1;
+                    if report.dropped().count() == dropped || retention.cap().is_none() {
+                        break;
+                    }
+                }
             }
         }
         report.segments.sort_by_key(|plan| (plan.stream, plan.seqs));
@@ -73,10 +83,11 @@ impl Inner {
         cleanup: &Cleanup,
         retention: &Retention,
         now: i64,
+        unread: &mut Unread,
         report: &mut CleanupReport,
     ) -> Result<()> {
         let (mut easy, mut hard) = (Vec::new(), Vec::new());
-        let mut candidates = plan(&self.reader, cleanup, retention, now)?;
+        let mut candidates = plan(&self.reader, cleanup, retention, now, unread)?;
         while self.keep_what_was_appended_to(&mut candidates) {
             // Later states of runs in what stays now were to go along with it.
             keep_what_supersedes(&self.catalog, &mut candidates, &self.reader.pins()?)?;
@@ -306,6 +317,8 @@ struct DroppedDetail {
 fn dropped_note(candidate: &Candidate) -> Result<crate::model::Event<'static>> {
     // Behind a damaged footer the trailer may be whole, and the next segment names its link.
     let trailer = candidate.segment.was_sealed_with()?;
+    // Records go by their term, also where nobody can sum them up.
+    let (rollup, unread) = Sums::of_segment(&candidate.segment)?;
     let detail = DroppedDetail {
         first_seq: candidate.segment.first_seq(),
         last_seq: candidate.overview.last_seq,
@@ -314,9 +327,11 @@ fn dropped_note(candidate: &Candidate) -> Result<crate::model::Event<'static>> {
         hash: trailer.as_ref().map(|trailer| audit::hex(trailer.link())),
         previous: trailer.map(|trailer| audit::hex(trailer.previous)),
         reason: candidate.plan.dropped_for.clone(),
-        rollup: Sums::of_segment(&candidate.segment)?,
+        rollup,
     };
     let reason = candidate.plan.dropped_for.as_deref().unwrap_or_default();
+    let unsummed = unread.map(|err| format!("; its records are in no sum: {err}"));
+    let unsummed = unsummed.unwrap_or_default();
     let note = audit::note(SEGMENT_DROPPED, &candidate.segment, &detail);
-    Ok(note.message(format!("{} dropped: {reason}", candidate.plan.segment)))
+    Ok(note.message(format!("{} dropped: {reason}{unsummed}", candidate.plan.segment)))
 }

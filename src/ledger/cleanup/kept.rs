@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::error::Result;
 use crate::ledger::classes::Class;
 use crate::ledger::cleanup::plan::{open_runs, plan};
+use crate::ledger::cleanup::unread::Unread;
 use crate::ledger::cleanup::{Cleanup, SegmentPlan};
 use crate::ledger::policy::{Limits, Retention};
 use crate::ledger::reader::Reader;
@@ -64,7 +65,7 @@ impl Reader {
         }
         let now = catalog.storage.now();
         let cleanup = Cleanup::retention();
-        let candidates = plan(self, &cleanup, &retention, now)?;
+        let candidates = plan(self, &cleanup, &retention, now, &mut Unread::default())?;
         let mut kept = Vec::new();
         for candidate in candidates {
             let records = counts.get(candidate.segment.path()).copied();

@@ -6,6 +6,7 @@ mod plan;
 mod results;
 mod status;
 mod supersede;
+mod unread;
 mod usage;
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub(super) use drop::dropped;
 pub use kept::Kept;
 pub(super) use plan::{allocated, open_runs};
 pub(super) use results::last_results;
+pub(super) use unread::Unread;
 pub use usage::{ClassUsage, Forecast, RetentionReport};
 
 /// What a clean-up is to drop.
@@ -143,6 +145,8 @@ pub enum Keep {
     Appended,
     /// It is empty.
     Empty,
+    /// It cannot be read now, so that what of it has to stay is not known.
+    Unreadable,
 }
 
 impl std::fmt::Display for Keep {
@@ -169,6 +173,7 @@ impl Keep {
             Self::OtherStatus => "holds no such run".to_owned(),
             Self::Appended => "was appended to meanwhile".to_owned(),
             Self::Empty => "empty".to_owned(),
+            Self::Unreadable => "cannot be read: `runledger verify` says why".to_owned(),
         }
     }
 }
@@ -211,9 +216,10 @@ impl Reader {
     ///
     /// # Errors
     /// [`Error::Policy`](crate::Error::Policy) when the file says what cannot be taken;
-    /// [`Error::Io`](crate::Error::Io) when it, a directory or a segment cannot be read;
+    /// [`Error::Io`](crate::Error::Io) when it or a directory cannot be read;
     /// [`Error::Damaged`](crate::Error::Damaged) when records are due, and a pin on them may lie in
-    /// a segment of notes that cannot be read.
+    /// a segment of notes that cannot be read. Any other segment that cannot be read is
+    /// [kept](Keep::Unreadable).
     pub fn plan_cleanup(&self, cleanup: &Cleanup, retention: &Retention) -> Result<CleanupReport> {
         let retention = retention.clone().over(&self.policy()?);
         self.plan_cleanup_at(cleanup, &retention, self.catalog().storage.now())
@@ -237,7 +243,7 @@ impl Reader {
         retention: &Retention,
         now: i64,
     ) -> Result<CleanupReport> {
-        let mut candidates = plan::plan(self, cleanup, retention, now)?;
+        let mut candidates = plan::plan(self, cleanup, retention, now, &mut Unread::default())?;
         if let Some(status) = cleanup.status {
             status::plan_rewrites(self, &mut candidates, cleanup, status, now)?;
         }
@@ -268,7 +274,8 @@ impl Ledger {
     /// file `runledger.toml` was ever understood; [`Error::Damaged`](crate::Error::Damaged) when
     /// records are due, and a pin on them may lie in a segment of notes that cannot be read:
     /// nothing is dropped then; [`Error::Io`](crate::Error::Io) or
-    /// [`Error::Poisoned`](crate::Error::Poisoned).
+    /// [`Error::Poisoned`](crate::Error::Poisoned). Any other segment that cannot be read is
+    /// [kept](Keep::Unreadable), and keeps none but those that hold later states of its runs.
     pub fn cleanup(&self, cleanup: &Cleanup, dry_run: bool) -> Result<CleanupReport> {
         let _is_waited_for = self.inner.begin_job()?;
         if cleanup.older_than.is_none() {
@@ -278,7 +285,9 @@ impl Ledger {
         if dry_run {
             return self.reader().plan_cleanup_at(cleanup, &self.inner.policy.current(), now);
         }
-        let mut report = self.inner.clean(&self.inner.begin_cleaning()?, cleanup, now)?;
+        let (cleaning, mut unread) = (self.inner.begin_cleaning()?, Unread::default());
+        let mut report = self.inner.clean(&cleaning, cleanup, now, &mut unread)?;
+        drop(cleaning);
         if let Some(status) = cleanup.status {
             self.inner.take_out(cleanup, status, now, &mut report)?;
         }

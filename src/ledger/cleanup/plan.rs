@@ -11,6 +11,7 @@ use crate::ledger::classes::{AUDIT_STREAM, Class, STREAM_KINDS};
 use crate::ledger::cleanup::results::find_last_results;
 use crate::ledger::cleanup::status::{judge_by_status, keep_others};
 use crate::ledger::cleanup::supersede::keep_what_supersedes;
+use crate::ledger::cleanup::unread::Unread;
 use crate::ledger::cleanup::{Cleanup, Keep, SegmentPlan};
 use crate::ledger::displaced::held;
 use crate::ledger::leftovers::{Copies, going};
@@ -49,7 +50,12 @@ impl Candidate {
 
     /// True when it is kept, and may be dropped for want of space.
     fn may_go(&self) -> bool {
-        self.plan.dropped_for.is_none() && self.overview.rows > 0
+        self.plan.dropped_for.is_none() && self.overview.rows > 0 && !self.is_unreadable()
+    }
+
+    /// True when it is kept as it cannot be read.
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.plan.kept_for == Some(Keep::Unreadable)
     }
 
     /// True when it is to go, with runs in it.
@@ -85,12 +91,30 @@ impl Candidate {
     }
 }
 
-/// Looks at all segments that the clean-up is about. `now` is what their age is counted to.
+/// Looks at all segments that the clean-up is about. `now` is what their age is counted to. One
+/// that cannot be read is noted, and kept.
 pub(super) fn plan(
     reader: &Reader,
     cleanup: &Cleanup,
     retention: &Retention,
     now: i64,
+    unread: &mut Unread,
+) -> Result<Vec<Candidate>> {
+    loop {
+        match plan_without(reader, cleanup, retention, now, unread) {
+            Err(err) => unread.note(err)?,
+            planned => return planned,
+        }
+    }
+}
+
+/// As [`plan`], keeping what is known to be unreadable.
+fn plan_without(
+    reader: &Reader,
+    cleanup: &Cleanup,
+    retention: &Retention,
+    now: i64,
+    unread: &Unread,
 ) -> Result<Vec<Candidate>> {
     let catalog = reader.catalog();
     let (by_retention, split) = (cleanup.older_than.is_none(), retention.split());
@@ -104,8 +128,12 @@ pub(super) fn plan(
             continue;
         }
         let limits = retention.limits(class);
-        let mut of_stream = look_at(catalog, stream, name, now)?;
+        let mut of_stream = look_at(catalog, stream, name, now, unread)?;
         for candidate in &mut of_stream {
+            if unread.has(&candidate.segment) {
+                candidate.keep(Keep::Unreadable);
+                continue;
+            }
             match cleanup.status {
                 Some(status) => judge_by_status(candidate, cleanup, status, now)?,
                 None => judge(candidate, cleanup, &limits, now),
@@ -132,7 +160,7 @@ pub(super) fn plan(
         }
         None => settling.settle(&mut candidates)?,
     }
-    find_last_results(catalog, &mut candidates, now)?;
+    find_last_results(catalog, &mut candidates, now, unread)?;
     keep_what_is_carried(&mut candidates)?;
     Ok(candidates)
 }
@@ -143,10 +171,11 @@ pub(super) fn look_at(
     stream: usize,
     name: &'static str,
     now: i64,
+    unread: &Unread,
 ) -> Result<Vec<Candidate>> {
     let segments = catalog.stream(stream);
     let overviews: Vec<_> =
-        segments.iter().map(|segment| segment.overview()).collect::<Result<_>>()?;
+        segments.iter().map(|segment| unread.overview(segment)).collect::<Result<_>>()?;
     let recorded: Vec<_> = overviews.iter().map(|overview| overview.summary.recorded).collect();
     let sizes = catalog.storage.list(&catalog.layout.stream(name))?;
     let candidate = |((segment, overview), arrived): ((Arc<Segment>, Overview), i64)| {

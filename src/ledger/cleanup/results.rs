@@ -17,6 +17,7 @@ use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{RUN_STREAMS, RUNS};
 use crate::ledger::cleanup::plan::Candidate;
+use crate::ledger::cleanup::unread::Unread;
 use crate::ledger::handle::Inner;
 use crate::model::{Body, Field, FieldSet, Run, Status};
 use crate::query::confirm;
@@ -57,10 +58,11 @@ pub(super) fn find_last_results(
     catalog: &Catalog,
     candidates: &mut [Candidate],
     now: i64,
+    unread: &Unread,
 ) -> Result<()> {
     let losing = candidates.iter().filter(|it| it.loses_runs());
     let going: Vec<_> = losing.map(|it| Arc::clone(&it.segment)).collect();
-    for (segment, place) in last_results(catalog, &going, now)? {
+    for (segment, place) in last_results(catalog, &going, now, unread)? {
         let is_its = |it: &&mut Candidate| Arc::ptr_eq(&it.segment, &segment);
         candidates.iter_mut().filter(is_its).for_each(|it| it.results.push(place));
     }
@@ -69,14 +71,15 @@ pub(super) fn find_last_results(
 
 /// The runs in these segments that are the newest success or failure of their type in the ledger,
 /// by when they were created; those of days to come only where there is no other. Where one cannot
-/// be read, the newest that can be is there besides.
+/// be read, the newest that can be is there besides. What is known to be unreadable is left out.
 ///
 /// # Errors
-/// When a segment cannot be read.
+/// When another segment cannot be read.
 pub(in crate::ledger) fn last_results(
     catalog: &Catalog,
     going: &[Arc<Segment>],
     now: i64,
+    unread: &Unread,
 ) -> Result<Vec<(Arc<Segment>, Place)>> {
     let mut found = Vec::new();
     if going.is_empty() {
@@ -84,7 +87,7 @@ pub(in crate::ledger) fn last_results(
     }
     let is_going = |segment: &Arc<Segment>| going.iter().any(|it| Arc::ptr_eq(it, segment));
     let today = day_of(now);
-    for (wanted, mut contenders) in contenders(catalog, today, &is_going)? {
+    for (wanted, mut contenders) in contenders(catalog, today, &is_going, unread)? {
         // From the latest day on, so that most need not be looked at.
         contenders.sort_by_key(|it| Reverse(it.rank()));
         let mut newest = None;
@@ -115,10 +118,12 @@ fn contenders(
     catalog: &Catalog,
     today: i32,
     is_going: &dyn Fn(&Arc<Segment>) -> bool,
+    unread: &Unread,
 ) -> Result<BTreeMap<Wanted, Vec<Contender>>> {
     let mut all: BTreeMap<Wanted, Vec<Contender>> = BTreeMap::new();
     let streams = catalog.in_use().and(RUN_STREAMS);
-    for segment in streams.flat_map(|stream| catalog.stream(stream)) {
+    let segments = streams.flat_map(|stream| catalog.stream(stream));
+    for segment in segments.filter(|segment| !unread.has(segment)) {
         let rollup = match segment.rollup() {
             Ok(rollup) => rollup,
             // It tells of no result, and keeps nothing else from going: `verify` names it.

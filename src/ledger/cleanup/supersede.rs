@@ -69,7 +69,8 @@ fn verdict(
     let Some(going) = going else { return Ok(Verdict::Goes) };
     let mut earlier: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
     for (seq, _) in going.segment.supersedes()? {
-        if catalog.may_come_back(seq) && !catalog.holds_state(seq)? {
+        // Of what cannot be read nobody can tell either.
+        if catalog.may_come_back(seq) && !catalog.holds_state(seq).unwrap_or(false) {
             return Ok(Verdict::Stays);
         }
         let mut start = 0;
@@ -90,7 +91,7 @@ fn verdict(
     let mut along = Vec::new();
     for (number, seqs) in earlier {
         let Some(other) = candidates.get(number).filter(|_| number != at) else { continue };
-        if !other.segment.holds_any(&seqs)? {
+        if !other.is_unreadable() && !other.segment.holds_any(&seqs)? {
             continue;
         }
         if stay.contains(&number)

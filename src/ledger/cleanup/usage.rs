@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::ledger::classes::{AUDIT_STREAM, Class, STREAM_KINDS};
 use crate::ledger::cleanup::allocated;
 use crate::ledger::cleanup::plan::look_at;
+use crate::ledger::cleanup::unread::Unread;
 use crate::ledger::policy::{Limits, Retention, Term};
 use crate::ledger::reader::Reader;
 use crate::model::Timestamp;
@@ -151,7 +152,7 @@ impl ClassUsage {
         now: i64,
     ) -> Result<(Self, Growth)> {
         let candidates = match reader.catalog().in_use().contains(stream) {
-            true => look_at(reader.catalog(), stream, name, now)?,
+            true => look_at(reader.catalog(), stream, name, now, &Unread::default())?,
             false => Vec::new(),
         };
         let records = candidates.iter().map(|candidate| candidate.plan.records).sum();

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::index::SUPERSEDED;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{Class, RUN_STREAMS, tag_of};
-use crate::ledger::cleanup::last_results;
+use crate::ledger::cleanup::{Unread, last_results};
 use crate::ledger::displaced::{Tags, held};
 use crate::ledger::part::OnReject;
 use crate::ledger::policy::{Retention, Term};
@@ -79,7 +79,7 @@ impl Expiry {
         let catalog = reader.catalog();
         let streams = catalog.in_use().and(RUN_STREAMS);
         let segments: Vec<_> = streams.flat_map(|stream| catalog.stream(stream)).collect();
-        let results = last_results(catalog, &segments, catalog.storage.now())?;
+        let results = last_results(catalog, &segments, catalog.storage.now(), &Unread::default())?;
         let results = results.into_iter().map(|(_, (seq, _))| seq).collect();
         Ok(Self { rule, pins, results })
     }

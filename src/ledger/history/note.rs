@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::format::rollup::{ErrorRow, Rollup, RunRow};
 use crate::ledger::audit::SEGMENT_DROPPED;
+use crate::ledger::catalog::is_of_one_file;
 use crate::ledger::compact::Replaced;
 use crate::model::{Body, Event, Fingerprint};
 use crate::segment::Segment;
@@ -63,14 +64,16 @@ pub(super) fn gone(note: &Body<'_>) -> Vec<(String, Option<Sums>)> {
 }
 
 impl Sums {
-    /// Those of a segment; `None` when there are none, or it is too damaged to tell.
+    /// Those of a segment; `None` when there are none. Where they cannot be read, why.
     ///
     /// # Errors
-    /// When the file cannot be read.
-    pub(in crate::ledger) fn of_segment(segment: &Arc<Segment>) -> Result<Option<Self>> {
+    /// When no file can be read.
+    pub(in crate::ledger) fn of_segment(
+        segment: &Arc<Segment>,
+    ) -> Result<(Option<Self>, Option<Error>)> {
         match segment.current_rollup() {
-            Ok(rollup) => Ok(Self::of(rollup, 1)),
-            Err(Error::Damaged { .. }) => Ok(None),
+            Ok(rollup) => Ok((Self::of(rollup, 1), None)),
+            Err(err) if is_of_one_file(&err) => Ok((None, Some(err))),
             Err(err) => Err(err),
         }
     }
