@@ -95,13 +95,17 @@ impl Segment {
         loop {
             let damage = match &*self.current()? {
                 State::Memory(index) => return Ok(in_memory(index)),
+                State::Sealed(sealed) if sealed.map.is_lost() => None,
                 State::Sealed(sealed) => match in_footer(sealed) {
                     _ if !sealed.is_intact() => return Err(self.lost(&sealed.map)),
                     Ok(told) => return Ok(told),
-                    Err(damage) => damage,
+                    Err(damage) => Some(damage),
                 },
             };
-            self.rebuild(damage)?;
+            match damage {
+                Some(damage) => self.rebuild(damage)?,
+                None => self.map_anew()?,
+            }
         }
     }
 

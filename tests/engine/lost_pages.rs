@@ -165,6 +165,22 @@ fn fill_with_errors(dir: &Path) -> Ledger {
     ledger
 }
 
+/// Once a page of a footer was lost, its sums were refused until a query had read something else of
+/// the segment.
+#[test]
+fn the_sums_in_a_footer_are_read_again_when_its_file_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = fill_with_errors(dir.path());
+    let truth = ledger.reader().history().unwrap();
+    let path = segments_of(dir.path(), "errors").remove(0);
+    let whole = fs::read(&path).unwrap();
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(4096).unwrap();
+    assert!(ledger.reader().history().unwrap().errors.len() < truth.errors.len());
+    file.write_all_at(&whole, 0).unwrap();
+    assert_eq!(ledger.reader().history().unwrap(), truth);
+}
+
 /// A segment whose sums could not be read went without them, and without a word of that.
 #[test]
 fn who_is_dropped_without_sums_is_named_with_the_reason() {
