@@ -14,7 +14,7 @@ use crate::segment::Segment;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Condvar, Mutex};
 
-/// How often retention is applied, and how long a quiet ledger sleeps.
+/// How often retention is applied, and how long a quiet ledger sleeps at the most.
 const ROUND: Duration = Duration::from_secs(60);
 
 /// How long the thread sleeps after work, again and again, before it has itself woken by appends:
@@ -117,10 +117,15 @@ impl Maintenance {
     }
 
     fn run(&self, inner: &Weak<Inner>, interval: Duration) {
-        let clock = |inner: &Weak<Inner>| Some(inner.upgrade()?.options.storage.monotonic());
-        let Some(mut round_began) = clock(inner) else { return };
+        let storage = inner.upgrade().map(|inner| Arc::clone(&inner.options.storage));
+        let Some(storage) = storage else { return };
+        let mut round_began = storage.monotonic();
         let (mut synced, mut naps) = (round_began, MOST_NAPS);
-        while self.pause(interval, naps < MOST_NAPS) {
+        let left =
+            |began: Duration| ROUND.saturating_sub(storage.monotonic().saturating_sub(began));
+        while self.pause(left(round_began), naps < MOST_NAPS)
+            && self.gather(interval.min(left(round_began)))
+        {
             let Some(inner) = inner.upgrade() else { return };
             let removed = std::mem::take(&mut self.state.lock().removed);
             drop(removed);
@@ -128,7 +133,7 @@ impl Maintenance {
             if is_due && let Err(err) = inner.sequence.reserve_ahead() {
                 inner.poison_by_sequence(&err);
             }
-            let now = inner.options.storage.monotonic();
+            let now = storage.monotonic();
             let is_round = now.saturating_sub(round_began) >= ROUND;
             if is_round {
                 self.change_full(Full::try_again);
@@ -147,7 +152,7 @@ impl Maintenance {
                 inner.catalog.spares.clear();
             }
             // Between two seals, too: segments may fill as fast as they are sealed.
-            let now = inner.options.storage.monotonic();
+            let now = storage.monotonic();
             let is_late = now.saturating_sub(synced) >= interval;
             if (is_late || !self.has_full()) && self.dirty.swap(false, Ordering::AcqRel) {
                 synced = now;
@@ -168,20 +173,26 @@ impl Maintenance {
         }
     }
 
-    /// Waits for work or the next interval, or takes a nap; false when it is to stop.
-    fn pause(&self, interval: Duration, naps: bool) -> bool {
+    /// Waits for work, for so long at the most, or takes a nap; false when it is to stop.
+    fn pause(&self, most: Duration, naps: bool) -> bool {
         let mut state = self.state.lock();
         if state.is_idle() && !self.is_due() && !self.dirty.load(Ordering::Acquire) {
             state.naps = naps;
             state = match naps {
                 true => self.wake.nap(state, NAP),
-                false => self.wake.wait_for(state, ROUND),
+                false => self.wake.wait_for(state, most),
             };
             state.naps = false;
         }
-        // An append was made: it is synced an interval after it, with those that follow.
+        !state.stop
+    }
+
+    /// Waits for so long when an append was made, which is synced then with those that follow;
+    /// false when it is to stop.
+    fn gather(&self, time: Duration) -> bool {
+        let mut state = self.state.lock();
         if state.is_idle() && !self.is_due() && self.dirty.load(Ordering::Acquire) {
-            state = self.wake.wait_for(state, interval);
+            state = self.wake.wait_for(state, time);
         }
         !state.stop
     }

@@ -83,7 +83,7 @@ impl Options {
         self
     }
 
-    /// How often what was appended at [`Durability::Interval`] is synced.
+    /// How often what was appended at [`Durability::Interval`] is synced, a minute at the most.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self

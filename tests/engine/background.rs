@@ -373,3 +373,39 @@ fn a_panic_while_a_segment_is_sealed_is_no_damage() {
         });
     }
 }
+
+/// What is done once a minute waited for the end of a longer interval as soon as something was to
+/// be synced at it: retention, and runs whose lease had ended. With a short one it came up to a
+/// minute late, as the wait for it began anew with each append.
+#[test]
+fn what_is_done_each_minute_waits_for_no_append() {
+    for interval in [Duration::from_secs(3600), Duration::from_millis(1)] {
+        within_a_minute(move || {
+            let disk = SimDisk::new(21);
+            let storage = Hooked::new(disk.storage());
+            let (looked, looks) = mpsc::channel();
+            storage.set(move |operation, _| {
+                let is_its = std::thread::current().name() == Some("runledger");
+                if is_its && operation == "monotonic" {
+                    let _ = looked.send(());
+                }
+            });
+            let ledger = Options::new()
+                .storage(Arc::new(storage))
+                .interval(interval)
+                .retention(runledger::Kind::Error, Some(Duration::from_secs(10)))
+                .open(DIR)
+                .unwrap();
+            // It wakes the thread, for the index lags: the first look at the clock is done then.
+            let error = ErrorRecord::new("t", "x".repeat(2 << 20));
+            ledger.append_with(error, Durability::Os).unwrap();
+            (0..3).for_each(|_| looks.recv().unwrap());
+            disk.advance(Duration::from_secs(59));
+            ledger.append_with(Event::new("t"), Durability::Interval).unwrap();
+            while ledger.query().kind(runledger::Kind::Error).count().unwrap() > 0 {
+                disk.advance(Duration::from_millis(10));
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+    }
+}
