@@ -41,6 +41,10 @@ pub(crate) struct SegmentList {
     /// The place of the segment of each lane, and of none for one that is gone.
     by_lane: Vec<u32>,
     ends: Ends,
+    kind: Option<Kind>,
+    /// Up to where queries saw what was in the list before: what was overtaken by then stays so
+    /// when the segment is gone that holds what overtook it.
+    seen: u64,
 }
 
 /// The first sequence number that may lie in a segment which lists of its time do not have: the
@@ -116,6 +120,8 @@ impl SegmentList {
             filters: Arc::clone(&self.filters),
             by_lane: self.by_lane.clone(),
             ends: self.ends.clone(),
+            kind: self.kind,
+            seen: self.horizon(),
         };
         for segment in segments {
             let known = self.holder_entry(segment.first_seq());
@@ -148,6 +154,7 @@ impl SegmentList {
         let lane = u32::try_from(self.by_lane.len()).unwrap_or(u32::MAX);
         self.by_lane.push(NOWHERE);
         let first_seq = segment.first_seq();
+        self.kind = Some(segment.kind());
         self.entries.push(Entry { segment, first_seq, lane, span: OnceLock::new() });
     }
 
@@ -169,6 +176,7 @@ impl SegmentList {
 
     /// Takes out the segment that begins with this sequence number.
     pub(crate) fn remove(&mut self, first_seq: u64) {
+        self.seen = self.horizon();
         self.entries.retain(|entry| entry.first_seq != first_seq);
         self.tidy();
     }
@@ -177,15 +185,15 @@ impl SegmentList {
         self.entries.iter().map(|entry| &entry.segment)
     }
 
-    /// Which kind the records are of; `None` when there are no segments.
-    pub(super) fn kind(&self) -> Option<Kind> {
-        self.entries.first().map(|entry| entry.segment.kind())
+    /// Which kind the records are of, or were; `None` when there never were segments.
+    pub(super) const fn kind(&self) -> Option<Kind> {
+        self.kind
     }
 
     /// The last sequence number that a query begun now sees.
     pub(super) fn horizon(&self) -> u64 {
         let last_seqs = self.entries.iter().rev().map(|entry| entry.segment.last_seq());
-        last_seqs.into_iter().find(|&seq| seq > 0).unwrap_or(0)
+        last_seqs.into_iter().find(|&seq| seq > 0).unwrap_or(0).max(self.seen)
     }
 
     /// The last sequence number that a query begun now sees in those of these lists that are of

@@ -655,3 +655,28 @@ fn an_open_run_that_cannot_be_read_keeps_its_segment_alone() {
         assert_eq!(ledger.query().run(id).status(status).count().unwrap(), 1, "{id}");
     }
 }
+
+/// A run's end, which lay in another stream, was dropped a moment before what came before it: a
+/// query between the two showed the run as it was before its end.
+#[test]
+fn a_query_beside_a_clean_up_shows_no_run_in_an_earlier_state() {
+    let disk = SimDisk::new(20);
+    let storage = Hooked::new(disk.storage());
+    let ledger = options(&disk).class(Class::status(Status::Failed), Limits::new());
+    let ledger = ledger.storage(Arc::new(storage.clone())).open(DIR).unwrap();
+    let at = |run: Run<'static>, time| run.at(Timestamp::from_nanos(time));
+    ledger.append(at(run("a", Status::Failed), 1)).unwrap();
+    ledger.append(at(run("a", Status::Cancelled).attempt(2_u32), 2)).unwrap();
+    let (asks, seen) = (ledger.clone(), Arc::new(Mutex::new(Vec::new())));
+    let found = Arc::clone(&seen);
+    storage.set(move |operation, _| {
+        if operation == "remove" {
+            let failed = asks.query().run("a").status(Status::Failed);
+            found.lock().push(failed.count().unwrap());
+        }
+    });
+    let report = ledger.cleanup(&Cleanup::older_than(HOUR), false).unwrap();
+    storage.set(|_, _| {});
+    assert_eq!(report.dropped().count(), 2);
+    assert_eq!(*seen.lock(), [0, 0]);
+}
