@@ -22,10 +22,11 @@ pub enum Error {
         expected: String,
     },
 
-    /// A run cannot go from the one status to the other. Nothing was written.
+    /// A run cannot go from the one status to the other, or is in a later attempt. Nothing was
+    /// written.
     #[error(
-        "run {run_id:?} cannot go from {from} to {to}: a run that has ended stays so; \
-         append it with an attempt above {attempt} to open it again"
+        "run {run_id:?} cannot go from {from} to {to}: it is in attempt {attempt}, and what has \
+         ended stays so; append it with an attempt above {attempt} to open it again"
     )]
     RunTransition {
         /// Which run.

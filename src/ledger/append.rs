@@ -37,6 +37,8 @@ pub(super) struct Batch {
     unread: Vec<u64>,
     /// A copy of such a state: the bytes that it stands in move while the next one is encoded.
     state: Vec<u8>,
+    /// The attempt that the last of its runs is in.
+    attempt: u32,
     /// What an error's fingerprint is made from.
     text: Vec<u8>,
     /// True when a record was refused only because its frame has no room for more.
@@ -67,6 +69,13 @@ pub(super) struct Encoded {
     pub(super) rejected: Vec<Option<Error>>,
     /// How many of the records were looked at.
     pub(super) taken: usize,
+    /// The attempt that the last of the runs is in.
+    pub(super) attempt: u32,
+}
+
+impl Encoded {
+    /// Of what the engine appends of its own accord.
+    pub(super) const ENGINES: Self = Self { rejected: Vec::new(), taken: 1, attempt: 0 };
 }
 
 thread_local! {
@@ -143,7 +152,7 @@ impl Batch {
             }
         }
         self.finish();
-        Ok(Encoded { rejected, taken })
+        Ok(Encoded { rejected, taken, attempt: self.attempt })
     }
 
     fn finish(&mut self) {
@@ -282,6 +291,7 @@ impl Batch {
     /// Encodes a state of a run.
     fn put_state(&mut self, prior: PriorAt, next: &NextRun<'_>, hash: u64) -> Result<StateAt> {
         let (prior, prior_stream) = prior;
+        self.attempt = next.attempt;
         let stream = self.split.route(Kind::Run, next.run.status.code());
         let place = self.records;
         let limit = match next.run.status.is_terminal() {

@@ -64,8 +64,7 @@ impl Inner {
             batch.is_urgent = true;
             let targets = self.lock_parts(batch, None);
             self.check_notable()?;
-            let nothing = Encoded { rejected: Vec::new(), taken: 1 };
-            self.write_frames(batch, nothing, targets, now)?;
+            self.write_frames(batch, Encoded::ENGINES, targets, now)?;
             Ok(())
         })
     }

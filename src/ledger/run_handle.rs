@@ -1,10 +1,15 @@
+use std::slice;
+
 use crate::error::{Error, Result};
+use crate::ledger::part::OnReject;
 use crate::ledger::{Durability, Ledger};
 use crate::model::{Body, ErrorRecord, Event, Id, Run, RunError, Status};
 
 /// A run that was started and has not ended: it keeps the ledger, the run's id and its trace.
 ///
-/// Dropping it ends nothing; the run then stays open until something ends it.
+/// It is one attempt of the run: once another has begun, such as after this one was abandoned, it
+/// ends and patches nothing any more. Dropping it ends nothing; the run then stays open until
+/// something ends it.
 #[derive(Debug, Clone)]
 #[must_use = "a run that is started is to be ended"]
 pub struct RunHandle {
@@ -21,7 +26,12 @@ impl Ledger {
     pub fn start_run(&self, run: Run<'_>) -> Result<RunHandle> {
         let mut run = run.into_owned();
         run.owner.get_or_insert_with(|| Box::new(self.owner()));
-        self.append(run.borrowed())?;
+        let appended = {
+            let state = Body::Run(run.borrowed());
+            let durability = self.inner.options.durability;
+            self.inner.append(slice::from_ref(&state), durability, OnReject::FailAll)?
+        };
+        run.attempt = Some(appended.encoded.attempt);
         Ok(RunHandle { ledger: self.clone(), run })
     }
 }
@@ -34,12 +44,15 @@ impl RunHandle {
     }
 
     /// Appends a state of the run: what it leaves out stays as it was. Its id is replaced by the
-    /// run's, and the lease of its owner begins anew, unless it names an owner itself.
+    /// run's. Unless it names them itself, the attempt is this one, and the lease of its owner
+    /// begins anew.
     ///
     /// # Errors
-    /// As for [`Ledger::append`].
+    /// As for [`Ledger::append`]: [`Error::RunTransition`] when it has ended, or another attempt
+    /// has begun.
     pub fn update<'a>(&'a self, mut state: Run<'a>) -> Result<u64> {
         state.run_id = self.run.run_id.borrowed();
+        state.attempt = state.attempt.or(self.run.attempt);
         state.owner.get_or_insert_with(|| Box::new(self.ledger.owner()));
         self.ledger.append(state)
     }
@@ -48,8 +61,8 @@ impl RunHandle {
     /// ([`Options::lease`](crate::Options::lease)). To be called well before the lease ends.
     ///
     /// # Errors
-    /// As for [`Ledger::append`]: [`Error::RunTransition`] when the run has ended, or was abandoned
-    /// because its lease had.
+    /// As for [`Ledger::append`]: [`Error::RunTransition`] when the run has ended, was abandoned
+    /// because its lease had, or is in another attempt since.
     pub fn heartbeat(&self) -> Result<u64> {
         loop {
             let stored = self.ledger.reader().run(&self.run.run_id.to_string())?;
@@ -63,7 +76,8 @@ impl RunHandle {
                     attempt: newest.attempt.unwrap_or(1),
                 });
             }
-            let state = Run::with_id(newest.run_id, newest.run_type, status).owner(owner);
+            let mut state = Run::with_id(newest.run_id, newest.run_type, status).owner(owner);
+            state.attempt = self.run.attempt;
             match self.ledger.append(state) {
                 // Another thread has moved it on since the look.
                 Err(Error::RunTransition { from, .. }) if from != status.name() => {}
@@ -101,7 +115,8 @@ impl RunHandle {
     /// Ends the run in this status, now.
     ///
     /// # Errors
-    /// As for [`Ledger::append`]: [`Error::RunTransition`] when it has ended already.
+    /// As for [`Ledger::append`]: [`Error::RunTransition`] when it has ended already, or another
+    /// attempt has begun.
     pub fn finish(&self, status: Status) -> Result<u64> {
         self.ledger.append(self.state(status))
     }
@@ -131,6 +146,8 @@ impl RunHandle {
     }
 
     fn state(&self, status: Status) -> Run<'_> {
-        Run::with_id(self.run.run_id.borrowed(), &*self.run.run_type, status)
+        let mut run = Run::with_id(self.run.run_id.borrowed(), &*self.run.run_type, status);
+        run.attempt = self.run.attempt;
+        run
     }
 }

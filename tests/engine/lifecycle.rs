@@ -9,7 +9,7 @@ use runledger::limits::{DEFAULT_SEGMENT_BYTES, MAX_RECORD_BYTES};
 use runledger::storage::{Fate, Storage};
 use runledger::{
     Body, Cleanup, Durability, Error, Event, Json, Kind, Ledger, Options, Order, Owner, Process,
-    Record, Run, RunHandle, Status, Timestamp,
+    Record, Run, RunError, RunHandle, Status, Timestamp,
 };
 
 use super::DIR;
@@ -186,6 +186,39 @@ fn a_lease_counts_where_the_process_cannot_be_seen() {
     let again = running("r").attempt(2u32);
     ledger.append(again).unwrap();
     assert_eq!((run(&ledger, "r").status, run(&ledger, "r").owner), (Status::Running, None));
+}
+
+/// A handle named no attempt: the worker whose lease had ended, and whose run another one had taken
+/// up again, ended the attempt of that one, or renewed its lease.
+#[test]
+fn a_handle_does_nothing_to_a_later_attempt() {
+    type Act = fn(&RunHandle) -> runledger::Result<u64>;
+    let acts: [Act; 4] = [
+        RunHandle::heartbeat,
+        |handle| handle.update(running("r")),
+        |handle| handle.fail(RunError::new("no answer")),
+        RunHandle::succeed,
+    ];
+    let bench = Bench::new(3);
+    let ledger = bench.options().lease(Some(MINUTE)).open(DIR).unwrap();
+    let late = ledger.start_run(running("r")).unwrap();
+    bench.all_have(Fate::Unknown);
+    bench.disk.advance(2 * MINUTE);
+    ledger.maintain().unwrap();
+    assert_eq!(run(&ledger, "r").status, Status::Abandoned);
+    let again = ledger.start_run(running("r").attempt(2u32)).unwrap();
+    for act in acts {
+        let acted = act(&late);
+        assert!(matches!(acted, Err(Error::RunTransition { attempt: 2, .. })), "{acted:?}");
+    }
+    // Who joins the attempt that is under way need not know its number.
+    let joined = ledger.start_run(running("r")).unwrap();
+    for handle in [&again, &joined] {
+        handle.heartbeat().unwrap();
+    }
+    joined.succeed().unwrap();
+    let run = run(&ledger, "r");
+    assert_eq!((run.status, run.attempt), (Status::Success, Some(2)));
 }
 
 /// A clock that is set years ahead ended every lease at once.

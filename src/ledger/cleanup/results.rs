@@ -258,8 +258,7 @@ impl Inner {
             batch.is_urgent = true;
             let targets = self.lock_parts(batch, runs);
             self.check_open()?;
-            let nothing = Encoded { rejected: Vec::new(), taken: 1 };
-            self.write_frames(batch, nothing, targets, now)?;
+            self.write_frames(batch, Encoded::ENGINES, targets, now)?;
             Ok(true)
         })
     }
