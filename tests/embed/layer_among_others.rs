@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use runledger::embed::{LedgerLayer, Recorder};
-use runledger::{Durability, Kind, Status};
+use runledger::{Durability, Kind, Ledger, Status};
 use tracing::{Event, Subscriber, debug, info, info_span, subscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::registry;
+use tracing_subscriber::{registry, reload};
 
 use super::{events, ledger};
 use crate::engine::within_a_minute;
@@ -69,6 +69,25 @@ fn two_ledgers_have_a_run_each_of_one_span() {
         assert_eq!(events(ledger).len(), 1);
     }
     assert_ne!(events(&a)[0].run_id, events(&b)[0].run_id);
+}
+
+/// A run whose layer was taken out, or exchanged for another, while it was open stayed open.
+#[test]
+fn a_run_ends_with_its_span_when_its_layer_is_gone() {
+    let ((a, _, _dir_a), (b, _, _dir_b)) = (ledger(), ledger());
+    let layer = |ledger| LedgerLayer::new(Recorder::in_place(ledger, Durability::Os));
+    for next in [None, Some(&b)] {
+        let (of_a, handle) = reload::Layer::new(Some(layer(&a)));
+        subscriber::with_default(registry().with(of_a), || {
+            let run = info_span!("run", runledger.run = "job");
+            handle.reload(next.map(layer)).unwrap();
+            run.in_scope(|| info!("in it"));
+        });
+    }
+    let runs = |ledger: &Ledger| ledger.query().kind(Kind::Run);
+    assert_eq!(runs(&a).status(Status::Success).count().unwrap(), 2);
+    assert_eq!((events(&a).len(), events(&b).len()), (0, 1));
+    assert_eq!(runs(&b).count().unwrap(), 0, "it was not opened there");
 }
 
 /// Logs when it is printed, as the fields of an event are.

@@ -17,11 +17,10 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 use crate::embed::ids::Ids;
 use crate::embed::json;
 use crate::embed::recorder::Recorder;
+use crate::embed::spans;
 use crate::embed::within::Within;
-use crate::embed::{recent, spans};
 use crate::limits::MAX_NAME_BYTES;
 use crate::model::{Body, ErrorRecord, Event, Json, Severity};
-use crate::sync::thread;
 
 use state::{OpenRun, SpanState, States};
 use trace::TraceOf;
@@ -45,11 +44,14 @@ const RUN_FIELD: &str = "runledger.run";
 /// error, else the target, and its stack is `exception.stacktrace`, `stack` or `backtrace`.
 ///
 /// The fields `run_id`, `trace_id`, `project_id` and `user_id` of a span hold for all that happens
-/// in it; those of an event for itself. A span without a parent begins a trace, unless
-/// [`LedgerLayer::trace_ids`] knows of one.
+/// in it; those of an event for itself. One that is recorded later (`Span::record`) holds from then
+/// on, but not in spans that were begun in it before: those have what held when they began. A span
+/// without a parent begins a trace, unless [`LedgerLayer::trace_ids`] knows of one.
 ///
 /// It works beside other layers and below a filter of its own (`with_filter`), and disables nothing
-/// for others. A run whose opening a filter lets pass is closed.
+/// for others. A run whose opening a filter lets pass is closed, by the recorder that opened it,
+/// also where a `reload` has put another layer in its place or none. What happens in the run from
+/// then on is that layer's, which knows of the run only if it has the same recorder.
 ///
 /// ```
 /// use runledger::embed::{LedgerLayer, Recorder};
@@ -153,7 +155,8 @@ impl LedgerLayer {
         let mut run = is_run.then(|| {
             let named = [&said.record_type, &said.otel_name].into_iter().find(|it| !it.is_empty());
             let name = clip(named.map_or(metadata.name(), String::as_str));
-            Box::new(OpenRun::new(name.to_owned(), above.run, now))
+            let recorder = self.recorder.clone();
+            Box::new(OpenRun::new(recorder, name.to_owned(), above.run, now))
         });
         if let Some(run) = &mut run {
             run.note(said);
@@ -301,19 +304,14 @@ where
     }
 
     fn on_close(&self, id: SpanId, context: Context<'_, S>) {
-        let Some(_within) = Within::begin() else { return };
         let Some(span) = context.span(&id) else { return };
-        self.settle(&span);
+        {
+            let Some(_within) = Within::begin() else { return };
+            self.settle(&span);
+        }
         let state = span.extensions_mut().get_mut::<States>().and_then(|it| it.remove(self.key));
-        let Some(SpanState { ids, run: Some(run), .. }) = state else { return };
-        let is_panicking = thread::panicking();
-        let is_ended = |run| recent::has_failed_run(self.recorder.ledger(), run);
-        if is_panicking && ids.run.as_ref().is_some_and(is_ended) {
-            return;
-        }
-        if let Some(closed) = run.close(&ids, is_panicking, self.recorder.now()) {
-            self.recorder.take(Body::Run(closed));
-        }
+        // None of the span's locks is held as its run ends.
+        drop(state);
     }
 }
 

@@ -3,9 +3,12 @@
 use smallvec::SmallVec;
 
 use crate::embed::ids::Ids;
-use crate::embed::json;
 use crate::embed::layer::visit::Said;
-use crate::model::{Id, Json, Run, RunError, Status, Timestamp};
+use crate::embed::recorder::Recorder;
+use crate::embed::within::Within;
+use crate::embed::{json, recent};
+use crate::model::{Body, Id, Json, Run, RunError, Status, Timestamp};
+use crate::sync::thread;
 
 /// The states of one span, by the recorders of the layers that keep them.
 #[derive(Debug, Default)]
@@ -40,9 +43,28 @@ pub(super) struct SpanState {
     pub(super) run: Option<Box<OpenRun>>,
 }
 
+impl Drop for SpanState {
+    /// The run ends with its span, also where the layer that has opened it was exchanged meanwhile,
+    /// and nobody but the registry drops this.
+    fn drop(&mut self) {
+        let Some(run) = self.run.take() else { return };
+        let Some(_within) = Within::begin() else { return };
+        let (recorder, is_panicking) = (run.recorder.clone(), thread::panicking());
+        let is_ended = |run| recent::has_failed_run(recorder.ledger(), run);
+        if is_panicking && self.ids.run.as_ref().is_some_and(is_ended) {
+            return;
+        }
+        if let Some(closed) = run.close(&self.ids, is_panicking, recorder.now()) {
+            recorder.take(Body::Run(closed));
+        }
+    }
+}
+
 /// A run that is open as long as its span.
 #[derive(Debug)]
 pub(super) struct OpenRun {
+    /// Where its end goes.
+    recorder: Recorder,
     run_type: String,
     parent: Option<Id<'static>>,
     created_at: Timestamp,
@@ -58,8 +80,14 @@ pub(super) struct OpenRun {
 }
 
 impl OpenRun {
-    pub(super) fn new(run_type: String, parent: Option<Id<'static>>, now: Timestamp) -> Self {
+    pub(super) fn new(
+        recorder: Recorder,
+        run_type: String,
+        parent: Option<Id<'static>>,
+        now: Timestamp,
+    ) -> Self {
         Self {
+            recorder,
             run_type,
             parent,
             created_at: now,
@@ -107,12 +135,7 @@ impl OpenRun {
     }
 
     /// The run as it ends with its span.
-    pub(super) fn close(
-        self,
-        ids: &Ids,
-        is_panicking: bool,
-        now: Timestamp,
-    ) -> Option<Run<'static>> {
+    fn close(self, ids: &Ids, is_panicking: bool, now: Timestamp) -> Option<Run<'static>> {
         let said = self.status.filter(|status| status.is_terminal()).or(self.otel);
         let went_wrong = self.error.is_some() || is_panicking;
         let happened = if went_wrong { Status::Failed } else { Status::Success };
