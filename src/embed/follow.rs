@@ -26,7 +26,8 @@ const AHEAD: usize = 500;
 const ENOUGH: usize = 8 << 20;
 
 /// The records of a ledger from a place on, in the order of their numbers, and then those that are
-/// appended, within a twentieth of a second. It never ends by itself. All states of runs are in it.
+/// appended, within a twentieth of a second. It ends behind the last of them once the
+/// ledger is closed by [`Ledger::close`]. All states of runs are in it.
 ///
 /// Who comes back goes on behind the last record that it saw, by its number: none is left out and
 /// none comes twice. A thread of its own reads, and no further ahead than 500 records or 8 MiB of
@@ -42,7 +43,7 @@ const ENOUGH: usize = 8 << 20;
 /// let mut follow = Follow::new(&ledger, 0, |query| query.record_type("booked"))?;
 /// let seq = ledger.append(Event::new("booked"))?;
 /// # smol::block_on(async {
-/// let record = follow.next().await.expect("it never ends")?;
+/// let record = follow.next().await.expect("the ledger is open")?;
 /// assert_eq!(record.seq, seq);
 /// # Ok::<(), runledger::Error>(())
 /// # })?;
@@ -106,11 +107,12 @@ impl Follow {
 }
 
 impl Shared {
-    /// Reads until nobody takes what is read.
+    /// Reads until nobody takes what is read, or there is nothing more to come.
     fn follow(&self, ledger: &Ledger, after: u64, narrow: impl Fn(Query) -> Query) -> Result<()> {
         let mut place = after;
         loop {
             // First the bound, so that the query sees all up to it.
+            let is_last = ledger.is_settled_for_good();
             let settled = ledger.settled();
             let query = narrow(ledger.query().history(true)).or_damaged();
             let query = query.order(Order::Seq).limit(AHEAD);
@@ -132,7 +134,7 @@ impl Shared {
                 place = if more { last } else { settled };
                 self.put(records);
             }
-            if !self.wait(more) {
+            if is_last && !more || !self.wait(more) {
                 return Ok(());
             }
         }

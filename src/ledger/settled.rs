@@ -1,6 +1,8 @@
 //! Up to where the ledger can be followed.
 
 use crate::ledger::handle::Ledger;
+#[cfg(feature = "async")]
+use crate::sync::atomic::Ordering;
 
 impl Ledger {
     /// The number behind which alone records are still to come: those up to it can be seen now, or
@@ -23,5 +25,16 @@ impl Ledger {
         // and shows its records before it gives them back.
         self.inner.streams.iter().for_each(|stream| drop(stream.lock()));
         next.saturating_sub(1)
+    }
+
+    /// True once [`Ledger::settled`] comes no further, as the ledger is closed.
+    #[cfg(feature = "async")]
+    pub(crate) fn is_settled_for_good(&self) -> bool {
+        let is_closed = self.inner.closed.load(Ordering::Acquire);
+        if is_closed {
+            // Who found it open under the locks has taken its number when this has had them.
+            let _ = self.settled();
+        }
+        is_closed
     }
 }

@@ -163,6 +163,31 @@ fn a_stream_gives_each_record_once_and_goes_on_where_it_was_left() {
     });
 }
 
+/// A stream of a ledger that was closed went on to look for more, and never ended.
+#[test]
+fn a_stream_ends_behind_the_last_record_of_a_ledger_that_is_closed() {
+    on_each(|| {
+        Box::pin(async {
+            let (ledger, _, _dir) = ledger();
+            write(&ledger, 200);
+            let writers = [ledger.clone(), ledger.clone()].map(|ledger| {
+                std::thread::spawn(move || {
+                    while ledger.append_with(Event::new("t"), Durability::Os).is_ok() {}
+                })
+            });
+            let mut follow = Follow::new(&ledger, 0, |query| query).unwrap();
+            for _ in 0..1000 {
+                follow.next().await.unwrap().unwrap();
+            }
+            ledger.close().unwrap();
+            writers.into_iter().for_each(|writer| writer.join().unwrap());
+            let rest = follow.map(Result::unwrap).count().await;
+            let all = ledger.query().history(true).count().unwrap();
+            assert_eq!(1000 + rest as u64, all);
+        })
+    });
+}
+
 /// One who looked for a text while following was told of a damaged record, and of nothing after it.
 #[test]
 fn a_stream_with_a_text_goes_on_behind_damage() {
