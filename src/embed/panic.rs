@@ -40,7 +40,8 @@ pub enum OpenRuns {
 
 /// Puts panics on record: an error of the type `panic` and the severity `critical`, with its
 /// message, backtrace, place, thread and the last records of that thread, on stable storage before
-/// the hook that was installed before is called.
+/// the hook that was installed before is called. Each hook puts them on record: of one ledger, one
+/// is enough.
 ///
 /// ```
 /// use runledger::Ledger;

@@ -19,8 +19,8 @@ const MESSAGE_BYTES: usize = 256;
 thread_local! {
     /// Each as a JSON object.
     static RECENT: RefCell<VecDeque<String>> = const { RefCell::new(VecDeque::new()) };
-    /// The runs that hooks have ended for the last panic of the thread that they were told of, each
-    /// those of its ledger, by the directory of that.
+    /// The runs of each ledger, by its directory, that were ended for the last panic of the thread
+    /// for which any were.
     static FAILED: RefCell<Vec<(PathBuf, Runs)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -28,17 +28,19 @@ pub(super) type Runs = HashSet<Id<'static>>;
 
 /// Notes which runs of a ledger were ended for the thread's panic.
 pub(super) fn note_failed_runs(ledger: &Path, runs: Runs) {
+    // Another hook of the ledger may have ended them before.
+    if runs.is_empty() {
+        return;
+    }
     let _ = FAILED.try_with(|failed| {
         let Ok(mut failed) = failed.try_borrow_mut() else { return };
         failed.retain(|(of, _)| of != ledger);
-        if !runs.is_empty() {
-            failed.push((ledger.to_owned(), runs));
-        }
+        failed.push((ledger.to_owned(), runs));
     });
 }
 
-/// True when a run of a ledger was ended for the thread's last panic. What unwinds one need not be
-/// a panic that a hook was told of.
+/// True when a run of a ledger was ended for a panic of the thread. What unwinds one need not be a
+/// panic that a hook was told of.
 #[cfg(feature = "tracing")]
 pub(super) fn has_failed_run(ledger: &Path, run: &Id<'static>) -> bool {
     let is_in = |failed: &RefCell<Vec<(PathBuf, Runs)>>| {

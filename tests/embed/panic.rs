@@ -200,6 +200,31 @@ fn a_hook_ends_the_runs_of_its_ledger_alone() {
     }
 }
 
+/// What one hook of a ledger had ended was forgotten as the other one found nothing to end: the
+/// layer closed it once more, which was refused.
+#[cfg(feature = "tracing")]
+#[test]
+fn of_two_hooks_of_a_ledger_the_first_ends_its_runs() {
+    use runledger::Durability;
+    use runledger::embed::LedgerLayer;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    if let Ok(dir) = env::var(DIR) {
+        let ledger = Ledger::open(dir).unwrap();
+        let layer = LedgerLayer::new(Recorder::in_place(&ledger, Durability::Os));
+        let _guards = [PanicHook::new(&ledger), PanicHook::new(&ledger)].map(PanicHook::install);
+        unwound(tracing_subscriber::registry().with(layer));
+        ledger.close().unwrap();
+        std::process::exit(3);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("ledger");
+    in_a_process("of_two_hooks_of_a_ledger_the_first_ends_its_runs", &dir);
+    let ledger = Ledger::open(&dir).unwrap();
+    assert_eq!(failed(&ledger), (Status::Failed, "no such table: bookings".to_owned()));
+    assert_eq!(ledger.reader().audit().record_type("appends.refused").count().unwrap(), 0);
+}
+
 /// The hook did not find a run that waited in a queue yet, and the layer took it to have done so.
 #[cfg(feature = "tracing")]
 #[test]
