@@ -3,9 +3,10 @@
 #[cfg(feature = "tracing")]
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::embed::append::Append;
-use crate::embed::losses::Losses;
+use crate::embed::losses::{Losses, Lost};
 use crate::embed::pending::{self, Bounds};
 use crate::embed::queue::{Queue, WhenFull};
 use crate::embed::recent;
@@ -286,10 +287,25 @@ impl InPlace {
     fn tell(&self, is_end: bool) {
         let monotonic = self.ledger.storage().monotonic();
         let Some((event, lost)) = self.losses.lock().tell(monotonic, is_end) else { return };
-        let told = self.ledger.append_with(event, self.durability).is_ok().then_some(lost);
-        let mut losses = self.losses.lock();
-        losses.told(told, monotonic);
-        self.has_untold.store(losses.has_untold(), Ordering::Relaxed);
+        let mut telling = Telling { of: self, told: None, monotonic };
+        if self.ledger.append_with(event, self.durability).is_ok() {
+            telling.told = Some(lost);
+        }
+    }
+}
+
+/// The ledger is being told of losses. However that ends, another one may go on to tell it.
+struct Telling<'a> {
+    of: &'a InPlace,
+    told: Option<Lost>,
+    monotonic: Duration,
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        let mut losses = self.of.losses.lock();
+        losses.told(self.told, self.monotonic);
+        self.of.has_untold.store(losses.has_untold(), Ordering::Relaxed);
     }
 }
 

@@ -445,6 +445,28 @@ fn what_was_lost_in_place_is_told_once() {
     });
 }
 
+/// Where a storage panicked while the ledger was told of what was lost, it was never told of that,
+/// nor of what was lost later.
+#[test]
+fn what_was_lost_in_place_is_told_after_a_panic() {
+    let (disk, hooked, ledger) = modelled();
+    let recorder = Recorder::in_place(&ledger, Durability::Os);
+    fill(&disk);
+    assert!(!(0..3).any(|number| recorder.record(event(number))));
+    disk.clear_hooks();
+    // One who tells of it looks at both clocks.
+    let tells = AtomicBool::new(false);
+    hooked.set(move |operation, _| match operation {
+        "monotonic" => tells.store(true, Ordering::SeqCst),
+        "now" => assert!(!tells.load(Ordering::SeqCst), "the storage is broken"),
+        _ => {}
+    });
+    assert!(catch_unwind(AssertUnwindSafe(|| recorder.record(event(3)))).is_err());
+    hooked.set(|_, _| {});
+    assert!(recorder.record(event(4)));
+    assert_eq!((recorder.stats().failed, told(&ledger)), (3, 3));
+}
+
 /// What was lost within a second of the last word of it was told by the next append, of which there
 /// was none any more.
 #[test]
