@@ -107,8 +107,8 @@ impl SeqState {
             .max_by_key(|state| state.generation)
     }
 
-    /// What is wrong with a slot of the file with this content, and where it is. Of both slots it is
-    /// the first.
+    /// What is wrong with a slot of the file with this content, and where that is: with the first
+    /// of both.
     pub(crate) fn damage(file: &[u8], ledger: &[u8; 16]) -> Option<(u64, Damage)> {
         let whole = Self::decode(file, ledger);
         // The first generation is written while the other slot is blank.

@@ -78,17 +78,17 @@ const GONE_MEANWHILE: &str = "in a copy that was made while segments were droppe
 const CRASHED: &str = "a crash tore it, or a writer is at work: the next opening cuts it";
 const HOLE: &str = "a crash left it in what was never synced: the next opening covers it, and puts \
                     that on record";
-const CAME_BACK: &str =
-    "a crash brought it back, or a writer is about to remove it: the next opening removes it";
-const PUT_BACK: &str = "its records are served again: remove the file, or leave it to retention. A \
-                        copy is like that in which what had been dropped was not deleted";
+const CAME_BACK: &str = "a crash or a clean-up that failed has left it, a writer is about to \
+                         remove it, or it was put back, as in a copy from which nothing is \
+                         deleted: it is served until retention or the opening after a crash \
+                         removes it";
 const UNNAMED: &str = "restore it from a backup; without one, the next append makes a new one, \
                        with another id, and goes on with far higher sequence numbers";
 const SLOT: &str = "a crash tore it, a writer is at work, or it was damaged: the other copy \
                     counts, and where that is the older one, what is gone from the end of a \
                     stream may not be missed. The next append writes this one anew";
 const ENDS_UNKNOWN: &str = "nothing tells where the streams ended, and so what is gone from there: \
-                            compare with a backup. The next opening makes it anew, and goes on \
+                            compare with a backup. The next writer makes it anew, and goes on \
                             with far higher sequence numbers";
 const IN_THE_MAKING: &str =
     "a crash tore it, or a writer is making it: the next opening mends that";
@@ -176,9 +176,7 @@ fn verify_all(
             // A writer may have removed it meanwhile.
             if storage.exists(segment.path())? {
                 let range = DamagedRange::new(0, segment.end().into()).of(Damage::Dropped);
-                let (stays, path) = (found.is_clean(), segment.path());
-                let remedy = if stays { PUT_BACK } else { CAME_BACK };
-                report.findings.push(finding(path, range, stays, remedy));
+                report.findings.push(finding(segment.path(), range, false, CAME_BACK));
             }
         }
     }

@@ -575,7 +575,7 @@ fn a_dropped_segment_that_is_put_back_is_told() {
         let report = verify(DIR, disk.storage()).unwrap();
         let [finding] = &report.findings[..] else { panic!("{report:?}") };
         assert_eq!((&finding.path, finding.damage), (&path, Damage::Dropped));
-        assert_eq!((finding.is_damage, finding.records_lost), (stays, Some(0)));
+        assert!(!finding.is_damage, "a clean-up that failed leaves the same");
         let ledger = options(&disk).open(DIR).unwrap();
         assert_eq!(ledger.query().count().unwrap(), 1 + u64::from(stays));
     }

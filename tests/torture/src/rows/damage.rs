@@ -128,7 +128,8 @@ pub(crate) fn with_new_checksums(ground: &Ground) -> Result<()> {
 /// A flipped bit in the two files that are no segments costs no record and gives no number twice.
 ///
 /// One in `LEDGER` is told by `verify` and by an opening, and a repair makes the file anew. One in
-/// `SEQ` is what a crash may leave: what it says is kept twice, and made up for by skipping.
+/// `SEQ` is what a crash may leave, unless no other slot was written yet: what it says is kept
+/// twice, and made up for by skipping.
 pub(crate) fn flipped_bits_of_the_others(ground: &Ground) -> Result<()> {
     for is_closed in [true, false] {
         let (disk, oracle, writer) = events(ground.seed)?;
@@ -168,8 +169,9 @@ fn flip_other(found: &SimDisk, oracle: &Oracle, path: &Path, bit: usize) -> bool
     bytes[bit / 8] ^= 1 << (bit % 8);
     let image = with_file(found, path, bytes);
     let was_told = verify(DIR, image.storage()).is_ok_and(|report| report.is_damaged());
-    if Writer::open(&image.fork(), &SharedOracle::default(), 1).is_err() {
-        assert!(was_told, "{label}: the ledger does not open, and verify says nothing");
+    let opens = Writer::open(&image.fork(), &SharedOracle::default(), 1).is_ok();
+    assert!(opens || was_told, "{label}: the ledger does not open, and verify says nothing");
+    if was_told {
         let repaired = repair(DIR, image.storage(), false);
         repaired.unwrap_or_else(|err| panic!("{label}: repairing: {err}"));
     }
