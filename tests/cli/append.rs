@@ -77,6 +77,23 @@ fn a_refused_state_says_how_to_go_on() {
     assert_eq!(state("running", &["--attempt", "2"]).code, 0);
 }
 
+/// A script took the exit code for that of a record that is not in, and appended it again: nothing
+/// told that it is, nor its number.
+#[test]
+fn a_record_whose_number_cannot_be_printed_is_named_on_stderr() {
+    let bench = Bench::new();
+    let said = bench.shell("\"$runledger\" append event --type e > /dev/full");
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains("cannot write the output: No space left"), "{}", said.err);
+    assert!(said.err.contains("record 1 is in all the same"), "{}", said.err);
+    // Who closes the pipe has asked for no number.
+    let mut append = bench.program();
+    append.args(["append", "event", "--type", "e"]).stdout(super::unread());
+    let said = super::said(append.output().unwrap());
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert_eq!(bench.records().len(), 2);
+}
+
 /// A crash had torn the events, and the note of that found no space, so that the close was none in
 /// order: the record was in, and nothing told its number.
 #[test]

@@ -390,6 +390,18 @@ fn a_closed_pipe_hides_no_failure() {
     assert!(broken.err.contains("cannot read cut.jsonl.gz"), "{broken:?}");
 }
 
+/// A script took the exit code for that of an import that had failed, and imported all of it again.
+#[test]
+fn an_import_whose_sum_cannot_be_printed_says_that_all_is_in() {
+    let bench = Bench::new();
+    bench.file("x.jsonl", format!("{GOOD}\n{GOOD}\n"));
+    let said = bench.shell("\"$runledger\" import x.jsonl > /dev/full");
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains("cannot write the output: No space left"), "{}", said.err);
+    assert!(said.err.contains("2 records are in all the same"), "{}", said.err);
+    assert_eq!(bench.records().len(), 2);
+}
+
 /// The name was tried before anything was made, by opening it and closing it again: that ended who
 /// wrote into the pipe, and the import waited for another one for ever.
 #[test]

@@ -49,6 +49,11 @@ impl Failure {
     pub(crate) fn io(operation: &str, path: &Path, source: io::Error) -> Self {
         Self::Io { what: format!("{operation} {}", path.display()), source }
     }
+
+    /// Says beside why the output could not be written what is done all the same.
+    pub(crate) fn untold(done: &str, err: &io::Error) -> Self {
+        Self::Output(io::Error::new(err.kind(), format!("{err}; {done}")))
+    }
 }
 
 impl From<Error> for Failure {

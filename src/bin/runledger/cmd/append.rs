@@ -17,7 +17,8 @@ use crate::writer::{self, Level};
 /// Append one record from flags, and print its sequence number
 ///
 /// For shell scripts and cron. To log a whole command as a run, see `runledger exec`. A ledger has
-/// one writer at a time: another is waited for, for up to 10 seconds.
+/// one writer at a time: another is waited for, for up to 10 seconds. When the
+/// record is in and its number cannot be printed, stderr names it, and the exit code is 2.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
@@ -174,6 +175,7 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     let seq = ledger.append_with(body, level.into())?;
     let told = writeln!(io::stdout(), "{seq}");
     let place = format!("record {seq} is in all the same: it is not to be appended again");
+    let told = told.map_err(|err| Failure::untold(&place, &err));
     ledger.close().map_err(|source| Failure::Stopped { place, source })?;
     told?;
     Ok(Outcome::Done)

@@ -90,7 +90,8 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
     if refused > 0 {
         return Ok(Outcome::Notable);
     }
-    summed?;
+    let done = format!("{taken} records are in all the same: they are not to be imported again");
+    summed.map_err(|err| Failure::untold(&done, &err))?;
     Ok(Outcome::Done)
 }
 
