@@ -124,6 +124,23 @@ fn lenient_drops_unknown_keys() {
     assert_eq!((said.code, said.err.as_str()), (0, ""));
 }
 
+/// What an import before had refused was gone when the next one found the ledger locked.
+#[test]
+fn the_rejects_of_before_stay_where_nothing_is_imported() {
+    let bench = Bench::new();
+    bench.file("x.jsonl", format!("{GOOD}\n"));
+    bench.file("rejects", "refused before\n");
+    let import = || bench.run(["import", "x.jsonl", "--rejects", "rejects"]);
+    let ledger = Ledger::open(bench.ledger()).unwrap();
+    let said = import();
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains("is being written by"), "{}", said.err);
+    assert_eq!(fs::read_to_string(bench.path("rejects")).unwrap(), "refused before\n");
+    ledger.close().unwrap();
+    assert_eq!(import().code, 0);
+    assert_eq!(fs::read_to_string(bench.path("rejects")).unwrap(), "");
+}
+
 #[test]
 fn the_rejects_never_overwrite_an_input() {
     let bench = Bench::new();

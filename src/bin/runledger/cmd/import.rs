@@ -48,11 +48,14 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         input::check(path)?;
     }
     let rejects = match &args.rejects {
-        Some(path) => Some(create_rejects(path, &args.files)?),
+        Some(path) => Some(open_rejects(path, &args.files)?),
         None => None,
     };
     let ledger = Options::new().restores(true).open(ctx.dir())?;
     writer::tell(&ledger);
+    if let Some((path, file)) = &rejects {
+        empty(path, file.get_ref())?;
+    }
     let mut import = Import {
         ledger: &ledger,
         args,
@@ -110,8 +113,9 @@ fn summarize(taken: u64, refused: u64, elapsed: Duration) -> io::Result<()> {
     )
 }
 
-/// Makes the file for refused lines, unless it is one of those that are imported.
-fn create_rejects<'a>(
+/// Opens the file for refused lines, unless it is one of those that are imported. What is in it
+/// stays until there is an import to replace it.
+fn open_rejects<'a>(
     path: &'a Path,
     inputs: &[PathBuf],
 ) -> Result<(&'a Path, BufWriter<File>), Failure> {
@@ -124,8 +128,17 @@ fn create_rejects<'a>(
             format!("{} is itself imported: name another file for --rejects", path.display());
         return Err(Failure::Usage(text));
     }
-    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
     Ok((path, BufWriter::new(file.map_err(|err| Failure::io("create", path, err))?)))
+}
+
+/// Empties the file for refused lines. A pipe or a device has nothing to be emptied of.
+fn empty(path: &Path, file: &File) -> Result<(), Failure> {
+    let emptied = file.metadata().and_then(|meta| match meta.is_file() {
+        true => file.set_len(0),
+        false => Ok(()),
+    });
+    emptied.map_err(|err| Failure::io("empty", path, err))
 }
 
 /// An import under way. The lines of a batch lie in `text`, so that records borrow from it.
