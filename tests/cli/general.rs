@@ -216,3 +216,20 @@ fn the_demo_makes_a_fresh_folder_each_time() {
     let recent = bench.run(["--dir", "mine", "runs", "--since", "-10m", "-o", "json"]);
     assert_eq!(recent.out.lines().count(), 14, "the times end now");
 }
+
+/// `demo --dir DIR` made its ledger elsewhere.
+#[test]
+fn the_demo_is_made_where_the_flag_says() {
+    let bench = Bench::new();
+    for (args, folder) in [(["--dir", "before", "demo"], "before"), (["demo", "--dir", "x"], "x")] {
+        let said = bench.run(args);
+        assert!(said.out.contains(&format!("431 records are in {folder}.")), "{said:?}");
+        assert!(bench.path(folder).exists());
+    }
+    let twice = bench.run(["demo", "here", "--dir", "there"]);
+    assert_eq!(twice.code, 2, "{twice:?}");
+    assert!(!bench.path("here").exists() && !bench.path("there").exists());
+    // In the environment it is that of the ledger that is used every day.
+    let usual = bench.program().arg("demo").env("RUNLEDGER_DIR", "usual").output().unwrap();
+    assert!(super::said(usual).out.contains("431 records are in ./runledger-demo."));
+}

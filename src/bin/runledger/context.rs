@@ -43,6 +43,7 @@ pub(crate) enum When {
 /// Where the ledger is and how to show things.
 pub(crate) struct Context {
     dir: PathBuf,
+    is_dir_typed: bool,
     zone: TimeZone,
     color: When,
     now: Timestamp,
@@ -50,16 +51,18 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Takes the arguments, the zone and the clock, once for the whole command.
-    pub(crate) fn new(global: Global) -> Self {
+    /// Takes the arguments, the zone and the clock, once for the whole command. The directory may
+    /// have been typed, and not be that of the environment or the usual one.
+    pub(crate) fn new(global: Global, is_dir_typed: bool) -> Self {
         let zone = if global.utc { TimeZone::UTC } else { TimeZone::system() };
-        Self { dir: global.dir, zone, color: global.color, now: clock(), hints: true }
+        let (dir, color) = (global.dir, global.color);
+        Self { dir, is_dir_typed, zone, color, now: clock(), hints: true }
     }
 
     /// The same for another ledger, of which a tour shows a little: nothing is said of the rest.
     pub(crate) fn for_tour(&self, dir: &Path) -> Self {
         let (zone, color, now) = (self.zone.clone(), self.color, self.now);
-        Self { dir: dir.to_owned(), zone, color, now, hints: false }
+        Self { dir: dir.to_owned(), is_dir_typed: true, zone, color, now, hints: false }
     }
 
     /// True when a listing is to say how it goes on behind its limit.
@@ -70,6 +73,11 @@ impl Context {
     /// The ledger's directory.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The ledger's directory, when it was typed as `--dir`.
+    pub(crate) fn typed_dir(&self) -> Option<&Path> {
+        self.is_dir_typed.then_some(&*self.dir)
     }
 
     /// The zone in which times are read and shown.

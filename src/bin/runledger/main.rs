@@ -17,7 +17,8 @@ mod writer;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use runledger::text::time;
 
 use crate::context::{Context, Global};
@@ -56,7 +57,9 @@ fn main() -> ExitCode {
     if let Err(failure) = planted::plant() {
         return exit::code(Err(failure));
     }
-    let cli = Cli::parse();
-    let outcome = cli.command.run(&Context::new(cli.global));
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|err| err.exit());
+    let is_dir_typed = matches.value_source("dir") == Some(ValueSource::CommandLine);
+    let outcome = cli.command.run(&Context::new(cli.global, is_dir_typed));
     exit::code(outcome)
 }

@@ -17,7 +17,8 @@ use crate::output::typed;
 /// to fail; their times are shifted so that they end now.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where to make it; must not be there [default: ./runledger-demo, or the next free name]
+    /// Where to make it, also as --dir; must not be there [default: ./runledger-demo, or the next
+    /// free name]
     directory: Option<PathBuf>,
 }
 
@@ -32,9 +33,13 @@ const FOLDER: &str = "runledger-demo";
 const NAMES: u32 = 1_000;
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
-    let directory = match &args.directory {
-        Some(directory) => given(directory)?,
-        None => free_name()?,
+    let directory = match (args.directory.as_deref(), ctx.typed_dir()) {
+        (Some(_), Some(_)) => {
+            let text = "the directory was named twice: name it without --dir, or with it alone";
+            return Err(Failure::Usage(text.to_owned()));
+        }
+        (Some(directory), None) | (None, Some(directory)) => given(directory)?,
+        (None, None) => free_name()?,
     };
     let records = sample(ctx.now())?;
     let ledger = Ledger::open(&directory)?;
