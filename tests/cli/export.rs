@@ -49,6 +49,20 @@ fn a_file_is_overwritten_only_by_force() {
     assert_eq!(fs::read_to_string(bench.path("x")).unwrap().lines().count(), 431);
 }
 
+/// `-o json`, as the other commands take it, wrote a file of that name and nothing else.
+#[test]
+fn a_format_is_no_name_of_a_file() {
+    let bench = Bench::with_sample();
+    for name in ["json", "jsonl", "csv", "table"] {
+        let said = bench.run(["export", "-o", name]);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{name}: {said:?}");
+        assert!(said.err.contains(&format!("write ./{name} for a file")), "{}", said.err);
+        assert!(!bench.path(name).exists());
+    }
+    assert_eq!(bench.run(["export", "-o", "./json"]).code, 0);
+    assert_eq!(fs::read_to_string(bench.path("json")).unwrap().lines().count(), 431);
+}
+
 #[test]
 fn a_page_stands_by_itself() {
     let bench = Bench::with_sample();

@@ -2,6 +2,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use runledger::{Kind, Order, Query, Record, wire};
@@ -9,7 +10,7 @@ use runledger::{Kind, Order, Query, Record, wire};
 use super::query::{self, Filter, Taken};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome, say};
-use crate::output::Screen;
+use crate::output::{Format, Screen};
 use crate::output::records::write_json;
 
 /// Write records as JSON lines
@@ -49,6 +50,7 @@ pub(crate) struct Args {
 const PAGE: usize = 4096;
 
 pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
+    args.output.as_deref().map_or(Ok(()), check_name)?;
     let reader = query::open(ctx)?;
     let mut query = args.filter.apply(reader.query(), ctx)?;
     for kind in &args.kind {
@@ -77,6 +79,18 @@ pub(crate) fn run(args: &Args, ctx: &Context) -> Result<Outcome, Failure> {
         Ok(outcome)
     });
     query::whole(&reader, written.map_err(named)?)
+}
+
+/// Refuses the name of a format, which is what `-o` takes in the other commands.
+fn check_name(path: &Path) -> Result<(), Failure> {
+    let name = path.to_str().unwrap_or_default();
+    if name != "jsonl" && Format::from_str(name, false).is_err() {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "--output is the file here, and an export is always JSON lines: leave it out to have them \
+         on the standard output, or write ./{name} for a file of that name"
+    )))
 }
 
 #[cfg(feature = "server")]
