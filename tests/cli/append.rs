@@ -98,6 +98,19 @@ fn a_record_whose_number_cannot_be_printed_is_named_on_stderr() {
 /// order: the record was in, and nothing told its number.
 #[test]
 fn a_record_that_is_in_is_told_of_whatever_comes_of_the_close() {
+    let bench = with_a_close_that_fails();
+    let append = "append error --type E --message again";
+    let said = bench.shell(&format!("trap '' XFSZ; ulimit -f 64; exec \"$runledger\" {append}"));
+    assert_eq!(said.code, 2, "{said:?}");
+    let records = bench.records();
+    let seq = records.last().unwrap()["seq"].to_string();
+    assert_eq!((records.len(), said.out), (4, format!("{seq}\n")));
+    assert!(said.err.contains("no space left for ./ledger"), "{}", said.err);
+    assert!(said.err.contains(&format!("record {seq} is in all the same")), "{}", said.err);
+}
+
+/// A ledger of three records whose next close fails where files may have 32 KiB.
+pub(super) fn with_a_close_that_fails() -> Bench {
     let bench = Bench::new();
     let run = ["append", "run", "--type", "t", "--id", "r", "--status", "success"];
     assert_eq!(bench.run(run).code, 0);
@@ -126,12 +139,5 @@ fn a_record_that_is_in_is_told_of_whatever_comes_of_the_close() {
     // The last frame may end in zeros itself.
     bytes[end + 64..end + 68].copy_from_slice(b"torn");
     fs::write(&segment, bytes).unwrap();
-    let append = "append error --type E --message again";
-    let said = bench.shell(&format!("trap '' XFSZ; ulimit -f 64; exec \"$runledger\" {append}"));
-    assert_eq!(said.code, 2, "{said:?}");
-    let records = bench.records();
-    let seq = records.last().unwrap()["seq"].to_string();
-    assert_eq!((records.len(), said.out), (4, format!("{seq}\n")));
-    assert!(said.err.contains("no space left for ./ledger"), "{}", said.err);
-    assert!(said.err.contains(&format!("record {seq} is in all the same")), "{}", said.err);
+    bench
 }

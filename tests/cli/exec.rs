@@ -4,6 +4,7 @@ use std::time::Duration;
 use runledger::{Ledger, Timestamp};
 use serde_json::Value;
 
+use super::append::with_a_close_that_fails;
 use super::{Bench, said};
 
 /// The newest state of the only run, and the first.
@@ -158,6 +159,21 @@ fn a_process_in_the_background_is_not_waited_for() {
     let said = bench.run(["exec", "--type", "x", "--", "sh", "-c", script]);
     assert_eq!(said.code, 3);
     assert!(states(&bench).1["stack"].as_str().unwrap().contains("more\nmore"));
+}
+
+/// It was said that the end of the run is not logged.
+#[test]
+fn an_end_that_is_in_is_logged_whatever_comes_of_the_close() {
+    let bench = with_a_close_that_fails();
+    let exec = "exec --type x --id done -- true";
+    let said = bench.shell(&format!("trap '' XFSZ; ulimit -f 64; exec \"$runledger\" {exec}"));
+    assert_eq!(said.code, 0, "{said:?}");
+    let records = bench.records();
+    let end = records.last().unwrap();
+    assert_eq!((&end["run_id"], &end["status"]), (&"done".into(), &"success".into()), "{said:?}");
+    let told = format!("record {}, of the run, is in all the same", end["seq"]);
+    assert!(said.err.contains(&told), "{}", said.err);
+    assert!(!said.err.contains("the end of the run is not logged"), "{}", said.err);
 }
 
 #[test]

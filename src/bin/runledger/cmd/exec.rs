@@ -159,7 +159,7 @@ fn state<'a>(
 }
 
 /// Appends, and closes the ledger again, so that others can write while the command runs. Adds to
-/// the words what is to be said of what the opening found.
+/// the words what is to be said of what the opening found, and of a close that failed.
 fn log(
     args: &Args,
     ctx: &Context,
@@ -170,8 +170,11 @@ fn log(
     let ledger = writer::open_untold(ctx, patience)?;
     words.extend(writer::told(&ledger));
     let owner = ledger.owner();
-    ledger.append_with(run.owner(owner), args.durability.into())?;
-    ledger.close()
+    let seq = ledger.append_with(run.owner(owner), args.durability.into())?;
+    if let Err(err) = ledger.close() {
+        words.push(format!("{err}; record {seq}, of the run, is in all the same"));
+    }
+    Ok(())
 }
 
 fn with_status<'a>(mut run: Run<'a>, status: Status, error: RunError<'a>) -> Run<'a> {
