@@ -1,5 +1,7 @@
 //! What every subcommand is given besides its own arguments.
 
+use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -102,6 +104,11 @@ impl Context {
     pub(crate) fn time(&self, text: &str) -> Result<Timestamp, Failure> {
         time::parse(text, self.now, &self.zone).map_err(Failure::Usage)
     }
+}
+
+/// A variable of the environment. An empty one says nothing.
+pub(crate) fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// The system clock.

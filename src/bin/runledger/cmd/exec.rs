@@ -130,7 +130,7 @@ impl Around {
 
 /// An id in the environment. What is none there keeps no command from being run.
 fn told(name: &str) -> Option<Id<'static>> {
-    let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+    let value = context::variable(name)?;
     match args::id(&value.to_string_lossy()) {
         Ok(id) => Some(id),
         Err(err) => {

@@ -1,4 +1,3 @@
-use std::env;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +8,7 @@ use runledger::server::{App, Config, Level, Settings, serve};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::context::Context;
+use crate::context::{self, Context};
 use crate::exit::{Failure, Outcome, say};
 use crate::writer;
 
@@ -135,9 +134,11 @@ impl Args {
 /// before it: clap would take two of them for a conflict, and an empty variable for one with a
 /// value.
 fn environment() -> Settings {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty());
-    let path = |name| set(name).map(PathBuf::from);
-    let is_on = |name| yes_or_no().parse_ref(&clap::Command::new("serve"), None, &set(name)?).ok();
+    let path = |name| context::variable(name).map(PathBuf::from);
+    let is_on = |name| {
+        let value = context::variable(name)?;
+        yes_or_no().parse_ref(&clap::Command::new("serve"), None, &value).ok()
+    };
     let mut settings = Settings::default();
     settings.no_auth = is_on("RUNLEDGER_NO_AUTH");
     settings.secret_file = path("RUNLEDGER_SECRET_FILE");

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use jiff::tz::TimeZone;
 use runledger::Timestamp;
 
-use crate::context::{Context, When};
+use crate::context::{self, Context, When};
 use crate::output::{colour, human};
 
 /// Columns of a terminal that does not tell its width.
@@ -100,9 +100,8 @@ fn terminal_width() -> usize {
 
 /// True when the environment asks for no colours.
 fn no_colour() -> bool {
-    let set = |name: &str| std::env::var_os(name);
-    set("NO_COLOR").is_some_and(|value| !value.is_empty())
-        || set("TERM").is_some_and(|term| term == "dumb")
+    context::variable("NO_COLOR").is_some()
+        || context::variable("TERM").is_some_and(|term| term == "dumb")
 }
 
 #[cfg(test)]
