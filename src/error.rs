@@ -273,6 +273,12 @@ impl Error {
     pub const fn is_of_record(&self) -> bool {
         matches!(self, Self::Invalid { .. } | Self::RunTransition { .. } | Self::TooLarge { .. })
     }
+
+    /// True for an error of what was read for one record, such as the state that its run was in:
+    /// others may be taken, and this one when that can be read.
+    pub(crate) const fn is_unread(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Damaged { .. })
+    }
 }
 
 #[cfg(test)]

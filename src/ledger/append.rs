@@ -144,7 +144,7 @@ impl Batch {
                     taken = at;
                     break;
                 }
-                (Err(err), OnReject::Skip) if err.is_of_record() || is_unread(&err) => {
+                (Err(err), OnReject::Skip) if err.is_of_record() || err.is_unread() => {
                     rejected.resize_with(at, || None);
                     rejected.push(Some(err));
                 }
@@ -215,7 +215,7 @@ impl Batch {
             }
             None => {
                 let put = self.put_run(states, run, now, wanted);
-                if put.as_ref().is_err_and(is_unread) {
+                if put.as_ref().is_err_and(|err| err.is_unread()) {
                     self.unread.push(hash);
                 }
                 let next = put?;
@@ -383,9 +383,4 @@ fn run_of<'r>(body: &'r Body<'_>) -> Option<&'r Id<'r>> {
         Body::Run(run) => Some(&run.run_id),
         Body::Event(_) | Body::Error(_) => None,
     }
-}
-
-/// True for an error of what was read for one record: the state that its run was in.
-const fn is_unread(err: &Error) -> bool {
-    matches!(err, Error::Io { .. } | Error::Damaged { .. })
 }

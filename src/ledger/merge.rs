@@ -275,7 +275,7 @@ impl Merge<'_> {
             match (outcome, body.kind()) {
                 (Err(Error::RunTransition { .. }), _) if self.is_known_end(body)? => {}
                 // What cannot be read now may be merged when it can.
-                (Err(err @ (Error::Io { .. } | Error::Damaged { .. })), _) => return Err(err),
+                (Err(err), _) if err.is_unread() => return Err(err),
                 (Err(err), _) => self.refuse(*seq, &err),
                 (Ok(_), Kind::Run) => self.report.runs += 1,
                 (Ok(_), Kind::Event) => self.report.events += 1,

@@ -43,9 +43,7 @@ impl Inner {
                     // It has no room for more: that is its own matter, and keeps no other open.
                     Err(err @ Error::TooLarge { .. }) => unread.push(err),
                     // So is what cannot be read, where its states are looked for.
-                    Err(err @ (Error::Io { .. } | Error::Damaged { .. }))
-                        if self.check_poisoned().is_ok() =>
-                    {
+                    Err(err) if err.is_unread() && self.check_poisoned().is_ok() => {
                         unread.push(err);
                     }
                     Err(err) => return Err(err),
