@@ -1,6 +1,7 @@
 //! Merging: what other ledgers hold, in one.
 
 mod mark;
+mod pages;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -14,11 +15,12 @@ use crate::ledger::classes::{AUDIT_STREAM, STREAM_KINDS, StreamSet};
 use crate::ledger::handle::Ledger;
 use crate::ledger::lifecycle::Author;
 use crate::ledger::merge::mark::Merged;
+use crate::ledger::merge::pages::each;
 use crate::ledger::reader::Reader;
 use crate::model::{Body, Event, Id, Kind, Origin, Record, Run};
-use crate::query::{Order, Query};
+use crate::query::{Cursor, Order, Query};
 
-/// How many records are read, and appended in a batch, at a time.
+/// How many records are read, and appended in a batch, at a time, unless those are enough before.
 const PAGE: usize = 4096;
 
 /// After how many pages it is on record how far a merge has come: what was added since is looked
@@ -161,19 +163,17 @@ impl Ledger {
         ledger: [u8; 16],
         present: &mut HashSet<u64>,
     ) -> Result<()> {
-        let query = self.query().kind(kind).history(true).order(Order::SeqDescending);
-        let mut query = query.limit(PAGE);
+        let query = self.query().kind(kind).history(true).order(Order::Seq);
+        let mut query = query.after(Cursor::after_seq(since)).limit(PAGE);
         loop {
             let page = query.fetch()?;
-            // What is damaged here is added again.
-            for record in page.records().filter_map(Result::ok) {
-                if record.seq < since {
-                    return Ok(());
-                }
-                let origin = record.body.origin().filter(|origin| origin.ledger == ledger);
-                present.extend(origin.map(|origin| origin.seq));
-            }
-            let Some(next) = page.next() else { return Ok(()) };
+            let next = each(&page, |_, record| {
+                // What is damaged here is added again.
+                let origin = record.ok().and_then(|record| record.body.origin());
+                present.extend(origin.filter(|it| it.ledger == ledger).map(|it| it.seq));
+                Ok(())
+            })?;
+            let Some(next) = next else { return Ok(()) };
             query = query.after(next);
         }
     }
@@ -207,7 +207,7 @@ impl Merge<'_> {
             let page = query.fetch()?;
             let mut bodies = Vec::with_capacity(page.len());
             let mut seqs = Vec::with_capacity(page.len());
-            for (at, record) in page.records().enumerate() {
+            let next = each(&page, |at, record| {
                 match record {
                     Ok(record) if is_waiting(&record) => {}
                     Ok(record) if self.is_here(&record, page.stream(at).unwrap_or_default()) => {}
@@ -229,13 +229,14 @@ impl Merge<'_> {
                     }
                     Err(err) => return Err(err),
                 }
-            }
+                Ok(())
+            })?;
             self.add(&bodies, &seqs)?;
             pages += 1;
             if pages % PAGES_A_NOTE == 0 {
                 self.into.note_merged(self.ledger, &self.reached)?;
             }
-            let Some(next) = page.next() else { return Ok(()) };
+            let Some(next) = next else { return Ok(()) };
             query = query.after(next);
         }
     }

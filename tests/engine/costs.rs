@@ -134,18 +134,45 @@ fn an_append_allocates_nothing() {
     assert!(allocations.count_total < 10, "{allocations:?}");
 }
 
-/// A count of the records with a text held all of a packed segment unpacked, which may be of 1 GiB,
-/// and so did what a compaction and an erasure look for.
-#[test]
-fn what_goes_through_a_packed_segment_holds_little_of_it() {
+fn with_large_segments() -> (Ledger, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Options::new().background(false).segment_bytes(48 << 20).open(dir.path()).unwrap();
+    (ledger, dir)
+}
+
+/// Appends 52 MB of events and has a segment of them packed.
+fn append_and_pack(ledger: &Ledger) {
     let event = Event::new("t").message("hay ".repeat(25_000)).user_id(Id::new("u").unwrap());
     for _ in 0..520 {
         ledger.append_with(event.borrowed(), Durability::Os).unwrap();
     }
     let report = ledger.compact(&Compaction::new()).unwrap();
     assert_eq!(report.rewrites.len(), 1, "{report:?}");
+}
+
+/// A merge held 4,096 records at a time of a packed segment, however long they are, and as many of
+/// its own ledger where it looks for what is there already.
+#[test]
+fn a_merge_of_packed_segments_holds_little_of_them() {
+    let ((edge, _edge_dir), (central, _dir)) = (with_large_segments(), with_large_segments());
+    let merge = || drop(central.merge_from(edge.reader()).unwrap());
+    // From here on there is something to look for.
+    merge();
+    append_and_pack(&central);
+    let held = allocation_counter::measure(merge).bytes_max;
+    assert!(held < 24 << 20, "its own: {held} bytes");
+    append_and_pack(&edge);
+    let held = allocation_counter::measure(merge).bytes_max;
+    assert!(held < 48 << 20, "the other's: {held} bytes");
+    assert_eq!(central.query().count().unwrap(), 1040);
+}
+
+/// A count of the records with a text held all of a packed segment unpacked, which may be of 1 GiB,
+/// and so did what a compaction and an erasure look for.
+#[test]
+fn what_goes_through_a_packed_segment_holds_little_of_it() {
+    let (ledger, _dir) = with_large_segments();
+    append_and_pack(&ledger);
     let query = ledger.query().text("hay");
     let erasure = Erasure::of(Field::User, Id::new("u").unwrap()).unwrap();
     let count = || assert_eq!(query.count().unwrap(), 520);
