@@ -2,6 +2,9 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 
+use runledger::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use runledger::format::header::SegmentHeader;
+
 use super::Bench;
 
 /// The one segment file of a stream.
@@ -117,6 +120,33 @@ fn dump_shows_frames_and_records_as_they_lie() {
     assert_eq!(said.code, 2);
     assert!(said.err.contains("none is no segment of a ledger"), "{}", said.err);
     assert_eq!(bench.run(["dump", "missing"]).code, 2);
+}
+
+/// All that a file of frames which lie in the payloads of one another holds was summed for each of
+/// them: hours for one of 64 MiB. And `verify` told of other frames.
+#[test]
+fn dump_passes_what_a_broken_frame_holds() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(["append", "event", "--type", "e"]).code, 0);
+    let path = segment(&bench, "events");
+    let mut bytes = fs::read(&path).unwrap();
+    let salt = SegmentHeader::decode(&bytes).unwrap().salt;
+    let first = FrameHeader::decode(&bytes[256..], &salt, 256).unwrap();
+    let payload = bytes[256 + FRAME_HEADER_BYTES..][..first.payload_len as usize].to_vec();
+    let frame = |at: usize| [&first.encode(&salt, at as u64)[..], &payload].concat();
+    // One around another, and one behind both.
+    let (inner, last) = (256 + FRAME_HEADER_BYTES, 256 + 1000);
+    bytes.resize(last + 1000, 0);
+    let payload_len = u32::try_from(last - inner).unwrap();
+    let outer = FrameHeader { payload_len, ..first }.encode(&salt, 256);
+    for (at, frame) in [(256, outer.to_vec()), (inner, frame(inner)), (last, frame(last))] {
+        bytes[at..][..frame.len()].copy_from_slice(&frame);
+    }
+    fs::write(&path, bytes).unwrap();
+    let said = bench.run(["dump", path.to_str().unwrap()]);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.out.contains("checksum does not match; 1000 bytes are lost"), "{}", said.out);
+    assert_eq!(said.out.matches("  frame   base seq").count(), 1, "{}", said.out);
 }
 
 /// The last frame of a segment with a footer was called a tail when it was broken, as of one that

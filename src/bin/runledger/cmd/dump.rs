@@ -154,7 +154,7 @@ impl<'a, W: Write> Dump<'a, W> {
                     }
                     start + payload.len()
                 }
-                Err(damage) => match self.next_whole(at + 1) {
+                Err(damage) => match self.next_whole(at) {
                     Some(next) => {
                         self.damaged = true;
                         let length = next - at;
@@ -182,9 +182,24 @@ impl<'a, W: Write> Dump<'a, W> {
         Ok((frame, payload))
     }
 
-    fn next_whole(&self, from: usize) -> Option<usize> {
-        let rest = self.bytes.get(from..)?;
-        memmem::find_iter(rest, &FRAME_MAGIC).map(|at| from + at).find(|&at| self.whole(at).is_ok())
+    /// Where the next whole frame begins behind the broken one at `at`.
+    fn next_whole(&self, mut at: usize) -> Option<usize> {
+        loop {
+            let from = self.behind(at);
+            at = from + memmem::find(self.bytes.get(from..)?, &FRAME_MAGIC)?;
+            if self.whole(at).is_ok() {
+                return Some(at);
+            }
+        }
+    }
+
+    /// From where on to look behind a broken frame. What a whole header says is its payload holds
+    /// no frame, or who made the file could have each byte of it summed for each of its frames.
+    fn behind(&self, at: usize) -> usize {
+        let rest = self.bytes.get(at..).unwrap_or_default();
+        let frame = FrameHeader::decode(rest, &self.header.salt, at as u64);
+        let end = frame.map(|frame| at + FRAME_HEADER_BYTES + frame.payload_len as usize);
+        end.ok().filter(|end| *end <= self.bytes.len()).unwrap_or(at + 1)
     }
 
     fn frame(&mut self, at: usize, frame: &FrameHeader) -> io::Result<()> {
