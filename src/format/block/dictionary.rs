@@ -89,10 +89,16 @@ impl Dictionary {
 #[must_use]
 pub fn dictionary(file: &[u8], salt: &[u8; 16]) -> Option<Dictionary> {
     let at = |at: usize| Dictionary::decode(file.get(at..)?, salt, at as u64).ok();
+    // The last header alone is believed: else who made the file could have each byte of it summed
+    // for each of its headers.
+    let has_header = |at: &usize| {
+        let bytes = file.get(*at..).unwrap_or_default();
+        BlockHeader::decode_of(&[DICTIONARY_MAGIC], bytes, salt, *at as u64).is_ok()
+    };
     let first = file.get(BLOCKS_START..).unwrap_or_default();
     match at(BLOCKS_START) {
         None if !first.starts_with(&BLOCK_MAGIC) => {
-            memmem::rfind_iter(file, &DICTIONARY_MAGIC).find_map(at)
+            memmem::rfind_iter(file, &DICTIONARY_MAGIC).find(has_header).and_then(at)
         }
         found => found,
     }
@@ -128,5 +134,24 @@ mod tests {
         }
         assert!(Dictionary::decode(&bytes, &SALT, 257).is_err());
         assert!(BlockHeader::decode(&bytes, &SALT, 256).is_err(), "no block");
+    }
+
+    /// What follows each header was summed until one was right: of headers that lie in the contents
+    /// of one another all of it, each time.
+    #[test]
+    fn one_copy_alone_is_looked_at_behind_the_blocks() {
+        let mut file = vec![0; 300];
+        let append = |file: &mut Vec<u8>| {
+            let at = file.len();
+            Dictionary::encode(b"what many records say", &SALT, at as u64, file).unwrap();
+            at
+        };
+        append(&mut file);
+        file.extend_from_slice(&DICTIONARY_MAGIC);
+        assert!(dictionary(&file, &SALT).is_some(), "whatever follows that is no header");
+        let last = append(&mut file);
+        assert!(dictionary(&file, &SALT).is_some());
+        file[last + BLOCK_HEADER_BYTES] ^= 1;
+        assert!(dictionary(&file, &SALT).is_none());
     }
 }
