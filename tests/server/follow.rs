@@ -13,13 +13,13 @@ use tower::ServiceExt;
 use super::{Client, EVENTS, Site, runtime};
 
 /// An answer that goes on.
-struct Stream {
+pub(super) struct Stream {
     body: Body,
     text: String,
 }
 
 impl Stream {
-    fn open(client: &Client<'_>, path: &str, last: Option<&str>) -> Self {
+    pub(super) fn open(client: &Client<'_>, path: &str, last: Option<&str>) -> Self {
         let mut request: Request<Body> =
             client.request(Method::GET, path).body(Body::empty()).unwrap();
         if let Some(last) = last {
@@ -38,7 +38,7 @@ impl Stream {
     }
 
     /// Reads until there are so many records, and gives their numbers.
-    fn records(&mut self, count: usize) -> Vec<u64> {
+    pub(super) fn records(&mut self, count: usize) -> Vec<u64> {
         runtime().block_on(async {
             while self.numbers().len() < count {
                 let next = tokio::time::timeout(Duration::from_secs(30), self.body.frame());
@@ -72,7 +72,7 @@ fn large_records_come_a_few_at_a_time() {
     }
 }
 
-fn append(site: &Site, user: &str, count: usize) {
+pub(super) fn append(site: &Site, user: &str, count: usize) {
     for _ in 0..count {
         let event = Event::new("x").user_id(Id::new(user.to_owned()).unwrap());
         site.ledger.append(event.message("two\nlines")).unwrap();
@@ -213,4 +213,15 @@ fn keys_that_change_end_the_answer() {
         assert_eq!(stream.records(1), [0_u64; 0], "{}", stream.text);
     }
     assert_eq!(ann.get("/v1/tail").problem(401).0, "unauthenticated");
+}
+
+/// A file that was written anew with what it had ended every answer, as other keys do.
+#[test]
+fn a_secret_that_stays_ends_no_answer() {
+    let site = Site::new();
+    let mut stream = Stream::open(&site.user("ann"), "/v1/tail", None);
+    std::fs::write(site.secret_file(), [super::SECRET, b"\n"].concat()).unwrap();
+    site.app.tidy();
+    append(&site, "ann", 1);
+    assert_eq!(stream.records(1), [1]);
 }

@@ -5,6 +5,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use runledger::server::{App, Auth, Config, Tokens};
 use serde_json::{Value, json};
 
+use super::follow::{Stream, append};
 use super::{Client, Site};
 
 /// A key of tests/fixtures/keys, which nothing but these tests trusts.
@@ -152,4 +153,24 @@ fn the_document_is_read_anew() {
     std::fs::write(&file, document(&[public(Algorithm::EdDSA, Some("new"))])).unwrap();
     site.app.tidy();
     assert_eq!((status(&site.bearer(&old)), status(&site.bearer(&new))), (401, 200));
+}
+
+/// A new key beside the others, as they are turned over, ended the answers of all who followed.
+#[test]
+fn only_who_came_by_a_key_that_is_gone_follows_no_longer() {
+    let [rsa, ec, ed] = ALL.map(|it| public(it, Some(&format!("{it:?}"))));
+    let site = site(&[rsa.clone(), ec]);
+    let follow = |algorithm: Algorithm| {
+        let token = token(algorithm, Some(&format!("{algorithm:?}")));
+        Stream::open(&site.bearer(token), "/v1/tail", None)
+    };
+    let (mut stays, mut goes) = (follow(Algorithm::RS256), follow(Algorithm::ES256));
+    std::fs::write(site.folder.path().join("jwks.json"), document(&[ed, rsa])).unwrap();
+    site.app.tidy();
+    append(&site, "ann", 1);
+    assert_eq!(goes.records(1), [0_u64; 0]);
+    assert_eq!(stays.records(1), [1]);
+    let mut comes = follow(Algorithm::EdDSA);
+    append(&site, "ann", 1);
+    assert_eq!(comes.records(1), [2]);
 }

@@ -103,9 +103,9 @@ impl<N> Caller<N> {
         self.access.expires_in()
     }
 
-    /// Returns once other keys count than those that let the caller in.
-    pub(in crate::server) async fn rekeyed(&self) {
-        self.access.rekeyed().await;
+    /// Returns once the key counts no more that let the caller in.
+    pub(in crate::server) async fn disowned(&self) {
+        self.access.disowned().await;
     }
 }
 

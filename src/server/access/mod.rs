@@ -33,22 +33,22 @@ pub(super) struct Access {
     scopes: u8,
     /// When this ends to be so.
     expires: Option<Timestamp>,
-    /// Changes when other keys count than those that the token was verified with.
-    rekeyed: Option<watch::Receiver<()>>,
+    /// Closed when the key counts no more that the token was verified with.
+    key: Option<watch::Receiver<()>>,
 }
 
 impl Access {
-    pub(super) fn new(granted: Granted, rekeyed: watch::Receiver<()>) -> Self {
+    pub(super) fn new(granted: Granted, key: watch::Receiver<()>) -> Self {
         let Granted { subject, projects, scopes, expires } = granted;
         let scopes = scopes.iter().fold(0, |bits, scope| bits | bit(*scope));
-        let (expires, rekeyed) = (Some(expires), Some(rekeyed));
-        Self { subject: Some(subject), projects, scopes, expires, rekeyed }
+        let (expires, key) = (Some(expires), Some(key));
+        Self { subject: Some(subject), projects, scopes, expires, key }
     }
 
     /// That of one who is asked for no token.
     pub(super) fn everything() -> Self {
         let (projects, scopes) = (Vec::new(), bit(Scope::Admin));
-        Self { subject: None, projects, scopes, expires: None, rekeyed: None }
+        Self { subject: None, projects, scopes, expires: None, key: None }
     }
 
     /// The user's name; that of nobody is empty.
@@ -72,11 +72,11 @@ impl Access {
         Some(Duration::from_nanos(u64::try_from(left).unwrap_or(0)))
     }
 
-    /// Returns once other keys count than those that let the caller in.
-    async fn rekeyed(&self) {
-        match self.rekeyed.clone() {
-            // Where nobody can say so any more the server is gone.
-            Some(mut rekeyed) => rekeyed.changed().await.unwrap_or_default(),
+    /// Returns once the key counts no more that let the caller in.
+    async fn disowned(&self) {
+        match self.key.clone() {
+            // Nothing is sent, so that it returns when it is closed.
+            Some(mut key) => key.changed().await.unwrap_or_default(),
             None => std::future::pending().await,
         }
     }

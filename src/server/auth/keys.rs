@@ -1,8 +1,11 @@
 //! The keys that tokens are verified with.
 
+use std::sync::Arc;
+
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm};
 use jsonwebtoken::jwk::{KeyOperations, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
+use tokio::sync::watch;
 
 /// The shortest secret that is taken, in bytes: as long as the hash, as RFC 7518 asks.
 const MIN_SECRET: usize = 32;
@@ -15,10 +18,35 @@ pub(super) struct Key {
     id: Option<String>,
     pub(super) algorithm: Algorithm,
     pub(super) key: DecodingKey,
+    /// Nothing is sent: it is closed when the key counts no more.
+    counts: watch::Sender<()>,
+}
+
+impl Key {
+    fn new(id: Option<String>, algorithm: Algorithm, key: DecodingKey) -> Arc<Self> {
+        Arc::new(Self { id, algorithm, key, counts: watch::Sender::new(()) })
+    }
+
+    /// Closed when the key counts no more.
+    pub(super) fn counts(&self) -> watch::Receiver<()> {
+        self.counts.subscribe()
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        use DecodingKeyKind::{RsaModulusExponent, SecretOrDer};
+        let is_same = match (self.key.kind(), other.key.kind()) {
+            (SecretOrDer(own), SecretOrDer(others)) => own == others,
+            (RsaModulusExponent { n, e }, RsaModulusExponent { n: others_n, e: others_e }) => {
+                (n, e) == (others_n, others_e)
+            }
+            _ => false,
+        };
+        is_same && (&self.id, self.algorithm) == (&other.id, other.algorithm)
+    }
 }
 
 /// All keys, one of which a token has to be signed with.
-pub(super) struct Keys(Vec<Key>);
+pub(super) struct Keys(Vec<Arc<Key>>);
 
 impl Keys {
     /// The secret of HS256, without the line feed that an editor has left at its end.
@@ -28,7 +56,7 @@ impl Keys {
     pub(super) fn of_secret(bytes: &[u8]) -> Result<Self, String> {
         let secret = secret(bytes)?;
         let key = DecodingKey::from_secret(secret);
-        Ok(Self(vec![Key { id: None, algorithm: Algorithm::HS256, key }]))
+        Ok(Self(vec![Key::new(None, Algorithm::HS256, key)]))
     }
 
     /// The public keys of a JWKS document. Those for other uses are passed over; a secret among
@@ -40,7 +68,7 @@ impl Keys {
     pub(super) fn of_jwks(bytes: &[u8]) -> Result<Self, String> {
         let set: JwkSet = serde_json::from_slice(bytes)
             .map_err(|err| format!("it is no JWKS document: {err}"))?;
-        let mut keys: Vec<Key> = Vec::new();
+        let mut keys: Vec<Arc<Key>> = Vec::new();
         for jwk in set.keys.iter().filter(|jwk| verifies(jwk)) {
             let Some(algorithm) = algorithm(jwk)? else { continue };
             let key = DecodingKey::from_jwk(jwk).map_err(|err| format!("a key in it: {err}"))?;
@@ -48,7 +76,7 @@ impl Keys {
             if id.is_some() && keys.iter().any(|other| other.id == id) {
                 return Err(format!("two keys in it have the id {:?}", id.unwrap_or_default()));
             }
-            keys.push(Key { id, algorithm, key });
+            keys.push(Key::new(id, algorithm, key));
         }
         match keys.is_empty() {
             true => Err("no key in it is one for RS256, ES256 or EdDSA".to_owned()),
@@ -56,11 +84,21 @@ impl Keys {
         }
     }
 
+    /// Keeps those of `before` that are among these: they go on to count.
+    pub(super) fn keep(&mut self, before: &Self) {
+        for key in &mut self.0 {
+            if let Some(same) = before.0.iter().find(|other| key.is_same(other)) {
+                *key = Arc::clone(same);
+            }
+        }
+    }
+
     /// The key that a token names, for the algorithm that it names: each key has one algorithm, so
     /// that no token chooses what its signature is checked as. A token without a name is checked
     /// with the only key of its algorithm.
     pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&Key> {
-        let mut fitting = self.0.iter().filter(|key| key.algorithm == algorithm);
+        let keys = self.0.iter().map(Arc::as_ref);
+        let mut fitting = keys.filter(|key: &&Key| key.algorithm == algorithm);
         match id {
             // The one secret has no name, and no token needs to know one.
             Some(id) => fitting.find(|key| match &key.id {

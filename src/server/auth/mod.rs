@@ -11,7 +11,6 @@ use std::time::SystemTime;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use jsonwebtoken::{Algorithm, Validation};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
 
 use crate::model::Timestamp;
 use crate::server::access::Access;
@@ -21,7 +20,7 @@ use crate::storage::{Disk, Storage};
 
 pub(super) use claims::Granted;
 use claims::{Claims, Expected};
-use keys::{Key, Keys};
+use keys::Keys;
 pub use mint::{Minted, mint};
 
 /// The longest token that is looked at, in bytes.
@@ -76,8 +75,6 @@ pub(super) struct Verifier {
     path: PathBuf,
     read: fn(&[u8]) -> Result<Keys, String>,
     keys: RwLock<Arc<Keys>>,
-    /// Changes after the keys have.
-    rekeyed: watch::Sender<()>,
     /// What the file was like when it was last read.
     stamp: Mutex<Option<Stamp>>,
 }
@@ -102,8 +99,7 @@ impl Gate {
         let (path, keys) = (path.clone(), RwLock::new(Arc::new(keys)));
         let Tokens { issuer, audience } = tokens.clone();
         let expected = Expected { issuer, audience };
-        let rekeyed = watch::Sender::new(());
-        Ok(Self::Tokens(Box::new(Verifier { expected, path, read, keys, rekeyed, stamp })))
+        Ok(Self::Tokens(Box::new(Verifier { expected, path, read, keys, stamp })))
     }
 
     /// Reads the keys anew when their file has changed. When it then cannot be read or used, those
@@ -169,13 +165,12 @@ impl Verifier {
         if header.crit.is_some() || header.zip.is_some() || header.enc.is_some() {
             return Err(BAD);
         }
-        // Before the keys are taken, so that no change of them is missed.
-        let rekeyed = self.rekeyed.subscribe();
         let keys = Arc::clone(&self.keys.read());
-        let Key { algorithm, key, .. } = keys.find(header.kid.as_deref(), header.alg).ok_or(BAD)?;
-        let verified = jsonwebtoken::decode::<Claims>(token, key, &signature_only(*algorithm));
+        let key = keys.find(header.kid.as_deref(), header.alg).ok_or(BAD)?;
+        let signature = signature_only(key.algorithm);
+        let verified = jsonwebtoken::decode::<Claims>(token, &key.key, &signature);
         let granted = verified.map_err(|_| BAD)?.claims.check(&self.expected, now)?;
-        Ok(Access::new(granted, rekeyed))
+        Ok(Access::new(granted, key.counts()))
     }
 
     fn look(&self) {
@@ -183,10 +178,11 @@ impl Verifier {
         let stamp = stamp(&self.path);
         if stamp.is_some()
             && stamp != *held
-            && let Ok(keys) = load(&self.path, self.read)
+            && let Ok(mut keys) = load(&self.path, self.read)
         {
-            *self.keys.write() = Arc::new(keys);
-            self.rekeyed.send_replace(());
+            let mut counting = self.keys.write();
+            keys.keep(&counting);
+            *counting = Arc::new(keys);
             *held = stamp;
         }
     }

@@ -237,8 +237,8 @@ struct Tail {
 }
 
 impl Tail {
-    /// Sends what comes until the client is gone, its token expires, the keys change or the server
-    /// stops.
+    /// Sends what comes until the client is gone, its token expires, its key counts no more or the
+    /// server stops.
     async fn run(self, first: Seen) {
         let mut stopping = self.app.stopping();
         let ends = self.caller.expires_in().map(|left| Instant::now() + left);
@@ -251,7 +251,7 @@ impl Tail {
         tokio::select! {
             _ = stopping.wait_for(|stops| *stops) => {}
             () = expired => {}
-            () = self.caller.rekeyed() => {}
+            () = self.caller.disowned() => {}
             () = self.sender.gone() => {}
             // The client is gone, or the ledger cannot be read: either ends the answer.
             _ = self.follow(first) => {}
