@@ -73,10 +73,6 @@ struct Answer {
     body: Bytes,
 }
 
-/// On the refusal of a request of which a part was done: it is kept as an answer is.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct DoneInPart;
-
 /// What is known of a request.
 enum Known {
     Nothing,
@@ -218,8 +214,9 @@ async fn try_once(app: App, request: Request, next: Next) -> Result<Response, Pr
         let Ok(body) = body.collect().await.map(|body| body.to_bytes()) else {
             return Problem::new(Kind::Internal, "the answer broke off").into_response();
         };
-        // What was refused was not done, as a rule, and may be tried again.
-        let is_done = parts.status.is_success() || parts.extensions.get::<DoneInPart>().is_some();
+        // What was refused may be tried again, unless a part of it was done.
+        let refusal = parts.extensions.get::<Problem>();
+        let is_done = parts.status.is_success() || refusal.is_some_and(Problem::is_after_a_part);
         let (status, headers) = (parts.status, parts.headers.clone());
         pending.end(is_done.then(|| Answer { status, headers, body: body.clone() }));
         // With what the layers above are to know of it.

@@ -96,6 +96,7 @@ pub(super) struct Problem {
     pub(super) detail: Cow<'static, str>,
     field: Option<String>,
     retry_after: Option<u64>,
+    is_after_a_part: bool,
 }
 
 /// Its form in JSON.
@@ -118,7 +119,8 @@ pub(super) struct Shape<'a> {
 
 impl Problem {
     pub(super) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), field: None, retry_after: None }
+        let detail = detail.into();
+        Self { kind, detail, field: None, retry_after: None, is_after_a_part: false }
     }
 
     /// Names the key or the query word at fault.
@@ -131,7 +133,13 @@ impl Problem {
     pub(super) fn after(mut self, done: &str) -> Self {
         self.retry_after = None;
         self.detail = format!("{}; {done}", self.detail).into();
+        self.is_after_a_part = true;
         self
+    }
+
+    /// True when a part of the request was done before, or may have been.
+    pub(super) const fn is_after_a_part(&self) -> bool {
+        self.is_after_a_part
     }
 
     /// Says when to try again, in seconds.

@@ -126,6 +126,30 @@ fn a_bulk_that_was_done_by_half_is_not_done_again() {
     assert_eq!(again.header("idempotency-replayed"), "true");
 }
 
+/// So it was with telemetry, whose refusal told that some of it may be there.
+#[test]
+fn telemetry_that_was_done_by_half_is_not_done_again() {
+    let disk = SimDisk::new(1);
+    let options = Options::new().storage(disk.storage()).background(false);
+    let site = Site::over(|_| {}, |_| options.open("/ledger").unwrap());
+    let ann = site.user("ann");
+    let logs = r#"[{"timeUnixNano":1},{"severityNumber":17,"body":{"stringValue":"m"}}]"#;
+    let body = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":{logs}}}]}}]}}"#);
+    post(&ann, "before", "/v1/logs", &body).expect(200);
+    disk.set_faults(|op| {
+        let is_of_errors = op.path.to_string_lossy().contains("/errors/");
+        (op.kind == OpKind::Write && is_of_errors).then_some(Fault::Io)
+    });
+    let first = post(&ann, "k", "/v1/logs", &body);
+    disk.clear_hooks();
+    let again = post(&ann, "k", "/v1/logs", &body);
+    assert_eq!(site.ledger.query().kind(Kind::Event).count().unwrap(), 2, "{}", again.text());
+    assert_eq!(first.problem(500).0, "internal");
+    assert!(first.text().contains("may have been appended"), "{}", first.text());
+    assert_eq!((again.status, &again.body), (first.status, &first.body));
+    assert_eq!(again.header("idempotency-replayed"), "true");
+}
+
 /// One of which nothing could be written, as where no more files may be open, was taken for one
 /// that was done by half: it was answered so for a day, whatever became of the disk.
 #[test]

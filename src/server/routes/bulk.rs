@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use axum::Extension;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -18,7 +17,6 @@ use crate::model;
 use crate::server::access::{Caller, Failure, Pen, Write};
 use crate::server::app::App;
 use crate::server::input::{self, Pieces, Room};
-use crate::server::once::DoneInPart;
 use crate::server::pool::Job;
 use crate::server::problem::{Kind, Problem, Shape};
 use crate::server::routes::records::Sure;
@@ -92,7 +90,7 @@ async fn bulk(
             if bulk.is_half_done {
                 done.push_str("; of those after them, some may have been");
             }
-            Ok((Extension(DoneInPart), problem.after(&done)).into_response())
+            Err(problem.after(&done))
         }
         Err(problem) => Err(problem),
     }
