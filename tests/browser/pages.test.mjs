@@ -96,16 +96,16 @@ test("the tail shows what another process appends, and waits while one reads", a
 
 test("the list follows runs, and a lasting run counts on", async () => {
   const page = await open("/");
-  const cell = page.locator('tr[data-run="sync-live"] [data-since]');
+  const cell = page.locator('tr[data-run="/runs/sync-live"] [data-since]');
   const before = await cell.innerText();
   await page.keyboard.press("l");
   await page.waitForSelector('.live[aria-pressed="true"]');
   await site.append("runs", { run_id: "fresh", type: "fresh run", status: "running" });
-  await page.waitForSelector('tr[data-run="fresh"]', { timeout: 5000 });
+  await page.waitForSelector('tr[data-run="/runs/fresh"]', { timeout: 5000 });
   await site.append("runs", { run_id: "fresh", type: "fresh run", status: "success" });
-  await page.waitForSelector('tr[data-run="fresh"] .s-success', { timeout: 5000 });
-  assert.equal(await page.locator('tr[data-run="fresh"]').count(), 1);
-  await page.waitForFunction((text) => document.querySelector('[data-run="sync-live"] [data-since]').textContent !== text, before);
+  await page.waitForSelector('tr[data-run="/runs/fresh"] .s-success', { timeout: 5000 });
+  assert.equal(await page.locator('tr[data-run="/runs/fresh"]').count(), 1);
+  await page.waitForFunction((text) => document.querySelector('[data-run="/runs/sync-live"] [data-since]').textContent !== text, before);
   await done(page);
 });
 

@@ -258,6 +258,26 @@ fn a_list_goes_on_where_it_ended() {
         let Some((before, _)) = html.split_once("\">Older") else { break };
         path = before.rsplit_once("href=\"").unwrap().1.replace("&#38;", "&");
     }
-    let expected: Vec<_> = (0..120).rev().map(|number| format!("r{number:03}")).collect();
+    let expected: Vec<_> = (0..120).rev().map(|number| format!("/runs/r{number:03}")).collect();
     assert_eq!(seen, expected);
+}
+
+/// The row of a run takes the place of the one that it had: that of another run went whose id began
+/// with the same 60 characters.
+#[test]
+fn a_row_knows_its_run_by_the_whole_id() {
+    let site = Site::new();
+    for (number, status) in [(1, Status::Running), (2, Status::Running), (1, Status::Success)] {
+        let run = Run::new(format!("{}{number}", "r".repeat(60)), "t", status).unwrap();
+        site.ledger.append(run).unwrap();
+    }
+    let browser = site.browser_of_admin();
+    let runs = |html: &str| -> Vec<_> {
+        let ids = html.split("data-run=\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+        ids.map(str::to_owned).collect()
+    };
+    let came = runs(&browser.get("/tail/stream?after=0&form=row").text());
+    assert_ne!(came[0], came[1]);
+    assert_eq!(came[0], came[2]);
+    assert_eq!(runs(&browser.page("/")), [came[1].as_str(), &came[0]]);
 }
