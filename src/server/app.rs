@@ -30,8 +30,9 @@ use crate::server::pool::Pool;
 use crate::server::problem::{self, Kind, MEDIA_TYPE, Problem};
 use crate::server::{document, page, routes, unpack};
 
-/// How many bytes the bodies that are held at a time may take, all together.
-const MAX_BODIES: usize = 256 << 20;
+/// How many bytes the bodies that are held at a time may take, all together, and what bulks are
+/// answered, of which as much may be kept.
+pub(super) const MAX_BODIES: usize = (256 << 20) + once::MAX_BYTES;
 
 /// What every handler is given. Cheap to clone.
 #[derive(Clone)]

@@ -16,7 +16,7 @@ use crate::server::problem::{self, Problem};
 use crate::storage::{Disk, Storage};
 use crate::wire::{ParseOptions, parse_bytes};
 
-/// At what rate a body is to come at least, in bytes a millisecond.
+/// At what rate a body is to come at least, and an answer to be taken, in bytes a millisecond.
 const LEAST_RATE: u64 = 8;
 
 /// Up to how many bytes a body is short.
@@ -92,10 +92,14 @@ impl Pieces {
         let broken =
             |_| Problem::new(problem::Kind::Body, "the body broke off or does not decompress");
         let piece = frame.map_err(broken)?.into_data().unwrap_or_default();
-        let by_rate = Duration::from_micros(piece.len() as u64 * 1000 / LEAST_RATE);
-        self.waited = self.waited.saturating_sub(by_rate);
+        self.waited = self.waited.saturating_sub(longest(piece.len()));
         Ok(Some(piece))
     }
+}
+
+/// How long so many bytes take at the least rate.
+pub(super) const fn longest(bytes: usize) -> Duration {
+    Duration::from_micros(bytes as u64 * 1000 / LEAST_RATE)
 }
 
 /// The whole body, when it is no longer than that and comes in time.

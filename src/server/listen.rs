@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use crate::server::app::App;
+use crate::server::pace;
 
 /// The most that a connection may hold of a request's headers, in bytes.
 const MAX_HEADERS: usize = 32 << 10;
@@ -115,7 +116,8 @@ fn connection(
         async move {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(address));
-            router.oneshot(request).await
+            let answer = router.oneshot(request).await;
+            answer.map(|answer| answer.map(|body| pace::paced(body, pace::PATIENCE)))
         }
     });
     http.serve_connection(TokioIo::new(stream), service)

@@ -35,6 +35,7 @@ mod listen;
 mod metrics;
 mod once;
 mod otlp;
+mod pace;
 mod page;
 mod pool;
 mod problem;

@@ -30,7 +30,7 @@ const MAX_KEY: usize = 255;
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many bytes of answers and their keys are kept.
-const MAX_BYTES: usize = 64 << 20;
+pub(super) const MAX_BYTES: usize = 64 << 20;
 
 /// What an entry takes besides its key and its answer, about.
 const ENTRY: usize = 512;

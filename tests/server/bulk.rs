@@ -336,7 +336,7 @@ fn lines_are_counted_through_all_parts() {
 fn lines_without_an_end_take_of_the_room_of_all_bodies() {
     let site = Site::with(|config| config.max_bulk_bytes = 1 << 30);
     let piece = Bytes::from(vec![b'x'; 1 << 20]);
-    let refused = send(&site, std::iter::repeat_n(piece, 257).map(|piece| Some(Ok(piece))));
+    let refused = send(&site, std::iter::repeat_n(piece, 321).map(|piece| Some(Ok(piece))));
     assert_eq!(refused.problem(503).0, "unavailable");
     // It is given back.
     assert_eq!(lines(&send(&site, [Some(Ok(event(1)))].into_iter())).len(), 1);

@@ -29,7 +29,7 @@ const PART: usize = 128 << 10;
 /// How many parts are worked on at a time: while one is appended, the next one is read.
 const PARTS: usize = 2;
 
-/// The most lines in one request: their results are held until the last is taken.
+/// The most lines in one request: their results are held until the last is taken, and read.
 const MAX_LINES: usize = 100_000;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -82,7 +82,7 @@ async fn bulk(
     match settled.and(taken).and(synced) {
         Ok(()) => {
             let media = [(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"))];
-            Ok((StatusCode::OK, media, bulk.outcomes).into_response())
+            Ok((StatusCode::OK, media, Bytes::from_owner(bulk.outcomes)).into_response())
         }
         Err(problem) if bulk.appended > 0 || bulk.is_half_done => {
             let (lines, records) = (bulk.settled, bulk.appended);
@@ -171,12 +171,25 @@ struct Bulk {
     /// How many lines the parts had that are done.
     settled: usize,
     appended: usize,
-    outcomes: Vec<u8>,
-    room: Room,
+    outcomes: Outcomes,
     /// What stopped the first part that was not done.
     stopped: Option<Problem>,
     /// True when some of the records of that part may have been appended.
     is_half_done: bool,
+}
+
+/// What became of all lines. It has its room for as long as any of it is held to be sent, or to be
+/// answered again.
+#[derive(Default)]
+struct Outcomes {
+    text: Vec<u8>,
+    room: Room,
+}
+
+impl AsRef<[u8]> for Outcomes {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
 }
 
 /// What became of a part.
@@ -202,8 +215,7 @@ impl Bulk {
             turn,
             settled: 0,
             appended: 0,
-            outcomes: Vec::new(),
-            room: Room::default(),
+            outcomes: Outcomes::default(),
             stopped: None,
             is_half_done: false,
         }
@@ -271,8 +283,9 @@ impl Bulk {
         }
         self.settled += done.lines;
         self.appended += done.appended;
-        self.room.grow_to(&self.app, self.outcomes.len() + done.outcomes.len())?;
-        self.outcomes.extend(done.outcomes);
+        let Outcomes { text, room } = &mut self.outcomes;
+        room.grow_to(&self.app, text.len() + done.outcomes.len())?;
+        text.extend(done.outcomes);
         Ok(())
     }
 }
@@ -327,4 +340,40 @@ fn write(line: usize, result: &Result<u64, Problem>, out: &mut Vec<u8>) {
     // Numbers and text can be written, and a vector takes them.
     let _ = serde_json::to_writer(&mut *out, &outcome);
     out.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::ledger::Ledger;
+    use crate::server::app::MAX_BODIES;
+    use crate::server::{Auth, Config};
+
+    /// What a bulk was answered, up to 25 MiB of refusals, was held beside all bounds for as long
+    /// as the client took to read it.
+    #[test]
+    fn an_answer_has_its_room_until_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path().join("ledger")).unwrap();
+        let app = App::new(ledger, Config::new(Auth::Off)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for key in [None, Some("k")] {
+            let request = Request::post("/v1/bulk").header("host", "localhost");
+            let request = request.header("content-type", "application/x-ndjson");
+            let request = match key {
+                Some(key) => request.header("idempotency-key", key),
+                None => request,
+            };
+            let request = request.body(Body::from("x\n".repeat(1000))).unwrap();
+            let answer = runtime.block_on(app.router().oneshot(request)).unwrap();
+            assert_eq!(answer.status(), 200);
+            assert!(app.room_for_bodies(MAX_BODIES >> 10).is_err(), "{key:?}");
+            drop(answer);
+            // With a key it is kept, to be given again.
+            assert_eq!(app.room_for_bodies(MAX_BODIES >> 10).is_ok(), key.is_none(), "{key:?}");
+        }
+    }
 }
