@@ -147,6 +147,12 @@ fn a_body_of_zstd_looks_back_over_8_mib_at_the_most() {
     let bomb = zstd::stream::encode_all(&vec![b' '; 100 << 20][..], 3).unwrap();
     assert_eq!(send(bomb).problem(413).0, "too-large");
     assert_eq!(send(b"no zstd".to_vec()).problem(400).0, "invalid-body");
+    // Behind a frame there is nothing but another one, and a body may be none.
+    let more = [zstd_frame(10, event), b"x".to_vec()].concat();
+    assert_eq!(send(more).problem(400).0, "invalid-body");
+    let none = ann.request(Method::POST, "/v1/traces").header("content-encoding", "zstd");
+    let none = none.header("content-type", "application/x-protobuf").body(Body::empty());
+    assert_eq!(site.send(none.unwrap()).status, 200);
     let twice = ann.request(Method::POST, "/v1/events").header("content-type", "application/json");
     let twice = twice.header("content-encoding", "zstd").header("content-encoding", "gzip");
     let refused = site.send(twice.body(Body::from("x")).unwrap());
