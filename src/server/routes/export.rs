@@ -105,12 +105,13 @@ async fn send(
     let mut piece_now = first;
     loop {
         sender.send(piece_now.bytes).await?;
-        let Some(cursor) = piece_now.next else { return Ok(()) };
+        let Some(cursor) = piece_now.next else {
+            sender.end();
+            return Ok(());
+        };
         let query = query.clone();
-        match caller.look(move |_| piece(&query, Some(cursor), kind)).await {
-            Ok(next) => piece_now = next,
-            Err(_) => return sender.break_off().await,
-        }
+        let next = caller.look(move |_| piece(&query, Some(cursor), kind)).await;
+        piece_now = next.map_err(|_| Gone)?;
     }
 }
 

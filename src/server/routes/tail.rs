@@ -256,6 +256,7 @@ impl Tail {
             // The client is gone, or the ledger cannot be read: either ends the answer.
             _ = self.follow(first) => {}
         }
+        self.sender.end();
     }
 
     async fn follow(&self, first: Seen) -> Result<(), Gone> {
