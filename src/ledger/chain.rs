@@ -130,7 +130,7 @@ pub(super) fn known_links(reader: &Reader) -> Result<KnownLinks> {
         SEGMENT_PASSED_OVER,
     ];
     let notes = kinds.iter().fold(reader.audit(), |notes, kind| notes.record_type(kind));
-    let page = notes.order(Order::Seq).limit(usize::MAX - 1).fetch()?;
+    let page = notes.order(Order::Seq).limit(usize::MAX).fetch()?;
     let mut known = KnownLinks::default();
     page.records().filter_map(Result::ok).for_each(|note| known.add(&note.body));
     Ok(known)

@@ -2,6 +2,7 @@
 
 mod append;
 mod append_each;
+mod arrivals;
 mod audit;
 mod catalog;
 mod chain;
@@ -35,7 +36,6 @@ mod reader;
 mod refresh;
 mod repair;
 mod reserve;
-mod retention;
 mod run_handle;
 mod runs;
 mod sealing;

@@ -1,4 +1,9 @@
 //! Bringing the catalog up to date with the directory, where a writer may be at work.
+//!
+//! First all streams are looked at, and nothing of that is shown: those of runs as of one time, as
+//! the states of a run may lie in several, and the notes last, so that what is gone is on record.
+//! Then what the new states have overtaken is marked, and only then are they shown: nobody sees
+//! two states of a run as its newest.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

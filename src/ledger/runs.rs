@@ -1,4 +1,10 @@
 //! What a run's next state is, given its newest record and what is appended.
+//!
+//! The newest record is looked for in three steps, each for what the one before leaves open: of all
+//! runs of a batch at once, by the hash of the key, in the segments that have no footer yet; of one
+//! run, from the newest segment on, in those; and in the footers of the others. Up to there a hash
+//! is believed. The record that is read tells whose it is, and where it is another run's, the run
+//! is looked for once more, surely: then each find is compared with the key.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -250,7 +250,7 @@ fn told(reader: &Reader, since: u64) -> Result<Told> {
     let types = REPLACED.iter().chain([&SEGMENT_MISSING]);
     let notes = types.fold(reader.audit(), |notes, name| notes.record_type(name));
     // From the newest on: what became of a segment tells whether it ever came about.
-    let page = notes.order(Order::SeqDescending).limit(usize::MAX - 1).fetch()?;
+    let page = notes.order(Order::SeqDescending).limit(usize::MAX).fetch()?;
     let segments = reader.catalog().all();
     let links = segments.iter().filter_map(|it| Some(hex(it.trailer()?.link())));
     let there: HashSet<_> = links.collect();

@@ -279,7 +279,7 @@ impl Inner {
 /// When the notes cannot be read.
 pub(in crate::ledger) fn dropped(reader: &Reader) -> Result<HashSet<String>> {
     let notes = reader.audit().record_type(SEGMENT_DROPPED);
-    let page = notes.limit(usize::MAX - 1).fetch()?;
+    let page = notes.limit(usize::MAX).fetch()?;
     // A note that is damaged tells nothing; it must not keep the ledger from opening.
     let trace = |note: Record<'_>| Some(note.body.trace_id()?.to_string());
     Ok(page.records().filter_map(Result::ok).filter_map(trace).collect())

@@ -47,7 +47,7 @@ impl Reader {
     /// [`Reader::plan_cleanup`].
     pub fn why_run_kept(&self, run_id: &str, given: &Retention) -> Result<Vec<Kept>> {
         self.run(run_id)?;
-        let records = self.query().run(run_id).history(true).limit(usize::MAX - 1);
+        let records = self.query().run(run_id).history(true).limit(usize::MAX);
         let seqs: Vec<u64> = records.fetch()?.seqs().collect();
         self.why_all_kept(&seqs, given)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::ledger::arrivals::arrivals;
 use crate::ledger::audit;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{AUDIT_STREAM, Class, STREAM_KINDS};
@@ -18,7 +19,6 @@ use crate::ledger::leftovers::{Copies, going};
 use crate::ledger::pins::{Pin, holds_run};
 use crate::ledger::policy::{Limits, Retention, Term};
 use crate::ledger::reader::Reader;
-use crate::ledger::retention::arrivals;
 use crate::model::{Kind, Timestamp};
 use crate::planted::{Bug, is_planted};
 use crate::segment::{OpenState, Overview, Segment};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::index::SUPERSEDED;
+use crate::ledger::arrivals::arrivals;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{Class, RUN_STREAMS, tag_of};
 use crate::ledger::cleanup::{Unread, last_results};
@@ -14,7 +15,6 @@ use crate::ledger::displaced::{Tags, held};
 use crate::ledger::part::OnReject;
 use crate::ledger::policy::{Retention, Term};
 use crate::ledger::reader::Reader;
-use crate::ledger::retention::arrivals;
 use crate::ledger::runs::States;
 use crate::model::{Body, FieldSet, Id, Kind, Status, Timestamp};
 use crate::segment::Segment;
