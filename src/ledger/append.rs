@@ -68,7 +68,7 @@ pub(super) struct Encoded {
     /// In the place of each record that was left out, why; it may end before the records do.
     pub(super) rejected: Vec<Option<Error>>,
     /// How many of the records were looked at.
-    pub(super) taken: usize,
+    pub(super) taken: u32,
     /// The attempt that the last of the runs is in.
     pub(super) attempt: u32,
 }
@@ -152,6 +152,7 @@ impl Batch {
             }
         }
         self.finish();
+        let taken = u32::try_from(taken).unwrap_or(u32::MAX);
         Ok(Encoded { rejected, taken, attempt: self.attempt })
     }
 
