@@ -64,6 +64,25 @@ fn a_heartbeat_without_a_lease_ends_the_one_before() {
     );
 }
 
+/// Who had begun an attempt could not say so: it ended, or kept alive, the attempt that another one
+/// had begun since.
+#[test]
+fn what_is_about_an_earlier_attempt_is_refused() {
+    let site = Site::new();
+    let ann = site.user("ann");
+    ann.post("/v1/runs/r/start", r#"{"type":"backup"}"#).expect(201);
+    ann.post("/v1/runs/r/heartbeat", r#"{"attempt":1}"#).expect(201);
+    ann.post("/v1/runs/r/start", r#"{"type":"backup","attempt":2}"#).expect(201);
+    let (beat, end) = (r#"{"attempt":1}"#, r#"{"attempt":1,"status":"success"}"#);
+    let later = r#"{"attempt":3,"status":"success"}"#;
+    for (path, body) in [("heartbeat", beat), ("finish", end), ("finish", later)] {
+        let refused = ann.post(&format!("/v1/runs/r/{path}"), body);
+        assert_eq!(refused.problem(409), ("run-transition".into(), "attempt".into()), "{body}");
+    }
+    assert_eq!(ann.get("/v1/runs/r").expect(200)["status"], "running");
+    ann.post("/v1/runs/r/finish", r#"{"attempt":2,"status":"success"}"#).expect(201);
+}
+
 #[test]
 fn events_and_errors_are_got_by_number_and_by_run() {
     let site = Site::new();

@@ -148,6 +148,8 @@ struct Finish {
     /// `success`, `failed`, `skipped` or `cancelled`
     #[schema(value_type = shape::Status)]
     status: Word<Status>,
+    /// Which attempt ends; else the one that the run is in
+    attempt: Option<u32>,
     #[schema(value_type = Option<String>, format = DateTime)]
     ts: Option<Word<Timestamp>>,
     error_type: Option<String>,
@@ -167,7 +169,8 @@ struct Finish {
     responses(
         (status = 201, description = "It has ended", body = Appended),
         (status = 404, description = "No such run", body = problem::Shape),
-        (status = 409, description = "It had ended before", body = problem::Shape),
+        (status = 409, description = "It had ended before, or is in another attempt",
+            body = problem::Shape),
     ),
 )]
 async fn finish(
@@ -191,9 +194,10 @@ async fn finish(
 
 impl Finish {
     fn state(self, newest: Run<'_>) -> Result<Run<'static>, Failure> {
+        check_attempt(&newest, self.attempt)?;
         let name = newest.run_type.into_owned();
         let mut run = Run::with_id(newest.run_id.into_owned(), name, self.status.0);
-        run.at = self.ts.map(|ts| ts.0);
+        (run.at, run.attempt) = (self.ts.map(|ts| ts.0), self.attempt);
         if self.message.is_some() || self.error_type.is_some() || self.stack.is_some() {
             let mut error = RunError::new(self.message.unwrap_or_default());
             error.error_type = self.error_type.map(Into::into);
@@ -206,10 +210,23 @@ impl Finish {
     }
 }
 
+/// Refuses what is about another attempt than the one that the run is in: who began that one has
+/// its say.
+fn check_attempt(newest: &Run<'_>, attempt: Option<u32>) -> Result<(), Failure> {
+    let current = newest.attempt.unwrap_or(1);
+    if attempt.is_some_and(|attempt| attempt != current) {
+        let detail = format!("the run is in attempt {current}");
+        return Err(Problem::new(problem::Kind::Transition, detail).field("attempt").into());
+    }
+    Ok(())
+}
+
 /// A sign of life
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Heartbeat {
+    /// Which attempt is at work; else the one that the run is in
+    attempt: Option<u32>,
     /// The run is abandoned when no other comes for so many seconds; 0 for never
     #[serde(default)]
     lease_s: u32,
@@ -223,7 +240,8 @@ struct Heartbeat {
     responses(
         (status = 201, description = "It is noted", body = Appended),
         (status = 404, description = "No such run", body = problem::Shape),
-        (status = 409, description = "It has ended, or was abandoned", body = problem::Shape),
+        (status = 409, description = "It has ended, was abandoned, or is in another attempt",
+            body = problem::Shape),
     ),
 )]
 async fn heartbeat(
@@ -241,12 +259,14 @@ async fn heartbeat(
                 let detail = format!("the run has ended as {}", newest.status);
                 return Err(Problem::new(problem::Kind::Transition, detail).into());
             }
+            check_attempt(&newest, beat.attempt)?;
             let name = newest.run_type.into_owned();
             let mut run = Run::with_id(newest.run_id.into_owned(), name, newest.status);
             // Whom the run names stays its owner, but for a lease that is not to end it any more.
             let without =
                 newest.owner.map(|owner| Owner { lease_until: None, ..owner.into_owned() });
             run.owner = lease(beat.lease_s).or(without.map(Box::new));
+            run.attempt = beat.attempt;
             Ok(run)
         })
     };
