@@ -32,8 +32,9 @@ const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many bytes of answers and their keys are kept.
 pub(super) const MAX_BYTES: usize = 64 << 20;
 
-/// What an entry takes besides its key and its answer, about.
-const ENTRY: usize = 512;
+/// What an entry takes besides its key and its answer, about, with what the room of an answer is
+/// rounded up by.
+const ENTRY: usize = 1 << 10;
 
 const NAME: HeaderName = HeaderName::from_static("idempotency-key");
 

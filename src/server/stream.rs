@@ -11,10 +11,12 @@ use futures_core::Stream;
 use tokio::sync::{mpsc, oneshot};
 
 /// How many pieces may wait for a client.
-const WAITING: usize = 4;
+const WAITING: usize = 2;
 
-/// How long a client may take none of them before it is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a client may take none of them before it is given up. Long, as the system takes
+/// megabytes at once, and none for long then: at which pace an answer is to be taken is said by
+/// [`paced`](crate::server::pace::paced).
+const PATIENCE: Duration = Duration::from_secs(20 * 60);
 
 /// Where the pieces are put. An answer whose end is not said breaks off, so that the client does
 /// not take it for whole.
@@ -49,24 +51,27 @@ impl Sender {
 pub(super) fn body() -> (Sender, Body) {
     let (pieces, waiting) = mpsc::channel(WAITING);
     let (end, said) = oneshot::channel();
-    (Sender { pieces, end }, Body::from_stream(Pieces { waiting, said }))
+    (Sender { pieces, end }, Body::from_stream(Pieces { waiting, said, is_whole: false }))
 }
 
 struct Pieces {
     waiting: mpsc::Receiver<Bytes>,
     /// That the pieces are all.
     said: oneshot::Receiver<()>,
+    /// True once that was heard: who compresses asks behind the end.
+    is_whole: bool,
 }
 
 impl Stream for Pieces {
     type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(match ready!(self.waiting.poll_recv(cx)) {
-            Some(piece) => Some(Ok(piece)),
-            None if self.said.try_recv().is_ok() => None,
-            None => Some(Err(io::Error::other("the answer was broken off"))),
-        })
+        if let Some(piece) = ready!(self.waiting.poll_recv(cx)) {
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        self.is_whole = self.is_whole || self.said.try_recv().is_ok();
+        let broken_off = || Err(io::Error::other("the answer was broken off"));
+        Poll::Ready((!self.is_whole).then(broken_off))
     }
 }
 
