@@ -10,6 +10,7 @@ use crate::ledger::audit::{
     SEGMENT_COMPACTED, SEGMENT_DROPPED, SEGMENT_MISSING, SEGMENT_PASSED_OVER, SEGMENT_REPAIRED,
     hex, segment_name,
 };
+use crate::ledger::catalog::Catalog;
 use crate::ledger::compact::Replaced;
 use crate::ledger::reader::Reader;
 use crate::model::{Body, Event};
@@ -78,10 +79,10 @@ impl KnownLinks {
             if link == before || self.gone.contains(&link) {
                 return None;
             }
-            let next = self.became.get(&link).into_iter().flatten();
-            left.extend(next.filter(|next| !seen.contains(*next)).cloned());
-            seen.insert(link.clone());
-            last = Some(link);
+            if seen.insert(link.clone()) {
+                left.extend(self.became.get(&link).into_iter().flatten().cloned());
+                last = Some(link);
+            }
         }
         let is_unknown = self.unknown.contains(&before)
             || self.lost.iter().any(|path| (&from..&to).contains(&path));
@@ -134,4 +135,22 @@ pub(super) fn known_links(reader: &Reader) -> Result<KnownLinks> {
     let mut known = KnownLinks::default();
     page.records().filter_map(Result::ok).for_each(|note| known.add(&note.body));
     Ok(known)
+}
+
+/// The link of the segment that begins with this number, when the one after it names that: of one
+/// that cannot be read itself.
+pub(super) fn named_by_the_next(
+    catalog: &Catalog,
+    stream: usize,
+    first_seq: u64,
+) -> Option<[u8; 32]> {
+    let segments = catalog.stream(stream);
+    // Behind a damaged footer the trailer may be whole.
+    let trailer = |segment: &Arc<Segment>| segment.was_sealed_with().ok().flatten();
+    let next = segments.iter().find(|segment| segment.first_seq() > first_seq)?;
+    let named = trailer(next)?.previous;
+    // One that was sealed past it names the one before it.
+    let before = segments.iter().rev().filter(|segment| segment.first_seq() < first_seq);
+    let before = before.into_iter().find_map(trailer).map_or([0; 32], |trailer| trailer.link());
+    (named != before).then_some(named)
 }

@@ -119,6 +119,7 @@ impl Maintenance {
     fn run(&self, inner: &Weak<Inner>, interval: Duration) {
         let storage = inner.upgrade().map(|inner| Arc::clone(&inner.options.storage));
         let Some(storage) = storage else { return };
+        let interval = interval.min(ROUND);
         let mut round_began = storage.monotonic();
         let (mut synced, mut naps) = (round_began, MOST_NAPS);
         let left =

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::ledger::audit;
-use crate::ledger::catalog::{Catalog, Unreadable};
+use crate::ledger::catalog::Catalog;
+use crate::ledger::chain::named_by_the_next;
 use crate::ledger::classes::STREAM_KINDS;
 use crate::ledger::ends::MissingEnd;
 use crate::ledger::layout::Layout;
@@ -225,7 +226,7 @@ impl Repairs {
             }
             let copy = name_aside(&*catalog.storage, &unreadable.path, "unreadable")?;
             if !self.dry_run {
-                let link = named_by_the_next(catalog, &unreadable);
+                let link = named_by_the_next(catalog, unreadable.stream, unreadable.first_seq);
                 self.notes.push(audit::unreadable(&unreadable.path, link));
                 rename(&*catalog.storage, &unreadable.path, &copy)?;
             }
@@ -264,20 +265,6 @@ impl Repairs {
         }
         Ok(link)
     }
-}
-
-/// The link of a segment that cannot be read, when the one after it names that.
-fn named_by_the_next(catalog: &Catalog, unreadable: &Unreadable) -> Option<[u8; 32]> {
-    let segments = catalog.stream(unreadable.stream);
-    let at = segments.partition_point(|segment| segment.first_seq() < unreadable.first_seq);
-    let (before, behind) = segments.split_at_checked(at)?;
-    // Behind a damaged footer the trailer may be whole.
-    let trailer = |segment: &Arc<Segment>| segment.was_sealed_with().ok().flatten();
-    let named = trailer(behind.first()?)?.previous;
-    // One that was sealed past it names the one before it.
-    let before = before.iter().rev().find_map(trailer);
-    let before = before.map_or([0; 32], |trailer| trailer.link());
-    (named != before).then_some(named)
 }
 
 /// True for an error of this file.

@@ -45,7 +45,7 @@ impl RunHandle {
 
     /// Appends a state of the run: what it leaves out stays as it was. Its id is replaced by the
     /// run's. Unless it names them itself, the attempt is this one, and the lease of its owner
-    /// begins anew.
+    /// begins anew. An attempt that begins by it has no handle: [`Ledger::start_run`] gives one.
     ///
     /// # Errors
     /// As for [`Ledger::append`]: [`Error::RunTransition`] when it has ended, or another attempt

@@ -177,9 +177,9 @@ fn what_is_set_aside_past_a_damaged_footer_has_no_other_s_link() {
     is_whole(&disk, 15);
 }
 
-/// The first segment of events has a damaged footer when the next one is sealed, or is repaired
-/// after that. It is dropped in the end, and nothing else is.
-fn dropped_in_time(damage: impl Fn(&mut Vec<u8>), mends: bool) {
+/// The first segment of events has a damaged footer when the next one is sealed, or after that, and
+/// may be repaired then. It is dropped in the end, and nothing else is.
+fn dropped_in_time(damage: impl Fn(&mut Vec<u8>), is_late: bool, mends: bool) {
     let disk = SimDisk::new(1);
     let ledger = options(&disk).open(DIR).unwrap();
     append(&ledger, 4);
@@ -190,7 +190,7 @@ fn dropped_in_time(damage: impl Fn(&mut Vec<u8>), mends: bool) {
         damage(&mut bytes);
         disk.poke(&path, bytes);
     };
-    if !mends {
+    if !is_late {
         flip();
     }
     disk.advance(2 * HOUR);
@@ -198,8 +198,10 @@ fn dropped_in_time(damage: impl Fn(&mut Vec<u8>), mends: bool) {
     append(&ledger, 9);
     ledger.maintain().unwrap();
     ledger.close().unwrap();
-    if mends {
+    if is_late {
         flip();
+    }
+    if mends {
         repair(DIR, disk.storage(), false).unwrap();
     }
     let ledger = options(&disk).open(DIR).unwrap();
@@ -216,8 +218,14 @@ fn dropped_in_time(damage: impl Fn(&mut Vec<u8>), mends: bool) {
 #[test]
 fn a_segment_that_is_dropped_with_a_damaged_footer_is_not_missed() {
     within_a_minute(|| {
-        dropped_in_time(|bytes| *bytes.iter_mut().nth_back(431).unwrap() ^= 1, false)
+        dropped_in_time(|bytes| *bytes.iter_mut().nth_back(431).unwrap() ^= 1, false, false)
     });
+}
+
+/// Where the trailer was damaged, too, nothing but the next segment told the link.
+#[test]
+fn a_segment_that_is_dropped_with_a_damaged_trailer_is_not_missed() {
+    within_a_minute(|| dropped_in_time(|bytes| *bytes.last_mut().unwrap() ^= 1, true, false));
 }
 
 /// Of a segment that was salvaged without its trailer nobody knows the link that the next one
@@ -229,7 +237,7 @@ fn a_segment_that_is_dropped_after_a_repair_without_a_trailer_is_not_missed() {
             bytes[30_000] ^= 1;
             *bytes.last_mut().unwrap() ^= 1;
         };
-        dropped_in_time(damage, true);
+        dropped_in_time(damage, true, true);
     });
 }
 

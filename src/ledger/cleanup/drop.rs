@@ -7,6 +7,8 @@ use crate::error::{Error, Result};
 use crate::format::seqfile::Head;
 use crate::ledger::Durability;
 use crate::ledger::audit::{self, SEGMENT_DROPPED};
+use crate::ledger::catalog::Catalog;
+use crate::ledger::chain::named_by_the_next;
 use crate::ledger::classes::{StreamSet, stream_code};
 use crate::ledger::cleanup::plan::{Candidate, allocated, open_runs, plan};
 use crate::ledger::cleanup::supersede::keep_what_supersedes;
@@ -18,7 +20,7 @@ use crate::ledger::lifecycle::Author;
 use crate::ledger::part::OnReject;
 use crate::ledger::policy::Retention;
 use crate::ledger::reader::Reader;
-use crate::model::{Body, Record, Run};
+use crate::model::{Body, Event, Record, Run};
 use crate::planted::{Bug, is_planted};
 use crate::segment::{OpenState, Pinned, Segment};
 use crate::sync::MutexGuard;
@@ -195,7 +197,8 @@ impl Inner {
         // One that was sealed after its note was made would have a hash that the note does not
         // tell, and that the next segment names.
         let _none_is_sealed = self.maintenance.hold(touched);
-        let notes: Vec<_> = candidates.iter().map(dropped_note).collect::<Result<_>>()?;
+        let notes: Vec<_> =
+            candidates.iter().map(|it| dropped_note(&self.catalog, it)).collect::<Result<_>>()?;
         if !is_planted(Bug::RemoveBeforeTheNote) {
             notes.iter().try_for_each(|note| self.note(note))?;
             self.sync()?;
@@ -314,9 +317,14 @@ struct DroppedDetail {
 }
 
 /// The note on a segment that goes, with what outlives it: its sums.
-fn dropped_note(candidate: &Candidate) -> Result<crate::model::Event<'static>> {
+fn dropped_note(catalog: &Catalog, candidate: &Candidate) -> Result<Event<'static>> {
     // Behind a damaged footer the trailer may be whole, and the next segment names its link.
-    let trailer = candidate.segment.was_sealed_with()?;
+    let (stream, segment) = (candidate.stream, &candidate.segment);
+    let trailer = segment.was_sealed_with()?;
+    let link = match &trailer {
+        Some(trailer) => Some(trailer.link()),
+        None => named_by_the_next(catalog, stream, segment.first_seq()),
+    };
     // Records go by their term, also where nobody can sum them up.
     let (rollup, unread) = Sums::of_segment(&candidate.segment)?;
     let detail = DroppedDetail {
@@ -324,7 +332,7 @@ fn dropped_note(candidate: &Candidate) -> Result<crate::model::Event<'static>> {
         last_seq: candidate.overview.last_seq,
         records: candidate.plan.records,
         bytes: candidate.plan.bytes,
-        hash: trailer.as_ref().map(|trailer| audit::hex(trailer.link())),
+        hash: link.map(audit::hex),
         previous: trailer.map(|trailer| audit::hex(trailer.previous)),
         reason: candidate.plan.dropped_for.clone(),
         rollup,

@@ -219,7 +219,8 @@ impl Reader {
     /// [`Error::Io`](crate::Error::Io) when it or a directory cannot be read;
     /// [`Error::Damaged`](crate::Error::Damaged) when records are due, and a pin on them may lie in
     /// a segment of notes that cannot be read. Any other segment that cannot be read is
-    /// [kept](Keep::Unreadable).
+    /// [kept](Keep::Unreadable); but by status nothing is planned while the sums of one of runs
+    /// cannot be read.
     pub fn plan_cleanup(&self, cleanup: &Cleanup, retention: &Retention) -> Result<CleanupReport> {
         let retention = retention.clone().over(&self.policy()?);
         self.plan_cleanup_at(cleanup, &retention, self.catalog().storage.now())
@@ -275,7 +276,8 @@ impl Ledger {
     /// records are due, and a pin on them may lie in a segment of notes that cannot be read:
     /// nothing is dropped then; [`Error::Io`](crate::Error::Io) or
     /// [`Error::Poisoned`](crate::Error::Poisoned). Any other segment that cannot be read is
-    /// [kept](Keep::Unreadable), and keeps none but those that hold later states of its runs.
+    /// [kept](Keep::Unreadable), and keeps none but those that hold later states of its runs; but
+    /// by status nothing is done while the sums of one of runs cannot be read.
     pub fn cleanup(&self, cleanup: &Cleanup, dry_run: bool) -> Result<CleanupReport> {
         let _is_waited_for = self.inner.begin_job()?;
         if cleanup.older_than.is_none() {
