@@ -451,15 +451,21 @@ fn what_is_removed_beside_a_segment_that_was_written_anew_is_found() {
 }
 
 /// The note on a segment that went from between others explained whatever was before the next one:
-/// the one before it could be removed, and nothing missed that.
+/// the one before it could be removed, and nothing missed that. Where its footer had been repaired
+/// before, and its link was the old one, the note on what is missing told that link once more.
 #[test]
 fn what_is_removed_before_a_segment_that_went_is_found() {
     const DIR: &str = "/ledger";
     const DAY: Duration = Duration::from_secs(86_400);
-    for erases in [false, true] {
+    let of_events = |disk: &SimDisk| {
+        let mut segments = disk.files();
+        segments.retain(|path| path.parent().unwrap().ends_with("events"));
+        segments
+    };
+    for (erases, repairs) in [(false, false), (true, false), (false, true)] {
         let disk = SimDisk::new(2);
         let open = |disk: &SimDisk| options().reserve_bytes(0).storage(disk.storage()).open(DIR);
-        let ledger = open(&disk).unwrap();
+        let mut ledger = open(&disk).unwrap();
         for number in 0..5 {
             let user = Id::new(format!("u{number}")).unwrap();
             let at = disk.storage().now() * i64::from(number != 2);
@@ -467,6 +473,14 @@ fn what_is_removed_before_a_segment_that_went_is_found() {
             ledger.append(event).unwrap();
             disk.advance(DAY * 2);
             ledger.maintain().unwrap();
+        }
+        if repairs {
+            ledger.close().unwrap();
+            let mut bytes = disk.peek(&of_events(&disk)[2]);
+            *bytes.iter_mut().nth_back(TRAILER_BYTES + 1).unwrap() ^= 1;
+            disk.poke(&of_events(&disk)[2], bytes);
+            assert_eq!(repair(DIR, disk.storage(), false).unwrap().actions.len(), 1);
+            ledger = open(&disk).unwrap();
         }
         let went = match erases {
             true => {
@@ -477,8 +491,7 @@ fn what_is_removed_before_a_segment_that_went_is_found() {
                 ledger.cleanup(&Cleanup::older_than(DAY * 99), false).unwrap().dropped().count()
             }
         };
-        let mut segments = disk.files();
-        segments.retain(|path| path.parent().unwrap().ends_with("events"));
+        let segments = of_events(&disk);
         assert_eq!((went, segments.len()), (1, 4));
         let checkpoint = ledger.checkpoint().unwrap();
         let killed = disk.fork().kill();
