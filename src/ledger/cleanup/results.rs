@@ -21,7 +21,7 @@ use crate::ledger::cleanup::unread::Unread;
 use crate::ledger::handle::Inner;
 use crate::model::{Body, Field, FieldSet, Run, Status};
 use crate::query::confirm;
-use crate::segment::{Pinned, Segment, TableRef};
+use crate::segment::{Pinned, Segment};
 
 /// The results that are carried forward.
 const RESULTS: [Status; 2] = [Status::Success, Status::Failed];
@@ -166,10 +166,7 @@ impl Contender {
             let row = table.seq_row(position);
             (position < table.rows()).then(|| Newest::at(table, row, today))
         };
-        self.segment.with_table(FieldSet::NONE, |table| match table {
-            TableRef::Memory(table) => find(table),
-            TableRef::Sealed(table) => find(table),
-        })
+        self.segment.with_rows(FieldSet::NONE, find)
     }
 }
 
@@ -214,10 +211,7 @@ fn search(
         newest
     };
     let pinned = Pinned::new(segment)?;
-    segment.with_table(FieldSet::NONE.with(Field::Type), |table| match table {
-        TableRef::Memory(table) => find(&pinned, table),
-        TableRef::Sealed(table) => find(&pinned, table),
-    })
+    segment.with_rows(FieldSet::NONE.with(Field::Type), |table| find(&pinned, table))
 }
 
 impl Inner {

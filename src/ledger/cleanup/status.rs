@@ -2,14 +2,14 @@
 //! written anew without them.
 
 use crate::error::Result;
-use crate::index::{SUPERSEDED, Table};
+use crate::index::SUPERSEDED;
 use crate::ledger::cleanup::plan::{Candidate, allocated, words};
 use crate::ledger::cleanup::{Cleanup, CleanupReport, Keep, SegmentPlan};
 use crate::ledger::compact::{Expiry, Weeding};
 use crate::ledger::handle::Inner;
 use crate::ledger::reader::Reader;
 use crate::model::{FieldSet, Status, Timestamp};
-use crate::segment::{Segment, TableRef};
+use crate::segment::Segment;
 
 /// How many runs a segment has whose newest state lies in it.
 #[derive(Debug, Default)]
@@ -143,7 +143,8 @@ impl Inner {
 }
 
 fn count(segment: &Segment, status: Status) -> Result<Counts> {
-    fn count_in<T: Table>(table: &T, is_overtaken: &dyn Fn(u64) -> bool, status: Status) -> Counts {
+    let is_overtaken = |seq| segment.superseded_by(seq).is_some();
+    segment.with_rows(FieldSet::NONE, |table| {
         let mut counts = Counts::default();
         for row in 0..table.rows() {
             let tag = table.tag(row);
@@ -156,10 +157,5 @@ fn count(segment: &Segment, status: Status) -> Result<Counts> {
             }
         }
         counts
-    }
-    let is_overtaken = |seq| segment.superseded_by(seq).is_some();
-    segment.with_table(FieldSet::NONE, |table| match table {
-        TableRef::Memory(table) => count_in(table, &is_overtaken, status),
-        TableRef::Sealed(table) => count_in(table, &is_overtaken, status),
     })
 }

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::error::Result;
-use crate::index::{SUPERSEDED, Table};
+use crate::index::SUPERSEDED;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::cleanup::Keep;
 use crate::ledger::cleanup::plan::Candidate;
 use crate::ledger::pins::Pin;
 use crate::model::{FieldSet, Kind};
-use crate::segment::{Segment, TableRef};
+use crate::segment::Segment;
 
 /// Keeps the segments whose later states have earlier ones in segments that are kept. A segment of
 /// nothing but earlier states goes along instead: nobody asks for it but who asks for history.
@@ -108,13 +108,9 @@ fn verdict(
 
 /// True when a record of the segment is the newest of its run.
 fn has_current(segment: &Segment) -> Result<bool> {
-    fn any<T: Table>(table: &T, is_overtaken: &dyn Fn(u64) -> bool) -> bool {
+    let is_overtaken = |seq| segment.superseded_by(seq).is_some();
+    segment.with_rows(FieldSet::NONE, |table| {
         (0..table.rows())
             .any(|row| table.tag(row) & SUPERSEDED == 0 && !is_overtaken(table.seq(row)))
-    }
-    let is_overtaken = |seq| segment.superseded_by(seq).is_some();
-    segment.with_table(FieldSet::NONE, |table| match table {
-        TableRef::Memory(table) => any(table, &is_overtaken),
-        TableRef::Sealed(table) => any(table, &is_overtaken),
     })
 }
