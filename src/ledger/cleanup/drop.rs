@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::seqfile::Head;
+use crate::format::trailer::Trailer;
 use crate::ledger::Durability;
 use crate::ledger::audit::{self, SEGMENT_DROPPED};
 use crate::ledger::catalog::Catalog;
@@ -321,14 +322,12 @@ fn dropped_note(catalog: &Catalog, candidate: &Candidate) -> Result<Event<'stati
     // Behind a damaged footer the trailer may be whole, and the next segment names its link.
     let (stream, segment) = (candidate.stream, &candidate.segment);
     let trailer = segment.was_sealed_with()?;
-    let link = match &trailer {
-        Some(trailer) => Some(trailer.link()),
-        None => named_by_the_next(catalog, stream, segment.first_seq()),
-    };
+    let link = trailer.as_ref().map(Trailer::link);
+    let link = link.or_else(|| named_by_the_next(catalog, stream, segment.first_seq()));
     // Records go by their term, also where nobody can sum them up.
-    let (rollup, unread) = Sums::of_segment(&candidate.segment)?;
+    let (rollup, unread) = Sums::of_segment(segment)?;
     let detail = DroppedDetail {
-        first_seq: candidate.segment.first_seq(),
+        first_seq: segment.first_seq(),
         last_seq: candidate.overview.last_seq,
         records: candidate.plan.records,
         bytes: candidate.plan.bytes,
@@ -340,6 +339,6 @@ fn dropped_note(catalog: &Catalog, candidate: &Candidate) -> Result<Event<'stati
     let reason = candidate.plan.dropped_for.as_deref().unwrap_or_default();
     let unsummed = unread.map(|err| format!("; its records are in no sum: {err}"));
     let unsummed = unsummed.unwrap_or_default();
-    let note = audit::note(SEGMENT_DROPPED, &candidate.segment, &detail);
+    let note = audit::note(SEGMENT_DROPPED, segment, &detail);
     Ok(note.message(format!("{} dropped: {reason}{unsummed}", candidate.plan.segment)))
 }

@@ -287,9 +287,8 @@ impl Ledger {
         if dry_run {
             return self.reader().plan_cleanup_at(cleanup, &self.inner.policy.current(), now);
         }
-        let (cleaning, mut unread) = (self.inner.begin_cleaning()?, Unread::default());
-        let mut report = self.inner.clean(&cleaning, cleanup, now, &mut unread)?;
-        drop(cleaning);
+        let (inner, mut kept) = (&self.inner, Unread::default());
+        let mut report = inner.clean(&inner.begin_cleaning()?, cleanup, now, &mut kept)?;
         if let Some(status) = cleanup.status {
             self.inner.take_out(cleanup, status, now, &mut report)?;
         }
