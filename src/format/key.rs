@@ -48,15 +48,23 @@ pub(super) trait Parts {
     fn put_id(&mut self, id: &Id<'_>) {
         match id.form() {
             IdForm::Text(text) => self.put_text_id(text.as_bytes()),
-            IdForm::Uuid(bytes) => {
-                self.put(&[UUID]);
-                self.put(&bytes);
-            }
-            IdForm::Hex(bytes) => {
-                self.put(&[HEX]);
-                self.put(&bytes);
-            }
+            IdForm::Uuid(bytes) => self.put_uuid(bytes),
+            IdForm::Hex(bytes) => self.put_hex(bytes),
         }
+    }
+
+    /// Appends the key of an id that is a UUID.
+    #[inline]
+    fn put_uuid(&mut self, bytes: &WideId) {
+        self.put(&[UUID]);
+        self.put(bytes);
+    }
+
+    /// Appends the key of an id that is 32 hexadecimal digits.
+    #[inline]
+    fn put_hex(&mut self, bytes: &WideId) {
+        self.put(&[HEX]);
+        self.put(bytes);
     }
 
     /// Appends the key of an id that is text.
@@ -140,8 +148,8 @@ pub fn id_hash(seed: u64, id: &Id<'_>) -> u64 {
     };
     match id.form() {
         IdForm::Text(_) => hash(seed, id_key(id).as_slice()),
-        IdForm::Uuid(bytes) => wide(UUID, &bytes),
-        IdForm::Hex(bytes) => wide(HEX, &bytes),
+        IdForm::Uuid(bytes) => wide(UUID, bytes),
+        IdForm::Hex(bytes) => wide(HEX, bytes),
     }
 }
 

@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::limits::MAX_ID_BYTES;
@@ -32,13 +33,17 @@ pub enum IdForm<'a> {
     /// Any other text.
     Text(&'a str),
     /// The 16 bytes of a hyphenated lower-case UUID.
-    Uuid([u8; 16]),
+    Uuid(&'a [u8; 16]),
     /// The 16 bytes of 32 lower-case hexadecimal digits.
-    Hex([u8; 16]),
+    Hex(&'a [u8; 16]),
 }
 
 /// Where the hyphens of a UUID stand.
 const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+
+/// Which of the 32 digits of a UUID stand between its hyphens, and from where on.
+const GROUPS: [(Range<usize>, usize); 5] =
+    [(0..8, 0), (8..12, 9), (12..16, 14), (16..20, 19), (20..32, 24)];
 
 impl<'a> Id<'a> {
     /// Checks the length and takes the text.
@@ -47,17 +52,28 @@ impl<'a> Id<'a> {
     /// [`Error::Invalid`] when the text is empty or longer than 128 bytes.
     pub fn new(text: impl Into<Cow<'a, str>>) -> Result<Self> {
         let text = text.into();
-        if text.is_empty() || text.len() > MAX_ID_BYTES {
-            return Err(Error::invalid("id", &text, "1 to 128 bytes of UTF-8"));
+        match Self::is_len(text.len()) {
+            true => Ok(Self::of_len(text)),
+            false => Err(Error::invalid("id", &text, "1 to 128 bytes of UTF-8")),
         }
-        Ok(Self(match text.len() {
+    }
+
+    /// True when an id may be so long, in bytes.
+    pub(crate) const fn is_len(len: usize) -> bool {
+        1 <= len && len <= MAX_ID_BYTES
+    }
+
+    /// The id of a text whose length was checked.
+    #[inline]
+    pub(crate) fn of_len(text: Cow<'a, str>) -> Self {
+        Self(match text.len() {
             32 => digits(text.as_bytes()).map_or(Repr::Text(text), Repr::Hex),
             36 if HYPHENS.iter().all(|&at| text.as_bytes().get(at) == Some(&b'-')) => {
                 let hex = without_hyphens(text.as_bytes());
                 hex.and_then(|hex| digits(&hex)).map_or(Repr::Text(text), Repr::Uuid)
             }
             _ => Repr::Text(text),
-        }))
+        })
     }
 
     /// The id whose UUID form has these 16 bytes.
@@ -77,8 +93,8 @@ impl<'a> Id<'a> {
     pub fn form(&self) -> IdForm<'_> {
         match &self.0 {
             Repr::Text(text) => IdForm::Text(text),
-            Repr::Uuid(bytes) => IdForm::Uuid(*bytes),
-            Repr::Hex(bytes) => IdForm::Hex(*bytes),
+            Repr::Uuid(bytes) => IdForm::Uuid(bytes),
+            Repr::Hex(bytes) => IdForm::Hex(bytes),
         }
     }
 
@@ -106,12 +122,33 @@ impl<'a> Id<'a> {
 /// The 32 bytes of a UUID that are no hyphens.
 fn without_hyphens(uuid: &[u8]) -> Option<[u8; 32]> {
     let mut hex = [0; 32];
-    let groups = [(0..8, 0), (8..12, 9), (12..16, 14), (16..20, 19), (20..32, 24)];
-    for (to, from) in groups {
+    for (to, from) in GROUPS {
         let from = uuid.get(from..from + to.len())?;
         hex.get_mut(to)?.copy_from_slice(from);
     }
     Some(hex)
+}
+
+/// The 32 bytes, with hyphens between them.
+fn with_hyphens(hex: &[u8; 32]) -> [u8; 36] {
+    let mut uuid = [b'-'; 36];
+    for (from, to) in GROUPS {
+        let place = uuid.get_mut(to..to + from.len());
+        if let Some((place, digits)) = place.zip(hex.get(from)) {
+            place.copy_from_slice(digits);
+        }
+    }
+    uuid
+}
+
+/// The 32 lower-case hexadecimal digits of sixteen bytes.
+fn hex(bytes: &[u8; 16]) -> [u8; 32] {
+    let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
+    let mut hex = [0; 32];
+    for (pair, byte) in hex.as_chunks_mut().0.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
+    }
+    hex
 }
 
 /// Sixteen bytes from 32 lower-case hexadecimal digits; `None` when any is something else.
@@ -142,22 +179,14 @@ const fn digit(byte: u8) -> u8 {
 
 impl fmt::Display for Id<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let (bytes, hyphens) = match &self.0 {
-            Repr::Text(text) => return f.pad(text),
-            Repr::Uuid(bytes) => (bytes, true),
-            Repr::Hex(bytes) => (bytes, false),
+        let ascii = |text: &[u8], f: &mut fmt::Formatter<'_>| {
+            f.pad(str::from_utf8(text).unwrap_or_default())
         };
-        let mut text = String::with_capacity(36);
-        for (at, byte) in bytes.iter().enumerate() {
-            if hyphens && matches!(at, 4 | 6 | 8 | 10) {
-                text.push('-');
-            }
-            for nibble in [byte >> 4, byte & 15] {
-                text.push(char::from(DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'?')));
-            }
+        match &self.0 {
+            Repr::Text(text) => f.pad(text),
+            Repr::Uuid(bytes) => ascii(&with_hyphens(&hex(bytes)), f),
+            Repr::Hex(bytes) => ascii(&hex(bytes), f),
         }
-        f.pad(&text)
     }
 }
 

@@ -86,10 +86,11 @@ impl View {
             return None;
         }
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-        let IdForm::Uuid(boot_id) = Id::new(boot_id.trim()).ok()?.form() else { return None };
+        let boot_id = Id::new(boot_id.trim()).ok()?;
+        let IdForm::Uuid(boot_id) = boot_id.form() else { return None };
         let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
         let namespace = namespace.to_str()?.strip_prefix("pid:[")?.strip_suffix(']')?;
-        Some(Self { boot_id, namespace: namespace.parse().ok()? })
+        Some(Self { boot_id: *boot_id, namespace: namespace.parse().ok()? })
     }
 }
 

@@ -91,12 +91,12 @@ impl<F: FnMut(Field, &[u8])> EntryRow<'_, '_, F> {
                 }
             }
             1 => {
-                let id = Id::from_uuid(self.row.array()?);
-                self.key(field, |arena| arena.put_id(&id));
+                let id = self.row.chunk()?;
+                self.key(field, |arena| arena.put_uuid(id));
             }
             2 => {
-                let id = Id::from_hex_bytes(self.row.array()?);
-                self.key(field, |arena| arena.put_id(&id));
+                let id = self.row.chunk()?;
+                self.key(field, |arena| arena.put_hex(id));
             }
             _ => return None,
         }

@@ -33,10 +33,15 @@ impl<'a> Row<'a> {
     }
 
     #[inline]
-    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn chunk<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
         let (bytes, rest) = self.left.split_first_chunk()?;
         self.left = rest;
-        Some(*bytes)
+        Some(bytes)
+    }
+
+    #[inline]
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.chunk().copied()
     }
 
     #[inline]
@@ -139,7 +144,7 @@ impl<'a> Row<'a> {
     #[inline]
     pub(super) fn id(&mut self) -> Option<Id<'a>> {
         match self.u32()? {
-            0 => Id::new(self.str()?).ok(),
+            0 => self.text().filter(|id| Id::is_len(id.len())).map(Id::of_len),
             1 => self.array().map(Id::from_uuid),
             2 => self.array().map(Id::from_hex_bytes),
             _ => None,

@@ -22,16 +22,21 @@ use super::{Prior, check_name};
 #[cfg_attr(test, derive(bincode::BorrowDecode))]
 pub(super) enum IdRow<'a> {
     Text(&'a str),
-    Uuid([u8; 16]),
-    Hex([u8; 16]),
+    Uuid(IdBytes<'a>),
+    Hex(IdBytes<'a>),
 }
+
+/// The bytes of an id, where they lie: what is copied into a row is copied again from there, at
+/// once and in other pieces, for which the processor waits.
+#[derive(Encode)]
+pub(super) struct IdBytes<'a>(&'a [u8; 16]);
 
 impl<'a> IdRow<'a> {
     fn of(id: &'a Id<'_>) -> Self {
         match id.form() {
             IdForm::Text(text) => Self::Text(text),
-            IdForm::Uuid(bytes) => Self::Uuid(bytes),
-            IdForm::Hex(bytes) => Self::Hex(bytes),
+            IdForm::Uuid(bytes) => Self::Uuid(IdBytes(bytes)),
+            IdForm::Hex(bytes) => Self::Hex(IdBytes(bytes)),
         }
     }
 }

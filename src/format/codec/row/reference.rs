@@ -4,10 +4,13 @@ use std::borrow::Cow;
 
 use bincode::BorrowDecode;
 use bincode::de::BorrowDecoder;
+use bincode::de::read::BorrowReader;
 use bincode::error::DecodeError;
 
 use super::super::is_name_len;
-use super::{ErrorRow, EventRow, IdRow, OriginRow, OwnerRow, PriorRow, ProcessRow, RunRow, Taken};
+use super::{
+    ErrorRow, EventRow, IdBytes, IdRow, OriginRow, OwnerRow, PriorRow, ProcessRow, RunRow, Taken,
+};
 use crate::error::Damage;
 use crate::format::codec::Prior;
 use crate::model::{
@@ -19,9 +22,20 @@ impl<'a> IdRow<'a> {
     fn read(self) -> Result<Id<'a>, Damage> {
         match self {
             Self::Text(text) => Id::new(text).map_err(|_| Damage::Record),
-            Self::Uuid(bytes) => Ok(Id::from_uuid(bytes)),
-            Self::Hex(bytes) => Ok(Id::from_hex_bytes(bytes)),
+            Self::Uuid(IdBytes(bytes)) => Ok(Id::from_uuid(*bytes)),
+            Self::Hex(IdBytes(bytes)) => Ok(Id::from_hex_bytes(*bytes)),
         }
+    }
+}
+
+impl<'de, C> BorrowDecode<'de, C> for IdBytes<'de> {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(
+        decoder: &mut D,
+    ) -> std::result::Result<Self, DecodeError> {
+        const LEN: usize = 16;
+        decoder.claim_bytes_read(LEN)?;
+        let bytes = decoder.borrow_reader().take_bytes(LEN)?;
+        bytes.first_chunk().map(Self).ok_or(DecodeError::Other("too few bytes"))
     }
 }
 

@@ -52,11 +52,11 @@ pub(super) fn bare_id(out: &mut Vec<u8>, id: &Id<'_>) {
         }
         IdForm::Uuid(bytes) => {
             out.push(1);
-            out.extend_from_slice(&bytes);
+            out.extend_from_slice(bytes);
         }
         IdForm::Hex(bytes) => {
             out.push(2);
-            out.extend_from_slice(&bytes);
+            out.extend_from_slice(bytes);
         }
     }
 }
