@@ -12,7 +12,7 @@ use crate::query::plan::{Candidate, Miss, Plan, candidates};
 use crate::query::select::{self, Hit, select, sort};
 use crate::query::text::Search;
 use crate::query::view::View;
-use crate::segment::{FEW_TABLES, Near, Pinned, SealedIndex, SealedTable, TableRef, find_in_all};
+use crate::segment::{FEW_TABLES, Near, Pinned, SealedIndex, SealedTable, TableRef, Tables};
 
 /// Which part of the result is asked for.
 pub(super) struct Part {
@@ -25,7 +25,6 @@ pub(super) struct Part {
 
 /// For each candidate its footer, while the key is looked for in all of them.
 type Footers = SmallVec<[Option<Arc<SealedIndex>>; FEW_TABLES]>;
-type Tables<'a> = SmallVec<[Option<SealedTable<'a>>; FEW_TABLES]>;
 
 /// In more segments a key is looked for one by one: mostly the first of them give enough.
 const MOST_AT_ONCE: usize = 16;
@@ -82,9 +81,9 @@ fn try_fetch(
     if let Some(after) = part.after {
         candidates.retain(|candidate| may_follow(candidate.entry, after));
     }
-    let key = filter.lone_key();
-    let footers = footers(&candidates, key);
-    let tables = tables(&footers, filter, key);
+    let footers = footers(&candidates, filter);
+    let mut tables = Tables::default();
+    look_ahead(&footers, filter, &mut tables);
     let mut left = by_promise(candidates, part.order);
     while let Some(Promising { promise, number, candidate }) = left.pop() {
         let is_full = threshold.is_some_and(|threshold| promise <= threshold);
@@ -92,10 +91,14 @@ fn try_fetch(
             // Neither this one nor those that promise less can hold a better one.
             break;
         }
-        let pinned = Pinned::new(&candidate.entry.segment)?;
+        let segment = &candidate.entry.segment;
+        let opened = tables.get(number);
+        let pinned = match opened {
+            Some(table) => Pinned::with_footer(segment, table.footer)?,
+            None => Pinned::new(segment)?,
+        };
         let before = hits.len();
         let how = (count, candidate.horizon, is_hasty);
-        let opened = tables.get(number).and_then(Option::as_ref);
         let is_compared = match select_in(&pinned, opened, filter, part, how, &mut hits)? {
             Ok(is_compared) => is_compared,
             Err(Miss::NoKey(field)) => {
@@ -114,7 +117,7 @@ fn try_fetch(
             let mut near = Near::default();
             if new.len() <= AHEAD {
                 new.iter().for_each(|hit| pinned.prefetch(hit.offset));
-                new.iter().for_each(|hit| pinned.prefetch_frame(&mut near, hit.offset));
+                pinned.prefetch_frames(&mut near, new.iter().map(|hit| hit.offset));
             }
             segments.push(Searched { pinned, near });
             threshold = keep_best(&mut hits, part.order, count);
@@ -132,23 +135,20 @@ fn try_fetch(
 }
 
 /// The footers of the candidates, when there is one key to be looked for in a few of them.
-fn footers(candidates: &[Candidate<'_>], key: Option<&Wanted>) -> Footers {
-    if key.is_none() || candidates.len() > MOST_AT_ONCE {
+fn footers(candidates: &[Candidate<'_>], filter: &Filter) -> Footers {
+    if filter.lone_key().is_none() || candidates.len() > MOST_AT_ONCE {
         return Footers::new();
     }
     candidates.iter().map(|candidate| candidate.entry.segment.footer()).collect()
 }
 
-/// The footers as tables in which the key was looked for.
-fn tables<'a>(footers: &'a Footers, filter: &Filter, key: Option<&Wanted>) -> Tables<'a> {
-    let Some(Wanted { field, key }) = key.filter(|_| footers.iter().any(Option::is_some)) else {
-        return Tables::new();
-    };
-    let fields = filter.fields();
-    let table = |footer: &'a Option<Arc<SealedIndex>>| footer.as_ref()?.table(fields).ok();
-    let mut tables: Tables<'a> = footers.iter().map(table).collect();
-    find_in_all(&mut tables, *field, key);
-    tables
+/// Looks for the key in all the footers.
+fn look_ahead<'a>(footers: &'a Footers, filter: &Filter, tables: &mut Tables<'a>) {
+    let Some(Wanted { field, key }) = filter.lone_key() else { return };
+    for (number, footer) in footers.iter().enumerate() {
+        footer.iter().for_each(|footer| tables.push(number, footer, filter.fields()));
+    }
+    tables.find_in_all(*field, key);
 }
 
 fn page(segments: Vec<Searched>, mut hits: Vec<Hit>, part: &Part, offset: usize) -> Page {

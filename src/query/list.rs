@@ -252,7 +252,7 @@ impl SegmentList {
             return Ok(found);
         }
         let mut without = Lanes::default();
-        self.exclude(field, &[hash], &mut without);
+        self.exclude(field, [hash], &mut without);
         let mut in_vain = InVain::default();
         let is_other = |entry: &&Entry| entry.lane != last.lane;
         let mut left: SmallVec<[_; FEW]> = self.entries_but(without).filter(is_other).collect();
@@ -294,9 +294,8 @@ impl SegmentList {
         let mut without = Lanes::default();
         for keys in filter.groups() {
             let Some(field) = only_field(keys) else { continue };
-            let hashes: Vec<_> =
-                keys.iter().map(|wanted| |seed| key::hash(seed, &wanted.key)).collect();
-            self.exclude(field, &hashes, &mut without);
+            let hashes = keys.iter().map(|wanted| |seed| key::hash(seed, &wanted.key));
+            self.exclude(field, hashes, &mut without);
         }
         self.entries_but(without)
     }
@@ -308,13 +307,18 @@ impl SegmentList {
     }
 
     /// Adds those segments to `without` that hold no key with one of these hashes.
-    fn exclude(&self, field: Field, hashes: &[impl Fn(u64) -> u64], without: &mut Lanes) {
+    fn exclude<H: Fn(u64) -> u64>(
+        &self,
+        field: Field,
+        hashes: impl IntoIterator<Item = H>,
+        without: &mut Lanes,
+    ) {
         let Some(filter) = self.filters.of(field).map(|filter| filter.read()) else { return };
         if filter.is_empty() {
             return;
         }
         let mut found = Lanes::default();
-        hashes.iter().for_each(|hash| filter.probe(|seed| head(hash(seed)), &mut found));
+        hashes.into_iter().for_each(|hash| filter.probe(|seed| head(hash(seed)), &mut found));
         without.add_without(filter.entered(), &found);
     }
 

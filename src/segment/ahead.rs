@@ -12,12 +12,19 @@ use crate::format::footer::Postings;
 use crate::format::key;
 use crate::format::packed::Packed;
 use crate::index::{Code, Row};
-use crate::model::Field;
-use crate::segment::sealed::SealedTable;
+use crate::model::{Field, FieldSet};
+use crate::segment::sealed::{SealedIndex, SealedTable};
 use crate::storage::prefetch;
 
 /// In so many tables a key is mostly looked for at a time, or in fewer.
 pub(crate) const FEW_TABLES: usize = 4;
+
+/// Tables in which a key is looked for at once. Each has a number that its user knows it by.
+///
+/// A table is large: it is filled in where it stays, as to hand on four of them takes longer than
+/// to look into one.
+#[derive(Debug, Default)]
+pub(crate) struct Tables<'a>(SmallVec<[(usize, SealedTable<'a>); FEW_TABLES]>);
 
 /// The rows of a key that has more are not fetched.
 const FEW_ROWS: usize = 32;
@@ -45,24 +52,43 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Looks for a key in these tables, which then give at once what they are asked of it. A table is
-/// taken away when what was read of it was not in the file: of that nothing may be noted.
-pub(crate) fn find_in_all(tables: &mut [Option<SealedTable<'_>>], field: Field, key: &[u8]) {
-    let opened = tables.iter_mut().flatten();
-    let mut opened: SmallVec<[_; FEW_TABLES]> =
-        opened.map(|table| (key::hash(table.seed(), key), table)).collect();
-    for (hash, table) in &opened {
-        table.field(field).into_iter().for_each(|view| view.entries_near(*hash).for_each(prefetch));
+impl<'a> Tables<'a> {
+    /// Adds the table of a footer, with the keys of these fields, unless that is damaged.
+    pub(crate) fn push(&mut self, number: usize, footer: &'a SealedIndex, fields: FieldSet) {
+        if let Ok(table) = footer.table(fields) {
+            self.0.push((number, table));
+        }
     }
-    for (hash, table) in &opened {
-        table.field(field).into_iter().for_each(|view| view.values_near(*hash).for_each(prefetch));
+
+    /// The table with this number, if it is there.
+    pub(crate) fn get(&self, number: usize) -> Option<&SealedTable<'a>> {
+        self.0.iter().find(|(of, _)| *of == number).map(|(_, table)| table)
     }
-    opened.iter_mut().for_each(|(hash, table)| table.find_ahead(field, *hash));
-    opened.iter().for_each(|(_, table)| table.few_rows().for_each(|row| table.fetch_entries(row)));
-    opened.iter().for_each(|(_, table)| table.few_rows().for_each(|row| table.fetch_values(row)));
-    drop(opened);
-    for table in tables {
-        table.take_if(|table| !table.footer.is_intact());
+
+    /// Looks for a key in the tables, which then give at once what they are asked of it. A table is
+    /// taken away when what was read of it was not in the file: of that nothing may be noted.
+    pub(crate) fn find_in_all(&mut self, field: Field, key: &[u8]) {
+        let opened = self.0.iter_mut();
+        let mut opened: SmallVec<[_; FEW_TABLES]> =
+            opened.map(|(_, table)| (key::hash(table.seed(), key), table)).collect();
+        for (hash, table) in &opened {
+            table.footer.fetch_end();
+            let view = table.field(field);
+            view.into_iter().for_each(|view| view.entries_near(*hash).for_each(prefetch));
+        }
+        for (hash, table) in &opened {
+            let view = table.field(field);
+            view.into_iter().for_each(|view| view.values_near(*hash).for_each(prefetch));
+        }
+        opened.iter_mut().for_each(|(hash, table)| table.find_ahead(field, *hash));
+        for (_, table) in &opened {
+            table.few_rows().for_each(|row| table.fetch_entries(row));
+        }
+        for (_, table) in &opened {
+            table.few_rows().for_each(|row| table.fetch_values(row));
+        }
+        drop(opened);
+        self.0.retain(|(_, table)| table.footer.is_intact());
     }
 }
 
@@ -108,15 +134,13 @@ impl<'a> SealedTable<'a> {
 mod tests {
     use std::ops::ControlFlow;
     use std::path::Path;
-    use std::sync::Arc;
 
     use super::*;
     use crate::format::codec;
     use crate::index::Table;
-    use crate::model::{Event, FieldSet, Id, Timestamp};
+    use crate::model::{Event, Id, Timestamp};
     use crate::segment::Segment;
     use crate::segment::made::{append_record, create};
-    use crate::segment::sealed::SealedIndex;
 
     const FIELDS: [Field; 2] = [Field::Project, Field::Trace];
 
@@ -148,8 +172,12 @@ mod tests {
         key::id_key(&Id::new(name).unwrap())
     }
 
-    fn open(footer: &Arc<SealedIndex>) -> SealedTable<'_> {
-        footer.table(FIELDS.into_iter().fold(FieldSet::NONE, FieldSet::with)).unwrap()
+    fn fields() -> FieldSet {
+        FIELDS.into_iter().fold(FieldSet::NONE, FieldSet::with)
+    }
+
+    fn open(footer: &SealedIndex) -> SealedTable<'_> {
+        footer.table(fields()).unwrap()
     }
 
     /// What the table tells of a key.
@@ -171,10 +199,11 @@ mod tests {
         let footers = segments.each_ref().map(|segment| segment.footer().unwrap());
         let keys: Vec<_> = (0..42).map(name).collect();
         for (asked, field) in keys.iter().flat_map(|key| FIELDS.map(|field| (key, field))) {
-            let mut tables = footers.each_ref().map(|footer| Some(open(footer)));
-            find_in_all(&mut tables, field, key_of(asked).as_slice());
-            for (table, footer) in tables.iter().zip(&footers) {
-                let (table, plain) = (table.as_ref().unwrap(), open(footer));
+            let mut tables = Tables::default();
+            (0..).zip(&footers).for_each(|(at, footer)| tables.push(at, footer, fields()));
+            tables.find_in_all(field, key_of(asked).as_slice());
+            for (at, footer) in footers.iter().enumerate() {
+                let (table, plain) = (tables.get(at).unwrap(), open(footer));
                 // What was not asked for ahead is found as ever, also under the same code.
                 for (key, field) in keys.iter().flat_map(|key| FIELDS.map(|field| (key, field))) {
                     let [ahead, without] = [table, &plain].map(|table| told(table, field, key));
@@ -198,10 +227,12 @@ mod tests {
         let footer = segment.footer().unwrap();
         let whole = std::fs::read(segment.path()).unwrap();
         let file = std::fs::OpenOptions::new().write(true).open(segment.path()).unwrap();
-        let mut tables = [Some(open(&footer))];
+        let mut tables = Tables::default();
+        tables.push(7, &footer, fields());
+        assert!(tables.get(7).is_some());
         file.set_len(whole.len() as u64 - 1).unwrap();
-        find_in_all(&mut tables, Field::Trace, key_of(&name(3)).as_slice());
+        tables.find_in_all(Field::Trace, key_of(&name(3)).as_slice());
         std::os::unix::fs::FileExt::write_all_at(&file, &whole, 0).unwrap();
-        assert!(tables[0].is_none());
+        assert!(tables.get(7).is_none());
     }
 }

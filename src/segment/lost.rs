@@ -9,9 +9,16 @@ use crate::model::FieldSet;
 use crate::segment::open::open_sealed;
 use crate::segment::sealed::{SealedIndex, SealedTable};
 use crate::segment::{Findings, Segment, State, TableRef};
-use crate::storage::Map;
+use crate::storage::{Map, prefetch};
 
 impl SealedIndex {
+    /// Has the processor fetch what [`SealedIndex::is_intact`] reads.
+    #[inline]
+    pub(super) fn fetch_end(&self) {
+        let end = self.map.as_slice().last_chunk::<8>();
+        end.into_iter().for_each(|end| prefetch(end));
+    }
+
     /// True when what was read of the map was in the file; to be asked after it was read. Of a file
     /// that was cut in its last page no page is lost, but its end is.
     #[inline]

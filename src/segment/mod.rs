@@ -34,7 +34,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
-pub(crate) use ahead::{FEW_TABLES, find_in_all};
+pub(crate) use ahead::{FEW_TABLES, Tables};
 pub(crate) use catch_up::Followed;
 pub(crate) use check::Check;
 pub(crate) use draft::Draft;

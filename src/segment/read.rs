@@ -6,6 +6,7 @@ use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::model::{Field, Kind, Record, Timestamp};
 use crate::segment::blocks::Unpacked;
 use crate::segment::scan::frame_len;
+use crate::segment::sealed::SealedIndex;
 use crate::segment::{Segment, State};
 use crate::storage::Map;
 
@@ -129,6 +130,20 @@ impl Pinned {
         Ok(Self { segment: Arc::clone(segment), bytes })
     }
 
+    /// As [`Pinned::new`], when the segment has this footer.
+    ///
+    /// # Errors
+    /// As for [`Pinned::new`].
+    pub(crate) fn with_footer(segment: &Arc<Segment>, footer: &SealedIndex) -> Result<Self> {
+        match segment.header().packed {
+            false => {
+                let bytes = Bytes::Plain(footer.map.clone());
+                Ok(Self { segment: Arc::clone(segment), bytes })
+            }
+            true => Self::new(segment),
+        }
+    }
+
     pub(crate) fn segment(&self) -> &Arc<Segment> {
         &self.segment
     }
@@ -183,16 +198,19 @@ impl Pinned {
         }
     }
 
-    /// Fetches the header of the record's frame, whose place is remembered.
-    pub(crate) fn prefetch_frame(&self, near: &mut Near, offset: u32) {
+    /// Fetches the headers of the frames of these records, whose places are remembered.
+    pub(crate) fn prefetch_frames(&self, near: &mut Near, offsets: impl Iterator<Item = u32>) {
         let Bytes::Plain(map) = &self.bytes else { return };
-        let [last, before, third, _] = near.ahead;
-        if last.holds(offset) {
-            return;
-        }
-        if let Ok(spot) = self.segment.spot_of(last.number, offset) {
-            map.prefetch(spot.start as usize, FRAME_HEADER_BYTES);
-            near.ahead = [spot, last, before, third];
+        let state = self.segment.state.read_recursive();
+        for offset in offsets {
+            let [last, before, third, _] = near.ahead;
+            if last.holds(offset) {
+                continue;
+            }
+            if let Ok(spot) = self.segment.spot_in(&state, last.number, offset) {
+                map.prefetch(spot.start as usize, FRAME_HEADER_BYTES);
+                near.ahead = [spot, last, before, third];
+            }
         }
     }
 
@@ -365,12 +383,16 @@ impl Segment {
     fn spot_of(&self, near: Option<usize>, offset: u32) -> Result<Spot, Damage> {
         // A query reads records while it holds the rows: an append that waits for them must not
         // stand between.
+        self.spot_in(&self.state.read_recursive(), near, offset)
+    }
+
+    fn spot_in(&self, state: &State, near: Option<usize>, offset: u32) -> Result<Spot, Damage> {
         let ends = |after: usize, start: &dyn Fn(usize) -> Option<u32>| {
             let number = after.checked_sub(1)?;
             // Frames may yet follow the last one, and where it ends its header alone tells.
             Some((number, start(number)?, start(after).unwrap_or(offset.saturating_add(1))))
         };
-        let spot = match &*self.state.read_recursive() {
+        let spot = match state {
             State::Memory(index) => {
                 let frames = index.frames();
                 let after = frames.partition_point(|&frame| frame <= offset);

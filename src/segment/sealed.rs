@@ -111,7 +111,7 @@ impl SealedIndex {
 /// A footer, read as a table. Rows lie in the order of (created_at, seq).
 #[derive(Debug)]
 pub(crate) struct SealedTable<'a> {
-    pub(super) footer: &'a SealedIndex,
+    pub(crate) footer: &'a SealedIndex,
     pub(super) times: Packed<'a>,
     pub(super) seqs: Packed<'a>,
     pub(super) offsets: Packed<'a>,
