@@ -1,12 +1,12 @@
 //! Reading a footer: where its sections are, and whether their checksums hold.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::OnceLock;
 
 use crate::error::Damage;
 use crate::format::bytes::get;
 use crate::format::crc;
-use crate::format::packed::Packed;
+use crate::format::packed::{Head, Packed};
 use crate::format::rollup::Rollup;
 use crate::format::trailer::{TRAILER_BYTES, Trailer};
 use crate::model::Field;
@@ -20,11 +20,6 @@ use super::{
 const OF_FIELDS: usize = PER_FIELD * Field::KEYED;
 const SLOTS: usize = SINGLE + OF_FIELDS + LATER;
 
-const ABSENT: u8 = 0;
-const UNSEEN: u8 = 1;
-const WHOLE: u8 = 2;
-const DAMAGED: u8 = 3;
-
 /// Where the sections of a footer are. It is small and owns nothing of the file: each access is
 /// given the file's bytes, and compares a section's checksum the first time that it is used.
 ///
@@ -36,11 +31,15 @@ pub struct FooterLayout {
     slots: [Slot; SLOTS],
 }
 
+/// Where a section lies; at the beginning of the file, where none can, when it is absent.
 #[derive(Debug, Default)]
 struct Slot {
     crc: u32,
     range: Range<u32>,
-    state: AtomicU8,
+    /// What it begins with, once it was used and its checksum has held; `None` when it has not. A
+    /// column is opened by that: in many small footers to wait for where each of the columns begins
+    /// is a tenth of a look-up.
+    seen: OnceLock<Option<Head>>,
 }
 
 impl Slot {
@@ -59,42 +58,37 @@ impl Slot {
         }
     }
 
-    /// The state guards no other memory, so its order against other accesses does not matter.
-    fn state(&self) -> u8 {
-        self.state.load(Ordering::Relaxed)
-    }
-
     fn is_present(&self) -> bool {
-        self.state() != ABSENT
+        self.range.end > 0
     }
 
     fn content<'b>(&self, file: &'b [u8]) -> Option<&'b [u8]> {
         file.get(self.range.start as usize..self.range.end as usize)
     }
 
-    /// The bytes of the section, once its checksum and `check` have held.
+    /// The bytes of the section and what they begin with, once its checksum and `check` have held.
     #[inline]
-    fn bytes<'b>(
+    fn open<'b>(
         &self,
         file: &'b [u8],
         check: impl FnOnce(&'b [u8]) -> bool,
-    ) -> Result<&'b [u8], Damage> {
-        let bytes = self.content(file).ok_or(Damage::Footer)?;
-        // An absent section is not whole either.
-        let is_whole = match self.state() {
-            UNSEEN => self.is_whole(bytes, check),
-            state => state == WHOLE,
+    ) -> Result<(&'b [u8], &Head), Damage> {
+        let bytes = self.content(file).filter(|_| self.is_present()).ok_or(Damage::Footer)?;
+        let seen = match self.seen.get() {
+            Some(seen) => seen,
+            None => self.look(bytes, check),
         };
-        if is_whole { Ok(bytes) } else { Err(Damage::Footer) }
+        seen.as_ref().map(|head| (bytes, head)).ok_or(Damage::Footer)
     }
 
-    /// Compares the section with its checksum, and notes whether that and `check` have held.
+    /// Compares the section with its checksum, and notes what was seen.
     #[cold]
-    fn is_whole<'b>(&self, bytes: &'b [u8], check: impl FnOnce(&'b [u8]) -> bool) -> bool {
+    fn look<'b>(&self, bytes: &'b [u8], check: impl FnOnce(&'b [u8]) -> bool) -> &Option<Head> {
         let crc_holds = crc::masked(bytes) == self.crc || is_planted(Bug::SkipFooterChecksum);
         let is_whole = crc_holds && check(bytes);
-        self.state.store(if is_whole { WHOLE } else { DAMAGED }, Ordering::Relaxed);
-        is_whole
+        // A section that is no column may be shorter.
+        let head = is_whole.then(|| bytes.first_chunk().copied().unwrap_or_default());
+        self.seen.get_or_init(|| head)
     }
 }
 
@@ -179,7 +173,8 @@ impl FooterLayout {
     /// [`Damage::Footer`].
     pub fn tags<'b>(&self, file: &'b [u8]) -> Result<Tags<'b>, Damage> {
         let of_all = |bytes| Tags::of(bytes, self.rows);
-        let bytes = self.slot(Section::Tags, 0)?.bytes(file, |bytes| of_all(bytes).is_some())?;
+        let (bytes, _) =
+            self.slot(Section::Tags, 0)?.open(file, |bytes| of_all(bytes).is_some())?;
         of_all(bytes).ok_or(Damage::Footer)
     }
 
@@ -241,7 +236,8 @@ impl FooterLayout {
     /// # Errors
     /// [`Damage::Footer`].
     pub fn rollup(&self, file: &[u8]) -> Result<Rollup, Damage> {
-        Rollup::decode(self.slot(Section::Rollup, 0)?.bytes(file, |_| true)?)
+        let (bytes, _) = self.slot(Section::Rollup, 0)?.open(file, |_| true)?;
+        Rollup::decode(bytes)
     }
 
     /// The keys of a field; `None` when no record has one, and for status and severity, which are
@@ -317,7 +313,8 @@ impl FooterLayout {
         check: impl FnOnce(&Packed<'b>) -> bool,
     ) -> Result<Packed<'b>, Damage> {
         let whole = |bytes| Packed::new(bytes).is_ok_and(|column| check(&column));
-        Packed::unchecked(self.slot(section, field)?.bytes(file, whole)?)
+        let (bytes, head) = self.slot(section, field)?.open(file, whole)?;
+        Packed::with_head(bytes, head)
     }
 }
 
@@ -337,6 +334,6 @@ fn take(slots: &mut [Slot; SLOTS], entry: &Entry, trailer: &Trailer) -> Result<(
     if slot.is_present() || entry.offset < trailer.frames_end || end > trailer.table_offset {
         return Err(Damage::Footer);
     }
-    *slot = Slot { crc: entry.crc, range: entry.offset..end, state: AtomicU8::new(UNSEEN) };
+    *slot = Slot { crc: entry.crc, range: entry.offset..end, seen: OnceLock::new() };
     Ok(())
 }

@@ -22,6 +22,9 @@ const COUNT_AT: usize = 0;
 const UNIT_AT: usize = COUNT_AT + size_of::<u32>();
 const HEAD_BYTES: usize = UNIT_AT + size_of::<u64>();
 
+/// What a column begins with.
+pub(super) type Head = [u8; HEAD_BYTES];
+
 const BASE_AT: usize = 0;
 const PLACE_AT: usize = BASE_AT + size_of::<u64>();
 const SLOPE_AT: usize = PLACE_AT + size_of::<u32>();
@@ -129,7 +132,11 @@ impl<'a> Block<'a> {
             // Values lie half as far above the line as the highest, more or less.
             rise => (steps.saturating_sub(most / 2), rise),
         };
-        let index = u128::from(steps) * BLOCK as u128 / u128::from(rise.max(1));
+        // What does not fit lies behind the block, or the line rises by more than there are values.
+        let index = match steps.checked_mul(BLOCK as u64) {
+            Some(steps) => steps / rise.max(1),
+            None => steps / (rise / BLOCK as u64).max(1),
+        };
         usize::try_from(index).unwrap_or(BLOCK)
     }
 
@@ -173,8 +180,16 @@ impl<'a> Packed<'a> {
     ///
     /// # Errors
     /// [`Damage::Footer`] when the directory does not fit.
-    pub(super) fn unchecked(bytes: &'a [u8]) -> Result<Self, Damage> {
-        let (head, rest) = bytes.split_first_chunk::<HEAD_BYTES>().ok_or(Damage::Footer)?;
+    fn unchecked(bytes: &'a [u8]) -> Result<Self, Damage> {
+        Self::with_head(bytes, bytes.first_chunk().ok_or(Damage::Footer)?)
+    }
+
+    /// As [`Packed::unchecked`], by what the bytes begin with: those themselves are not read.
+    ///
+    /// # Errors
+    /// As for [`Packed::unchecked`].
+    pub(super) fn with_head(bytes: &'a [u8], head: &Head) -> Result<Self, Damage> {
+        let rest = bytes.get(HEAD_BYTES..).ok_or(Damage::Footer)?;
         let len = u32::from_le_bytes(get::<COUNT_AT, _, _>(head));
         let len = usize::try_from(len).map_err(|_| Damage::Footer)?;
         let blocks = len.div_ceil(BLOCK);
