@@ -3,11 +3,11 @@ use std::sync::Arc;
 use crate::error::{Damage, Error, Result};
 use crate::format::codec::{self, Decoded, RunState};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
-use crate::model::{Field, Kind, Record, Timestamp};
+use crate::model::{Field, Kind, Record};
+use crate::segment::Segment;
 use crate::segment::blocks::Unpacked;
-use crate::segment::scan::frame_len;
+use crate::segment::frames::{Frame, Near};
 use crate::segment::sealed::SealedIndex;
-use crate::segment::{Segment, State};
 use crate::storage::Map;
 
 /// A segment held together with a view of its bytes, from which records are borrowed.
@@ -59,53 +59,6 @@ impl Bytes {
             Self::Plain(map) => map,
             Self::Packed(unpacked) => unpacked.map(),
         }
-    }
-}
-
-/// What is remembered of the frames of a segment while records of it are read.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Near {
-    /// The last of those that were fetched ahead, the newest first.
-    ahead: [Spot; 4],
-    /// The last one that was read.
-    frame: Option<Frame>,
-}
-
-/// Where a frame lies, as the index tells. The default is that of none.
-#[derive(Debug, Clone, Copy, Default)]
-struct Spot {
-    /// Its number among those of the footer; none where the index in memory tells: that was made
-    /// of frames that were compared with their checksums.
-    number: Option<usize>,
-    start: u32,
-    /// What lies before this is in no later frame.
-    end: u32,
-}
-
-impl Spot {
-    fn holds(&self, offset: u32) -> bool {
-        (self.start..self.end).contains(&offset)
-    }
-}
-
-/// A frame whose checksums have held.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Frame {
-    /// As that of its [`Spot`].
-    number: Option<usize>,
-    start: u32,
-    end: u64,
-    recorded_at: Timestamp,
-}
-
-impl Frame {
-    fn new(number: Option<usize>, start: u32, header: &FrameHeader) -> Self {
-        let recorded_at = Timestamp::from_nanos(header.recorded_at);
-        Self { number, start, end: u64::from(start) + frame_len(header), recorded_at }
-    }
-
-    fn holds(&self, offset: u32) -> bool {
-        self.start <= offset && u64::from(offset) < self.end
     }
 }
 
@@ -299,7 +252,8 @@ impl Pinned {
             Some(spot) => Ok(*spot),
             None => self.segment.spot_of(near.frame.and_then(|frame| frame.number), offset),
         };
-        let checked = spot.and_then(|spot| self.segment.checked_frame(&self.bytes, spot));
+        let checked =
+            spot.and_then(|spot| self.segment.checked_frame(self.bytes.at(spot.start)?, spot));
         checked.map_err(|damage| self.damaged(offset, damage))
     }
 
@@ -360,59 +314,4 @@ impl Pinned {
 fn check_frame(bytes: &[u8]) -> Result<(), Damage> {
     let payload = bytes.get(FRAME_HEADER_BYTES..).unwrap_or_default();
     FrameHeader::decode_checked(bytes)?.check_payload(payload)
-}
-
-impl Segment {
-    /// The frame that lies there, its checksums compared now or before.
-    fn checked_frame(&self, bytes: &Bytes, spot: Spot) -> Result<Frame, Damage> {
-        let Spot { number, start: frame_at, .. } = spot;
-        let frame = bytes.at(frame_at)?;
-        let unchecked = self.unchecked.as_ref().zip(number);
-        let unchecked = unchecked.filter(|(frames, number)| !frames.is_checked(*number));
-        let Some((unchecked, of_footer)) = unchecked else {
-            return Ok(Frame::new(number, frame_at, &FrameHeader::decode_checked(frame)?));
-        };
-        let header = FrameHeader::decode(frame, &self.header().salt, u64::from(frame_at))?;
-        header.check_payload(frame.get(FRAME_HEADER_BYTES..).unwrap_or_default())?;
-        unchecked.set_checked(of_footer);
-        Ok(Frame::new(number, frame_at, &header))
-    }
-
-    /// Where the frame is that `offset` lies in, found the faster the nearer it is to the one with
-    /// the number `near`.
-    fn spot_of(&self, near: Option<usize>, offset: u32) -> Result<Spot, Damage> {
-        // A query reads records while it holds the rows: an append that waits for them must not
-        // stand between.
-        self.spot_in(&self.state.read_recursive(), near, offset)
-    }
-
-    fn spot_in(&self, state: &State, near: Option<usize>, offset: u32) -> Result<Spot, Damage> {
-        let ends = |after: usize, start: &dyn Fn(usize) -> Option<u32>| {
-            let number = after.checked_sub(1)?;
-            // Frames may yet follow the last one, and where it ends its header alone tells.
-            Some((number, start(number)?, start(after).unwrap_or(offset.saturating_add(1))))
-        };
-        let spot = match state {
-            State::Memory(index) => {
-                let frames = index.frames();
-                let after = frames.partition_point(|&frame| frame <= offset);
-                let ends = ends(after, &|number| frames.get(number).copied());
-                ends.map(|(_, start, end)| Spot { number: None, start, end })
-            }
-            State::Sealed(sealed) => {
-                let frames = sealed.frames()?;
-                let guess = near.unwrap_or_else(|| self.about(offset, frames.len()));
-                let after = frames.count_below(u64::from(offset) + 1, guess);
-                let ends = ends(after, &|number| u32::try_from(frames.get(number)?).ok());
-                ends.map(|(number, start, end)| Spot { number: Some(number), start, end })
-            }
-        };
-        spot.ok_or(Damage::Length)
-    }
-
-    /// About which of so many frames `offset` lies in, when all are of one size.
-    fn about(&self, offset: u32, frames: usize) -> usize {
-        let share = u64::from(offset) * frames as u64 / u64::from(self.end().max(1));
-        usize::try_from(share).unwrap_or(frames)
-    }
 }
