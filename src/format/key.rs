@@ -48,23 +48,15 @@ pub(super) trait Parts {
     fn put_id(&mut self, id: &Id<'_>) {
         match id.form() {
             IdForm::Text(text) => self.put_text_id(text.as_bytes()),
-            IdForm::Uuid(bytes) => self.put_uuid(bytes),
-            IdForm::Hex(bytes) => self.put_hex(bytes),
+            IdForm::Uuid(bytes) => {
+                self.put(&[UUID]);
+                self.put(bytes);
+            }
+            IdForm::Hex(bytes) => {
+                self.put(&[HEX]);
+                self.put(bytes);
+            }
         }
-    }
-
-    /// Appends the key of an id that is a UUID.
-    #[inline]
-    fn put_uuid(&mut self, bytes: &WideId) {
-        self.put(&[UUID]);
-        self.put(bytes);
-    }
-
-    /// Appends the key of an id that is 32 hexadecimal digits.
-    #[inline]
-    fn put_hex(&mut self, bytes: &WideId) {
-        self.put(&[HEX]);
-        self.put(bytes);
     }
 
     /// Appends the key of an id that is text.
@@ -116,6 +108,9 @@ pub fn hash(seed: u64, key: &[u8]) -> u64 {
 /// An id that is stored as 16 bytes.
 pub type WideId = [u8; 16];
 
+/// How long its key is.
+pub const WIDE_KEY_BYTES: usize = 1 + size_of::<WideId>();
+
 /// The id that a key is of, when it is one of 16 bytes; a record has the key as it is. What is no
 /// id may seem to be one.
 #[must_use]
@@ -140,7 +135,7 @@ pub fn id_key(id: &Id<'_>) -> KeyBuf {
 pub fn id_hash(seed: u64, id: &Id<'_>) -> u64 {
     // As `id_key` makes it, without the room for a text.
     let wide = |form: u8, id: &WideId| {
-        let mut key = [form; 1 + size_of::<WideId>()];
+        let mut key = [form; WIDE_KEY_BYTES];
         if let Some(place) = key.last_chunk_mut() {
             *place = *id;
         }

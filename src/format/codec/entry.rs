@@ -5,9 +5,9 @@
 //! holds it to accept what [`decode`](super::decode) accepts, and to give the same.
 
 use crate::error::Damage;
-use crate::format::key::Parts;
+use crate::format::key::{Parts, WIDE_KEY_BYTES, wide_id};
 use crate::limits::MAX_ID_BYTES;
-use crate::model::{ActorType, Field, Fingerprint, Id, Kind, Severity, Status, Timestamp};
+use crate::model::{ActorType, Field, Fingerprint, Kind, Severity, Status, Timestamp};
 
 use super::read::{Row, coded};
 use super::{Prior, split};
@@ -67,39 +67,40 @@ impl<F: FnMut(Field, &[u8])> EntryRow<'_, '_, F> {
         (self.note)(field, self.arena.get(start..).unwrap_or_default());
     }
 
+    /// Notes a key that stands in the record as it is. It is hashed where it stands: for what was
+    /// just copied, and is read in other pieces, the processor waits.
+    #[inline]
+    fn stored_key(&mut self, field: Field, key: &[u8]) {
+        self.arena.put(key);
+        (self.note)(field, key);
+    }
+
     #[inline]
     fn name(&mut self) -> Option<()> {
         let name = self.row.name_bytes()?;
-        self.key(Field::Type, |arena| arena.put(name));
+        self.stored_key(Field::Type, name);
         Some(())
     }
 
     #[inline]
     fn id(&mut self, field: Field) -> Option<()> {
-        match self.row.u32()? {
-            0 => {
-                let text = self.row.text_bytes()?;
-                match text.len() {
-                    1..=31 | 33..=35 | 37..=MAX_ID_BYTES => {
-                        self.key(field, |arena| arena.put_text_id(text));
-                    }
-                    // It may be another form of an id, or none.
-                    _ => {
-                        let id = Id::new(str::from_utf8(text).ok()?).ok()?;
-                        self.key(field, |arena| arena.put_id(&id));
-                    }
-                }
-            }
-            1 => {
-                let id = self.row.chunk()?;
-                self.key(field, |arena| arena.put_uuid(id));
-            }
-            2 => {
-                let id = self.row.chunk()?;
-                self.key(field, |arena| arena.put_hex(id));
-            }
-            _ => return None,
+        let begun = self.row.left;
+        if let Some(key) = begun.get(..WIDE_KEY_BYTES).filter(|key| wide_id(key).is_some()) {
+            self.row.bytes(key.len())?;
+            self.stored_key(field, key);
+            return Some(());
         }
+        if self.row.u32()? == 0 {
+            let text = self.row.text_bytes()?;
+            if matches!(text.len(), 1..=31 | 33..=35 | 37..=MAX_ID_BYTES) {
+                self.key(field, |arena| arena.put_text_id(text));
+                return Some(());
+            }
+        }
+        // It may be another form of an id, or none.
+        self.row.left = begun;
+        let id = self.row.id()?;
+        self.key(field, |arena| arena.put_id(&id));
         Some(())
     }
 

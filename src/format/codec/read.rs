@@ -33,15 +33,10 @@ impl<'a> Row<'a> {
     }
 
     #[inline]
-    pub(super) fn chunk<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (bytes, rest) = self.left.split_first_chunk()?;
         self.left = rest;
-        Some(bytes)
-    }
-
-    #[inline]
-    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.chunk().copied()
+        Some(*bytes)
     }
 
     #[inline]
