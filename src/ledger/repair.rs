@@ -251,12 +251,13 @@ impl Repairs {
         let mut link = old.as_ref().map(|trailer| trailer.link());
         if check.needs_repair() {
             let before = old.map_or(previous, |trailer| trailer.previous);
-            let action = action(catalog, segment, &check);
+            let name = audit::segment_name(segment).replace('/', "-");
+            let copy = catalog.layout.lost().join(format!("{name}.{}", catalog.storage.now()));
+            let action = action(segment, &check, copy.clone());
             if !self.dry_run {
                 let all_whole = check.findings.damaged.is_empty();
                 let draft = segment.path().with_extension("seg.tmp");
-                let copy = action_copy(&action);
-                let new = rescue(catalog, segment, copy, &draft, before, all_whole)?;
+                let new = rescue(catalog, segment, &copy, &draft, before, all_whole)?;
                 self.notes.push(audit::repaired(segment, link, new, &action));
                 rename(&*catalog.storage, &draft, segment.path())?;
                 link = new;
@@ -272,30 +273,18 @@ fn is_about(err: &Error, file: &Path) -> bool {
     matches!(err, Error::Io { path, .. } if path == file)
 }
 
-fn action(catalog: &Catalog, segment: &Segment, check: &Check) -> RepairAction {
-    let path = segment.path().to_owned();
-    let name = audit::segment_name(segment).replace('/', "-");
-    let copy = catalog.layout.lost().join(format!("{name}.{}", catalog.storage.now()));
-    let records = check.records;
-    if check.findings.damaged.is_empty() {
+fn action(segment: &Segment, check: &Check, copy: PathBuf) -> RepairAction {
+    let (path, records) = (segment.path().to_owned(), check.records);
+    let damaged = &check.findings.damaged;
+    if damaged.is_empty() {
         return RepairAction::Rebuilt { path, records, copy };
     }
-    let damaged = &check.findings.damaged;
     RepairAction::Salvaged {
         path,
         records,
         lost_bytes: damaged.iter().map(|range| range.end.saturating_sub(range.start)).sum(),
         lost_records: damaged.iter().map(|range| range.records.map(u64::from)).sum(),
         copy,
-    }
-}
-
-fn action_copy(action: &RepairAction) -> &Path {
-    match action {
-        RepairAction::Rebuilt { copy, .. }
-        | RepairAction::Salvaged { copy, .. }
-        | RepairAction::SetAside { copy, .. } => copy,
-        RepairAction::Noted { path, .. } | RepairAction::Left { path, .. } => path,
     }
 }
 
