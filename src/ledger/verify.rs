@@ -278,12 +278,9 @@ fn verify_stream(
         };
         let missing = expected.and_then(|it| links.missing(&segment, trailer.previous, &it));
         if check.hash_differs || missing.is_some() {
-            let range = DamagedRange::new(0, u64::from(segment.end()));
-            add(
-                range.of(Damage::Hash),
-                check.hash_differs || found.is_clean(),
-                if check.hash_differs || found.is_clean() { REPLACED } else { DROPPED_MEANWHILE },
-            );
+            let range = DamagedRange::new(0, u64::from(segment.end())).of(Damage::Hash);
+            let is_damage = check.hash_differs || found.is_clean();
+            add(range, is_damage, if is_damage { REPLACED } else { DROPPED_MEANWHILE });
         }
         expected = Some((Some(segment), trailer.link()));
     }
