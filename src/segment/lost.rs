@@ -36,8 +36,7 @@ impl Segment {
         read: impl FnOnce(TableRef<'_>) -> R,
     ) -> Result<R> {
         loop {
-            let state = self.current()?;
-            let damage = match &*state {
+            let damage = match &*self.current()? {
                 State::Memory(index) => return Ok(read(TableRef::Memory(index))),
                 State::Sealed(sealed) if sealed.map.is_lost() => None,
                 State::Sealed(sealed) => match sealed.table(fields) {
@@ -46,11 +45,7 @@ impl Segment {
                     Err(damage) => Some(damage),
                 },
             };
-            drop(state);
-            match damage {
-                Some(damage) => self.rebuild(damage)?,
-                None => self.map_anew()?,
-            }
+            self.renew(damage)?;
         }
     }
 
@@ -109,11 +104,15 @@ impl Segment {
                     Err(damage) => Some(damage),
                 },
             };
-            match damage {
-                Some(damage) => self.rebuild(damage)?,
-                None => self.map_anew()?,
-            }
+            self.renew(damage)?;
         }
+    }
+
+    /// Has a damaged footer replaced by an index made from the records; without damage it is the
+    /// map that has lost a page.
+    #[cold]
+    fn renew(&self, damage: Option<Damage>) -> Result<()> {
+        damage.map_or_else(|| self.map_anew(), |damage| self.rebuild(damage))
     }
 
     /// The error of a map that has lost a page, or the end of the file.
