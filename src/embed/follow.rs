@@ -12,7 +12,7 @@ use crate::embed::pending::weight;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::model::Record;
-use crate::query::{Cursor, Order, Query};
+use crate::query::{Cursor, ENOUGH, Order, Query};
 use crate::sync::thread;
 use crate::sync::{Condvar, Mutex};
 
@@ -21,9 +21,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// How many records are read ahead of the one who takes them.
 const AHEAD: usize = 500;
-
-/// After how many bytes no more are: each may be of 16 MiB.
-const ENOUGH: usize = 8 << 20;
 
 /// The records of a ledger from a place on, in the order of their numbers, and then those that are
 /// appended, within a twentieth of a second. It ends behind the last of them once the

@@ -36,5 +36,6 @@ pub use page::{Page, Stored};
 pub use typed::Events;
 
 pub(crate) use list::{Ends, SegmentList};
+pub(crate) use page::ENOUGH;
 pub(crate) use plan::confirm;
 pub(crate) use view::Source;

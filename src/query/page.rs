@@ -10,6 +10,10 @@ use crate::segment::{Near, Pinned};
 /// place of its own. Where no more are found in a segment, they are fetched at once.
 pub(super) const AHEAD: usize = 8;
 
+/// After how many bytes of its records no more are taken of a page, which holds what was unpacked
+/// of it: each may be of 16 MiB.
+pub(crate) const ENOUGH: usize = 8 << 20;
+
 /// For so many segments it is remembered in place which frame was read last.
 const FEW: usize = 4;
 

@@ -7,14 +7,10 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::error::Error;
 use crate::model::Record;
-use crate::query::{Cursor, Page, Stored};
+use crate::query::{Cursor, ENOUGH, Page, Stored};
 use crate::server::access::Failure;
 use crate::server::problem::{Kind, Problem};
 use crate::wire::write_record;
-
-/// After how many bytes an answer takes no more records, and goes on in the next one: records may
-/// be of 16 MiB, and a thousand of them are asked for at a time.
-pub(super) const ENOUGH: usize = 8 << 20;
 
 /// A record as JSON, without a line feed.
 pub(super) fn write(record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {

@@ -2,10 +2,7 @@
 
 use crate::error::Result;
 use crate::model::Record;
-use crate::query::{Cursor, Page};
-
-/// After how many bytes no more are taken of a page: it holds what was unpacked of it.
-const ENOUGH: usize = 8 << 20;
+use crate::query::{Cursor, ENOUGH, Page};
 
 /// Hands over the records of a page, with their places in it, up to where it is enough. Gives where
 /// the query goes on.

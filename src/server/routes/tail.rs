@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use crate::error::Error;
 use crate::model::Record;
-use crate::query::{Cursor, Order};
+use crate::query::{Cursor, ENOUGH, Order};
 use crate::server::access::{Caller, Failure, Read, View};
 use crate::server::app::App;
 use crate::server::problem::{self, Problem};
@@ -174,7 +174,7 @@ impl Look {
             let mut last = settled;
             for stored in (0..page.len()).rev().filter_map(|at| page.get(at)) {
                 if stored.seq() <= settled {
-                    if events.len() >= reply::ENOUGH {
+                    if events.len() >= ENOUGH {
                         return Ok(Seen { events, place: last, more: true });
                     }
                     last = stored.seq();
@@ -193,7 +193,7 @@ impl Look {
             if seq > settled {
                 break;
             }
-            if events.len() >= reply::ENOUGH {
+            if events.len() >= ENOUGH {
                 return Ok(Seen { events, place: last, more: true });
             }
             put(seq, record, &self.write, &mut events)?;
