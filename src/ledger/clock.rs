@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::ledger::audit;
 use crate::ledger::handle::Inner;
+use crate::model::nanos;
 use crate::planted::{Bug, is_planted};
 use crate::storage::Storage;
 use crate::sync::Mutex;
@@ -67,8 +68,7 @@ impl Look {
 
     /// What the wall clock should show when the monotonic one shows this.
     fn wall_at(&self, monotonic: Duration) -> i64 {
-        let passed = monotonic.saturating_sub(self.monotonic).as_nanos();
-        self.wall.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX))
+        self.wall.saturating_add(nanos(monotonic.saturating_sub(self.monotonic)))
     }
 
     /// By how much `later` is ahead of what follows from this.
@@ -106,7 +106,7 @@ impl Clock {
 /// out. A clock that is years ahead is not to be believed for a record that it has stamped itself,
 /// as soon as the ledger is opened again: one that jumped has to be met again, a day or more later.
 pub(super) fn borne_out(times: impl IntoIterator<Item = i64>) -> Option<i64> {
-    let trial = i64::try_from(TRIAL.as_nanos()).unwrap_or(i64::MAX);
+    let trial = nanos(TRIAL);
     let (mut believed, mut since) = (None, None);
     for time in times {
         let before = *believed.get_or_insert(time);

@@ -10,6 +10,7 @@ use crate::ledger::classes::STREAM_KINDS;
 use crate::ledger::cleanup::allocated;
 use crate::ledger::handle::Inner;
 use crate::ledger::policy::Retention;
+use crate::model::nanos;
 use crate::storage::Storage;
 
 /// The endings of files among the segments that are none: set aside by recovery or repair, or left
@@ -88,8 +89,7 @@ pub(super) fn leftovers(catalog: &Catalog) -> Result<Vec<Leftover>> {
 /// As for [`leftovers`].
 pub(super) fn going(catalog: &Catalog, retention: &Retention, now: i64) -> Result<Vec<Leftover>> {
     // What is kept for ever has no term, and copies of it have none.
-    let longest = retention.longest();
-    let longest = longest.map(|it| i64::try_from(it.as_nanos()).unwrap_or(i64::MAX));
+    let longest = retention.longest().map(nanos);
     let mut over = match retention.cap() {
         Some(cap) => allocated(catalog, catalog.layout.dir())?.saturating_sub(cap),
         None => 0,

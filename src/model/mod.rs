@@ -39,6 +39,7 @@ pub use run::{Run, RunError};
 pub use subject::Subject;
 pub(crate) use tag::SUPERSEDED;
 pub use time::Timestamp;
+pub(crate) use time::nanos;
 
 /// Generates documented `with`-style setters for the optional fields of a record.
 macro_rules! setters {

@@ -39,13 +39,13 @@ impl Timestamp {
     /// This time moved forward by `by`, held to the range of this type.
     #[must_use]
     pub fn saturating_add(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)))
+        Self(self.0.saturating_add(nanos(by)))
     }
 
     /// This time moved back by `by`, held to the range of this type.
     #[must_use]
     pub fn saturating_sub(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)))
+        Self(self.0.saturating_sub(nanos(by)))
     }
 
     /// Nanoseconds from `earlier` to this time; negative when `earlier` is later.
@@ -55,10 +55,15 @@ impl Timestamp {
     }
 }
 
+/// A length of time in nanoseconds, held to the range of [`Timestamp`].
+pub(crate) fn nanos(length: Duration) -> i64 {
+    i64::try_from(length.as_nanos()).unwrap_or(i64::MAX)
+}
+
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         let nanos = match time.duration_since(UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
+            Ok(after) => nanos(after),
             Err(before) => {
                 i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |nanos| -nanos)
             }

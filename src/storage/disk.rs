@@ -9,6 +9,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::error::{Damage, Error, Result};
+use crate::model::Timestamp;
 use crate::storage::{DirEntry, File, Map, OpenMode, Storage};
 
 /// Longest note that is read back from a lock file, in bytes.
@@ -112,11 +113,7 @@ impl Storage for Disk {
 
     #[expect(clippy::disallowed_methods, reason = "this is the seam that the lint points to")]
     fn now(&self) -> i64 {
-        let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-        match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(after) => nanos(after),
-            Err(before) => nanos(before.duration()).saturating_neg(),
-        }
+        Timestamp::from(SystemTime::now()).as_nanos()
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the seam that the lint points to")]

@@ -1,6 +1,8 @@
 //! Numbers as people read them.
 
-use crate::model::Timestamp;
+use std::time::Duration;
+
+use crate::model::{Timestamp, nanos};
 
 const MICRO: u64 = 1_000;
 const MILLI: u64 = 1_000 * MICRO;
@@ -9,6 +11,11 @@ const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 const YEAR: u64 = 365 * DAY;
+
+/// A length of time, as [`duration`] has it.
+pub fn length(of: Duration) -> String {
+    duration(nanos(of))
+}
 
 /// A length of time in nanoseconds, such as `350ms`, `12.3s`, `2m05s` or `4d03h`. Cut, not
 /// rounded, so that nothing shows as more than it was.

@@ -19,7 +19,7 @@ use crate::ledger::leftovers::{Copies, going};
 use crate::ledger::pins::{Pin, holds_run};
 use crate::ledger::policy::{Limits, Retention, Term};
 use crate::ledger::reader::Reader;
-use crate::model::{Kind, Timestamp};
+use crate::model::{Kind, Timestamp, nanos};
 use crate::planted::{Bug, is_planted};
 use crate::segment::{OpenState, Overview, Segment};
 
@@ -207,7 +207,6 @@ pub(super) fn look_at(
 
 /// Decides by age.
 fn judge(candidate: &mut Candidate, cleanup: &Cleanup, limits: &Limits, now: i64) {
-    let nanos = |age: Duration| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
     let newest = candidate.overview.summary.newest;
     let plan = &mut candidate.plan;
     if candidate.overview.rows == 0 {
@@ -240,8 +239,7 @@ fn keep_displaced(candidate: &mut Candidate, retention: &Retention, now: i64) ->
     let mut latest: Option<(Class, Option<i64>)> = None;
     for (_, class) in held.displaced {
         let age = retention.limits(class).term.and_then(Term::duration);
-        let nanos = age.map(|age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
-        let until = nanos.map(|nanos| candidate.arrived.saturating_add(nanos));
+        let until = age.map(|age| candidate.arrived.saturating_add(nanos(age)));
         let is_later = latest.is_none_or(|(_, other)| {
             other.is_some_and(|other| until.is_none_or(|until| until > other))
         });

@@ -8,7 +8,7 @@ use crate::ledger::cleanup::{Cleanup, CleanupReport, Keep, SegmentPlan};
 use crate::ledger::compact::{Expiry, Weeding};
 use crate::ledger::handle::Inner;
 use crate::ledger::reader::Reader;
-use crate::model::{FieldSet, Status, Timestamp};
+use crate::model::{FieldSet, Status, Timestamp, nanos};
 use crate::segment::Segment;
 
 /// How many runs a segment has whose newest state lies in it.
@@ -47,8 +47,7 @@ pub(super) fn judge_by_status(
 impl Cleanup {
     /// Which time all of a record's own times have to lie before.
     fn before(&self, now: i64) -> i64 {
-        let age = self.older_than.unwrap_or_default();
-        now.saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
+        now.saturating_sub(nanos(self.older_than.unwrap_or_default()))
     }
 
     /// Why a segment is written anew, in words.

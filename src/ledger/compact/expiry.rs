@@ -16,7 +16,7 @@ use crate::ledger::part::OnReject;
 use crate::ledger::policy::{Retention, Term};
 use crate::ledger::reader::Reader;
 use crate::ledger::runs::States;
-use crate::model::{Body, FieldSet, Id, Kind, Status, Timestamp};
+use crate::model::{Body, FieldSet, Id, Kind, Status, Timestamp, nanos};
 use crate::segment::Segment;
 
 /// Which records have expired.
@@ -187,8 +187,7 @@ fn expired_in(
         let held = held(segment, stream, retention.split())?;
         let is_over = |class| {
             let term = retention.limits(class).term.and_then(Term::duration);
-            let nanos = term.map(|term| i64::try_from(term.as_nanos()).unwrap_or(i64::MAX));
-            nanos.is_some_and(|nanos| arrived.saturating_add(nanos) <= now)
+            term.is_some_and(|term| arrived.saturating_add(nanos(term)) <= now)
         };
         let (mut tags, mut stays) = (Tags::default(), false);
         for &(tag, class) in &held.displaced {

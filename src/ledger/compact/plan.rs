@@ -15,7 +15,7 @@ use crate::ledger::compact::{Compaction, Rewrite};
 use crate::ledger::options::Options;
 use crate::ledger::policy::{Retention, Term, rolls};
 use crate::ledger::reader::Reader;
-use crate::model::Kind;
+use crate::model::{Kind, nanos};
 use crate::segment::{Name, Overview, Segment};
 
 /// A segment that is packed already is written anew alone when one of so many of its records is a
@@ -158,8 +158,7 @@ pub(super) fn plan(
     is_guess: bool,
 ) -> Result<Vec<Group>> {
     let catalog = reader.catalog();
-    let age = i64::try_from(compaction.older_than.as_nanos()).unwrap_or(i64::MAX);
-    let before = catalog.storage.now().saturating_sub(age);
+    let before = catalog.storage.now().saturating_sub(nanos(compaction.older_than));
     let rolls = rolls(retention, options.segment_bytes);
     let mut groups = Vec::new();
     for stream in catalog.in_use().without(AUDIT_STREAM) {
@@ -173,7 +172,7 @@ pub(super) fn plan(
         let mut group = Group::new(stream);
         for segment in catalog.stream(stream) {
             let overview = segment.overview()?;
-            let is_due = overview.summary.recorded.1 <= before || age == 0;
+            let is_due = overview.summary.recorded.1 <= before || compaction.older_than.is_zero();
             if !can_be_rewritten(&segment) || !is_due {
                 groups.push(std::mem::replace(&mut group, Group::new(stream)));
                 continue;

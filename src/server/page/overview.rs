@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use crate::ledger::{Forecast, RetentionReport};
-use crate::model::{Body, Field, Kind, Status, Timestamp};
+use crate::model::{Body, Field, Kind, Status, Timestamp, nanos};
 use crate::query::Query;
 use crate::server::access::{Failure, View};
 use crate::server::page::errors::{self, Group};
@@ -196,9 +196,8 @@ pub(super) async fn page(
 fn begins(range: Range, clock: &Clock) -> Vec<Timestamp> {
     let (bars, hours) = range.bars();
     let hour = Duration::from_secs(60 * 60);
-    let nanos = i64::try_from(hour.as_nanos()).unwrap_or(i64::MAX);
     let now = clock.now().as_nanos();
-    let this = Timestamp::from_nanos(now - now.rem_euclid(nanos));
+    let this = Timestamp::from_nanos(now - now.rem_euclid(nanos(hour)));
     let end = this.saturating_add(hour);
     (0..bars).rev().map(|back| end.saturating_sub(hour * hours * (back + 1))).collect()
 }

@@ -122,7 +122,6 @@ pub(super) fn table(
     ];
     let mut table = Table::new(screen, &columns, out);
     for run in expected {
-        let every = i64::try_from(run.every.as_nanos()).unwrap_or(i64::MAX);
         let verdict = match run.is_missed {
             true => Cell::new("missed").style(colour::status(runledger::Status::Failed)),
             false => Cell::new("in time"),
@@ -131,7 +130,7 @@ pub(super) fn table(
         let status = Cell::maybe(last.map(|last| last.status));
         table.row(vec![
             Cell::new(&run.run_type),
-            Cell::new(&human::duration(every)),
+            Cell::new(&human::length(run.every)),
             Cell::new(&screen.time(run.due)),
             verdict,
             Cell::maybe(last.map(|last| screen.time(last.created_at))).or("never"),

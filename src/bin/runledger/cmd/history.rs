@@ -249,10 +249,7 @@ const RUN_COLUMNS: [Column; 5] = [
 ];
 
 fn cells(runs: &Runs, screen: &Screen) -> [Cell; 5] {
-    let took = |took: Option<Duration>| {
-        let nanos = took.map(|took| i64::try_from(took.as_nanos()).unwrap_or(i64::MAX));
-        Cell::maybe(nanos.map(human::duration))
-    };
+    let took = |took: Option<Duration>| Cell::maybe(took.map(human::length));
     [
         Cell::new(&screen.count(runs.count)),
         Cell::new(&screen.count(runs.failed)),

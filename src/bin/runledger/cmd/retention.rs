@@ -148,7 +148,7 @@ fn kept_for(term: Option<Term>) -> String {
 fn age_in_words(age: Duration) -> String {
     match age.as_secs() {
         secs if secs >= DAY_SECS && secs % DAY_SECS == 0 => human::plural(secs / DAY_SECS, "day"),
-        _ => human::duration(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX)),
+        _ => human::length(age),
     }
 }
 

@@ -94,10 +94,7 @@ fn print(kept: &Kept, screen: &Screen, out: &mut impl Write) -> io::Result<()> {
     let plan = &kept.segment;
     let term = match kept.limits.term.and_then(Term::duration) {
         None => "kept for ever".to_owned(),
-        Some(age) => {
-            let nanos = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
-            format!("kept for {} after it arrived", human::duration(nanos))
-        }
+        Some(age) => format!("kept for {} after it arrived", human::length(age)),
     };
     writeln!(
         out,
