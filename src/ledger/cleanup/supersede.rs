@@ -63,9 +63,7 @@ fn verdict(
     stay: &HashSet<usize>,
     pins: &[Pin],
 ) -> Result<Verdict> {
-    let going = candidates.get(at).filter(|candidate| {
-        candidate.segment.kind() == Kind::Run && candidate.plan.dropped_for.is_some()
-    });
+    let going = candidates.get(at).filter(|candidate| candidate.loses_runs());
     let Some(going) = going else { return Ok(Verdict::Goes) };
     let mut earlier: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
     for (seq, _) in going.segment.supersedes()? {
@@ -90,7 +88,7 @@ fn verdict(
     }
     let mut along = Vec::new();
     for (number, seqs) in earlier {
-        let Some(other) = candidates.get(number).filter(|_| number != at) else { continue };
+        let Some(other) = candidates.get(number) else { continue };
         if !other.is_unreadable() && !other.segment.holds_any(&seqs)? {
             continue;
         }
