@@ -134,6 +134,10 @@ fn plan_without(
                 candidate.keep(Keep::Unreadable);
                 continue;
             }
+            if candidate.overview.rows == 0 {
+                candidate.keep(Keep::Empty);
+                continue;
+            }
             match cleanup.status {
                 Some(status) => judge_by_status(candidate, cleanup, status, now)?,
                 None => judge(candidate, cleanup, &limits, now),
@@ -209,12 +213,8 @@ pub(super) fn look_at(
 fn judge(candidate: &mut Candidate, cleanup: &Cleanup, limits: &Limits, now: i64) {
     let newest = candidate.overview.summary.newest;
     let plan = &mut candidate.plan;
-    if candidate.overview.rows == 0 {
-        plan.kept_for = Some(Keep::Empty);
-        return;
-    }
     if let Some(age) = cleanup.older_than {
-        match newest < now.saturating_sub(nanos(age)) {
+        match newest < cleanup.before(now) {
             true => plan.dropped_for = Some(format!("all records older than {}", words(age))),
             false => plan.kept_for = Some(Keep::Younger(Timestamp::from_nanos(newest))),
         }

@@ -27,10 +27,6 @@ pub(super) fn judge_by_status(
     status: Status,
     now: i64,
 ) -> Result<()> {
-    if candidate.overview.rows == 0 {
-        candidate.keep(Keep::Empty);
-        return Ok(());
-    }
     let (age, before) = (cleanup.older_than.unwrap_or_default(), cleanup.before(now));
     let counts = count(&candidate.segment, status)?;
     let newest = candidate.overview.summary.newest;
@@ -46,7 +42,7 @@ pub(super) fn judge_by_status(
 
 impl Cleanup {
     /// Which time all of a record's own times have to lie before.
-    fn before(&self, now: i64) -> i64 {
+    pub(super) fn before(&self, now: i64) -> i64 {
         now.saturating_sub(nanos(self.older_than.unwrap_or_default()))
     }
 
