@@ -35,6 +35,12 @@ impl Segment {
         let state = |(seq, offset)| OpenState { seq, frame: None, offset };
         Ok(open.into_iter().map(state).collect())
     }
+
+    /// True for a state of a run, of this number and tag, that a later one supersedes: here, or in
+    /// another segment.
+    pub(crate) fn is_earlier(&self, seq: u64, tag: u8) -> bool {
+        tag & SUPERSEDED != 0 || self.superseded_by(seq).is_some()
+    }
 }
 
 /// The sequence number and the place of the newest state of each run that is open, rising.

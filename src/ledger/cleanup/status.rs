@@ -2,7 +2,6 @@
 //! written anew without them.
 
 use crate::error::Result;
-use crate::index::SUPERSEDED;
 use crate::ledger::cleanup::plan::{Candidate, allocated, words};
 use crate::ledger::cleanup::{Cleanup, CleanupReport, Keep, SegmentPlan};
 use crate::ledger::compact::{Expiry, Weeding};
@@ -138,12 +137,11 @@ impl Inner {
 }
 
 fn count(segment: &Segment, status: Status) -> Result<Counts> {
-    let is_overtaken = |seq| segment.superseded_by(seq).is_some();
     segment.with_rows(FieldSet::NONE, |table| {
         let mut counts = Counts::default();
         for row in 0..table.rows() {
             let tag = table.tag(row);
-            if tag & SUPERSEDED != 0 || is_overtaken(table.seq(row)) {
+            if segment.is_earlier(table.seq(row), tag) {
                 continue;
             }
             match tag == status.code() {

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::error::Result;
-use crate::index::SUPERSEDED;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::cleanup::Keep;
 use crate::ledger::cleanup::plan::Candidate;
@@ -106,9 +105,7 @@ fn verdict(
 
 /// True when a record of the segment is the newest of its run.
 fn has_current(segment: &Segment) -> Result<bool> {
-    let is_overtaken = |seq| segment.superseded_by(seq).is_some();
     segment.with_rows(FieldSet::NONE, |table| {
-        (0..table.rows())
-            .any(|row| table.tag(row) & SUPERSEDED == 0 && !is_overtaken(table.seq(row)))
+        (0..table.rows()).any(|row| !segment.is_earlier(table.seq(row), table.tag(row)))
     })
 }

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::index::SUPERSEDED;
 use crate::ledger::arrivals::arrivals;
 use crate::ledger::catalog::Catalog;
 use crate::ledger::classes::{Class, RUN_STREAMS, tag_of};
@@ -147,19 +146,17 @@ impl Expiry {
     /// # Errors
     /// When the segment cannot be read.
     pub(super) fn suspects(&self, segment: &Arc<Segment>) -> Result<Vec<(u64, u32)>> {
-        // Of an earlier state the status tells nothing: the run may have come to another later.
-        let is_earlier =
-            |seq, tag: u8| tag & SUPERSEDED != 0 || segment.superseded_by(seq).is_some();
         let is_run = segment.kind() == Kind::Run;
+        // Of an earlier state the status tells nothing: the run may have come to another later.
         let is_one: Box<dyn Fn(u64, u8, i64) -> bool> = match &self.rule {
             Rule::Status { .. } if !is_run => return Ok(Vec::new()),
             &Rule::Status { status, before } => Box::new(move |seq, tag, created_at| {
-                created_at < before && (tag == status.code() || is_earlier(seq, tag))
+                created_at < before && (tag == status.code() || segment.is_earlier(seq, tag))
             }),
             Rule::Classes(expired) => match expired.get(segment.path()) {
                 None => return Ok(Vec::new()),
                 Some(&tags) => Box::new(move |seq, tag, _| {
-                    tags.contains(tag) || is_run && is_earlier(seq, tag)
+                    tags.contains(tag) || is_run && segment.is_earlier(seq, tag)
                 }),
             },
         };
