@@ -1,6 +1,7 @@
 //! The pace at which an answer is to be taken. What is not taken yet is held, and a client that
 //! takes a byte now and then would have it held for as long as it likes.
 
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -9,36 +10,118 @@ use axum::Error;
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::server::input;
-use crate::storage::{Disk, Storage};
 
 /// The most of an answer that a connection is given at a time, in bytes.
 const PIECE: usize = 32 << 10;
 
-/// For how long a client may be slower than the least rate.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of an answer, and by how much it may be later than at the
+/// least rate. A client's system, which takes much ahead of it, takes more only when a good part of
+/// that was read: at the least rate it takes none for half a minute as a rule.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The answer, which breaks off when it is taken too slowly. A short one is given at once.
-pub(super) fn paced(body: Body, patience: Duration) -> Body {
-    match body.size_hint().upper() {
-        Some(length) if length <= PIECE as u64 => body,
-        _ => Body::new(Paced { body, rest: Bytes::new(), given: None, patience }),
+/// A connection that fails when what is written to it is taken too slowly. Only the time counts in
+/// which a write waits: a connection on which there is nothing to say may stay as it is.
+pub(super) struct Paced<S> {
+    stream: S,
+    /// For how long writes may wait yet. What is taken gives back the time that it takes at the
+    /// least rate, and no more than was waited: what is taken fast would pay for hours of a
+    /// trickle.
+    left: Duration,
+    /// Ends when a write that waits has waited for too long.
+    late: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Paced<S> {
+    pub(super) const fn new(stream: S) -> Self {
+        Self { stream, left: PATIENCE, late: None }
+    }
+
+    fn judge(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match &written {
+            Poll::Pending => {
+                let late = self.late.get_or_insert_with(|| Box::pin(sleep(self.left)));
+                ready!(late.as_mut().poll(cx));
+                let told = "the answer was not taken in time";
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, told)))
+            }
+            Poll::Ready(taken) => {
+                if let Some(late) = self.late.take() {
+                    self.left = late.deadline().saturating_duration_since(Instant::now());
+                }
+                let back = taken.as_ref().map_or(Duration::ZERO, |taken| input::longest(*taken));
+                self.left = self.left.saturating_add(back).min(PATIENCE);
+                written
+            }
+        }
     }
 }
 
-struct Paced {
+impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.judge(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.judge(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// The answer in pieces, of which each is given when there is room for it. A short one is given at
+/// once.
+pub(super) fn in_pieces(body: Body) -> Body {
+    match body.size_hint().upper() {
+        Some(length) if length <= PIECE as u64 => body,
+        _ => Body::new(Pieces { body, rest: Bytes::new() }),
+    }
+}
+
+struct Pieces {
     body: Body,
     /// What is left of what came last of the body.
     rest: Bytes,
-    /// When the last piece was given.
-    given: Option<Duration>,
-    /// For how long the client is waited for yet. Each piece adds the time that it takes at the
-    /// least rate, whenever it is taken: the system takes many at once, and none for long then.
-    patience: Duration,
 }
 
-impl HttpBody for Paced {
+impl HttpBody for Pieces {
     type Data = Bytes;
     type Error = Error;
 
@@ -47,11 +130,6 @@ impl HttpBody for Paced {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if let Some(given) = self.given.take() {
-            let waited = Disk.monotonic().saturating_sub(given);
-            let late = || Error::new("the answer was not taken in time");
-            self.patience = self.patience.checked_sub(waited).ok_or_else(late)?;
-        }
         if self.rest.is_empty() {
             let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)?) else {
                 return Poll::Ready(None);
@@ -64,8 +142,6 @@ impl HttpBody for Paced {
         let length = self.rest.len().min(PIECE);
         // A copy, so that the last one does not hold all that it was cut from.
         let piece = Bytes::copy_from_slice(&self.rest.split_to(length));
-        self.patience = self.patience.saturating_add(input::longest(length));
-        self.given = Some(Disk.monotonic());
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
@@ -84,29 +160,43 @@ mod tests {
     use std::sync::Arc;
 
     use http_body_util::BodyExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
-    use crate::server::stream;
 
     fn block_on<F: Future>(future: F) -> F::Output {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         runtime.unwrap().block_on(future)
     }
 
-    /// An answer was held for as long as its client took a byte of it now and then.
+    /// A connection on which nothing is to be said is none that takes nothing.
     #[test]
-    fn an_answer_that_is_taken_too_slowly_breaks_off() {
+    fn only_writes_that_wait_are_judged() {
         block_on(async {
-            for (patience, is_whole) in [(Duration::ZERO, false), (PATIENCE, true)] {
-                let (sender, body) = stream::body();
-                sender.send(vec![b'x'; 80]).await.unwrap();
-                sender.send(vec![b'x'; 80]).await.unwrap();
-                let mut body = paced(body, patience);
-                assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), 80);
-                // Twice as long as it may take.
-                tokio::time::sleep(input::longest(80) * 2).await;
-                assert_eq!(body.frame().await.unwrap().is_ok(), is_whole);
+            let (mut client, server) = duplex(100);
+            let mut server = Paced::new(server);
+            tokio::time::pause();
+            for _ in 0..3 {
+                sleep(PATIENCE * 100).await;
+                server.write_all(&[b'x'; 50]).await.unwrap();
+                client.read_exact(&mut [0; 50]).await.unwrap();
+                // One that has waited and was taken is over.
+                let taken = async {
+                    sleep(PATIENCE - Duration::from_secs(1)).await;
+                    client.read_exact(&mut [0; 10_000]).await.unwrap();
+                };
+                let (written, _) = tokio::join!(server.write_all(&[b'x'; 10_000]), taken);
+                written.unwrap();
+                // Which gives back what was waited for before.
+                let (much, mut room) = (vec![b'x'; 600_000], vec![0; 600_000]);
+                let taken = client.read_exact(&mut room);
+                let (written, _) = tokio::join!(server.write_all(&much), taken);
+                written.unwrap();
             }
+            let begun = Instant::now();
+            let err = server.write_all(&[b'x'; 101]).await.unwrap_err();
+            assert_eq!(err.kind(), io::ErrorKind::TimedOut);
+            assert!(begun.elapsed() < PATIENCE + Duration::from_secs(1));
         });
     }
 
@@ -128,7 +218,7 @@ mod tests {
         let length = 3 * PIECE + 5;
         let owner = Owner { bytes: vec![b'x'; length], _held: Arc::clone(&held) };
         let answer = Bytes::from_owner(owner);
-        let mut body = paced(Body::from(answer), PATIENCE);
+        let mut body = in_pieces(Body::from(answer));
         assert_eq!(body.size_hint().exact(), Some(length as u64));
         let pieces = block_on(async {
             let mut pieces = Vec::new();

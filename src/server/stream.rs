@@ -15,7 +15,7 @@ const WAITING: usize = 2;
 
 /// How long a client may take none of them before it is given up. Long, as the system takes
 /// megabytes at once, and none for long then: at which pace an answer is to be taken is said by
-/// [`paced`](crate::server::pace::paced).
+/// [`Paced`](crate::server::pace::Paced).
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
 
 /// Where the pieces are put. An answer whose end is not said breaks off, so that the client does
