@@ -106,8 +106,9 @@ pub async fn serve(
 fn tune(stream: &TcpStream) {
     // An answer is not held back for more to come; where that cannot be said it is only later.
     let _ = stream.set_nodelay(true);
-    // One who takes nothing of an answer is given up; else it is by the system's own patience.
-    let patience = u32::try_from(pace::PATIENCE.as_millis()).unwrap_or(u32::MAX);
+    // One who is gone is given up. The system takes one who reads slowly into a small window for
+    // gone, too, so that it is given long: the pace is judged above it.
+    let patience = u32::try_from((pace::PATIENCE * 10).as_millis()).unwrap_or(u32::MAX);
     let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, patience);
     // What it has taken is on its way, or is soon: its pace is the client's.
     let _ = SockRef::from(stream).set_tcp_notsent_lowat(AHEAD);
