@@ -287,8 +287,9 @@ impl Ledger {
         if dry_run {
             return self.reader().plan_cleanup_at(cleanup, &self.inner.policy.current(), now);
         }
-        let (inner, mut kept) = (&self.inner, Unread::default());
-        let mut report = inner.clean(&inner.begin_cleaning()?, cleanup, now, &mut kept)?;
+        let cleaning = self.inner.begin_cleaning()?;
+        let mut report = self.inner.clean(&cleaning, cleanup, now, &mut Unread::default())?;
+        drop(cleaning);
         if let Some(status) = cleanup.status {
             self.inner.take_out(cleanup, status, now, &mut report)?;
         }
