@@ -145,8 +145,9 @@ fn footers(candidates: &[Candidate<'_>], filter: &Filter) -> Footers {
 /// Looks for the key in all the footers.
 fn look_ahead<'a>(footers: &'a Footers, filter: &Filter, tables: &mut Tables<'a>) {
     let Some(Wanted { field, key }) = filter.lone_key() else { return };
+    let fields = filter.fields();
     for (number, footer) in footers.iter().enumerate() {
-        footer.iter().for_each(|footer| tables.push(number, footer, filter.fields()));
+        footer.iter().for_each(|footer| tables.push(number, footer, fields));
     }
     tables.find_in_all(*field, key);
 }

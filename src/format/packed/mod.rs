@@ -159,7 +159,7 @@ impl<'a> Packed<'a> {
     /// # Errors
     /// [`Damage::Footer`] when one does not.
     pub fn new(bytes: &'a [u8]) -> Result<Self, Damage> {
-        let column = Self::unchecked(bytes)?;
+        let column = Self::with_head(bytes, bytes.first_chunk().ok_or(Damage::Footer)?)?;
         let mut left = column.len;
         for entry in column.directory {
             let block = column.open(entry);
@@ -174,20 +174,12 @@ impl<'a> Packed<'a> {
         Ok(column)
     }
 
-    /// As [`Packed::new`], for bytes that were checked before: in a time that does not depend on
-    /// the length. On bytes that were not, values are missing or wrong, and nothing is read that
-    /// lies outside.
+    /// As [`Packed::new`], for bytes that were checked before, and by a copy of what they begin
+    /// with: in a time that does not depend on the length, and without reading any. On bytes that
+    /// were not checked, values are missing or wrong, and nothing is read that lies outside.
     ///
     /// # Errors
     /// [`Damage::Footer`] when the directory does not fit.
-    fn unchecked(bytes: &'a [u8]) -> Result<Self, Damage> {
-        Self::with_head(bytes, bytes.first_chunk().ok_or(Damage::Footer)?)
-    }
-
-    /// As [`Packed::unchecked`], by what the bytes begin with: those themselves are not read.
-    ///
-    /// # Errors
-    /// As for [`Packed::unchecked`].
     pub(super) fn with_head(bytes: &'a [u8], head: &Head) -> Result<Self, Damage> {
         let rest = bytes.get(HEAD_BYTES..).ok_or(Damage::Footer)?;
         let len = u32::from_le_bytes(get::<COUNT_AT, _, _>(head));
