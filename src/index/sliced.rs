@@ -125,7 +125,7 @@ impl SlicedFilter {
             self.blocks.len() - 1
         });
         if let Some(block) = self.blocks.get_mut(place) {
-            block.enter(lane, heads);
+            block.enter(lane, heads, self.most_bytes);
             self.entered.insert(lane);
         }
         while self.memory() > self.most_bytes && self.fold() {}
@@ -162,7 +162,7 @@ impl SlicedFilter {
     }
 
     /// Halves the largest block; false when none can be.
-    fn fold(&mut self) -> bool {
+    pub(crate) fn fold(&mut self) -> bool {
         let can_be = self.blocks.iter_mut().filter(|block| block.rows > LEAST_ROWS);
         can_be.max_by_key(|block| block.bits.len()).map(Block::fold).is_some()
     }
@@ -173,9 +173,13 @@ impl Block {
         Self { seed, full_rows, rows, row_bytes: 1, lanes: Vec::new(), bits: vec![0; rows] }
     }
 
-    fn enter(&mut self, lane: u32, heads: &[u32]) {
+    fn enter(&mut self, lane: u32, heads: &[u32], most_bytes: usize) {
         let at = self.lanes.len();
         if at == self.row_bytes * 8 {
+            // Before, so that it is not too large for a moment either.
+            while self.bits.len() * 2 > most_bytes && self.rows > LEAST_ROWS {
+                self.fold();
+            }
             self.widen();
         }
         self.lanes.push(lane);
