@@ -16,8 +16,20 @@ const GROUP_BITS: u32 = 9;
 
 const _: () = assert!(PROBES * GROUP_BITS <= u64::BITS, "each row has bits of its own");
 
-/// No row is longer: as long as a line of the processor's cache.
-const MOST_ROW_BYTES: usize = 64;
+/// No row is longer.
+const MOST_ROW_BYTES: usize = LINE_BYTES;
+
+/// Bytes of a line of the processor's cache.
+const LINE_BYTES: usize = 64;
+
+/// Rows side by side: each lies in one line of the processor's cache.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Line([u8; LINE_BYTES]);
+
+impl Line {
+    const EMPTY: Self = Self([0; LINE_BYTES]);
+}
 
 /// Which of many segments may hold a key: a Bloom filter for each segment, with those of up to 512
 /// segments interleaved bit by bit. A row holds the same bit of all of them, so that a look-up
@@ -44,7 +56,7 @@ struct Block {
     row_bytes: usize,
     /// The lane of each bit of a row.
     lanes: Vec<u32>,
-    bits: Vec<u8>,
+    bits: Vec<Line>,
 }
 
 /// A set of lanes.
@@ -158,26 +170,31 @@ impl SlicedFilter {
 
     /// Bytes of memory held.
     pub(crate) fn memory(&self) -> usize {
-        self.blocks.iter().map(|block| block.bits.len()).sum()
+        self.blocks.iter().map(Block::memory).sum()
     }
 
     /// Halves the largest block; false when none can be.
     pub(crate) fn fold(&mut self) -> bool {
         let can_be = self.blocks.iter_mut().filter(|block| block.rows > LEAST_ROWS);
-        can_be.max_by_key(|block| block.bits.len()).map(Block::fold).is_some()
+        can_be.max_by_key(|block| block.memory()).map(Block::fold).is_some()
     }
 }
 
 impl Block {
     fn new(seed: u64, full_rows: usize, rows: usize) -> Self {
-        Self { seed, full_rows, rows, row_bytes: 1, lanes: Vec::new(), bits: vec![0; rows] }
+        let bits = vec![Line::EMPTY; rows.div_ceil(LINE_BYTES)];
+        Self { seed, full_rows, rows, row_bytes: 1, lanes: Vec::new(), bits }
+    }
+
+    const fn memory(&self) -> usize {
+        self.bits.len() * LINE_BYTES
     }
 
     fn enter(&mut self, lane: u32, heads: &[u32], most_bytes: usize) {
         let at = self.lanes.len();
         if at == self.row_bytes * 8 {
             // Before, so that it is not too large for a moment either.
-            while self.bits.len() * 2 > most_bytes && self.rows > LEAST_ROWS {
+            while self.memory() * 2 > most_bytes && self.rows > LEAST_ROWS {
                 self.fold();
             }
             self.widen();
@@ -185,7 +202,9 @@ impl Block {
         self.lanes.push(lane);
         for &head in heads {
             for row in rows_of(head, self.rows) {
-                if let Some(byte) = self.bits.get_mut(row * self.row_bytes + at / 8) {
+                let byte = row * self.row_bytes + at / 8;
+                let line = self.bits.get_mut(byte / LINE_BYTES);
+                if let Some(byte) = line.and_then(|line| line.0.get_mut(byte % LINE_BYTES)) {
                     *byte |= 1 << (at % 8);
                 }
             }
@@ -194,12 +213,12 @@ impl Block {
 
     /// Makes room for as many segments again.
     fn widen(&mut self) {
-        let mut wider = vec![0; self.bits.len() * 2];
-        let rows = self.bits.chunks_exact(self.row_bytes);
-        for (new, old) in wider.chunks_exact_mut(self.row_bytes * 2).zip(rows) {
-            for (new, old) in new.iter_mut().zip(old) {
-                *new = *old;
-            }
+        let mut wider = vec![Line::EMPTY; self.bits.len() * 2];
+        let rows = self.bits.iter().flat_map(|line| line.0.chunks_exact(self.row_bytes));
+        let wider_rows =
+            wider.iter_mut().flat_map(|line| line.0.chunks_exact_mut(self.row_bytes * 2));
+        for (new, old) in wider_rows.zip(rows) {
+            new.iter_mut().zip(old).for_each(|(new, old)| *new = *old);
         }
         self.bits = wider;
         self.row_bytes *= 2;
@@ -210,15 +229,22 @@ impl Block {
     fn fold(&mut self) {
         let half = self.bits.len() / 2;
         let (lower, upper) = self.bits.split_at_mut(half);
-        lower.iter_mut().zip(upper).for_each(|(low, high)| *low |= *high);
+        for (low, high) in lower.iter_mut().zip(upper) {
+            low.0.iter_mut().zip(high.0).for_each(|(low, high)| *low |= high);
+        }
         self.bits.truncate(half);
         self.bits.shrink_to_fit();
         self.rows /= 2;
     }
 
     fn rows_of(&self, head: u32) -> impl Iterator<Item = &[u8]> {
-        let rows = rows_of(head, self.rows);
-        rows.filter_map(|row| self.bits.get(row * self.row_bytes..))
+        rows_of(head, self.rows).filter_map(|row| self.from(row * self.row_bytes))
+    }
+
+    /// What follows on this byte in its line.
+    #[inline]
+    fn from(&self, byte: usize) -> Option<&[u8]> {
+        self.bits.get(byte / LINE_BYTES)?.0.get(byte % LINE_BYTES..)
     }
 
     fn probe(&self, head: u32, found: &mut Lanes) {
@@ -246,7 +272,8 @@ impl Block {
     fn common_bits<const BYTES: usize>(&self, head: u32) -> [u8; BYTES] {
         let mut all = [u8::MAX; BYTES];
         for row in rows_of(head, self.rows) {
-            let bytes = self.bits.get(row * BYTES..).and_then(|bytes| bytes.first_chunk());
+            let line = self.bits.get(row * BYTES / LINE_BYTES);
+            let bytes = line.and_then(|line| line.0.as_chunks().0.get(row % (LINE_BYTES / BYTES)));
             let bytes = bytes.unwrap_or(&[0; BYTES]);
             all.iter_mut().zip(bytes).for_each(|(all, byte)| *all &= byte);
         }

@@ -5,20 +5,16 @@ use smallvec::SmallVec;
 use crate::error::Result;
 use crate::format::footer::head;
 use crate::format::key;
-use crate::index::{Lanes, SlicedFilter};
+use crate::index::Lanes;
 use crate::model::{Field, Kind};
 use crate::query::filter::{Filter, Wanted, only_field};
+use crate::query::key_filters::KeyFilters;
 use crate::segment::{Segment, Span};
 use crate::storage::prefetch;
-use crate::sync::RwLock;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A look-up that searches no more segments than this in vain brings no filter into use.
 const FEW: usize = 2;
-
-/// How many bytes the filters of a stream may take. Mostly one or two fields are asked for, and
-/// share all of that between them; should those of three streams be full, they stay below 64 MiB.
-const MOST_FILTER_BYTES: usize = 21 << 20;
 
 /// How many keys a look-up enters into the filters at the most, unless one segment has more: about
 /// a millisecond's work.
@@ -37,7 +33,7 @@ const SPARE_LANES: usize = 64;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SegmentList {
     entries: Vec<Entry>,
-    filters: Arc<Filters>,
+    filters: Arc<KeyFilters>,
     /// The place of the segment of each lane, and of none for one that is gone.
     by_lane: Vec<u32>,
     ends: Ends,
@@ -70,7 +66,10 @@ impl Ends {
 }
 
 /// A segment, and what tells without touching it whether it may hold an answer.
+///
+/// It is as long as a line of the processor's cache, and lies in one.
 #[derive(Debug, Clone)]
+#[repr(align(64))]
 pub(crate) struct Entry {
     pub(crate) segment: Arc<Segment>,
     first_seq: u64,
@@ -78,48 +77,6 @@ pub(crate) struct Entry {
     lane: u32,
     /// What it spans, once it is sealed.
     span: OnceLock<Span>,
-}
-
-/// Which segments may hold a key, for each keyed field. A lane stands for one segment for good, so
-/// that lists of different times share the filters.
-#[derive(Debug)]
-struct Filters {
-    of_fields: [RwLock<SlicedFilter>; Field::KEYED],
-    /// How many bytes all of them may take.
-    most_bytes: usize,
-}
-
-impl Default for Filters {
-    fn default() -> Self {
-        Self::new(MOST_FILTER_BYTES)
-    }
-}
-
-impl Filters {
-    fn new(most_bytes: usize) -> Self {
-        let empty = |_| RwLock::new(SlicedFilter::new(most_bytes));
-        Self { of_fields: std::array::from_fn(empty), most_bytes }
-    }
-
-    fn of(&self, field: Field) -> Option<&RwLock<SlicedFilter>> {
-        self.of_fields.get(field.key_index()?)
-    }
-
-    /// Bytes of memory that they hold.
-    fn memory(&self) -> usize {
-        self.of_fields.iter().map(|filter| filter.read().memory()).sum()
-    }
-
-    /// Enters a segment into the filter of a field. When all of them hold more than they may, the
-    /// largest are folded.
-    fn enter(&self, field: Field, lane: u32, seed: u64, heads: &[u32]) {
-        let Some(filter) = self.of(field) else { return };
-        filter.write().enter(lane, seed, heads);
-        let largest = || self.of_fields.iter().max_by_key(|filter| filter.read().memory());
-        while self.memory() > self.most_bytes
-            && largest().is_some_and(|filter| filter.write().fold())
-        {}
-    }
 }
 
 impl Entry {
@@ -403,33 +360,5 @@ impl<'a> InVain<'a> {
                 return;
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A filter had a seventh of the memory, also where nobody asked for another field: of ten
-    /// million records in a thousand segments a look-up searched one in vain, and took an eighth
-    /// longer.
-    #[test]
-    fn fields_that_are_asked_for_share_the_memory_of_all() {
-        let most = 256 << 10;
-        let filters = Filters::new(most);
-        let memory_of = |field| filters.of(field).unwrap().read().memory();
-        let heads: Vec<u32> = (0..1_000_u32).map(|key| key.wrapping_mul(0x9e37_79b9)).collect();
-        let enter = |field, lanes: std::ops::Range<u32>| {
-            for lane in lanes {
-                filters.enter(field, lane, 7, &heads);
-                assert!(filters.memory() <= most, "{} of {most}", filters.memory());
-            }
-        };
-        enter(Field::Trace, 0..64);
-        assert!(memory_of(Field::Trace) > most / 3, "one alone has much of it");
-        enter(Field::Run, 0..64);
-        let alike = memory_of(Field::Run);
-        assert!(alike > most / 4 && memory_of(Field::Trace) == alike);
-        Field::ALL.iter().for_each(|&field| enter(field, 64..128));
     }
 }

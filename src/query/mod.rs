@@ -21,6 +21,7 @@ mod cursor;
 mod fetch;
 mod filter;
 mod groups;
+mod key_filters;
 mod list;
 mod page;
 mod plan;

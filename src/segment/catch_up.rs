@@ -245,7 +245,7 @@ impl Segment {
         }
         self.findings.write().footer = Some(damage);
         self.indexed.store(FRAMES_START, Ordering::Release);
-        *state = State::Memory(new_index(self.seed));
+        *state = State::Memory(Box::new(new_index(self.seed)));
         self.enter_frames(source.as_dyn(), &mut state, self.end())
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use smallvec::SmallVec;
+
 use crate::error::Damage;
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::model::Timestamp;
@@ -11,7 +13,10 @@ use crate::segment::{Segment, State};
 /// For each frame of a segment, whether its payload was compared with its checksum since the file
 /// was opened.
 #[derive(Debug)]
-pub(super) struct CheckedFrames(Vec<AtomicU64>);
+pub(super) struct CheckedFrames(SmallVec<[AtomicU64; FEW]>);
+
+/// The bits of few frames are in place. It takes no more room than where those of many are.
+const FEW: usize = 2;
 
 impl CheckedFrames {
     /// For a file with this many frames, none of them compared.

@@ -61,7 +61,7 @@ impl Segment {
             return Err(err);
         }
         let seed = index.seed();
-        let (state, findings) = (State::Memory(index), Findings::default());
+        let (state, findings) = (State::Memory(Box::new(index)), Findings::default());
         Ok(Self::assemble(path.to_owned(), header, file, seed, state, findings, FRAMES_START))
     }
 
@@ -106,7 +106,7 @@ impl Segment {
             None => find_frames(&file, &header)?,
         };
         findings.note(&scan);
-        let state = State::Memory(new_index(seed));
+        let state = State::Memory(Box::new(new_index(seed)));
         let end = scan.frames_end;
         let mut segment = Self::assemble(path.to_owned(), header, file, seed, state, findings, end);
         segment.blocks = RwLock::new(blocks.map(Arc::new));

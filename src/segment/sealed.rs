@@ -15,12 +15,14 @@ use crate::storage::Map;
 
 /// The index of a sealed segment: its footer, where it lies.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct SealedIndex {
-    pub(crate) trailer: Trailer,
-    pub(crate) layout: FooterLayout,
+    // In this order what a query reads lies in as few lines of the processor's cache as it can.
     pub(crate) map: Map,
     /// The last bytes of the file, by which it is seen that it still ends there.
     pub(super) end: [u8; 8],
+    pub(crate) layout: FooterLayout,
+    pub(crate) trailer: Trailer,
 }
 
 impl SealedIndex {
@@ -162,7 +164,7 @@ fn count(of: usize) -> u32 {
 
 impl Table for SealedTable<'_> {
     fn rows(&self) -> u32 {
-        self.footer.trailer.rows
+        count(self.footer.layout.rows())
     }
 
     fn created_at(&self, row: Row) -> i64 {

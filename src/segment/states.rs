@@ -185,7 +185,7 @@ impl Segment {
             return Ok(false);
         }
         let source = self.source()?;
-        let mut states = NewestStates::default();
+        let mut states = Box::<NewestStates>::default();
         let mut visit = |frame: u32, header: &FrameHeader, payload: &[u8]| {
             for_each_record(Kind::Run, header, payload, |relative, offset, record| {
                 if let Body::Run(run) = &record.body {

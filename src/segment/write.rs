@@ -220,7 +220,7 @@ impl Segment {
         let layout = FooterLayout::parse(map.as_slice(), &trailer)
             .map_err(|damage| self.damaged(trailer.frames_end, damage))?;
         Ok(match self.take_footer(SealedIndex::new(trailer, layout, map)) {
-            State::Memory(index) => Some(index),
+            State::Memory(index) => Some(*index),
             State::Sealed(_) => None,
         })
     }

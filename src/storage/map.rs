@@ -85,7 +85,8 @@ impl Map {
     pub fn is_lost(&self) -> bool {
         // What was read was read before.
         fence(Ordering::Acquire);
-        self.place.is_some_and(|place| place.is_lost.load(Ordering::Relaxed))
+        IS_ANY_LOST.load(Ordering::Relaxed)
+            && self.place.is_some_and(|place| place.is_lost.load(Ordering::Relaxed))
     }
 
     /// The bytes. Past what has been written, a file's preallocated bytes read as zero.
@@ -162,6 +163,10 @@ struct Places {
 }
 
 static PLACES_IN_USE: Places = Places::new();
+
+/// True once any map has lost a page. Mostly none has, and then nobody looks at the place of a map:
+/// in many segments that is to wait for one more line of memory in each.
+static IS_ANY_LOST: AtomicBool = AtomicBool::new(false);
 
 static REGISTRY: Mutex<Registry> = Mutex::new(Registry { free: Vec::new(), last: None });
 
@@ -277,8 +282,9 @@ extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut li
     let is_fault = [libc::BUS_ADRERR, libc::BUS_OBJERR, libc::BUS_MCEERR_AR].contains(&code);
     if is_fault && let Some(place) = Place::of(address) {
         let bytes = PAGE_BYTES.load(Ordering::Relaxed);
-        // The mark first: who sees the zeros sees it, too.
+        // The marks first: who sees the zeros sees them, too.
         place.is_lost.store(true, Ordering::SeqCst);
+        IS_ANY_LOST.store(true, Ordering::SeqCst);
         // SAFETY: the page lies in a live map, which the thread that stopped here has, so that it
         // stays mapped until this returns; the map is never written through, and its bytes are read
         // as ones that may change until they were compared. What takes the page's place is as

@@ -25,6 +25,7 @@ const SLOTS: usize = SINGLE + OF_FIELDS + LATER;
 ///
 /// Threads may share it; two that use a section for the first time at once both check it.
 #[derive(Debug)]
+#[repr(C)]
 pub struct FooterLayout {
     rows: usize,
     seed: u64,
