@@ -360,10 +360,15 @@ impl Batch {
         Ok(true)
     }
 
-    /// Encodes one of the engine's own notes.
-    pub(super) fn encode_note(&mut self, note: &Event<'_>) -> Result<()> {
+    /// Encodes notes of the engine's own.
+    pub(super) fn encode_notes<'e>(
+        &mut self,
+        notes: impl Iterator<Item = &'e Event<'static>>,
+    ) -> Result<()> {
         self.reset();
-        self.put(AUDIT_STREAM, &Body::Event(note.borrowed()))?;
+        for note in notes {
+            self.put(AUDIT_STREAM, &Body::Event(note.borrowed()))?;
+        }
         self.finish();
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use crate::error::{Error, Result};
 use crate::ledger::append::{Encoded, with_batch};
 use crate::ledger::handle::{Inner, Ledger};
+use crate::limits::MAX_BATCH_RECORDS;
 use crate::model::{Event, Timestamp};
 
 impl Ledger {
@@ -16,7 +17,7 @@ impl Ledger {
     pub(super) fn put_on_record(&self, mut note: Event<'static>) -> Result<()> {
         let now = self.inner.options.storage.now();
         note.created_at = Some(Timestamp::from_nanos(now));
-        self.inner.write_note(&note, now)?;
+        self.inner.write_together(std::iter::once(&note), now)?;
         self.inner.sync()
     }
 }
@@ -39,6 +40,27 @@ impl Inner {
         written
     }
 
+    /// Puts on record what is about to be done, all of it or nothing: after a crash either every
+    /// one of these notes is found or none. Only when they take more than a frame holds are they in
+    /// several. On a full disk they are owed, as in [`Inner::note`].
+    ///
+    /// # Errors
+    /// As for an append, but for a full disk; then none of them is owed.
+    pub(super) fn note_all(&self, mut events: Vec<Event<'static>>) -> Result<()> {
+        let now = Timestamp::from_nanos(self.options.storage.now());
+        events.iter_mut().for_each(|event| event.created_at = Some(now));
+        let mut owed = self.owed_notes.lock();
+        // What came before stays owed, whatever becomes of these.
+        self.write_notes(&mut owed)?;
+        let before = owed.len();
+        owed.extend(events);
+        let written = self.write_notes(&mut owed);
+        if written.is_err() {
+            owed.truncate(before);
+        }
+        written
+    }
+
     /// Writes the notes for which there was no space before, as far as there is now.
     ///
     /// # Errors
@@ -47,10 +69,17 @@ impl Inner {
         self.write_notes(&mut self.owed_notes.lock())
     }
 
+    /// Writes the notes, in as few frames as they fit in.
     fn write_notes(&self, owed: &mut VecDeque<Event<'static>>) -> Result<()> {
-        while let Some(event) = owed.front() {
-            match self.write_note(event, self.options.storage.now()) {
-                Ok(()) => drop(owed.pop_front()),
+        let all = |owed: &VecDeque<_>| owed.len().min(MAX_BATCH_RECORDS);
+        let mut count = all(owed);
+        while count > 0 {
+            match self.write_together(owed.iter().take(count), self.options.storage.now()) {
+                Ok(()) => {
+                    owed.drain(..count);
+                    count = all(owed);
+                }
+                Err(Error::NoSpace { .. } | Error::TooLarge { .. }) if count > 1 => count /= 2,
                 Err(Error::NoSpace { .. }) => return Ok(()),
                 Err(err) => return Err(err),
             }
@@ -58,9 +87,14 @@ impl Inner {
         Ok(())
     }
 
-    fn write_note(&self, note: &Event<'_>, now: i64) -> Result<()> {
+    /// Writes these notes in one frame.
+    fn write_together<'e>(
+        &self,
+        notes: impl Iterator<Item = &'e Event<'static>>,
+        now: i64,
+    ) -> Result<()> {
         with_batch(|batch| {
-            batch.encode_note(note)?;
+            batch.encode_notes(notes)?;
             batch.is_urgent = true;
             let targets = self.lock_parts(batch, None);
             self.check_notable()?;

@@ -680,3 +680,66 @@ fn a_query_beside_a_clean_up_shows_no_run_in_an_earlier_state() {
     assert_eq!(report.dropped().count(), 2);
     assert_eq!(*seen.lock(), [0, 0]);
 }
+
+/// Each note on a segment that is dropped was a frame of its own. When a crash came between two of
+/// them, the next opening removed what was noted: of two segments that hold later states of each
+/// other's runs, one. In the opening after that an earlier state of a run was its newest again.
+#[test]
+fn a_crash_during_a_clean_up_brings_no_earlier_state_back() {
+    let disk = SimDisk::new(27);
+    let split = |disk: &SimDisk| options(disk).class(Class::status(Status::Skipped), Limits::new());
+    let storage = Hooked::new(disk.storage());
+    let ledger = split(&disk).storage(Arc::new(storage.clone())).open(DIR).unwrap();
+    let at = |run: Run<'static>, time| run.at(Timestamp::from_nanos(time));
+    for (id, first, then) in
+        [("a", Status::Skipped, Status::Cancelled), ("b", Status::Cancelled, Status::Skipped)]
+    {
+        ledger.append(at(run(id, first), 1)).unwrap();
+        ledger.append(at(run(id, then).attempt(2_u32), 2)).unwrap();
+    }
+    let images = Arc::new(Mutex::new(Vec::new()));
+    let (live, taken) = (disk.clone(), Arc::clone(&images));
+    storage.set(move |_, _| taken.lock().push(live.fork().kill()));
+    assert_eq!(ledger.cleanup(&Cleanup::older_than(HOUR), false).unwrap().dropped().count(), 2);
+    storage.set(|_, _| {});
+    let images = std::mem::take(&mut *images.lock());
+    let mut seen = Vec::new();
+    for (moment, image) in images.iter().enumerate() {
+        split(image).open(DIR).unwrap().close().unwrap();
+        let ledger = split(image).open(DIR).unwrap();
+        let newest = |id, status| ledger.query().run(id).status(status).count().unwrap();
+        let earlier = newest("a", Status::Skipped) + newest("b", Status::Cancelled);
+        assert_eq!(earlier, 0, "after operation {moment} of {}", images.len());
+        let later = newest("a", Status::Cancelled) + newest("b", Status::Skipped);
+        seen.push(later);
+    }
+    seen.dedup();
+    assert_eq!(seen, [2, 0], "both are there, and then none");
+}
+
+/// The disk refused a note on what was to be dropped. Nothing was, but the notes before it were on
+/// record and it was owed itself. Or the clean-up tried again without end: the file that it could
+/// not write, of another name with each try, was taken for one more segment that cannot be read.
+#[test]
+fn a_clean_up_that_cannot_be_noted_leaves_no_word_of_it() {
+    let disk = SimDisk::new(29);
+    let ledger = short(&disk).open(DIR).unwrap();
+    ledger.append(event(1)).unwrap();
+    ledger.append(run("a", Status::Cancelled).at(Timestamp::from_nanos(1))).unwrap();
+    for refused in 0..3 {
+        let mut writes = 0;
+        disk.set_faults(move |op| {
+            let is_audit = op.path.to_string_lossy().contains("audit");
+            writes += u32::from(is_audit && op.kind == OpKind::Write);
+            (is_audit && op.kind == OpKind::Write && writes > refused).then_some(Fault::Io)
+        });
+        let cleaned = ledger.cleanup(&Cleanup::older_than(HOUR), false);
+        disk.clear_hooks();
+        // With one write more both notes are there.
+        let Err(err) = cleaned else { break };
+        assert!(matches!(err, Error::Io { .. }), "{err}");
+        assert_eq!(notes(ledger.reader(), "segment.dropped"), 0, "after {refused} writes");
+    }
+    assert_eq!(notes(ledger.reader(), "segment.dropped"), 2);
+    assert_eq!(ledger.query().count().unwrap(), 0);
+}

@@ -65,7 +65,7 @@ impl Inner {
             report.segments.retain(|plan| plan.dropped_for.is_some());
             match self.clean_once(cleanup, &retention, now, unread, &mut report) {
                 // What was done is done; the rest is looked at anew.
-                Err(err) if self.check_poisoned().is_ok() => unread.note(err)?,
+                Err(err) if self.check_poisoned().is_ok() => unread.note(&self.catalog, err)?,
                 cleaned => {
                     cleaned?;
                     rounds += 1;
@@ -198,12 +198,16 @@ impl Inner {
         // One that was sealed after its note was made would have a hash that the note does not
         // tell, and that the next segment names.
         let _none_is_sealed = self.maintenance.hold(touched);
-        let notes: Vec<_> =
-            candidates.iter().map(|it| dropped_note(&self.catalog, it)).collect::<Result<_>>()?;
-        if !is_planted(Bug::RemoveBeforeTheNote) {
-            notes.iter().try_for_each(|note| self.note(note))?;
-            self.sync()?;
-        }
+        let notes = candidates.iter().map(|it| dropped_note(&self.catalog, it));
+        let notes: Vec<_> = notes.collect::<Result<_>>()?;
+        let (notes, late) = match is_planted(Bug::RemoveBeforeTheNote) {
+            true => (Vec::new(), notes),
+            false => (notes, Vec::new()),
+        };
+        // Together: where segments hold later states of each other's runs, the next opening after a
+        // crash would remove those that are noted, and an earlier state would be the newest again.
+        self.note_all(notes)?;
+        self.sync()?;
         // A segment that the file `SEQ` tells of would be missed.
         for candidate in &candidates {
             self.forget_head(candidate.stream, &candidate.segment)?;
@@ -226,8 +230,8 @@ impl Inner {
                 synced.inspect_err(|err| self.poison(err))?;
             }
         }
-        if is_planted(Bug::RemoveBeforeTheNote) {
-            notes.iter().try_for_each(|note| self.note(note))?;
+        if !late.is_empty() {
+            self.note_all(late)?;
         }
         self.maintenance.let_go(removed);
         let is_owed = !self.owed_notes.lock().is_empty();

@@ -102,7 +102,7 @@ pub(super) fn plan(
 ) -> Result<Vec<Candidate>> {
     loop {
         match plan_without(reader, cleanup, retention, now, unread) {
-            Err(err) => unread.note(err)?,
+            Err(err) => unread.note(reader.catalog(), err)?,
             planned => return planned,
         }
     }

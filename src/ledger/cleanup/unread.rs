@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::index::Summary;
-use crate::ledger::catalog::is_of_one_file;
+use crate::ledger::catalog::{Catalog, is_of_one_file};
 use crate::segment::{Overview, Segment};
 
 /// The errors by which segments stay, no more than one of each.
@@ -16,13 +16,16 @@ impl Unread {
         self.0.iter().any(|err| file_of(err) == Some(segment.path()))
     }
 
-    /// Notes that a segment could not be read.
+    /// Notes that a segment of records could not be read.
     ///
     /// # Errors
-    /// This one, when it is of no file, or comes although what lies in the file was left out.
-    pub(super) fn note(&mut self, err: Error) -> Result<()> {
+    /// This one, when it is of no such segment, or comes although what lies in it was left out. A
+    /// file that could not be written has another name with every try, and there would be no end.
+    pub(super) fn note(&mut self, catalog: &Catalog, err: Error) -> Result<()> {
         let Some(file) = file_of(&err).filter(|_| is_of_one_file(&err)) else { return Err(err) };
-        if self.0.iter().any(|known| file_of(known) == Some(file)) {
+        let lists = catalog.records();
+        let is_there = lists.iter().flat_map(|list| list.segments()).any(|it| it.path() == file);
+        if !is_there || self.0.iter().any(|known| file_of(known) == Some(file)) {
             return Err(err);
         }
         self.0.push(err);
