@@ -52,11 +52,13 @@ impl Inner {
         let mut owed = self.owed_notes.lock();
         // What came before stays owed, whatever becomes of these.
         self.write_notes(&mut owed)?;
-        let before = owed.len();
+        let (before, new) = (owed.len(), events.len());
         owed.extend(events);
         let written = self.write_notes(&mut owed);
         if written.is_err() {
-            owed.truncate(before);
+            // Those that were written went from the front.
+            let gone = before + new - owed.len();
+            owed.truncate(before.saturating_sub(gone));
         }
         written
     }
@@ -71,13 +73,12 @@ impl Inner {
 
     /// Writes the notes, in as few frames as they fit in.
     fn write_notes(&self, owed: &mut VecDeque<Event<'static>>) -> Result<()> {
-        let all = |owed: &VecDeque<_>| owed.len().min(MAX_BATCH_RECORDS);
-        let mut count = all(owed);
+        let mut count = owed.len().min(MAX_BATCH_RECORDS);
         while count > 0 {
             match self.write_together(owed.iter().take(count), self.options.storage.now()) {
                 Ok(()) => {
                     owed.drain(..count);
-                    count = all(owed);
+                    count = count.min(owed.len());
                 }
                 Err(Error::NoSpace { .. } | Error::TooLarge { .. }) if count > 1 => count /= 2,
                 Err(Error::NoSpace { .. }) => return Ok(()),

@@ -743,3 +743,35 @@ fn a_clean_up_that_cannot_be_noted_leaves_no_word_of_it() {
     assert_eq!(notes(ledger.reader(), "segment.dropped"), 2);
     assert_eq!(ledger.query().count().unwrap(), 0);
 }
+
+/// One note was owed when the disk took that and refused the next: of what was not dropped then the
+/// note was owed in its place.
+#[test]
+fn of_what_was_not_dropped_no_note_is_owed_beside_others() {
+    for (full, taken) in (0..10).flat_map(|full| (0..4).map(move |taken| (full, taken))) {
+        let disk = SimDisk::new(31);
+        let ledger = short(&disk).reserve_bytes(0).open(DIR).unwrap();
+        let refuse = |full: u32, taken: u32| {
+            let mut writes = 0;
+            disk.set_faults(move |op| {
+                let is_audit = op.path.to_string_lossy().contains("audit");
+                writes += u32::from(is_audit && op.kind == OpKind::Write);
+                let fault = if writes <= full { Fault::NoSpace } else { Fault::Io };
+                let is_taken = (full + 1..=full + taken).contains(&writes);
+                (is_audit && op.kind == OpKind::Write && !is_taken).then_some(fault)
+            });
+        };
+        ledger.append(event(1)).unwrap();
+        refuse(99, 0);
+        ledger.cleanup(&Cleanup::older_than(HOUR), false).unwrap();
+        ledger.append(event(2)).unwrap();
+        refuse(full, taken);
+        let cleaned = ledger.cleanup(&Cleanup::older_than(HOUR), false);
+        disk.clear_hooks();
+        let left = ledger.query().count().unwrap();
+        assert!(left == 0 || cleaned.is_err());
+        ledger.close().unwrap();
+        let reader = Reader::with_storage(DIR, disk.storage()).unwrap();
+        assert_eq!(notes(&reader, "segment.dropped"), 2 - left, "{full} refused, {taken} taken");
+    }
+}
