@@ -238,13 +238,10 @@ impl Block {
     }
 
     fn rows_of(&self, head: u32) -> impl Iterator<Item = &[u8]> {
-        rows_of(head, self.rows).filter_map(|row| self.from(row * self.row_bytes))
-    }
-
-    /// What follows on this byte in its line.
-    #[inline]
-    fn from(&self, byte: usize) -> Option<&[u8]> {
-        self.bits.get(byte / LINE_BYTES)?.0.get(byte % LINE_BYTES..)
+        rows_of(head, self.rows).filter_map(|row| {
+            let byte = row * self.row_bytes;
+            self.bits.get(byte / LINE_BYTES)?.0.get(byte % LINE_BYTES..)
+        })
     }
 
     fn probe(&self, head: u32, found: &mut Lanes) {

@@ -99,7 +99,7 @@ pub(crate) struct Segment {
     seed: u64,
     /// What the opening found in the frames, when there was no footer to tell.
     found: Option<Found>,
-    /// Up to where they were preallocated.
+    /// Up to where the file was preallocated.
     allocated: AtomicU32,
     /// Where the blocks of a packed segment are, once that was asked for.
     blocks: RwLock<Option<Arc<Blocks>>>,

@@ -15,7 +15,7 @@ use runledger::{
 
 use super::hooked::Hooked;
 use super::{DIR, options};
-use torture::disk::{Cut, Fault, Keep, KeepNames, OpKind, SimDisk};
+use torture::disk::{Cut, Fault, Keep, KeepNames, Op, OpKind, SimDisk};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -34,6 +34,11 @@ fn short(disk: &SimDisk) -> Options {
 
 fn notes(reader: &Reader, name: &str) -> u64 {
     reader.audit().record_type(name).count().unwrap()
+}
+
+/// True of an operation that writes to the ledger's notes.
+fn is_note(op: &Op) -> bool {
+    op.kind == OpKind::Write && op.path.to_string_lossy().contains("audit")
 }
 
 /// The files of a stream, in order.
@@ -246,10 +251,7 @@ fn a_note_without_space_is_written_later() {
     let ledger = short(&disk).open(DIR).unwrap();
     ledger.append(event(1)).unwrap();
     disk.advance(2 * HOUR);
-    disk.set_faults(|op| {
-        let is_audit = op.path.to_string_lossy().contains("audit");
-        (is_audit && op.kind == OpKind::Write).then_some(Fault::NoSpace)
-    });
+    disk.set_faults(|op| is_note(op).then_some(Fault::NoSpace));
     let report = ledger.cleanup(&Cleanup::retention(), false).unwrap();
     assert_eq!((report.dropped().count(), notes(ledger.reader(), "segment.dropped")), (1, 0));
     disk.clear_hooks();
@@ -268,8 +270,7 @@ fn a_note_that_was_written_late_outlives_a_power_cut() {
     disk.advance(2 * HOUR);
     let mut is_first = true;
     disk.set_faults(move |op| {
-        let is_audit = op.path.to_string_lossy().contains("audit");
-        let is_refused = is_audit && op.kind == OpKind::Write && std::mem::take(&mut is_first);
+        let is_refused = is_note(op) && std::mem::take(&mut is_first);
         is_refused.then_some(Fault::NoSpace)
     });
     let report = ledger.cleanup(&Cleanup::retention(), false).unwrap();
@@ -729,9 +730,8 @@ fn a_clean_up_that_cannot_be_noted_leaves_no_word_of_it() {
     for refused in 0..3 {
         let mut writes = 0;
         disk.set_faults(move |op| {
-            let is_audit = op.path.to_string_lossy().contains("audit");
-            writes += u32::from(is_audit && op.kind == OpKind::Write);
-            (is_audit && op.kind == OpKind::Write && writes > refused).then_some(Fault::Io)
+            writes += u32::from(is_note(op));
+            (is_note(op) && writes > refused).then_some(Fault::Io)
         });
         let cleaned = ledger.cleanup(&Cleanup::older_than(HOUR), false);
         disk.clear_hooks();
@@ -754,11 +754,10 @@ fn of_what_was_not_dropped_no_note_is_owed_beside_others() {
         let refuse = |full: u32, taken: u32| {
             let mut writes = 0;
             disk.set_faults(move |op| {
-                let is_audit = op.path.to_string_lossy().contains("audit");
-                writes += u32::from(is_audit && op.kind == OpKind::Write);
+                writes += u32::from(is_note(op));
                 let fault = if writes <= full { Fault::NoSpace } else { Fault::Io };
                 let is_taken = (full + 1..=full + taken).contains(&writes);
-                (is_audit && op.kind == OpKind::Write && !is_taken).then_some(fault)
+                (is_note(op) && !is_taken).then_some(fault)
             });
         };
         ledger.append(event(1)).unwrap();
